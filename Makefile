@@ -1,0 +1,36 @@
+# `make export` and `make test` work on a fresh machine: they make .venv and install what they need.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: help install export test test-fast lint clean
+help:
+	@echo "make export     the main job: er-s as int8, calibrated, checked, measured -> exports/"
+	@echo "make test       style, types, structure and all tests"
+	@echo "make test-fast  the same without the slow tests"
+	@echo "make clean      remove .venv and what was built (exports/ stays)"
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+export: $(STAMP)
+	$(BIN)/python compress/export.py --variant er-s --int8 --overwrite
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint
+	$(BIN)/python -m pytest
+
+test-fast: lint
+	$(BIN)/python -m pytest -m "not slow"
+
+clean:
+	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

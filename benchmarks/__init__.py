@@ -1,0 +1,1 @@
+"""Measured figures, and what is made of them."""

@@ -1,0 +1,1 @@
+"""From a checkpoint to artefacts that run on devices, each with a passport."""

@@ -1,0 +1,34 @@
+"""The formats an export can write, as a table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from runtime.errors import UserError
+
+
+@dataclass(frozen=True)
+class Format:
+    """One file format."""
+
+    name: str
+    suffix: str
+    precisions: tuple[str, ...]
+
+
+FORMATS: dict[str, Format] = {f.name: f for f in (Format("onnx", ".onnx", ("fp32", "fp16", "int8")),)}
+
+
+def get_format(name: str) -> Format:
+    """The format of that name; a UserError with the nearest where there is none."""
+    if name in FORMATS:
+        return FORMATS[name]
+    near = get_close_matches(name, FORMATS, n=1, cutoff=0.3)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise UserError(f"unknown format '{name}'{hint} (there is {', '.join(FORMATS)})")
+
+
+def artefact_name(variant: str, crop_px: int, precision: str) -> str:
+    """`er-s_224_int8`: the stem of a file and of its passport."""
+    return f"{variant}_{crop_px}_{precision}"

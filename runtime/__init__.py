@@ -1,0 +1,29 @@
+"""Two interacting hands as 3D meshes from one RGB image: `load(model)(image) -> Hands`.
+
+This package ships inside products: it needs numpy, OpenCV and one inference engine, and nothing else of the project.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from runtime.errors import UserError
+    from runtime.hands import Hand, Hands
+    from runtime.runner import load
+
+__all__ = ["Hand", "Hands", "UserError", "load"]
+
+_HOME = {"Hand": "hands", "Hands": "hands", "UserError": "errors", "load": "runner"}
+
+
+def __getattr__(name: str) -> object:
+    """Import on first use, so that `import runtime.errors` costs no OpenCV."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'runtime' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"runtime.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,98 @@
+"""Writing files so that a failed run leaves neither half a file nor a lost one."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from runtime.errors import UserError
+
+_ADVICE = {
+    errno.ENOSPC: "free some space or write elsewhere",
+    errno.EDQUOT: "free some space or write elsewhere",
+    errno.EACCES: "write to a folder you may write to",
+    errno.EPERM: "write to a folder you may write to",
+    errno.EROFS: "write to a folder you may write to",
+    errno.ENOENT: "create its folder first",
+    errno.ENOTDIR: "a part of the path is a file; give another path",
+    errno.ENAMETOOLONG: "give a shorter name",
+}
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A temporary path beside `path` to write to; it takes the place of `path` when the block ends well.
+
+    The temporary file exists and is empty, is called `.NAME.RANDOM.part` (so give writers that go by the suffix the
+    format, or an open file), and is gone when the block fails. A symbolic link keeps pointing at what it points at.
+    Operating system errors about either path, or about no path, become a UserError.
+    """
+    target = _checked_target(path)
+    temporary = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.part")
+    try:
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+        try:
+            yield temporary
+            _sync(temporary)
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _sync_folder(target.parent)
+    except OSError as error:
+        if error.filename is not None and Path(os.fsdecode(error.filename)) not in (temporary, target):
+            raise
+        raise write_error(path, error) from error
+
+
+def _checked_target(path: str | os.PathLike[str]) -> Path:
+    """What a symbolic link points at; only regular files are ever replaced."""
+    try:
+        target = Path(os.path.realpath(path))
+        kind = target.stat().st_mode
+    except FileNotFoundError:
+        return target
+    except OSError as error:
+        raise write_error(path, error) from error
+    except ValueError:  # a zero byte in the name
+        raise UserError(f"cannot write {os.fspath(path)!r}: this is no path") from None
+    if not stat.S_ISREG(kind):
+        what = "a folder" if stat.S_ISDIR(kind) else "not a regular file"
+        raise UserError(f"cannot write {path}: it is {what}; give another path")
+    return target
+
+
+def write_error(path: str | os.PathLike[str], error: OSError) -> UserError:
+    """One line on why `path` could not be written and what to do."""
+    advice = _ADVICE.get(error.errno or 0, "check the path and the disk")
+    return UserError(f"cannot write {path}: {error.strerror or error}; {advice}")
+
+
+def write_bytes_atomic(path: str | os.PathLike[str], content: bytes) -> None:
+    """Replace or create `path`."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text_atomic(path: str | os.PathLike[str], text: str) -> None:
+    """Replace or create `path` as UTF-8, line ends as they are."""
+    write_bytes_atomic(path, text.encode())
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the new name durable, where the system can sync a folder (Windows and some file systems cannot)."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

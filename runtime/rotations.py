@@ -1,0 +1,95 @@
+"""Rotations as matrices, axis-angle vectors and 6D, batched over any leading axes.
+
+6D is the first two columns of the matrix, one after the other (Zhou et al., "On the Continuity of Rotation
+Representations in Neural Networks", CVPR 2019). Results have the float type of the input (integers become float64).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+FloatArray = NDArray[np.floating[Any]]
+
+# Shorter than this, a 6D column no longer says a direction.
+_MIN_LENGTH = 1e-6
+
+
+def _as_float(values: ArrayLike) -> FloatArray:
+    array = np.asarray(values)
+    return array if np.issubdtype(array.dtype, np.floating) else array.astype(np.float64)
+
+
+def _normalised(vectors: FloatArray, fallback: FloatArray) -> FloatArray:
+    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    usable = length > _MIN_LENGTH
+    return np.where(usable, vectors / np.where(usable, length, 1), fallback)
+
+
+def matrix_from_6d(rotation6d: ArrayLike) -> FloatArray:
+    """(..., 6) -> (..., 3, 3). Always a proper rotation: zero or parallel columns have a fallback."""
+    columns = _as_float(rotation6d)
+    first = _normalised(columns[..., 0:3], np.array([1, 0, 0], columns.dtype))
+    second = _normalised(columns[..., 3:6], np.zeros(3, columns.dtype))
+    second = second - np.sum(first * second, axis=-1, keepdims=True) * first
+    # The axis least along `first` is never parallel to it.
+    spare = np.eye(3, dtype=columns.dtype)[np.argmin(np.abs(first), axis=-1)]
+    spare = spare - np.sum(first * spare, axis=-1, keepdims=True) * first
+    spare = spare / np.linalg.norm(spare, axis=-1, keepdims=True)
+    second = _normalised(second, spare)
+    # A nearly parallel second column loses digits in the first subtraction; the second one gives them back.
+    second = second - np.sum(first * second, axis=-1, keepdims=True) * first
+    second = second / np.linalg.norm(second, axis=-1, keepdims=True)
+    return np.stack([first, second, np.cross(first, second)], axis=-1)
+
+
+def matrix_from_axis_angle(axis_angle: ArrayLike) -> FloatArray:
+    """(..., 3) rotation vectors, radians -> (..., 3, 3), by Rodrigues' formula; exact at and near zero."""
+    vectors = _as_float(axis_angle)
+    angle = np.linalg.norm(vectors, axis=-1)[..., None, None]
+    x, y, z = vectors[..., 0], vectors[..., 1], vectors[..., 2]
+    zero = np.zeros_like(x)
+    skew = np.stack([zero, -z, y, z, zero, -x, -y, x, zero], axis=-1).reshape(*vectors.shape[:-1], 3, 3)
+    sine = np.sinc(angle / np.pi)  # sin(t) / t
+    versine = np.sinc(angle / (2 * np.pi)) ** 2 / 2  # (1 - cos(t)) / t^2
+    matrix: FloatArray = np.eye(3) + sine * skew + versine * (skew @ skew)
+    return matrix.astype(vectors.dtype, copy=False)
+
+
+def _quaternion_from_matrix(matrix: FloatArray) -> FloatArray:
+    """(..., 3, 3) -> (..., 4), w first, unit length, w >= 0."""
+    m00, m11, m22 = matrix[..., 0, 0], matrix[..., 1, 1], matrix[..., 2, 2]
+    x = matrix[..., 2, 1] - matrix[..., 1, 2]
+    y = matrix[..., 0, 2] - matrix[..., 2, 0]
+    z = matrix[..., 1, 0] - matrix[..., 0, 1]
+    xy = matrix[..., 0, 1] + matrix[..., 1, 0]
+    xz = matrix[..., 0, 2] + matrix[..., 2, 0]
+    yz = matrix[..., 1, 2] + matrix[..., 2, 1]
+    # Row i is the quaternion times 4 q_i; the longest row is the one without cancellation.
+    rows = np.stack(
+        [
+            np.stack([1 + m00 + m11 + m22, x, y, z], axis=-1),
+            np.stack([x, 1 + m00 - m11 - m22, xy, xz], axis=-1),
+            np.stack([y, xy, 1 - m00 + m11 - m22, yz], axis=-1),
+            np.stack([z, xz, yz, 1 - m00 - m11 + m22], axis=-1),
+        ],
+        axis=-2,
+    )
+    best = np.argmax(np.diagonal(rows, axis1=-2, axis2=-1), axis=-1)
+    quaternion = np.take_along_axis(rows, best[..., None, None], axis=-2)[..., 0, :]
+    quaternion = quaternion / np.linalg.norm(quaternion, axis=-1, keepdims=True)
+    return np.where(quaternion[..., :1] < 0, -quaternion, quaternion)
+
+
+def axis_angle_from_matrix(matrix: ArrayLike) -> FloatArray:
+    """(..., 3, 3) -> (..., 3) rotation vectors of at most pi radians; stable at zero and at pi."""
+    rotations = _as_float(matrix)
+    quaternion = _quaternion_from_matrix(rotations)
+    imaginary = quaternion[..., 1:]
+    sine = np.linalg.norm(imaginary, axis=-1, keepdims=True)
+    angle = 2 * np.arctan2(sine, quaternion[..., :1])
+    tiny = sine < np.finfo(rotations.dtype).tiny
+    scale = np.where(tiny, 2, angle / np.where(tiny, 1, sine))
+    return (scale * imaginary).astype(rotations.dtype, copy=False)

@@ -1,0 +1,122 @@
+"""Image in, hands out: the path every product, demo and accuracy figure takes."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from runtime.backends import Backend, open_backend
+from runtime.contract import ModelInfo
+from runtime.crop import Crop, box_meets_image, checked_box, crop_from_box, crop_of_image
+from runtime.decode import HandPair, decode
+from runtime.errors import UserError
+from runtime.hand_model import load_hand_models
+from runtime.hands import Hands
+from runtime.image import Rgb, as_rgb_uint8
+
+
+class Runner:
+    """A loaded model: `runner(rgb, box) -> Hands`. It keeps no state between calls; threads may share it."""
+
+    def __init__(self, backend: Backend, models: HandPair) -> None:
+        self.info: ModelInfo = backend.info
+        self.provider: str = backend.provider
+        self.models = models
+        self._backend: Backend | None = backend
+
+    @property
+    def input_px(self) -> int:
+        """Side of the crop the network looks at."""
+        return self.info.input_px
+
+    def __call__(self, rgb: NDArray[Any], box: ArrayLike | None = None) -> Hands:
+        """Find both hands of an image.
+
+        Args:
+            rgb: (H, W, 3) uint8, RGB (OpenCV reads BGR: convert it).
+            box: x, y, width, height in px around both hands; None takes the whole image, which is less accurate where
+                the hands are small in it.
+        """
+        start = time.perf_counter()
+        image = as_rgb_uint8(rgb)
+        height, width = image.shape[:2]
+        if box is None:
+            crop = crop_of_image(width, height, self.input_px)
+        else:
+            if not box_meets_image(checked_box(box), width, height):
+                raise UserError(f"the box lies outside the image of {width} x {height} px: give x, y, width and height")
+            crop = crop_from_box(box, self.input_px)
+        return self._run(crop.apply(image), crop, start)
+
+    def run_crop(self, crop_rgb: Rgb) -> Hands:
+        """The same for a crop that is cut already, (S, S, 3) uint8 RGB; pixels are then the crop's own."""
+        start = time.perf_counter()
+        side = self.input_px
+        if crop_rgb.shape != (side, side, 3) or crop_rgb.dtype != np.uint8:
+            raise UserError(f"a crop is ({side}, {side}, 3) uint8, not {crop_rgb.shape} {crop_rgb.dtype}")
+        return self._run(crop_rgb, crop_of_image(side, side, side), start)
+
+    def _run(self, pixels: Rgb, crop: Crop, start: float) -> Hands:
+        if self._backend is None:
+            raise ValueError("the runner is closed")
+        image = graph_input(pixels)
+        preprocessed = time.perf_counter()
+        outputs = self._backend.run(image)
+        inferred = time.perf_counter()
+        right, left = decode(outputs, crop, self.info.heatmap, self.models)
+        done = time.perf_counter()
+        return Hands(
+            right=right,
+            left=left,
+            relative_translation=outputs["relative_translation"][0],
+            stages_ms={
+                "preprocess": 1000 * (preprocessed - start),
+                "inference": 1000 * (inferred - preprocessed),
+                "postprocess": 1000 * (done - inferred),
+            },
+            dataset=self.info.dataset,
+            synthetic=self.info.synthetic,
+        )
+
+    def close(self) -> None:
+        """Let go of the engine; the runner cannot be used any more."""
+        if self._backend is not None:
+            self._backend.close()
+            self._backend = None
+
+    def __enter__(self) -> Runner:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def load(
+    path: str | os.PathLike[str],
+    device: str = "auto",
+    threads: int | None = None,
+    hand_model: str | os.PathLike[str] | None = None,
+) -> Runner:
+    """Load a model file, and the hand model it was trained on (None: the embedded one)."""
+    model_path = Path(path)
+    pair = HandPair(*load_hand_models(None if hand_model is None else Path(hand_model)))
+    backend = open_backend(model_path, device, threads)
+    wanted, given = backend.info.hand_model_name, pair.right.name
+    if backend.info.hand_model_sha256 != pair.right.sha256:
+        backend.close()
+        what = f"hand model '{wanted}', not '{given}'" if wanted != given else f"another file of hand model '{given}'"
+        raise UserError(f"{model_path} was trained on {what}: give the matching one (--hand-model FILE)")
+    return Runner(backend, pair)
+
+
+def graph_input(crop_rgb: Rgb) -> NDArray[np.float32]:
+    """(S, S, 3) uint8 -> (1, 3, S, S) float32, 0..1: the graph's `image`."""
+    return np.ascontiguousarray(crop_rgb.transpose(2, 0, 1)[None], np.float32) / np.float32(255)

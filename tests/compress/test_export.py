@@ -1,0 +1,316 @@
+"""The main command from end to end, and what bad input gets."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from compress import export as command
+from compress.export import ExportRequest, Verdict, export, judge, main, parse_args, request_of
+from runtime.errors import UserError
+from training.checkpoint import WeightFacts, save_weights
+from training.metrics import Accuracy
+from training.network import build
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "compress" / "export.py"
+STEM = "er-nano_160_int8"
+
+
+def everything_in(folder: Path) -> dict[str, bytes]:
+    """All files below a folder with their contents."""
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+# ---- the happy path
+
+
+@pytest.mark.slow
+def test_files_report_and_passports(finished: tuple[Path, dict[str, Any]]) -> None:
+    folder, entry = finished
+    names = ["er-nano_160_fp32", STEM]
+    expected = {f"{name}{suffix}" for name in names for suffix in (".onnx", ".json")} | {"report.json"}
+    assert set(everything_in(folder)) == expected
+    assert json.loads((folder / "report.json").read_text())["exports"][STEM] == json.loads(json.dumps(entry))
+    assert "synthetic" in entry["dataset"] and entry["synthetic"] is True
+    for name in names:
+        passport = json.loads((folder / f"{name}.json").read_text())
+        model = onnx.load(folder / f"{name}.onnx")
+        inside = json.loads({p.key: p.value for p in model.metadata_props}["er_edge"])
+        assert {k: passport[k] for k in inside} == inside
+        assert passport["bytes"] == (folder / f"{name}.onnx").stat().st_size
+        assert passport["variant"] == "er-nano" and passport["precision"] == name.rsplit("_", 1)[1]
+        assert passport["weights"] == {"random": True, "sha256": None}
+        assert passport["accuracy"]["n_images"] == 48
+        assert passport["latency_ms"]["median"] > 0
+        assert passport["contract"]["outputs"]["camera"]["shape"] == [1, 2, 3]
+    assert passport["calibration"]["n_images"] == 48
+    assert len(passport["quantisation"]["quantized"]) > 50
+    speed = entry["files"][STEM]["latency_ms"]["times_faster_than_fp32"]
+    assert speed["min"] <= speed["median"] <= speed["max"]
+
+
+@pytest.mark.slow
+def test_the_file_runs_in_plain_onnxruntime(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    code = (
+        "import sys, numpy, onnxruntime\n"
+        "s = onnxruntime.InferenceSession(sys.argv[1], providers=['CPUExecutionProvider'])\n"
+        "o = s.run(None, {'image': numpy.zeros((1, 3, 160, 160), 'f4')})\n"
+        "assert 'runtime' not in sys.modules\n"
+        "print([list(x.shape) for x in o], s.get_modelmeta().custom_metadata_map['er_edge'][:1])\n"
+    )
+    model = finished[0] / f"{STEM}.onnx"
+    done = subprocess.run([sys.executable, "-I", "-c", code, str(model)], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout.strip() == "[[1, 2, 16, 6], [1, 2, 10], [1, 2, 3], [1, 2, 21, 3], [1, 3], [1, 2]] {", done.stderr
+
+
+@pytest.mark.slow
+def test_a_second_export_is_refused_or_replaces(
+    finished: tuple[Path, dict[str, Any]], small_request: ExportRequest
+) -> None:
+    folder, _ = finished
+    before = everything_in(folder)
+    with pytest.raises(UserError, match="--overwrite"):
+        export(small_request)
+    assert everything_in(folder) == before
+    fp32 = replace(small_request, precision="fp32", overwrite=True)
+    assert export(fp32)["verdict"]["status"] == "passed"
+    after = everything_in(folder)
+    assert after[f"{STEM}.onnx"] == before[f"{STEM}.onnx"]
+    assert set(json.loads(after["report.json"])["exports"]) == {STEM, "er-nano_160_fp32"}
+
+
+@pytest.mark.slow
+def test_fp16(finished: tuple[Path, dict[str, Any]], small_request: ExportRequest, tmp_path: Path) -> None:
+    entry = export(replace(small_request, precision="fp16", output_dir=tmp_path))
+    fp32, fp16 = entry["files"]["er-nano_160_fp32"], entry["files"]["er-nano_160_fp16"]
+    assert fp16["bytes"] < 0.6 * fp32["bytes"]
+    assert abs(fp16["accuracy"]["delta_vs_fp32_mm"]) < 0.5
+
+
+def test_list_prints_every_variant(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--list"]) == 0
+    printed = capsys.readouterr().out
+    assert all(f"{name} " in printed for name in ("er", "er-l", "er-m", "er-s", "er-xs", "er-nano"))
+    assert "1.339" in printed and "shipped" in printed
+
+
+# ---- verdicts
+
+
+def accuracy(mpjpe_mm: float) -> Accuracy:
+    return Accuracy("made (synthetic)", "mcp-scaled", mpjpe_mm, 0, 0, 1, 10, 10)
+
+
+def test_verdicts() -> None:
+    request = ExportRequest("er-nano", "int8", max_drop_mm=0.3)
+    assert judge(request, True, {"fp32": accuracy(20), "int8": accuracy(20.29)}) == Verdict("passed")
+    assert judge(request, True, {"fp32": accuracy(20), "int8": accuracy(20.31)}).status == "accuracy_failed"
+    assert judge(request, True, {"fp32": accuracy(20), "int8": accuracy(float("nan"))}).status == "accuracy_failed"
+    assert judge(request, False, {"fp32": accuracy(20), "int8": accuracy(20)}).status == "parity_failed"
+    assert judge(request, True, {"fp32": accuracy(float("nan")), "int8": accuracy(20)}).status == "not_run"
+
+
+@pytest.mark.slow
+def test_a_failed_export_leaves_nothing(
+    finished: object, small_request: ExportRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "judge", lambda *_: Verdict("accuracy_failed", ("for the test",)))
+    entry = export(replace(small_request, precision="fp32", output_dir=tmp_path))
+    assert entry["verdict"]["status"] == "accuracy_failed"
+    assert everything_in(tmp_path) == {}
+
+
+# ---- bad input
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "give --variant"),
+        (["--variant", "er-x"], "did you mean er-xs"),
+        (["--variant", "er-s", "--format", "onxx"], "did you mean onnx"),
+        (["--variant", "er-s", "--target", "raspberry-pi5"], "did you mean raspberry-pi-5"),
+        (["--variant", "er-s", "--int8", "--fp16"], "not allowed with"),
+        (["--variant", "er-s", "--int8", "--half"], "not allowed with"),
+        (["--variant", "er-s", "--no-such-flag"], "unrecognized arguments"),
+        (["--variant", "er-s", "--keep-float", "fuse"], "no effect without --int8"),
+        (["--variant", "er-s", "--calib-samples", "64"], "no effect without --int8"),
+        (["--variant", "er-s", "--int8", "--calib-samples", "8"], "at least 32"),
+        (["--variant", "er-s", "--int8", "--calib-samples", "many"], "invalid int"),
+        (["--variant", "er-s", "--max-drop-mm", "-1"], "must be 0 or more"),
+        (["--variant", "er-s", "--max-drop-mm", "nan"], "must be 0 or more"),
+        (["--variant", "er-s", "--test-images", "0"], "at least 1"),
+        (["--variant", "er-s", "--fp16", "--target", "raspberry-pi-4"], "has no fp16"),
+        (["--variant", "er-s", "--random-weights", "--checkpoint", "x"], "exclude each other"),
+        (["--variant", "er-s", "--checkpoint", "no/such/file"], "no checkpoint at"),
+        (["--variant", "er-s", "--checkpoint", "."], "is a directory"),
+        (["--variant", "er-l"], "no weights come with 'er-l'"),
+        (["--variant", "er-nano", "--random-weights", "--data", "no/such/folder"], "no data set at"),
+    ],
+)
+def test_bad_arguments(arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=message) as caught:
+        main(arguments)
+    assert "\n" not in str(caught.value)
+    assert everything_in(tmp_path) == {}
+
+
+def test_the_default_precision_is_fp32() -> None:
+    assert request_of(parse_args(["--variant", "er-s"])).precision == "fp32"
+    assert request_of(parse_args(["--variant", "er-s", "--half"])).precision == "fp16"
+
+
+def test_a_mistake_ends_in_one_line_and_code_2(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), "--variant", "er-zz", "--int8"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: unknown variant") and done.stderr.count("\n") == 1
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """Untrained weights of er-nano in a file that claims to be trained."""
+    path = tmp_path / "weights.safetensors"
+    facts = WeightFacts("er-nano", {"name": "other", "sha256": "0" * 64}, "made", True, 1, 1, 0)
+    save_weights(path, build("er-nano").state_dict(), facts)
+    return path
+
+
+def test_another_variants_checkpoint(checkpoint: Path) -> None:
+    with pytest.raises(UserError, match="holds weights of 'er-nano', not of 'er-xs'"):
+        main(["--variant", "er-xs", "--checkpoint", str(checkpoint)])
+
+
+def test_another_hand_models_checkpoint(checkpoint: Path) -> None:
+    with pytest.raises(UserError, match="trained on hand model 'other'"):
+        main(["--variant", "er-nano", "--checkpoint", str(checkpoint)])
+
+
+@pytest.mark.parametrize("keep", [0, 7, 100, 50_000])
+def test_a_truncated_checkpoint(checkpoint: Path, keep: int) -> None:
+    checkpoint.write_bytes(checkpoint.read_bytes()[:keep])
+    with pytest.raises(UserError, match="not a whole safetensors file"):
+        main(["--variant", "er-nano", "--checkpoint", str(checkpoint)])
+
+
+def test_a_foreign_safetensors_file(tmp_path: Path) -> None:
+    path = tmp_path / "foreign.safetensors"
+    save_file({"weight": torch.zeros(3)}, path)
+    with pytest.raises(UserError, match="not written by this project"):
+        main(["--variant", "er-nano", "--checkpoint", str(path)])
+
+
+@pytest.mark.parametrize("damage", ["nan", "missing"])
+def test_damaged_weights(checkpoint: Path, damage: str) -> None:
+    from safetensors import safe_open
+
+    with safe_open(checkpoint, "pt") as file:
+        metadata = file.metadata()
+    tensors = load_file(checkpoint)
+    name = "pose.0.mlp.0.weight"
+    if damage == "nan":
+        tensors[name][0, 0] = float("nan")
+    else:
+        del tensors[name]
+    save_file(tensors, checkpoint, metadata=metadata)
+    with pytest.raises(UserError, match=r"pose\.0\.mlp\.0\.weight"):
+        main(["--variant", "er-nano", "--checkpoint", str(checkpoint)])
+
+
+def test_the_output_folder_is_a_file(synthetic_cache: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(UserError, match="cannot write to"):
+        main(["--variant", "er-nano", "--random-weights", "--output-dir", str(tmp_path / "out")])
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_a_foreign_report_is_not_overwritten(synthetic_cache: Path, tmp_path: Path) -> None:
+    (tmp_path / "report.json").write_text('{"mine": 1}')
+    with pytest.raises(UserError, match="not a report of this command"):
+        main(["--variant", "er-nano", "--random-weights", "--output-dir", str(tmp_path)])
+    assert everything_in(tmp_path) == {"report.json": b'{"mine": 1}'}
+
+
+def test_a_pattern_that_matches_nothing(small_request: ExportRequest, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="matches none"):
+        export(replace(small_request, keep_float=("no_such_node",), output_dir=tmp_path))
+    assert everything_in(tmp_path) == {}
+
+
+def test_no_write_permission(small_request: ExportRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The tests may run as root, whom no folder refuses: the system call's answer is played.
+    def refuse(*_: object, **__: object) -> str:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(command.tempfile, "mkdtemp", refuse)
+    with pytest.raises(UserError, match="Permission denied"):
+        export(replace(small_request, output_dir=tmp_path))
+
+
+@pytest.mark.slow
+def test_a_full_disk(finished: tuple[Path, dict[str, Any]], synthetic_cache: Path) -> None:
+    """No file may grow beyond 1 MB, as on a full disk: the old export stays whole, nothing half-written is left."""
+    folder, _ = finished
+    before = everything_in(folder)
+    arguments = ["--variant", "er-nano", "--random-weights", "--overwrite", "--output-dir", str(folder)]
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), *arguments, "--test-images", "48"],
+        env={**os.environ, "ER_EDGE_CACHE": str(synthetic_cache)},
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000)),
+    )
+    assert done.returncode == 2, done.stderr
+    assert "cannot write to" in done.stderr and "Traceback" not in done.stderr
+    assert everything_in(folder) == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["writing", "data:"])
+def test_ctrl_c(synthetic_cache: Path, tmp_path: Path, moment: str) -> None:
+    arguments = ["--variant", "er-nano", "--int8", "--random-weights", "--output-dir", str(tmp_path)]
+    sizes = ["--calib-samples", "48", "--test-images", "48"]
+    process = subprocess.Popen(
+        [sys.executable, str(SCRIPT), *arguments, *sizes],
+        env={**os.environ, "ER_EDGE_CACHE": str(synthetic_cache)},
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stderr is not None
+    seen = ""
+    for line in process.stderr:
+        seen += line
+        if moment in line:
+            break
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    seen += process.stderr.read()
+    assert process.wait(timeout=60) == 130, seen
+    assert "Traceback" not in seen and "interrupted" in seen
+    assert everything_in(tmp_path) == {}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_random_weights_are_the_same_every_time() -> None:
+    request = ExportRequest("er-nano", random_weights=True)
+    first, second = (command._network(request)[0].state_dict() for _ in range(2))
+    assert all(np.array_equal(first[key], second[key]) for key in first)

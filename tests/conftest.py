@@ -1,0 +1,107 @@
+"""A tiny model that keeps the graph contract, for every test that needs a model file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from runtime.contract import METADATA_KEY, OUTPUT_SHAPES
+from runtime.hand_model import load_hand_models
+from runtime.rotations import matrix_from_axis_angle
+
+INPUT_PX = 64
+HEATMAP = {"depth": 8, "height": 8, "width": 8, "depth_range_m": 0.4}
+
+MakeModel = Callable[..., Path]
+
+
+def tiny_passport() -> dict[str, Any]:
+    """The least a passport says."""
+    right, _ = load_hand_models()
+    return {
+        "variant": "er-s",
+        "precision": "fp32",
+        "input_px": INPUT_PX,
+        "heatmap": HEATMAP,
+        "hand_model": {"name": right.name, "sha256": right.sha256},
+        "dataset": "SynthHands test (synthetic)",
+        "synthetic": True,
+    }
+
+
+def resting_outputs() -> dict[str, np.ndarray]:
+    """Two relaxed hands side by side, palms to the camera, fingers up, the right one in the left half of the crop."""
+    upright = np.array([[0, 0, 1], [1, 0, 0], [0, 1, 0]], np.float64)  # of the rest pose, fingers along -x
+    fingers = np.zeros((16, 3))
+    fingers[1:13, 2] = 0.35  # flexion
+    right = matrix_from_axis_angle(fingers)
+    right[0] = upright
+    flip = np.diag([-1.0, 1.0, 1.0])
+    rotations = np.stack([right, flip @ right @ flip])
+    joints = np.random.default_rng(0).uniform(1, 6, (1, 2, 21, 3))
+    return {
+        "rotation6d": np.concatenate([rotations[..., 0], rotations[..., 1]], axis=-1)[None],
+        "shape": np.zeros((1, 2, 10)),
+        "camera": np.array([[[2.6, 0.30, 0.78], [2.6, 0.70, 0.78]]]),
+        "joints_image": joints,
+        "relative_translation": np.array([[0.15, 0.01, -0.03]]),
+        "presence": np.array([[4.0, 3.0]]),
+    }
+
+
+def write_tiny_model(
+    path: Path,
+    passport: dict[str, Any] | str | None = None,
+    outputs: dict[str, np.ndarray] | None = None,
+    input_name: str = "image",
+    input_px: int = INPUT_PX,
+    drop_output: str | None = None,
+    metadata: bool = True,
+) -> Path:
+    """A graph of the contract: constants, plus the image's mean in the camera's tx, so that the input matters."""
+    values = resting_outputs() | (outputs or {})
+    image = helper.make_tensor_value_info(input_name, TensorProto.FLOAT, [1, 3, input_px, input_px])
+    nodes, constants, graph_outputs = [], [], []
+    weight = np.zeros((1, 2, 3), np.float32)
+    weight[..., 1] = 0.1
+    constants += [numpy_helper.from_array(weight, "tx"), numpy_helper.from_array(np.zeros(1, np.float32), "zero")]
+    nodes.append(helper.make_node("ReduceMean", [input_name], ["mean"], keepdims=0))
+    nodes.append(helper.make_node("Mul", ["mean", "tx"], ["moved"]))
+    nodes.append(helper.make_node("Mul", ["mean", "zero"], ["nothing"]))
+    for name, value in values.items():
+        if name == drop_output:
+            continue
+        constants.append(numpy_helper.from_array(np.asarray(value, np.float32), f"{name}_value"))
+        nodes.append(helper.make_node("Add", [f"{name}_value", "moved" if name == "camera" else "nothing"], [name]))
+        shape = OUTPUT_SHAPES[name] if outputs is None else list(np.shape(value))
+        graph_outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+    graph = helper.make_graph(nodes, "tiny", [image], graph_outputs, constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    if metadata:
+        text = passport if isinstance(passport, str) else json.dumps(tiny_passport() | (passport or {}))
+        model.metadata_props.add(key=METADATA_KEY, value=text)
+    onnx.save(model, path)
+    return path
+
+
+@pytest.fixture
+def make_model(tmp_path: Path) -> MakeModel:
+    """Write a tiny model, with changes: see write_tiny_model."""
+
+    def make(name: str = "tiny.onnx", **changes: Any) -> Path:
+        return write_tiny_model(tmp_path / name, **changes)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model as it should be."""
+    return write_tiny_model(tmp_path_factory.mktemp("model") / "tiny.onnx")

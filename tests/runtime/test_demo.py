@@ -1,0 +1,114 @@
+"""The demo command."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from runtime.demo import main
+from runtime.errors import UserError, run_command
+from runtime.image import read_image
+
+ROOT = Path(__file__).parents[2]
+MakeModel = Callable[..., Path]
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    path = tmp_path / "photo of hands.png"
+    path.write_bytes(cv2.imencode(".png", np.full((240, 320, 3), 90, np.uint8))[1].tobytes())
+    return path
+
+
+def test_writes_and_prints(photo: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "new" / "folder"
+    arguments = [str(photo), "--model", str(tiny_model), "--output-dir", str(folder), "--threads", "1"]
+    assert main([*arguments, "--box", "40", "0", "240", "240"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    names = [f"photo of hands_{end}" for end in ("overlay.png", "right.obj", "left.obj")]
+    assert facts["files"] == [str(folder / name) for name in names]
+    assert sorted(path.name for path in folder.iterdir()) == sorted(names)
+    assert facts["hands"]["left"]["present"]
+    assert facts["model_dataset_is_synthetic"] is True
+    overlay = read_image(folder / names[0])
+    assert overlay.shape == (240, 320, 3)
+    assert (overlay != 90).any()
+
+
+def test_a_phantom_hand_is_not_written(
+    photo: Path, make_model: MakeModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = make_model(outputs={"presence": np.array([[-3.0, 3.0]])})
+    main([str(photo), "--model", str(model), "--output-dir", str(tmp_path / "out")])
+    assert sorted(path.suffix for path in (tmp_path / "out").iterdir()) == [".obj", ".png"]
+    assert json.loads(capsys.readouterr().out)["hands"]["right"]["joints_mm"] is None
+
+
+@pytest.mark.parametrize("style", [["runtime/demo.py"], ["-m", "runtime.demo"]])
+def test_as_a_command(photo: Path, tiny_model: Path, tmp_path: Path, style: list[str]) -> None:
+    command = [sys.executable, *style, str(photo), "--model", str(tiny_model), "--output-dir", str(tmp_path / "out")]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert json.loads(result.stdout)["hands"]["right"]["present"]
+
+
+def ends_in_one_line(arguments: list[str], capfd: pytest.CaptureFixture[str]) -> str:
+    with pytest.raises(SystemExit) as ended:
+        run_command(lambda: main(arguments))
+    captured = capfd.readouterr()
+    assert ended.value.code == 2
+    assert captured.out == ""
+    assert captured.err.startswith("error: ")
+    assert captured.err.count("\n") == 1, captured.err
+    return captured.err
+
+
+def test_mistakes_end_in_one_line(
+    photo: Path, tiny_model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    model = ["--model", str(tiny_model)]
+    damaged = tmp_path / "damaged.png"
+    damaged.write_bytes(photo.read_bytes()[:-30])
+    for arguments, reason in (
+        ([], "required: IMAGE, --model"),
+        ([str(photo)], "--model"),
+        ([str(photo), *model, "--bix"], "--bix"),
+        ([str(photo), *model, "--box", "1", "2"], "--box"),
+        ([str(photo), *model, "--box", "1", "2", "a", "4"], "invalid float"),
+        ([str(photo), *model, "--box", "1", "2", "nan", "4"], "not finite"),
+        ([str(photo), *model, "--box", "1000", "0", "9", "9"], "outside the image"),
+        ([str(photo), *model, "--threads", "0"], "threads"),
+        ([str(photo), *model, "--device", "tpu"], "unknown device"),
+        ([str(photo), *model, "--hand-model", "none.npz"], "none.npz"),
+        ([str(photo), *model, "--output-dir", str(photo)], "photo of hands.png"),
+        ([str(photo), *model, "--output-dir", str(photo / "x")], "photo of hands.png"),
+        ([str(tmp_path / "none.png"), *model], "none.png"),
+        ([str(damaged), *model], "damaged.png"),
+        ([str(tmp_path), *model], "is a folder"),
+        ([str(photo), "--model", str(tmp_path)], "suffix"),
+        ([str(photo), "--model", "none.onnx"], "none.onnx"),
+    ):
+        assert reason in ends_in_one_line(arguments, capfd)
+
+
+def test_a_full_disk_leaves_nothing(
+    photo: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Path, content: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    folder = tmp_path / "out"
+    with pytest.raises(UserError, match="No space left"):
+        main([str(photo), "--model", str(tiny_model), "--output-dir", str(folder)])
+    assert not list(folder.iterdir())

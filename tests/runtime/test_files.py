@@ -1,0 +1,88 @@
+"""Atomic writing: all or nothing, and nothing left behind."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from runtime.errors import UserError
+from runtime.files import atomic_path, write_bytes_atomic, write_text_atomic
+
+
+def test_writes_and_replaces(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    write_text_atomic(path, "one\n")
+    write_text_atomic(str(path), "zwei ä\n")
+    assert path.read_bytes() == "zwei ä\n".encode()
+    assert list(tmp_path.iterdir()) == [path]
+    umask = os.umask(0)
+    os.umask(umask)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~umask
+
+
+def test_a_failed_block_keeps_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    write_bytes_atomic(path, b"old")
+    with pytest.raises(RuntimeError), atomic_path(path) as temporary:
+        temporary.write_bytes(b"half")
+        raise RuntimeError
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EIO])
+def test_a_full_or_closed_disk(tmp_path: Path, code: int) -> None:
+    path = tmp_path / "a.bin"
+    write_bytes_atomic(path, b"old")
+    with pytest.raises(UserError, match=os.strerror(code)) as error, atomic_path(path) as temporary:
+        temporary.write_bytes(b"half")
+        raise OSError(code, os.strerror(code))
+    assert "\n" not in str(error.value)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_disk_fills_while_renaming(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: Path, target: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self), None, str(target))
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(UserError, match="free some space"):
+        write_bytes_atomic(tmp_path / "a.bin", b"new")
+    assert not list(tmp_path.iterdir())
+
+
+def test_someone_elses_error_is_left_alone(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), atomic_path(tmp_path / "a") as temporary:
+        temporary.write_bytes((tmp_path / "input that is not there").read_bytes())
+    assert not list(tmp_path.iterdir())
+
+
+def test_impossible_targets(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    for path, reason in (
+        (tmp_path, "is a folder"),
+        (Path("/dev/full"), "not a regular file"),
+        (file / "below", "a part of the path is a file"),
+        (tmp_path / "none" / "a", "create its folder"),
+        (tmp_path / ("a" * 300), "shorter name"),
+        (tmp_path / "a\0b", "no path"),
+    ):
+        with pytest.raises(UserError, match=reason):
+            write_bytes_atomic(path, b"x")
+    assert list(tmp_path.iterdir()) == [file]
+    assert stat.S_ISCHR(Path("/dev/full").stat().st_mode)
+
+
+def test_a_symbolic_link_stays_one(tmp_path: Path) -> None:
+    target, link = tmp_path / "target", tmp_path / "link"
+    target.write_bytes(b"old")
+    link.symlink_to(target)
+    write_bytes_atomic(link, b"new")
+    assert link.is_symlink()
+    assert target.read_bytes() == b"new"

@@ -1,0 +1,176 @@
+"""End to end on the tiny model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+import runtime
+from runtime import Hands, UserError, load
+from runtime.hand_model import EMBEDDED_MODEL
+from runtime.runner import Runner
+
+MakeModel = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def runner(tiny_model: Path) -> Runner:
+    return load(tiny_model, threads=1)
+
+
+def gray(level: int, shape: tuple[int, int] = (300, 400)) -> np.ndarray:
+    return np.full((*shape, 3), level, np.uint8)
+
+
+def test_hands_of_an_image(runner: Runner) -> None:
+    hands = runner(gray(0), box=[100, 50, 160, 120])  # a square of 200 px about (180, 110)
+    assert isinstance(hands, Hands)
+    assert hands.right.side == "right"
+    assert_allclose(hands.right.camera, [520, 80 + 0.30 * 200, 10 + 0.78 * 200], rtol=1e-5)
+    assert_allclose(hands.left.joints_image[0], [80 + 0.70 * 200, 10 + 0.78 * 200], rtol=1e-5)
+    assert_allclose(hands.relative_translation, [0.15, 0.01, -0.03])
+    assert hands.present == (hands.right, hands.left)
+    # Palms to the camera, fingers up, thumbs inwards.
+    assert (hands.right.joints[[8, 12, 16, 20], 1] < -0.08).all()
+    assert hands.right.joints[4, 0] > 0 > hands.left.joints[4, 0]
+    shapes = {name: np.shape(value) for name, value in vars(hands.left).items() if isinstance(value, np.ndarray)}
+    assert shapes == {
+        "vertices": (778, 3),
+        "joints": (21, 3),
+        "joints_image": (21, 2),
+        "joints_heatmap": (21, 3),
+        "rotations": (16, 3, 3),
+        "shape": (10,),
+        "camera": (3,),
+        "faces": (1538, 3),
+    }
+
+
+def test_the_image_reaches_the_network(runner: Runner) -> None:
+    dark, bright = runner(gray(0)), runner(gray(255, (400, 400)))
+    assert dark.right.camera[1] == pytest.approx(0.30 * 400)
+    assert bright.right.camera[1] == pytest.approx(0.40 * 400)
+
+
+def test_channels_are_rgb(make_model: MakeModel) -> None:
+    """What the graph gets is the crop's pixels as they are, scaled to 0..1."""
+    seen = []
+    with load(make_model()) as runner:
+        backend = runner._backend
+        assert backend is not None
+        run = backend.run
+        backend.run = lambda image: (seen.append(image), run(image))[1]  # type: ignore[method-assign]
+        crop = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+        runner.run_crop(crop)
+        runner(crop)
+    for image in seen:
+        assert image.dtype == np.float32
+        assert image.flags["C_CONTIGUOUS"]
+        assert_allclose(image[0].transpose(1, 2, 0), crop / 255, atol=1e-7)
+
+
+def test_a_crop_and_an_image_give_the_same_hands(runner: Runner) -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (64, 64, 3), np.uint8)
+    whole, crop = runner(pixels), runner.run_crop(pixels)
+    assert_array_equal(whole.right.vertices, crop.right.vertices)
+    assert_array_equal(whole.left.joints_image, crop.left.joints_image)
+    assert_allclose(crop.right.camera[:1], 2.6 * 64)
+
+
+def test_boxes(runner: Runner) -> None:
+    for box, reason in (
+        ([500, 0, 10, 10], "outside the image"),
+        ([-50, -50, 20, 20], "outside the image"),
+        ([0, 0, -10, 10], "no extent"),
+        ([np.nan, 0, 10, 10], "not finite"),
+        ([1, 2, 3], "four numbers"),
+    ):
+        with pytest.raises(UserError, match=reason):
+            runner(gray(0), box)
+    runner(gray(0), np.array([-20, -20, 100, 100], np.float32))
+
+
+@pytest.mark.parametrize("crop", [np.zeros((64, 63, 3), np.uint8), np.zeros((64, 64, 3), np.float32)])
+def test_crops_of_the_wrong_kind(runner: Runner, crop: np.ndarray) -> None:
+    with pytest.raises(UserError, match=r"a crop is \(64, 64, 3\) uint8"):
+        runner.run_crop(crop)
+
+
+def test_bad_images(runner: Runner) -> None:
+    with pytest.raises(UserError, match="uint8"):
+        runner(np.zeros((100, 100, 3)))
+    with pytest.raises(UserError, match="too few"):
+        runner(np.zeros((1, 1, 3), np.uint8))
+
+
+def test_hand_models_are_not_mixed(make_model: MakeModel, tmp_path: Path, tiny_model: Path) -> None:
+    other = make_model(passport={"hand_model": {"name": "MANO", "sha256": "0" * 64}})
+    with pytest.raises(UserError, match=r"trained on hand model 'MANO', not '.*CC0.*'.*--hand-model"):
+        load(other)
+    newer = make_model(passport={"hand_model": {"name": "embedded-cc0", "sha256": "0" * 64}})
+    with pytest.raises(UserError, match="another file of hand model 'embedded-cc0'"):
+        load(newer)
+    with pytest.raises(UserError, match="hand model"):
+        load(tiny_model, hand_model=tmp_path / "none.npz")
+    assert load(tiny_model, hand_model=EMBEDDED_MODEL).input_px == 64
+
+
+def test_stages_are_timed(runner: Runner) -> None:
+    stages = runner(gray(0)).stages_ms
+    assert list(stages) == ["preprocess", "inference", "postprocess"]
+    assert all(0 < ms < 1000 for ms in stages.values())
+
+
+def test_closing(tiny_model: Path) -> None:
+    with load(tiny_model) as runner:
+        runner(gray(0))
+    runner.close()
+    with pytest.raises(ValueError, match="closed"):
+        runner(gray(0))
+
+
+def test_threads_share_a_runner(runner: Runner) -> None:
+    levels = list(range(0, 256, 5))
+    expected = [float(runner(gray(level, (64, 64))).right.camera[1]) for level in levels]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda level: float(runner(gray(level, (64, 64))).right.camera[1]), levels))
+    assert found == expected
+
+
+def test_json(runner: Runner, make_model: MakeModel) -> None:
+    facts = json.loads(json.dumps(runner(gray(0)).to_json_dict(), allow_nan=False))
+    right = facts["hands"]["right"]
+    assert right["present"] is True
+    assert np.shape(right["joints_mm"]) == (21, 3)
+    assert np.shape(right["joints_image_px"]) == (21, 2)
+    assert abs(right["joints_mm"][12][1]) > 80
+    assert right["camera"] == {"scale_px_per_m": 1040.0, "x_px": 120.0, "y_px": 262.0}
+    assert facts["relative_translation_mm"] == [150.0, 10.0, -30.0]
+    assert facts["model_dataset_is_synthetic"] is True
+    assert "synthetic" in facts["model_dataset"]
+    assert set(facts["stages_ms"]) == {"preprocess", "inference", "postprocess"}
+
+    alone = load(make_model(outputs={"presence": np.array([[3.0, -4.0]])}))(gray(0)).to_json_dict()
+    assert alone["hands"]["left"]["present"] is False
+    assert alone["hands"]["left"]["joints_mm"] is None
+    assert alone["relative_translation_mm"] is None
+
+
+def test_a_model_that_overflows(make_model: MakeModel) -> None:
+    runner = load(make_model(outputs={"shape": np.full((1, 2, 10), np.inf)}))
+    with pytest.raises(UserError, match="not finite \\(shape\\)"):
+        runner(gray(0))
+
+
+def test_the_package_exports_what_it_says() -> None:
+    for name in runtime.__all__:
+        assert getattr(runtime, name).__name__ == name
+        assert name in dir(runtime)
+    with pytest.raises(AttributeError, match="nothing_like_it"):
+        runtime.nothing_like_it  # noqa: B018

@@ -1,0 +1,148 @@
+"""The variants: budgets, contract, official parameter names, exact sampling, small-device rules."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional
+
+from runtime.errors import UserError
+from training.network import VARIANTS, Outputs, build, get_variant
+from training.network.count import count_gmac, count_parameters_m
+from training.network.extract import cell_grid, sample_weights, soft_argmax
+from training.network.tinyvit import TinyViT, offset_index
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_within_budget(name: str) -> None:
+    network, variant = build(name), VARIANTS[name]
+    assert count_parameters_m(network) <= variant.params_budget_m
+    assert count_gmac(network, variant.crop_px) <= variant.gmac_budget
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_outputs_follow_the_contract(name: str) -> None:
+    network = build(name).eval()
+    size = network.variant.crop_px
+    with torch.no_grad():
+        outputs = network(torch.rand(1, 3, size, size))
+    shapes = {field: tuple(value.shape) for field, value in zip(Outputs._fields, outputs, strict=True)}
+    assert shapes == {
+        "rotation6d": (1, 2, 16, 6),
+        "shape": (1, 2, 10),
+        "camera": (1, 2, 3),
+        "joints_image": (1, 2, 21, 3),
+        "relative_translation": (1, 3),
+        "presence": (1, 2),
+    }
+    cells = outputs.joints_image
+    assert cells.min() >= 0 and cells.max() <= network.variant.map_size - 1
+
+
+def test_unknown_variant_names_the_nearest() -> None:
+    with pytest.raises(UserError, match="did you mean er-s"):
+        get_variant("er_s")
+
+
+def test_gmac_counts_what_the_backbone_is_known_to_cost() -> None:
+    # 1.255 GMAC and 5.07 M parameters: TinyViT-5M at 224 px without its classifier (paper: 1.3 G, 5.4 M with it).
+    backbone = build("er-s").backbone
+    assert count_gmac(backbone, 224) == pytest.approx(1.255, abs=0.002)
+    assert count_parameters_m(backbone) == pytest.approx(5.07, abs=0.01)
+
+
+def official_tinyvit_names(depths: tuple[int, ...] = (2, 2, 6, 2)) -> set[str]:
+    """Parameter and statistic names of microsoft/Cream's tiny_vit.py, written down from its module structure."""
+
+    def conv_bn(prefix: str) -> set[str]:
+        norm = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+        return {f"{prefix}.c.weight", *(f"{prefix}.bn.{n}" for n in norm)}
+
+    def affine(prefix: str) -> set[str]:
+        return {f"{prefix}.weight", f"{prefix}.bias"}
+
+    names = conv_bn("patch_embed.seq.0") | conv_bn("patch_embed.seq.2") | affine("norm_head")
+    for i, depth in enumerate(depths):
+        for j in range(depth):
+            block = f"layers.{i}.blocks.{j}"
+            if i == 0:
+                names |= set().union(*(conv_bn(f"{block}.conv{k}") for k in (1, 2, 3)))
+            else:
+                names |= conv_bn(f"{block}.local_conv") | {f"{block}.attn.attention_biases"}
+                names |= set().union(*(affine(f"{block}.attn.{k}") for k in ("norm", "qkv", "proj")))
+                names |= set().union(*(affine(f"{block}.mlp.{k}") for k in ("norm", "fc1", "fc2")))
+        if i < 3:
+            names |= set().union(*(conv_bn(f"layers.{i}.downsample.conv{k}") for k in (1, 2, 3)))
+    return names
+
+
+def test_tinyvit_loads_a_state_dict_with_the_official_names() -> None:
+    backbone = build("er-s").backbone
+    assert set(backbone.state_dict()) == official_tinyvit_names()
+    assert backbone.state_dict()["layers.2.blocks.0.attn.attention_biases"].shape == (5, 196)
+    official = {name: torch.rand_like(value.float()) for name, value in backbone.state_dict().items()}
+    backbone.load_state_dict(official)
+    assert torch.equal(backbone.layers[1].blocks[0].attn.qkv.weight, official["layers.1.blocks.0.attn.qkv.weight"])
+
+
+def test_attention_offsets_have_the_official_order() -> None:
+    # The official code numbers offsets (|dy|, |dx|) in order of first appearance over all pairs of a window's cells.
+    window = 4
+    order: dict[tuple[int, int], int] = {}
+    cells = [(y, x) for y in range(window) for x in range(window)]
+    expected = [[order.setdefault((abs(a[0] - b[0]), abs(a[1] - b[1])), len(order)) for b in cells] for a in cells]
+    assert offset_index(window, window).tolist() == expected
+
+
+def test_windows_are_cut_as_by_plain_indexing() -> None:
+    torch.manual_seed(0)
+    block = TinyViT((16, 16, 16, 16), (2, 2, 2, 2)).layers[1].blocks[0].eval()
+    x = torch.rand(2, 16, 14, 14)
+    tokens = x.permute(0, 2, 3, 1)
+    expected = torch.empty_like(tokens)
+    for row in (0, 7):
+        for column in (0, 7):
+            window = tokens[:, row : row + 7, column : column + 7].reshape(2, 49, 16)
+            mixed = block.attn(window, 7).reshape(2, 7, 7, 16)
+            expected[:, row : row + 7, column : column + 7] = tokens[:, row : row + 7, column : column + 7] + mixed
+    conv = block.local_conv(expected.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+    expected = (conv + block.mlp(conv)).permute(0, 3, 1, 2)
+    assert torch.allclose(block(x), expected, atol=1e-6)
+
+
+def test_a_map_that_does_not_divide_into_windows_is_refused() -> None:
+    with pytest.raises(ValueError, match="windows of 7"):
+        build("er-s")(torch.rand(1, 3, 160, 160))
+
+
+def test_sampling_equals_grid_sample() -> None:
+    torch.manual_seed(1)
+    features = torch.rand(1, 5, 7, 6)
+    joints = torch.rand(1, 42, 2) * torch.tensor([8.0, 9.0]) - 1.5  # some outside the map
+    weights = sample_weights(joints, 7, 6)
+    ours = weights @ features.flatten(2).transpose(1, 2)
+    grid = (joints + 0.5) / torch.tensor([6.0, 7.0]) * 2 - 1
+    theirs = functional.grid_sample(features, grid[:, :, None], padding_mode="zeros", align_corners=False)
+    assert torch.allclose(ours, theirs[..., 0].transpose(1, 2), atol=1e-6)
+
+
+def test_soft_argmax_finds_a_sharp_peak() -> None:
+    logits = torch.full((1, 42, 4 * 7 * 6), -50.0)
+    cell = (2 * 7 + 5) * 6 + 3  # z 2, y 5, x 3
+    logits[..., cell] = 50.0
+    assert torch.allclose(soft_argmax(logits, 4, 7, 6), torch.tensor([3.0, 5.0, 2.0]).expand(1, 42, 3))
+    assert cell_grid(4, 7, 6)[cell].tolist() == [3, 5, 2]
+
+
+def test_joints_are_detached_where_they_say_where_to_look() -> None:
+    network = build("er-nano")
+    outputs = network(torch.rand(2, 3, 160, 160))
+    outputs.camera.sum().backward()
+    assert network.extract.heatmap[0].weight.grad is None  # the camera depends on the heat maps by no path
+
+
+@pytest.mark.parametrize(("name", "size"), [("er-xs", 128), ("er-s", 112)])
+def test_smaller_training_crops_work(name: str, size: int) -> None:
+    outputs = build(name)(torch.rand(2, 3, size, size))
+    assert outputs.joints_image.shape == (2, 2, 21, 3)
+    assert outputs.joints_image[..., :2].max() <= -(-size // 32) - 1

@@ -1,0 +1,57 @@
+"""Recipes: the shipped ones, and what a wrong one gets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from runtime.errors import UserError
+from training.recipe import FOLDER, Recipe, Stage, default_recipe_path, read_recipe
+
+GOOD = 'variant = "er-xs"\nimages = 100\n[[stages]]\ncrop_px = 128\nbatch = 4\nsteps = 10\n'
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.toml")), ids=lambda path: path.stem)
+def test_shipped_recipes(path: Path) -> None:
+    recipe = read_recipe(path)
+    assert recipe.variant == path.stem and default_recipe_path(recipe.variant) == path
+    assert recipe.stages[-1].crop_px == 224
+
+
+def test_stages() -> None:
+    recipe = Recipe("er-xs", (Stage(128, 8, 10), Stage(224, 4, 5)), images=1)
+    assert (recipe.steps, recipe.samples) == (15, 100)
+    assert [recipe.stage_at(step).crop_px for step in (0, 9, 10, 14, 15)] == [128, 128, 224, 224, 224]
+    assert [recipe.step_in_stage(step) for step in (0, 9, 10, 14)] == [0, 9, 0, 4]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("variant = ", "not valid TOML"),
+        ('variant = "er-xs"\nimages = 1', "at least one"),
+        ("learning_rte = 1.0\n" + GOOD, "did you mean 'learning_rate'"),
+        (GOOD + "[losses]\njoint = 3.0", "did you mean 'joints'"),
+        (GOOD.replace("er-xs", "er-xl"), "unknown variant"),
+        (GOOD.replace("images = 100", 'images = "many"'), "must be of type int"),
+        (GOOD.replace("images = 100", "images = true"), "must be of type int"),
+        (GOOD.replace("images = 100\n", ""), "images"),
+        (GOOD.replace("steps = 10", "steps = 0"), "at least 1"),
+        (GOOD.replace("crop_px = 128", "crop_px = 16"), "at least 64"),
+        ("losses = 3\n" + GOOD, "a table"),
+    ],
+)
+def test_wrong_recipes(content: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text(content)
+    with pytest.raises(UserError, match=message) as caught:
+        read_recipe(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_recipe(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot read"):
+        read_recipe(tmp_path / "none.toml")
+    with pytest.raises(UserError, match="no recipe comes with 'er-l'"):
+        default_recipe_path("er-l")

@@ -1,0 +1,1 @@
+"""Networks, hand layers, data and recipes: from annotated images to a checkpoint."""

@@ -1,0 +1,64 @@
+"""The data sets that `--data` names, as torch data sets."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from runtime.hand_model import HandModel
+from training.data.augment import AugmentSpec, draw
+from training.data.interhand import Frames, read_frames
+from training.data.samples import Sample, load_sample
+
+SYNTHETIC = "synthetic"
+
+
+def open_frames(data: str, split: str, hands: tuple[HandModel, HandModel], count: int | None = None) -> Frames:
+    """The images of a split: of the folder `data` (InterHand2.6M's layout), or of the synthetic set.
+
+    `count` takes the first so many images, the same on every machine; the synthetic set is generated up to there.
+    """
+    if data != SYNTHETIC:
+        frames = read_frames(Path(data), split, hands)
+        return frames if count is None else frames.first(min(count, len(frames)))
+    from training.data.synth import SPLIT_IMAGES, ensure_synthetic
+
+    count = SPLIT_IMAGES[split] if count is None else count
+    return read_frames(ensure_synthetic(split, count), split, hands).first(count)
+
+
+class HandDataset(Dataset[dict[str, Tensor]]):
+    """Samples as dictionaries of tensors, keys as in Sample, the image as (3, S, S)."""
+
+    def __init__(self, frames: Frames, crop_px: int, augment: AugmentSpec | None = None, seed: int = 0) -> None:
+        self.frames, self.crop_px, self.augment, self.seed = frames, crop_px, augment, seed
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getitem__(self, key: int | tuple[int, int]) -> dict[str, Tensor]:
+        """`key` is an index, or (index, draw): the draw number seeds the augmentation, so a resumed run repeats it."""
+        index, number = key if isinstance(key, tuple) else (key, 0)
+        augmentation = None
+        if self.augment is not None:
+            augmentation = draw(self.augment, np.random.default_rng((self.seed, number, index)))
+        return to_tensors(load_sample(self.frames, index, self.crop_px, augmentation))
+
+
+def to_tensors(sample: Sample) -> dict[str, Tensor]:
+    """A sample as tensors, the image channels first."""
+    tensors = {field.name: torch.from_numpy(np.asarray(getattr(sample, field.name))) for field in fields(sample)}
+    tensors["image"] = tensors["image"].permute(2, 0, 1).contiguous()
+    return tensors
+
+
+def start_worker(_: int) -> None:
+    """One thread per loading process: the processes are the parallelism."""
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)

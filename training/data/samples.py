@@ -1,0 +1,131 @@
+"""One annotated image -> one training sample: a crop and its labels in the crop and in camera axes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.crop import crop_from_box
+from runtime.errors import UserError
+from training.data.augment import Augmentation, recolour
+from training.data.interhand import Floats, Frames
+
+MIRROR = np.diag([-1.0, 1.0, 1.0]).astype(np.float32)
+BOX_SCALE = 1.25  # crop side over the longer side of the box, as the runner's
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A crop and its labels; hand axis [right, left]; the project's joint order. What has no label is 0 and masked."""
+
+    image: Floats  # (S, S, 3) RGB, 0..1
+    presence: Floats  # (2,) 0 or 1
+    joints: Floats  # (2, 21, 3) annotated, wrist-relative, camera axes, m
+    joint_valid: Floats  # (2, 21) 0 or 1, for points
+    joint_valid_3d: Floats  # (2, 21) 0 or 1, for joints: needs its wrist too
+    points: Floats  # (2, 21, 2) annotated joints in the crop, 0..1
+    has_mano: Floats  # (2,) 0 or 1
+    mano_joints: Floats  # (2, 21, 3) of the fitted hand model, wrist-relative, camera axes, m
+    rotations: Floats  # (2, 16, 3, 3) root in camera axes
+    shape: Floats  # (2, 10)
+    relative_translation: Floats  # (3,) left wrist minus right wrist, camera axes, m
+    has_translation: Floats  # () 0 or 1
+
+
+def read_rgb(frames: Frames, index: int) -> NDArray[np.uint8]:
+    """The image (H, W, 3), RGB."""
+    path = frames.image_root / str(frames.file_names[index])
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise UserError(f"cannot read the image {path}")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
+
+
+def load_crop(frames: Frames, index: int, crop_px: int) -> NDArray[np.uint8]:
+    """Image `index` cut as the runner cuts it: (S, S, 3) RGB."""
+    return crop_from_box(frames.bbox[index], crop_px, scale=BOX_SCALE).apply(read_rgb(frames, index))
+
+
+def load_sample(frames: Frames, index: int, crop_px: int, augmentation: Augmentation | None = None) -> Sample:
+    """Cut sample `index` at crop_px x crop_px. Without augmentation the crop is exactly the runner's."""
+    rgb = read_rgb(frames, index)
+    crop = crop_from_box(frames.bbox[index], crop_px, scale=BOX_SCALE)
+    pose, camera = frames.pose_of[index], frames.camera_of[index]
+    rotation = frames.camera_rotation[camera]
+    joints = (frames.joints_world_m[pose] - frames.camera_position_m[camera]) @ rotation.T
+    valid = frames.joint_valid[pose]
+    depth = np.where(valid, joints[..., 2], 1.0)[..., None]
+    pixels = joints[..., :2] / depth * frames.focal_px[camera] + frames.principal_px[camera]
+    points = crop.to_crop(pixels).astype(np.float32)
+    has_mano = frames.has_mano[pose]
+    rotations = frames.rotations_world[pose].copy()
+    rotations[:, 0] = rotation @ rotations[:, 0]
+    mano_joints = frames.mano_joints_m[pose] @ rotation.T
+    translation = joints[1, 0] - joints[0, 0]
+    shape = frames.shape[pose]
+
+    if augmentation is None:
+        image = crop.apply(rgb).astype(np.float32) / np.float32(255)
+    else:
+        linear, offset = _similarity(crop.center_px, crop.size_px, crop_px, augmentation)
+        image = recolour(_warp(rgb, linear, offset, crop_px), augmentation)
+        turn = _rotation_z(augmentation.angle_rad)
+        about = (points - crop_px / 2) @ (turn[:2, :2].T * augmentation.scale)
+        points = (about + crop_px * (0.5 + augmentation.shift)).astype(np.float32)
+        joints, mano_joints, translation = joints @ turn.T, mano_joints @ turn.T, turn @ translation
+        rotations[:, 0] = turn @ rotations[:, 0]
+        if augmentation.flip:
+            image = image[:, ::-1]
+            points = np.stack([crop_px - points[..., 0], points[..., 1]], axis=-1)[::-1].astype(np.float32)
+            joints, mano_joints, translation = (
+                joints[::-1] @ MIRROR,
+                mano_joints[::-1] @ MIRROR,
+                -(MIRROR @ translation),
+            )
+            rotations = MIRROR @ rotations[::-1] @ MIRROR
+            valid, has_mano, shape = valid[::-1], has_mano[::-1], shape[::-1]
+
+    valid_3d = valid & valid[:, :1]
+    return Sample(
+        image=np.ascontiguousarray(image),
+        presence=valid.any(axis=1).astype(np.float32),
+        joints=_masked(joints - joints[:, :1], valid_3d[..., None]),
+        joint_valid=valid.astype(np.float32),
+        joint_valid_3d=valid_3d.astype(np.float32),
+        points=_masked(points / crop_px, valid[..., None]),
+        has_mano=has_mano.astype(np.float32),
+        mano_joints=_masked(mano_joints, has_mano[:, None, None]),
+        rotations=np.ascontiguousarray(rotations, np.float32),
+        shape=_masked(shape, has_mano[:, None]),
+        relative_translation=_masked(translation, valid[:, 0].all()),
+        has_translation=np.float32(valid[:, 0].all()),  # type: ignore[arg-type]
+    )
+
+
+def _masked(values: NDArray[np.floating], mask: NDArray[np.bool_]) -> Floats:
+    return np.where(mask, values, 0).astype(np.float32)
+
+
+def _rotation_z(angle_rad: float) -> Floats:
+    cos, sin = np.cos(angle_rad), np.sin(angle_rad)
+    return np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]], np.float32)
+
+
+def _similarity(
+    center_px: NDArray[np.floating], size_px: float, crop_px: int, augmentation: Augmentation
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Image -> crop as crop = linear @ image + offset, in continuous coordinates (pixel centres at .5)."""
+    linear = _rotation_z(augmentation.angle_rad)[:2, :2] * (augmentation.scale * crop_px / size_px)
+    offset = crop_px * (0.5 + augmentation.shift) - linear @ np.asarray(center_px)
+    return linear.astype(np.float64), offset
+
+
+def _warp(
+    rgb: NDArray[np.uint8], linear: NDArray[np.float64], offset: NDArray[np.float64], crop_px: int
+) -> NDArray[np.uint8]:
+    half = np.array([0.5, 0.5])  # OpenCV puts pixel centres at integers
+    matrix = np.column_stack([linear, linear @ half + offset - half])
+    return cv2.warpAffine(rgb, matrix, (crop_px, crop_px), flags=cv2.INTER_LINEAR)  # type: ignore[return-value]

@@ -1,0 +1,96 @@
+"""The hand model as a differentiable torch layer, both hands at once; `runtime.hand_model.skin` is its numpy twin."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from runtime.hand_model import POSE_FEATURES, SKELETON_JOINTS, VERTICES, HandModel
+from runtime.joints import MANO_TO_JOINTS
+
+HANDS = 2
+
+
+class HandLayer(nn.Module):
+    """Skins a right and a left hand. Everything it holds is a buffer: nothing is trained, nothing is saved.
+
+    The buffers stay out of the state dict, so that no licensed hand model travels inside a checkpoint.
+    """
+
+    template: Tensor  # (2, 1, 2334), m
+    shape_basis: Tensor  # (2, 10, 2334)
+    pose_basis: Tensor  # (2, 135, 2334)
+    joint_template: Tensor  # (2, 1, 48)
+    joint_shape_basis: Tensor  # (2, 10, 48)
+    weights: Tensor  # (2, 778, 16)
+    tips: Tensor  # (2, 5)
+    faces: Tensor  # (2, 1538, 3)
+    joint_order: Tensor  # (21,)
+    identity: Tensor  # (3, 3)
+
+    def __init__(self, right: HandModel, left: HandModel) -> None:
+        super().__init__()
+        if (right.side, left.side) != ("right", "left"):
+            raise ValueError(f"HandLayer takes the right and the left hand, not {right.side} and {left.side}")
+        if (right.parents != left.parents).any():
+            raise ValueError("HandLayer needs the same skeleton in both hands")
+        hands = (right, left)
+        no_correctives = np.zeros((POSE_FEATURES, VERTICES * 3), np.float32)
+        self.has_pose_basis = any(hand.pose_basis is not None for hand in hands)
+        buffers: dict[str, list[NDArray[Any]]] = {
+            "template": [hand.template_row[None] for hand in hands],
+            "shape_basis": [hand.shape_basis for hand in hands],
+            "pose_basis": [no_correctives if hand.pose_basis is None else hand.pose_basis for hand in hands],
+            "joint_template": [hand.joint_row[None] for hand in hands],
+            "joint_shape_basis": [hand.joint_shape_basis for hand in hands],
+            "weights": [hand.weights for hand in hands],
+            "tips": [hand.tips for hand in hands],
+            "faces": [hand.faces for hand in hands],
+        }
+        for name, arrays in buffers.items():
+            self.register_buffer(name, torch.from_numpy(np.stack(arrays)), persistent=False)
+        self.register_buffer("joint_order", torch.from_numpy(MANO_TO_JOINTS.copy()), persistent=False)
+        self.register_buffer("identity", torch.eye(3), persistent=False)
+        self.levels = [(joints.tolist(), parents.tolist()) for joints, parents in right.levels]
+        slots = np.concatenate([[0], *(joints for joints, _ in right.levels)])
+        self.slot_of_joint: list[int] = np.argsort(slots).tolist()
+
+    def forward(self, rotations: Tensor, shape: Tensor) -> tuple[Tensor, Tensor]:
+        """rotations (B, 2, 16, 3, 3), shape (B, 2, 10) -> vertices (B, 2, 778, 3), joints (B, 2, 21, 3); metres."""
+        batch = rotations.shape[0]
+        betas = shape.transpose(0, 1)  # hand first, for the batched products: (2, B, 10)
+        rest = torch.baddbmm(self.template, betas, self.shape_basis)
+        rest_joints = torch.baddbmm(self.joint_template, betas, self.joint_shape_basis)
+        if self.has_pose_basis:
+            features = (rotations[:, :, 1:] - self.identity).reshape(batch, HANDS, POSE_FEATURES)
+            rest = torch.baddbmm(rest, features.transpose(0, 1), self.pose_basis)
+        rest = rest.transpose(0, 1).reshape(batch, HANDS, VERTICES, 3)
+        rest_joints = rest_joints.transpose(0, 1).reshape(batch, HANDS, SKELETON_JOINTS, 3)
+
+        posed, joints = self._pose_skeleton(rotations, rest_joints)
+        shifts = joints - (posed @ rest_joints[..., None])[..., 0]
+        motions = torch.cat([posed, shifts[..., None]], dim=-1).flatten(-2)
+        blended = (self.weights @ motions).unflatten(-1, (3, 4))
+        vertices = (blended[..., :3] @ rest[..., None])[..., 0] + blended[..., 3]
+
+        hand = torch.arange(HANDS, device=vertices.device)[:, None]
+        with_tips = torch.cat([joints, vertices[:, hand, self.tips]], dim=2)
+        return vertices, with_tips[:, :, self.joint_order]
+
+    def _pose_skeleton(self, rotations: Tensor, rest_joints: Tensor) -> tuple[Tensor, Tensor]:
+        """Global rotations (B, 2, 16, 3, 3) and joint positions (B, 2, 16, 3)."""
+        turns = [rotations[:, :, :1]]
+        places = [rest_joints[:, :, :1]]
+        slot = {0: (0, 0)}  # joint -> (level, place within it)
+        for level, (joints, parents) in enumerate(self.levels, start=1):
+            within = [slot[parent][1] for parent in parents]
+            above = turns[level - 1][:, :, within]
+            bones = rest_joints[:, :, joints] - rest_joints[:, :, parents]
+            places.append(places[level - 1][:, :, within] + (above @ bones[..., None])[..., 0])
+            turns.append(above @ rotations[:, :, joints])
+            slot |= {joint: (level, place) for place, joint in enumerate(joints)}
+        return torch.cat(turns, dim=2)[:, :, self.slot_of_joint], torch.cat(places, dim=2)[:, :, self.slot_of_joint]

@@ -1,0 +1,108 @@
+"""The eight L1 losses of ER's training and the presence loss, with their weights.
+
+Units follow the lineage's public code: 3D in metres, 2.5D and projections in cells of an 8 x 8 x 8 map, so that its
+weights (10 on 3D joints, 1 elsewhere) keep their meaning.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from training.hands.layer import HandLayer
+from training.hands.rotations import matrix_from_6d
+from training.network import Outputs
+
+DEPTH_RANGE_M = 0.4  # spanned by the depth bins, centred at the wrist
+LOSS_CELLS = 8
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Weight of each term."""
+
+    relative_translation: float = 1.0
+    mano_pose: float = 1.0
+    mano_shape: float = 1.0
+    joints: float = 10.0
+    mano_joints: float = 10.0
+    joints_image: float = 1.0
+    mano_joints_image: float = 1.0
+    projected_joints: float = 1.0
+    presence: float = 1.0
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Unweighted terms, and the two figures people read, in mm."""
+
+    terms: dict[str, Tensor]
+    mesh_joint_mm: Tensor  # mean wrist-relative error of the mesh's joints
+    image_joint_percent: Tensor  # mean x, y error of the 2.5D joints, % of the crop
+
+    def total(self, weights: LossWeights) -> Tensor:
+        """The weighted sum."""
+        return torch.stack([getattr(weights, name) * term for name, term in self.terms.items()]).sum()
+
+
+def compute_losses(
+    outputs: Outputs, batch: dict[str, Tensor], layer: HandLayer, map_size: tuple[int, int], depth_bins: int
+) -> Losses:
+    """All terms for one batch (keys of training.data.samples.Sample); map_size is (height, width) of the heat map."""
+    outputs = Outputs(*(x.float() for x in outputs))
+    rotations = matrix_from_6d(outputs.rotation6d)
+    joints = layer(rotations, outputs.shape)[1]
+    joints = joints - joints[:, :, :1]
+    image_joints = normalise_joints_image(outputs.joints_image, map_size, depth_bins)
+    projected = outputs.camera[:, :, None, :1] * joints[..., :2] + outputs.camera[:, :, None, 1:]
+
+    valid, valid_3d, fitted = batch["joint_valid"], batch["joint_valid_3d"], batch["has_mano"]
+    fitted_joints = fitted[:, :, None].expand_as(valid)
+    depth = batch["joints"][..., 2:] / DEPTH_RANGE_M + 0.5
+    mano_depth = batch["mano_joints"][..., 2:] / DEPTH_RANGE_M + 0.5
+    terms = {
+        "relative_translation": masked_l1(
+            outputs.relative_translation, batch["relative_translation"], batch["has_translation"]
+        ),
+        "mano_pose": masked_l1(rotations, batch["rotations"], fitted),
+        "mano_shape": masked_l1(outputs.shape, batch["shape"], fitted),
+        "joints": masked_l1(joints, batch["joints"], valid_3d),
+        "mano_joints": masked_l1(joints, batch["mano_joints"], fitted_joints),
+        "joints_image": LOSS_CELLS
+        * (
+            masked_l1(image_joints[..., :2], batch["points"], valid)
+            + 0.5 * masked_l1(image_joints[..., 2:], depth, valid_3d)
+        ),
+        "mano_joints_image": LOSS_CELLS * 0.5 * masked_l1(image_joints[..., 2:], mano_depth, fitted_joints),
+        "projected_joints": LOSS_CELLS * masked_l1(projected, batch["points"], valid),
+        "presence": functional.binary_cross_entropy_with_logits(outputs.presence, batch["presence"]),
+    }
+    with torch.no_grad():
+        mesh_mm = 1000 * masked_mean((joints - batch["mano_joints"]).norm(dim=-1), fitted_joints)
+        percent = 100 * masked_mean((image_joints[..., :2] - batch["points"]).norm(dim=-1), valid)
+    return Losses(terms, mesh_mm, percent)
+
+
+def normalise_joints_image(cells: Tensor, map_size: tuple[int, int], depth_bins: int) -> Tensor:
+    """x, y in cells and z in bins -> fractions of the crop and of the depth range (the inverse of the contract's)."""
+    height, width = map_size
+    size = torch.tensor([width, height, depth_bins], dtype=cells.dtype, device=cells.device)
+    return (cells + 0.5) / size
+
+
+def masked_l1(predicted: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """Mean absolute difference where mask, of leading shape, is 1; zero where it is nowhere."""
+    difference = (
+        (predicted - target).abs().flatten(mask.dim()).mean(dim=-1)
+        if predicted.dim() > mask.dim()
+        else ((predicted - target).abs())
+    )
+    return masked_mean(difference, mask)
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean of values where mask is 1."""
+    return (values * mask).sum() / mask.sum().clamp(min=1)

@@ -1,0 +1,128 @@
+"""A training recipe: stages of growing crop size, read from TOML."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypeVar
+
+from runtime.errors import UserError
+from training.data.augment import AugmentSpec
+from training.losses import LossWeights
+from training.network import get_variant
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+FOLDER = Path(__file__).parent / "recipes"
+T = TypeVar("T")
+TYPES: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Training at one crop size: small crops first, the variant's own size last."""
+
+    crop_px: int
+    batch: int
+    steps: int
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides what comes out of a training run, beside the data."""
+
+    variant: str
+    stages: tuple[Stage, ...]
+    images: int  # of the synthetic train split; a real data set is used whole
+    learning_rate: float = 1e-3
+    final_learning_rate: float = 1e-5
+    warmup_steps: int = 500
+    weight_decay: float = 0.05
+    clip_norm: float = 5.0
+    ema_decay: float = 0.999
+    seed: int = 0
+    bf16: bool = False
+    losses: LossWeights = field(default_factory=LossWeights)
+    augment: AugmentSpec = field(default_factory=AugmentSpec)
+
+    @property
+    def steps(self) -> int:
+        """Of all stages."""
+        return sum(stage.steps for stage in self.stages)
+
+    @property
+    def samples(self) -> int:
+        """Seen over all stages."""
+        return sum(stage.steps * stage.batch for stage in self.stages)
+
+    def step_in_stage(self, step: int) -> int:
+        """How many steps of its own stage come before that step."""
+        for stage in self.stages:
+            if step < stage.steps:
+                return step
+            step -= stage.steps
+        return step
+
+    def stage_at(self, step: int) -> Stage:
+        """The stage that step belongs to."""
+        for stage in self.stages:
+            if step < stage.steps:
+                return stage
+            step -= stage.steps
+        return self.stages[-1]
+
+
+def default_recipe_path(variant: str) -> Path:
+    """The recipe that comes with the project."""
+    get_variant(variant)
+    path = FOLDER / f"{variant}.toml"
+    if not path.is_file():
+        raise UserError(
+            f"no recipe comes with '{variant}': write one like {FOLDER / 'er-s.toml'} and give --recipe FILE"
+        )
+    return path
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read a recipe. Unknown keys, wrong types and values out of range are a UserError that names the key."""
+    try:
+        content = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise UserError(f"cannot read the recipe {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise UserError(f"{path} is not valid TOML: {error}") from error
+    stages = content.pop("stages", None)
+    if not isinstance(stages, list) or not stages:
+        raise UserError(f"{path}: a recipe needs at least one [[stages]] with crop_px, batch and steps")
+    content["stages"] = tuple(_fill(Stage, stage, f"{path}: stages") for stage in stages)
+    for key, kind in (("losses", LossWeights), ("augment", AugmentSpec)):
+        content[key] = _fill(kind, content.get(key, {}), f"{path}: {key}")
+    recipe = _fill(Recipe, content, str(path))
+    get_variant(recipe.variant)
+    for stage in recipe.stages:
+        if stage.crop_px < 64 or min(stage.batch, stage.steps) < 1:
+            raise UserError(f"{path}: a stage needs a crop_px of at least 64, batch and steps of at least 1")
+    return recipe
+
+
+def _fill(kind: type[T], values: Any, where: str) -> T:
+    """A dataclass from a table, with the nearest name for an unknown key."""
+    if not isinstance(values, dict):
+        raise UserError(f"{where}: a table of keys and values is expected")
+    known = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
+    for key, value in values.items():
+        if key not in known:
+            near = get_close_matches(key, known, n=1, cutoff=0.3)
+            raise UserError(f"{where}: unknown key '{key}'" + (f"; did you mean '{near[0]}'?" if near else ""))
+        expected = TYPES.get(str(known[key].type))
+        if expected and (not isinstance(value, expected) or (isinstance(value, bool) and bool not in expected)):
+            raise UserError(f"{where}: '{key}' must be of type {known[key].type}")
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise UserError(f"{where}: {str(error).split(') ')[-1]}") from error
