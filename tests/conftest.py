@@ -1,11 +1,14 @@
-"""A tiny model that keeps the graph contract, for every test that needs a model file."""
+"""Threads for all tests, and a tiny model that keeps the graph contract for every test that needs a model file."""
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "2")  # before anything reads it: more threads than cores crawl
 
 import numpy as np
 import onnx

@@ -6,6 +6,7 @@ the test split beside the mean-pose predictor's.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
 from dataclasses import asdict
@@ -39,6 +40,7 @@ def make_card(weights: Path, recipe: Recipe, data: str = SYNTHETIC) -> dict[str,
         "variant": recipe.variant,
         "parameters_m": round(count_parameters_m(network), 3),
         "gmac": round(count_gmac(network, crop_px), 4),
+        "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
         "training": {
             "dataset": dataset_label(train),
             "synthetic": facts.synthetic,

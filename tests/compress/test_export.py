@@ -22,7 +22,10 @@ from safetensors.torch import load_file, save_file
 
 from compress import export as command
 from compress.export import ExportRequest, Verdict, export, judge, main, parse_args, request_of
+from compress.measure import Figures
+from compress.parity import Parity
 from runtime.errors import UserError
+from runtime.hand_model import load_hand_models
 from training.checkpoint import WeightFacts, save_weights
 from training.metrics import Accuracy
 from training.network import build
@@ -113,17 +116,21 @@ def test_list_prints_every_variant(capsys: pytest.CaptureFixture[str]) -> None:
 # ---- verdicts
 
 
-def accuracy(mpjpe_mm: float) -> Accuracy:
-    return Accuracy("made (synthetic)", "mcp-scaled", mpjpe_mm, 0, 0, 1, 10, 10)
+def figures(fp32_mm: float, int8_mm: float, vertex_mm: float = 0.0) -> Figures:
+    def accuracy(mpjpe_mm: float) -> Accuracy:
+        return Accuracy("made (synthetic)", "mcp-scaled", mpjpe_mm, 0, 0, 1, 10, 10)
+
+    return Figures(Parity(vertex_mm, 0, 64), {"fp32": accuracy(fp32_mm), "int8": accuracy(int8_mm)}, 50, {}, {}, None)
 
 
 def test_verdicts() -> None:
     request = ExportRequest("er-nano", "int8", max_drop_mm=0.3)
-    assert judge(request, True, {"fp32": accuracy(20), "int8": accuracy(20.29)}) == Verdict("passed")
-    assert judge(request, True, {"fp32": accuracy(20), "int8": accuracy(20.31)}).status == "accuracy_failed"
-    assert judge(request, True, {"fp32": accuracy(20), "int8": accuracy(float("nan"))}).status == "accuracy_failed"
-    assert judge(request, False, {"fp32": accuracy(20), "int8": accuracy(20)}).status == "parity_failed"
-    assert judge(request, True, {"fp32": accuracy(float("nan")), "int8": accuracy(20)}).status == "not_run"
+    assert judge(request, figures(20, 20.29)) == Verdict("passed")
+    assert judge(request, figures(20, 20.31)).status == "accuracy_failed"
+    assert judge(request, figures(20, float("nan"))).status == "accuracy_failed"
+    assert judge(request, figures(20, 20, vertex_mm=0.021)).status == "parity_failed"
+    assert judge(request, figures(20, 20, vertex_mm=float("nan"))).status == "parity_failed"
+    assert judge(request, figures(float("nan"), 20)).status == "not_run"
 
 
 @pytest.mark.slow
@@ -284,8 +291,8 @@ def test_a_full_disk(finished: tuple[Path, dict[str, Any]], synthetic_cache: Pat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("moment", ["writing", "data:"])
-def test_ctrl_c(synthetic_cache: Path, tmp_path: Path, moment: str) -> None:
+@pytest.mark.parametrize("after_s", [0.0, 0.7])
+def test_ctrl_c(synthetic_cache: Path, tmp_path: Path, after_s: float) -> None:
     arguments = ["--variant", "er-nano", "--int8", "--random-weights", "--output-dir", str(tmp_path)]
     sizes = ["--calib-samples", "48", "--test-images", "48"]
     process = subprocess.Popen(
@@ -299,9 +306,9 @@ def test_ctrl_c(synthetic_cache: Path, tmp_path: Path, moment: str) -> None:
     seen = ""
     for line in process.stderr:
         seen += line
-        if moment in line:
+        if "data SynthHands" in line:
             break
-    time.sleep(0.3)
+    time.sleep(after_s)
     process.send_signal(signal.SIGINT)
     seen += process.stderr.read()
     assert process.wait(timeout=60) == 130, seen
@@ -312,5 +319,5 @@ def test_ctrl_c(synthetic_cache: Path, tmp_path: Path, moment: str) -> None:
 
 def test_random_weights_are_the_same_every_time() -> None:
     request = ExportRequest("er-nano", random_weights=True)
-    first, second = (command._network(request)[0].state_dict() for _ in range(2))
+    first, second = (command.load_weights(request, load_hand_models())[0].state_dict() for _ in range(2))
     assert all(np.array_equal(first[key], second[key]) for key in first)

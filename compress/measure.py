@@ -1,0 +1,74 @@
+"""What an export must hold, measured on the files themselves: parity, accuracy through the runner, latency."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from compress.crops import load_crops
+from compress.parity import Parity, check_parity
+from compress.slowdown import explain
+from compress.timing import Latency, Ratio, time_alternately
+from runtime.hand_model import HandModel
+from runtime.runner import graph_input
+from training.data.interhand import Frames
+from training.evaluate import dataset_label, evaluate, file_predictor, mean_pose_mpjpe_mm
+from training.metrics import Accuracy
+
+if TYPE_CHECKING:
+    from training.network import ERNet
+
+BASELINE = "fp32"
+PARITY_CROPS = 64
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Of one export; the mappings are by precision, the baseline's first."""
+
+    parity: Parity
+    accuracy: Mapping[str, Accuracy]
+    mean_pose_mpjpe_mm: float
+    latency: Mapping[str, Latency]
+    ratios: Mapping[str, Ratio]
+    slower_because: str | None  # where the new file is slower than the baseline
+
+
+def measure(
+    network: ERNet,
+    files: Mapping[str, Path],
+    train: Frames,
+    test: Frames,
+    hands: tuple[HandModel, HandModel],
+    hand_model: Path | None,
+) -> Figures:
+    """Measure files that carry a passport; `hand_model` is the file `hands` come from, None for the embedded one."""
+    crop_px = network.variant.crop_px
+    crops = load_crops(test, min(PARITY_CROPS, len(test)), crop_px, "crops")
+    parity = check_parity(network, files[BASELINE], crops, hands)
+    accuracy = {}
+    for precision, path in files.items():
+        predict, _ = file_predictor(path, hand_model)
+        errors = evaluate(predict, test, crop_px, hands, f"accuracy {precision}")
+        accuracy[precision] = errors.accuracy(dataset_label(test))
+    runs = {precision: one_frame(path, crops[0]) for precision, path in files.items()}
+    latency, ratios = time_alternately(runs, BASELINE)
+    slower = [explain(files[precision], precision) for precision, ratio in ratios.items() if ratio.median < 1]
+    mean_pose_mm = mean_pose_mpjpe_mm(train, test)
+    return Figures(parity, accuracy, mean_pose_mm, latency, ratios, slower[0] if slower else None)
+
+
+def one_frame(path: Path, crop: np.ndarray) -> Callable[[], object]:
+    """One frame through a file on one thread: the network alone, on a real crop."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    image = graph_input(crop)
+    return lambda: session.run(None, {"image": image})

@@ -1,0 +1,95 @@
+"""Every command and snippet of the README runs, on small data."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from training.data.synth import ensure_synthetic
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+IMAGES = 48
+SMALL_EXPORT = f"--calib-samples {IMAGES} --test-images {IMAGES} --max-drop-mm 5"
+SMALL_TRAINING = f"--images {IMAGES} --minutes 0.02"
+# What makes a command of the README small. A command that is not here fails the test: add it.
+SMALLER = {
+    "make export": None,  # the make targets run in CI and by hand: here only that they exist
+    "make test": None,
+    "python compress/export.py --variant er-s --int8 --overwrite": SMALL_EXPORT + " --output-dir exports",
+    "python compress/export.py --list": "",
+    "python runtime/demo.py docs/example.jpg": "",
+    "python training/train.py --variant er-xs --data DIR": SMALL_TRAINING + " --run-dir own",
+    "python compress/export.py --variant er-xs --int8 --checkpoint FILE": SMALL_EXPORT + " --output-dir exports",
+    "python -m training.data.synth --split train": "",
+    "python -m training.data.synth.sheet": "",
+    "python training/train.py --variant er-xs --minutes": SMALL_TRAINING + " --run-dir run",
+    "python training/evaluate.py --variant er-xs": f"--images {IMAGES}",
+}
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.S)
+
+
+def commands() -> list[str]:
+    lines = [line.split("  #")[0].strip() for block in blocks("sh") for line in block.splitlines()]
+    return [line for line in lines if line]
+
+
+def known(command: str) -> str:
+    matches = [key for key in SMALLER if command.startswith(key)]
+    assert matches, f"the README's command is not tested: {command}"
+    return max(matches, key=len)
+
+
+def test_the_first_screen_has_the_two_commands() -> None:
+    head = "\n".join(README.splitlines()[:40])
+    assert "make export" in head and "make test" in head
+
+
+def test_links_lead_somewhere() -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+@pytest.mark.parametrize("target", ["export", "test", "test-fast", "help"])
+def test_make_targets_exist(target: str) -> None:
+    assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.M)
+
+
+@pytest.mark.slow
+def test_all_commands_in_their_order(tmp_path: Path) -> None:
+    """In a folder that looks like a checkout, with a cache of its own."""
+    for name in ("compress", "runtime", "training", "docs"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    environment = {**os.environ, "ER_EDGE_CACHE": str(tmp_path / "cache"), "PYTHONDONTWRITEBYTECODE": "1"}
+    own = tmp_path / "their-data"
+    for split in ("train", "val", "test"):
+        ensure_synthetic(split, IMAGES, root=own, workers=2, progress=False)
+    for command in commands():
+        extra = SMALLER[known(command)]
+        if extra is None:
+            continue
+        words = [{"DIR": str(own), "FILE": "own/er-xs.safetensors"}.get(word, word) for word in shlex.split(command)]
+        words = [sys.executable if word == "python" else word for word in words] + shlex.split(extra)
+        done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr[-3000:]}"
+    for name in ("example_overlay.png", "er-s_224_int8.json", "er-xs_224_int8.onnx", "report.json", "sheet.png"):
+        assert (tmp_path / "exports" / name).exists(), name
+    run_snippets(tmp_path, environment)
+
+
+def run_snippets(folder: Path, environment: dict[str, str]) -> None:
+    prepare = "import cv2\nrgb = cv2.cvtColor(cv2.imread('docs/example.jpg'), cv2.COLOR_BGR2RGB)\n"
+    for snippet in blocks("python"):
+        done = subprocess.run(
+            [sys.executable, "-c", prepare + snippet], cwd=folder, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0 and done.stdout, done.stderr

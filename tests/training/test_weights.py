@@ -1,0 +1,55 @@
+"""The shipped weights and their cards."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from runtime.hand_model import load_hand_models
+from training.checkpoint import SHIPPED, load_network, read_facts, shipped_weights, weights_of
+from training.data.dataset import open_frames
+from training.evaluate import evaluate, network_predictor
+
+WEIGHTS = sorted(SHIPPED.glob("*.safetensors"))
+HANDS = load_hand_models()
+
+
+def card_of(path: Path) -> dict:
+    return json.loads(path.with_suffix(".json").read_text())
+
+
+def test_the_default_and_the_small_one_are_shipped_within_30_mb() -> None:
+    assert {"er-s", "er-xs"} <= {path.stem for path in WEIGHTS}
+    assert sum(path.stat().st_size for path in WEIGHTS) < 30e6
+
+
+@pytest.mark.parametrize("path", WEIGHTS, ids=lambda path: path.stem)
+def test_card_and_file_belong_together(path: Path) -> None:
+    card, facts = card_of(path), read_facts(path)
+    assert shipped_weights(path.stem) == weights_of(path.stem) == path
+    assert card["weights_sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert card["hand_model"] == facts.hand_model == {"name": HANDS[0].name, "sha256": HANDS[0].sha256}
+    training = card["training"]
+    assert (training["steps"], training["samples"], training["seed"]) == (facts.steps, facts.samples, facts.seed)
+    assert training["synthetic"] is facts.synthetic is True
+    assert "synthetic" in card["accuracy"]["dataset"]
+    assert card["accuracy"]["n_images"] >= 1000
+    load_network(path, path.stem)
+
+
+@pytest.mark.parametrize(("variant", "share"), [("er-xs", 0.65), ("er-s", 0.85)])
+def test_clearly_better_than_the_mean_pose(variant: str, share: float) -> None:
+    card = card_of(weights_of(variant))
+    assert card["accuracy"]["mpjpe_mm"] <= share * card["mean_pose_mpjpe_mm"]
+
+
+@pytest.mark.slow
+def test_the_cards_accuracy_can_be_had_again(synthetic_root: Path) -> None:
+    """On a few images of another split, so only roughly."""
+    network, _ = load_network(weights_of("er-xs"), "er-xs")
+    frames = open_frames("synthetic", "val", HANDS, 48)
+    accuracy = evaluate(network_predictor(network, HANDS), frames, 224, HANDS).accuracy("made")
+    assert accuracy.mpjpe_mm == pytest.approx(card_of(weights_of("er-xs"))["accuracy"]["mpjpe_mm"], rel=0.35)
