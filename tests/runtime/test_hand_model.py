@@ -6,6 +6,7 @@ import io
 import pickle
 import zipfile
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,10 @@ def volume_cm3(vertices: np.ndarray, faces: np.ndarray) -> float:
     return float(np.einsum("fc,fc->", corners[:, 0], np.cross(corners[:, 1], corners[:, 2])) / 6 * 1e6)
 
 
-def bent(flexion: float) -> np.ndarray:
-    """All fingers bent by `flexion` rad at the middle joint."""
+def bent(flexion: float, joints: tuple[int, ...] = (2, 5, 8, 11)) -> np.ndarray:
+    """Fingers bent by `flexion` rad at these joints; default: the middle joint of all four."""
     pose = np.zeros((16, 3))
-    pose[[2, 5, 8, 11], 2] = flexion
+    pose[list(joints), 2] = flexion
     return matrix_from_axis_angle(pose)
 
 
@@ -81,13 +82,13 @@ def test_regressor_weights_and_tips() -> None:
     assert np.array_equal(joints[[8, 12, 20, 16, 4]], vertices[RIGHT.tips])  # index, middle, pinky, ring, thumb
 
 
-def test_pose_correctives_keep_volume() -> None:
-    from dataclasses import replace
+@pytest.mark.parametrize("bending", [(2,), (5,), (2, 5, 8, 11), (1, 4, 7, 10)])
+def test_pose_correctives_keep_volume(bending: tuple[int, ...]) -> None:
 
     plain = replace(RIGHT, posedirs=np.zeros_like(RIGHT.posedirs))
     rest = volume_cm3(skin(RIGHT, bent(0.0), np.zeros(10))[0], RIGHT.faces)
-    with_correctives = volume_cm3(skin(RIGHT, bent(1.5), np.zeros(10))[0], RIGHT.faces)
-    without = volume_cm3(skin(plain, bent(1.5), np.zeros(10))[0], RIGHT.faces)
+    with_correctives = volume_cm3(skin(RIGHT, bent(1.5, bending), np.zeros(10))[0], RIGHT.faces)
+    without = volume_cm3(skin(plain, bent(1.5, bending), np.zeros(10))[0], RIGHT.faces)
     assert without < with_correctives < 1.02 * rest
 
 

@@ -42,6 +42,7 @@ THUMB_STRAIGHTENING = 0.7
 MEAN_FLEXION_DEG = {0: (14, 24, 14), 1: (18, 28, 16), 2: (24, 28, 16), 3: (21, 29, 16)}
 MEAN_THUMB_DEG = ((8.0, -4.0, 4.0), (0.0, -6.0, 2.0), (0.0, -12.0, 4.0))
 RIDGE = 0.02
+DAMPING = 1e-3
 
 
 @dataclass(frozen=True)
@@ -284,16 +285,21 @@ def rest_difference(template: Floats, joints: Floats, weights: Floats, pose: Flo
     linear = (blended @ template[..., None])[..., 0] + weights @ shifts
 
     real = quaternions(turns)
+    for joint in range(1, SKELETON_JOINTS):  # neighbours blend the short way, also past a half turn from the wrist
+        if real[joint] @ real[PARENTS[joint]] < 0:
+            real[joint] *= -1
     dual = 0.5 * multiply(np.concatenate([np.zeros((SKELETON_JOINTS, 1)), shifts], axis=1), real)
-    sign = np.where(real @ real[0] < 0, -1.0, 1.0)[:, None]
-    real, dual = weights @ (real * sign), weights @ (dual * sign)
+    real, dual = weights @ real, weights @ dual
     length = np.linalg.norm(real, axis=1, keepdims=True)
     real, dual = real / length, dual / length
     conjugate = real * (1, -1, -1, -1)
     shift = 2 * multiply(dual, conjugate)[:, 1:]
     point = np.concatenate([np.zeros((len(template), 1)), template], axis=1)
     kept_volume = multiply(multiply(real, point), conjugate)[:, 1:] + shift
-    return (np.swapaxes(blended, 1, 2) @ (kept_volume - linear)[..., None])[..., 0]
+    # Blended matrices shrink, so their transpose is no inverse; damped, as they are singular between opposite turns.
+    back = np.swapaxes(blended, 1, 2)
+    damped = back @ blended + DAMPING * np.eye(3)
+    return np.linalg.solve(damped, back @ (kept_volume - linear)[..., None])[..., 0]
 
 
 def quaternions(turns: Floats) -> Floats:
