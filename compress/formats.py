@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 
-from runtime.errors import UserError
+from runtime.errors import unknown_name
 
 
 @dataclass(frozen=True)
@@ -24,9 +23,7 @@ def get_format(name: str) -> Format:
     """The format of that name; a UserError with the nearest where there is none."""
     if name in FORMATS:
         return FORMATS[name]
-    near = get_close_matches(name, FORMATS, n=1, cutoff=0.3)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    raise UserError(f"unknown format '{name}'{hint} (there is {', '.join(FORMATS)})")
+    raise unknown_name("format", name, FORMATS)
 
 
 def artefact_name(variant: str, crop_px: int, precision: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.contract import INPUT_NAME, METADATA_KEY, OUTPUT_SHAPES, ModelInfo, input_shape, parse_passport
-from runtime.errors import UserError
+from runtime.errors import UserError, unknown_name
 
 Outputs = dict[str, NDArray[np.float32]]  # names and shapes: contract.OUTPUT_SHAPES
 
@@ -121,9 +120,7 @@ def _choose_providers(device: str, available: list[str]) -> list[str]:
     if device == "auto":
         return [name for name in reversed(_ONNX_PROVIDERS.values()) if name in available]
     if device not in _ONNX_PROVIDERS:
-        near = get_close_matches(device, _ONNX_PROVIDERS, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise UserError(f"unknown device '{device}'{hint} (there are auto, {', '.join(_ONNX_PROVIDERS)})")
+        raise unknown_name("device", device, ["auto", *_ONNX_PROVIDERS])
     wanted = _ONNX_PROVIDERS[device]
     if wanted not in available:
         raise UserError(f"this onnxruntime has no {wanted}: install onnxruntime-gpu, or use the device cpu")

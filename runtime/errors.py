@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
 from typing import NoReturn
 
 
 class UserError(Exception):
     """A mistake the user can mend. The message is one line: what is wrong and what to do."""
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
+    """The error for a name that is not among the known ones: with the nearest, and the list."""
+    names = list(known)
+    near = get_close_matches(name, names, n=1, cutoff=0.3)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return UserError(f"unknown {kind} '{name}'{hint} (there are {', '.join(names)})")
 
 
 class CommandParser(argparse.ArgumentParser):

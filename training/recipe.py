@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, field, fields
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
-from runtime.errors import UserError
+from runtime.errors import UserError, unknown_name
 from training.data.augment import AugmentSpec
 from training.losses import LossWeights
 from training.network import get_variant
@@ -117,8 +116,7 @@ def _fill(kind: type[T], values: Any, where: str) -> T:
     known = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
     for key, value in values.items():
         if key not in known:
-            near = get_close_matches(key, known, n=1, cutoff=0.3)
-            raise UserError(f"{where}: unknown key '{key}'" + (f"; did you mean '{near[0]}'?" if near else ""))
+            raise UserError(f"{where}: {unknown_name('key', key, known)}")
         expected = TYPES.get(str(known[key].type))
         if expected and (not isinstance(value, expected) or (isinstance(value, bool) and bool not in expected)):
             raise UserError(f"{where}: '{key}' must be of type {known[key].type}")

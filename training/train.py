@@ -206,6 +206,8 @@ class Trainer:
             worker_init_fn=start_worker,
             pin_memory=self.device.type == "cuda",
             prefetch_factor=4 if workers else None,
+            # Not forked: a process that has run OpenCV's or OpenMP's threads has children that wait for them for ever.
+            multiprocessing_context="spawn" if workers else None,
         )
 
     def _frames(self, split: str, count: int) -> Frames:

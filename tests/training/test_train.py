@@ -107,6 +107,18 @@ def test_a_loss_that_is_not_finite_keeps_the_batch(
     assert not (tmp_path / "checkpoint.pt").exists()
 
 
+@pytest.mark.slow
+def test_loading_processes_start_at_every_stage(synthetic_root: Path, tmp_path: Path) -> None:
+    """A second stage's processes start after this one has validated, with all its threads."""
+    recipe = replace(RECIPE, stages=(Stage(64, 4, 2), Stage(96, 2, 2)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "CHECKPOINT_SECONDS", 0)
+        weights = Trainer(recipe, RunSettings(folder=tmp_path / "with", workers=1)).run()
+        alone = Trainer(recipe, settings(tmp_path / "without")).run()
+    first, second = (load_network(path, "er-nano")[0].state_dict() for path in (weights, alone))
+    assert max(float((first[key].float() - second[key].float()).abs().max()) for key in first) < 1e-5
+
+
 def test_init_starts_from_given_weights(synthetic_root: Path, tmp_path: Path) -> None:
     weights = Trainer(RECIPE, settings(tmp_path / "first")).run()
     trainer = Trainer(RECIPE, settings(tmp_path / "second", init=weights))

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 
-from runtime.errors import UserError
+from runtime.errors import unknown_name
 
 
 @dataclass(frozen=True)
@@ -49,6 +48,4 @@ def get_variant(name: str) -> Variant:
     """The variant of that name; a UserError with the list and the nearest name where there is none."""
     if name in VARIANTS:
         return VARIANTS[name]
-    near = get_close_matches(name, VARIANTS, n=1, cutoff=0.3)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    raise UserError(f"unknown variant '{name}'{hint} (there are {', '.join(VARIANTS)})")
+    raise unknown_name("variant", name, VARIANTS)
