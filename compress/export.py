@@ -8,13 +8,14 @@ when all of it has passed; nothing that existed is touched before.
 from __future__ import annotations
 
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from tqdm import tqdm
 
 from compress.formats import FORMATS, artefact_name, get_format
 from runtime.errors import CommandParser, UserError, run_command
@@ -87,21 +88,25 @@ def export(request: ExportRequest) -> dict[str, Any]:
     report_path = request.output_dir / "report.json"
     report = read_report(report_path)
 
-    with staging(request) as stage:
+    with staging(request) as stage, tqdm(total=4, desc=request.variant, unit="step") as bar:
+        bar.set_postfix_str("data")
         train = open_frames(request.data, "train", hands, max(request.calib_samples, request.test_images))
         test = open_frames(request.data, "test", hands, request.test_images)
-        say(f"{request.variant}: {request.precision}, data {dataset_label(test)}")
+        advance(bar, f"writing {request.precision}, on {dataset_label(test)}")
         passport = first_passport(request, network, weights, hands, test)
         files, passport = write_files(request, stage, network, train, target, passport)
         for precision, path in files.items():  # the runner wants to know what it runs
             embed(path, replace(passport, precision=precision).to_dict())
+        advance(bar, "measuring")
         figures = measure(network, files, train, test, hands, request.hand_model)
         verdict = judge(request, figures)
+        advance(bar, "passports")
         passport = replace(passport, parity=asdict(figures.parity), verdict=asdict(verdict))
         entry = make_entry(passport, figures, write_passports(files, passport, figures))
         if verdict.status == "passed":
             publish(stage, request.output_dir)
             write_report(report_path, report, request.artefacts[request.precision], entry)
+        advance(bar, verdict.status)
     return entry
 
 
@@ -248,9 +253,11 @@ def publish(stage: Path, output_dir: Path) -> None:
         path.replace(output_dir / path.name)
 
 
-def say(line: str) -> None:
-    """A line of progress, on stderr: stdout holds the result."""
-    print(line, file=sys.stderr, flush=True)
+def advance(bar: tqdm[NoReturn], what: str) -> None:
+    """One step is done; the next one is called `what`."""
+    bar.set_postfix_str(what, refresh=False)
+    bar.update()
+    bar.refresh()
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from runtime.files import atomic_path
 from torch import Tensor
 
 from runtime.errors import UserError
+from runtime.files import atomic_path
 from training.network import ERNet, build, get_variant
 
 MAX_WEIGHT_BYTES = 2 << 30

@@ -304,10 +304,8 @@ def test_ctrl_c(synthetic_cache: Path, tmp_path: Path, after_s: float) -> None:
     )
     assert process.stderr is not None
     seen = ""
-    for line in process.stderr:
-        seen += line
-        if "data SynthHands" in line:
-            break
+    while "SynthHands" not in seen:
+        seen += process.stderr.read(1)
     time.sleep(after_s)
     process.send_signal(signal.SIGINT)
     seen += process.stderr.read()
