@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 # Every linear layer has a bias and is a Gemm; what is left as MatMul is attention and the soft-argmax.
 QUANTISED_TYPES = ("Conv", "Gemm")
 # Where a coordinate is read off or a pose is put together, 8 bits are too few.
-KEEP_FLOAT = (r"^/extract/heatmap", r"^/pose\.\d/mlp", r"^/hand\.\d/", r"^/translation/")
+KEEP_FLOAT = (r"^/extract/heatmap", r"^/pose\.\d/mlp/mlp\.2", r"^/hand\.\d/mlp/mlp\.2", r"^/translation/translation\.2")
 
 
 @dataclass(frozen=True)
