@@ -17,7 +17,7 @@ from runtime.hand_model import HandModel
 from runtime.runner import graph_input
 from training.data.interhand import Frames
 from training.evaluate import dataset_label, evaluate, file_predictor, mean_pose_mpjpe_mm
-from training.metrics import Accuracy
+from training.protocols import Accuracy
 
 if TYPE_CHECKING:
     from training.network import ERNet

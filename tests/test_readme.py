@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.fixtures.mano_pickles import write_mano_pickles
 from training.data.synth import ensure_synthetic
 
 ROOT = Path(__file__).parents[1]
@@ -25,10 +27,12 @@ SMALLER = {
     "python compress/export.py --variant er-s --int8 --overwrite": SMALL_EXPORT + " --output-dir exports",
     "python compress/export.py --list": "",
     "python runtime/demo.py docs/example.jpg": "",
-    "python training/train.py --variant er-xs --data DIR": SMALL_TRAINING + " --run-dir own",
-    "python compress/export.py --variant er-xs --int8 --checkpoint FILE": SMALL_EXPORT + " --output-dir exports",
+    "python -m training.hands.convert_mano": "",
+    "python training/train.py --variant er-xs --data DIR": SMALL_TRAINING,
+    "python training/evaluate.py --variant er-xs --checkpoint": "",
+    "python compress/export.py --variant er-xs --int8 --checkpoint": SMALL_EXPORT + " --output-dir exports",
     "python -m training.data.synth --split train": "",
-    "python -m training.data.synth.sheet": "",
+    "python -m training.data.sheet": "",
     "python training/train.py --variant er-xs --minutes": SMALL_TRAINING + " --run-dir run",
     "python training/evaluate.py --variant er-xs": f"--images {IMAGES}",
 }
@@ -64,21 +68,27 @@ def test_make_targets_exist(target: str) -> None:
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.M)
 
 
+def make_official_tree(root: Path) -> None:
+    """InterHand2.6M's layout, with nothing that tells it from a copy of the real set."""
+    for split in ("train", "val", "test"):
+        ensure_synthetic(split, IMAGES, root=root, workers=2, progress=False)
+    for extra in [path for path in root.iterdir() if path.name not in ("annotations", "images")]:
+        shutil.rmtree(extra) if extra.is_dir() else extra.unlink()
+
+
 @pytest.mark.slow
 def test_all_commands_in_their_order(tmp_path: Path) -> None:
     """In a folder that looks like a checkout, with a cache of its own."""
     for name in ("compress", "runtime", "training", "docs"):
         (tmp_path / name).symlink_to(ROOT / name)
     environment = {**os.environ, "ER_EDGE_CACHE": str(tmp_path / "cache"), "PYTHONDONTWRITEBYTECODE": "1"}
-    own = tmp_path / "their-data"
-    for split in ("train", "val", "test"):
-        ensure_synthetic(split, IMAGES, root=own, workers=2, progress=False)
+    make_official_tree(tmp_path / "DIR")
+    write_mano_pickles(tmp_path)
     for command in commands():
         extra = SMALLER[known(command)]
         if extra is None:
             continue
-        words = [{"DIR": str(own), "FILE": "own/er-xs.safetensors"}.get(word, word) for word in shlex.split(command)]
-        words = [sys.executable if word == "python" else word for word in words] + shlex.split(extra)
+        words = [sys.executable if word == "python" else word for word in shlex.split(command)] + shlex.split(extra)
         done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr[-3000:]}"
     for name in ("example_overlay.png", "er-s_224_int8.json", "er-xs_224_int8.onnx", "report.json", "sheet.png"):

@@ -1,10 +1,13 @@
-"""Accuracy of a checkpoint or an exported file on annotated images: `python training/evaluate.py --variant er-xs`."""
+"""Accuracy of a checkpoint or an exported file on annotated images: `python training/evaluate.py --variant er-xs`.
+
+Shows the protocol of cards and passports (mcp-scaled) and that of ER's own evaluator (er), with and without its quirks;
+--protocol shows others. On InterHand2.6M, published figures of the same protocols follow.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,11 +17,24 @@ from tqdm import tqdm
 
 from runtime.errors import CommandParser, UserError, run_command
 from runtime.hand_model import HandModel, load_hand_models, skin
-from runtime.joints import MIDDLE_MCP
+from runtime.joints import JOINT_COUNT, MIDDLE_MCP
+from training.accuracy_table import Setting, compared, print_table, to_json
 from training.data.dataset import SYNTHETIC, open_frames
-from training.data.interhand import Frames
+from training.data.frames import Frames, drop_missing
+from training.data.interhand import BOXES
 from training.data.samples import Sample, load_sample
-from training.metrics import OTHER_JOINTS, PROTOCOL, Accuracy, Errors, HandBatch, bone_length, mcp_scaled_errors
+from training.protocols import (
+    ER,
+    ER_WITHOUT_QUIRKS,
+    MCP_SCALED,
+    PROTOCOLS,
+    HandBatch,
+    Protocol,
+    Scores,
+    Truth,
+    bone_length,
+    get_protocol,
+)
 
 if TYPE_CHECKING:
     from training.network import ERNet
@@ -27,14 +43,26 @@ Images = NDArray[np.float32]  # (N, S, S, 3) RGB, 0..1
 Predictor = Callable[[Images], HandBatch]
 Hands = tuple[HandModel, HandModel]
 BATCH = 32
+NAMED_MISSING = 3
 
 
-def truth_of(samples: list[Sample], hands: Hands) -> HandBatch:
-    """Ground truth from the hand model's mesh."""
-    rotations = np.stack([s.rotations for s in samples])
-    shape = np.stack([s.shape for s in samples])
-    present = np.stack([s.presence for s in samples]) > 0.5
-    return HandBatch(*_mesh(hands, rotations, shape), np.stack([s.relative_translation for s in samples]), present)
+def truth_of(samples: Sequence[Sample], hands: Hands, frames: Frames, human: NDArray[np.bool_] | None = None) -> Truth:
+    """Labels of the samples of `frames`, not augmented; `human` (N,): annotated by people, None for all."""
+    in_image = np.stack([s.joint_valid for s in samples]) > 0.5
+    joints, vertices = _mesh(hands, np.stack([s.rotations for s in samples]), np.stack([s.shape for s in samples]))
+    return Truth(
+        hand_type=frames.hand_type,
+        human=np.ones(len(samples), bool) if human is None else human,
+        present=np.stack([s.presence for s in samples]) > 0.5,
+        presence_known=np.stack([s.has_presence for s in samples]) > 0.5,
+        joints=np.stack([s.joints for s in samples]),
+        joint_valid=in_image & in_image[:, :, :1],
+        has_mesh=np.stack([s.has_mano for s in samples]) > 0.5,
+        mesh_joints=joints,
+        vertices=vertices,
+        relative_translation=np.stack([s.relative_translation for s in samples]),
+        has_translation=np.array([s.has_translation for s in samples]) > 0.5,
+    )
 
 
 def network_predictor(network: ERNet, hands: Hands) -> Predictor:
@@ -72,14 +100,52 @@ def file_predictor(model: Path, hand_model: Path | None = None) -> tuple[Predict
     return predict, runner.input_px
 
 
-def evaluate(predict: Predictor, frames: Frames, crop_px: int, hands: Hands, label: str = "accuracy") -> Errors:
-    """Errors of a predictor on every image of `frames`, with a progress bar."""
-    parts = []
+def evaluate(
+    predict: Predictor,
+    frames: Frames,
+    crop_px: int,
+    hands: Hands,
+    label: str = "accuracy",
+    protocols: Sequence[Protocol] = (MCP_SCALED,),
+    human: NDArray[np.bool_] | None = None,
+) -> Scores:
+    """Figures of a predictor over every image of `frames`, with a progress bar; mcp-scaled is always among them.
+
+    `human` (N,) says which images people annotated; None: all.
+    """
+    scores = Scores(protocols)
     with tqdm(total=len(frames), desc=label, unit="img", leave=False) as bar:
-        for samples in _batches(frames, crop_px):
-            parts.append(mcp_scaled_errors(predict(np.stack([s.image for s in samples])), truth_of(samples, hands)))
+        for start in range(0, len(frames), BATCH):
+            part = slice(start, start + BATCH)
+            batch = frames.subset(part)
+            samples = [load_sample(batch, i, crop_px) for i in range(len(batch))]
+            truth = truth_of(samples, hands, batch, None if human is None else human[part])
+            scores.add(predict(np.stack([s.image for s in samples])), truth)
             bar.update(len(samples))
-    return Errors.concatenate(parts)
+    return scores
+
+
+def without_missing(frames: Frames, allowed: bool) -> Frames:
+    """The images whose files are there; a UserError where some are missing and that is not allowed."""
+    found, missing = drop_missing(frames)
+    if missing and not allowed:
+        some = ", ".join(missing[:NAMED_MISSING]) + (", ..." if len(missing) > NAMED_MISSING else "")
+        raise UserError(
+            f"{len(missing)} of {len(frames)} images are missing below {frames.image_root} ({some}): "
+            "complete the data set, or give --allow-missing"
+        )
+    return found
+
+
+def human_annotated(data: str, split: str, hands: Hands, frames: Frames) -> tuple[NDArray[np.bool_] | None, str | None]:
+    """Which images people annotated (N,); or None, and why that is not known."""
+    if frames.synthetic:
+        return None, "a synthetic set has no annotators"
+    try:
+        chosen = open_frames(data, split, hands, subset="human_annot")
+    except UserError as error:
+        return None, str(error)
+    return np.isin(frames.annotation_id, chosen.annotation_id), None
 
 
 def mean_pose_mpjpe_mm(train: Frames, test: Frames) -> float:
@@ -91,7 +157,7 @@ def mean_pose_mpjpe_mm(train: Frames, test: Frames) -> float:
     joints, scale = _aligned(test)
     both = ~np.isnan(scale).any(axis=1)
     error = np.linalg.norm(joints[both] - mean, axis=-1) * scale[both][..., None]
-    return float(error[..., OTHER_JOINTS].mean() * 1000)
+    return float(error[..., np.arange(JOINT_COUNT) != MIDDLE_MCP].mean() * 1000)
 
 
 def dataset_label(frames: Frames) -> str:
@@ -117,9 +183,13 @@ def _mesh(
     return joints - wrist, vertices - wrist
 
 
-def _batches(frames: Frames, crop_px: int) -> Iterator[list[Sample]]:
-    for start in range(0, len(frames), BATCH):
-        yield [load_sample(frames, i, crop_px) for i in range(start, min(start + BATCH, len(frames)))]
+def protocols_of(name: str | None) -> tuple[Protocol, ...]:
+    """What --protocol stands for; ER's own always with its honest twin."""
+    if name is None:
+        chosen: tuple[Protocol, ...] = (MCP_SCALED, ER)
+    else:
+        chosen = tuple(PROTOCOLS.values()) if name == "all" else (get_protocol(name),)
+    return (*chosen, ER_WITHOUT_QUIRKS) if ER in chosen else chosen
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -131,40 +201,65 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data", default=SYNTHETIC, help="'synthetic' or a folder in InterHand2.6M's layout")
     parser.add_argument("--split", default="test", choices=("train", "val", "test"))
     parser.add_argument("--images", type=int, default=1000, help="the first so many")
+    parser.add_argument("--allow-missing", action="store_true", help="leave out images whose files are missing")
+    parser.add_argument("--boxes", default=BOXES[0], choices=BOXES, help="what the crops are cut by")
     parser.add_argument("--hand-model", type=Path, help="a hand model .npz; default: the embedded one")
+    parser.add_argument("--protocol", help=f"{', '.join(PROTOCOLS)} or all; default: mcp-scaled and er")
     parser.add_argument("--json", action="store_true", help="print JSON")
     args = parser.parse_args(arguments)
     if (args.model is None) == (args.variant is None):
         raise UserError("give either --variant NAME or --model FILE")
     if args.model is not None and args.checkpoint is not None:
         raise UserError("--checkpoint has no effect with --model: an exported file holds its weights")
+    if args.images < 1:
+        raise UserError("--images must be 1 or more")
+    protocols = protocols_of(args.protocol)
 
     hands = load_hand_models(args.hand_model)
     if args.model is not None:
         predict, crop_px = file_predictor(args.model, args.hand_model)
     else:
-        from training.checkpoint import load_network, weights_of
-
-        network, _ = load_network(args.checkpoint or weights_of(args.variant), args.variant)
-        predict, crop_px = network_predictor(network, hands), network.variant.crop_px
-    test = open_frames(args.data, args.split, hands, args.images)
-    accuracy = evaluate(predict, test, crop_px, hands).accuracy(dataset_label(test))
-    baseline = mean_pose_mpjpe_mm(open_frames(args.data, "train", hands, args.images), test)
+        predict, crop_px = _checkpoint_predictor(args.checkpoint, args.variant, hands)
+    test = open_frames(args.data, args.split, hands, args.images, boxes=args.boxes)
+    found = without_missing(test, args.allow_missing)
+    human, unmarked = human_annotated(args.data, args.split, hands, found)
+    setting = Setting(
+        dataset=dataset_label(test),
+        synthetic=test.synthetic,
+        split=args.split,
+        boxes=args.boxes,
+        n_missing=len(test) - len(found),
+        human_unmarked=unmarked,
+        mean_pose_mpjpe_mm=_mean_pose(args.data, args.images, hands, found),
+        hand_model=hands[0].name,
+    )
+    extra = [protocol.as_published() for protocol in compared(protocols, setting)]
+    scores = evaluate(predict, found, crop_px, hands, protocols=(*protocols, *extra), human=human)
     if args.json:
-        print(json.dumps({**asdict(accuracy), "mean_pose_mpjpe_mm": baseline}))
+        print(json.dumps(to_json(setting, scores, protocols)))
     else:
-        print_table(accuracy, baseline)
+        print_table(setting, scores, protocols)
     return 0
 
 
-def print_table(accuracy: Accuracy, mean_pose_mm: float) -> None:
-    """The figures with their data set and protocol in the header."""
-    images = f"{accuracy.n_interacting} of {accuracy.n_images} images show both hands"
-    print(f"{accuracy.dataset}, protocol {PROTOCOL}: {images}")
-    print(f"  MPJPE     {accuracy.mpjpe_mm:7.2f} mm   (mean pose: {mean_pose_mm:.2f} mm)")
-    print(f"  MPVPE     {accuracy.mpvpe_mm:7.2f} mm")
-    print(f"  MRRPE     {accuracy.mrrpe_mm:7.2f} mm")
-    print(f"  presence  {accuracy.presence_accuracy:7.1%} of hands")
+def _checkpoint_predictor(checkpoint: Path | None, variant: str, hands: Hands) -> tuple[Predictor, int]:
+    from training.checkpoint import load_network, weights_of
+
+    path = checkpoint or weights_of(variant)
+    network, facts = load_network(path, variant)
+    if facts.hand_model["sha256"] != hands[0].sha256:
+        raise UserError(
+            f"{path} was trained on hand model '{facts.hand_model['name']}', not on '{hands[0].name}': "
+            "give the matching --hand-model"
+        )
+    return network_predictor(network, hands), network.variant.crop_px
+
+
+def _mean_pose(data: str, images: int, hands: Hands, test: Frames) -> float | None:
+    """None where the data set came without its train split."""
+    if data != SYNTHETIC and not (Path(data) / "annotations" / "train").is_dir():
+        return None
+    return mean_pose_mpjpe_mm(open_frames(data, "train", hands, images), test)
 
 
 if __name__ == "__main__":

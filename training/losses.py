@@ -15,6 +15,7 @@ from torch.nn import functional
 from training.hands.layer import HandLayer
 from training.hands.rotations import matrix_from_6d
 from training.network import Outputs
+from training.parallel import mean_over_processes, world_size
 
 DEPTH_RANGE_M = 0.4  # spanned by the depth bins, centred at the wrist
 LOSS_CELLS = 8
@@ -78,7 +79,10 @@ def compute_losses(
         ),
         "mano_joints_image": LOSS_CELLS * 0.5 * masked_l1(image_joints[..., 2:], mano_depth, fitted_joints),
         "projected_joints": LOSS_CELLS * masked_l1(projected, batch["points"], valid),
-        "presence": functional.binary_cross_entropy_with_logits(outputs.presence, batch["presence"]),
+        "presence": masked_mean(
+            functional.binary_cross_entropy_with_logits(outputs.presence, batch["presence"], reduction="none"),
+            batch["has_presence"],
+        ),
     }
     with torch.no_grad():
         mesh_mm = 1000 * masked_mean((joints - batch["mano_joints"]).norm(dim=-1), fitted_joints)
@@ -104,5 +108,5 @@ def masked_l1(predicted: Tensor, target: Tensor, mask: Tensor) -> Tensor:
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean of values where mask is 1."""
-    return (values * mask).sum() / mask.sum().clamp(min=1)
+    """Mean of values where mask is 1; of several processes, each one's share of the mean over all."""
+    return (values * mask).sum() / mean_over_processes(mask.sum()).clamp(min=1 / world_size())

@@ -27,8 +27,8 @@ from compress.parity import Parity
 from runtime.errors import UserError
 from runtime.hand_model import load_hand_models
 from training.checkpoint import WeightFacts, save_weights
-from training.metrics import Accuracy
 from training.network import build
+from training.protocols import Accuracy
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "compress" / "export.py"

@@ -1,22 +1,50 @@
-"""Accuracy by the same code for networks and files; the mean-pose yardstick."""
+"""From the disk to the figures: labels against themselves and disturbed, the command line and what it prints."""
 
 from __future__ import annotations
 
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from runtime.errors import UserError
 from runtime.hand_model import load_hand_models
+from training.checkpoint import WeightFacts, save_weights
 from training.data.dataset import HandDataset, open_frames
-from training.data.interhand import Frames
+from training.data.frames import Frames
 from training.data.samples import load_sample
-from training.evaluate import Images, evaluate, main, mean_pose_mpjpe_mm, network_predictor, truth_of
-from training.metrics import HandBatch
+from training.evaluate import (
+    Images,
+    Predictor,
+    evaluate,
+    main,
+    mean_pose_mpjpe_mm,
+    network_predictor,
+    truth_of,
+    without_missing,
+)
 from training.network import build
+from training.protocols import (
+    ER_WITHOUT_QUIRKS,
+    INTERACTING,
+    LEFT,
+    MCP_SCALED,
+    PROTOCOLS,
+    RIGHT,
+    HandBatch,
+    Protocol,
+    Result,
+    Truth,
+)
 
 HANDS = load_hand_models()
+ALL = (*PROTOCOLS.values(), ER_WITHOUT_QUIRKS)
+MCP, WRIST = 9, 0
 
 
 @pytest.fixture(scope="module")
@@ -24,25 +52,136 @@ def frames(synthetic_root: Path) -> Frames:
     return open_frames("synthetic", "val", HANDS, 48)
 
 
-def test_the_labels_as_prediction_are_perfect(frames: Frames) -> None:
-    truth = truth_of([load_sample(frames, i, 64) for i in range(len(frames))], HANDS)
+@pytest.fixture(scope="module")
+def truth(frames: Frames) -> Truth:
+    return truth_of([load_sample(frames, i, 64) for i in range(len(frames))], HANDS, frames)
+
+
+def in_order(predicted: HandBatch) -> Predictor:
+    """A predictor that gives these answers, one after the other."""
     position = 0
 
     def predict(images: Images) -> HandBatch:
         nonlocal position
         part = slice(position, position + len(images))
         position += len(images)
-        return HandBatch(
-            truth.joints[part], truth.vertices[part], truth.relative_translation[part], truth.present[part]
-        )
+        return HandBatch(**{name: values[part] for name, values in vars(predicted).items()})
 
-    accuracy = evaluate(predict, frames, 64, HANDS).accuracy("made")
-    assert accuracy.n_images == 48 and 0 < accuracy.n_interacting < 48
-    assert (accuracy.mpjpe_mm, accuracy.mpvpe_mm, accuracy.mrrpe_mm, accuracy.presence_accuracy) == (0, 0, 0, 1)
+    return predict
+
+
+def as_prediction(truth: Truth) -> HandBatch:
+    return HandBatch(truth.mesh_joints, truth.vertices, truth.relative_translation, truth.present)
+
+
+@pytest.fixture(scope="module")
+def disturbed(truth: Truth) -> HandBatch:
+    """The labels turned, enlarged, moved, and their joints with noise of 3 mm."""
+    turn = Rotation.from_rotvec([0.1, -0.2, 0.05]).as_matrix()
+    moved = {k: 1.1 * getattr(truth, k) @ turn.T + [0.02, 0.5, -1] for k in ("mesh_joints", "vertices")}
+    noise = np.random.default_rng(0).normal(scale=0.003, size=truth.mesh_joints.shape)
+    translation = truth.relative_translation + np.array([0.003, 0, 0.004])
+    return HandBatch(moved["mesh_joints"] + noise, moved["vertices"], translation, ~truth.present)
+
+
+# Conformance.
+
+
+@pytest.mark.parametrize("protocol", ALL, ids=lambda p: p.name)
+def test_labels_from_disk_against_themselves_are_zero(frames: Frames, truth: Truth, protocol: Protocol) -> None:
+    scores = evaluate(in_order(as_prediction(truth)), frames, 64, HANDS, protocols=[protocol])
+    result = scores.result(protocol)
+    single = (0, 0) if protocol.single else (float("nan"), float("nan"))
+    figures = (result.mpjpe_mm.all, result.mpjpe_mm.interacting, result.mpvpe_mm.all, result.pa_mpjpe_mm.all)
+    assert (*figures, result.mrrpe_mm) == pytest.approx((0, 0, 0, 0, 0), abs=5e-4)
+    assert (result.mpjpe_mm.single, result.mpvpe_mm.single) == pytest.approx(single, abs=5e-4, nan_ok=True)
+    assert result.auc.all == pytest.approx(1, abs=1e-4)
+    assert scores.accuracy("made").presence_accuracy == 1
+
+
+@pytest.mark.parametrize("protocol", ALL, ids=lambda p: p.name)
+def test_disturbed_labels_give_the_figures_of_plain_loops(
+    frames: Frames, truth: Truth, disturbed: HandBatch, protocol: Protocol
+) -> None:
+    scores = evaluate(in_order(disturbed), frames, 64, HANDS, protocols=[protocol])
+    result = scores.result(protocol)
+    expected = plain(protocol.name, disturbed, truth)
+    assert [result.mpjpe_mm.all, result.mpjpe_mm.single, result.mpjpe_mm.interacting] == pytest.approx(
+        expected["mpjpe"], rel=1e-5, nan_ok=True
+    )
+    assert result.mpvpe_mm.all == pytest.approx(expected["mpvpe"], rel=1e-4)
+    assert result.mrrpe_mm == pytest.approx(5, rel=1e-4)
+    assert scores.accuracy("made").presence_accuracy == 0
+    if protocol.average == "all" and not protocol.single:
+        assert result.pa_mpjpe_mm.all == pytest.approx(expected["pa"], rel=1e-5)
+        assert result.auc.all == pytest.approx(expected["auc"], abs=1e-3)
+
+
+def plain(name: str, predicted: HandBatch, truth: Truth) -> dict:
+    """The figures by loops and scipy, for a set where every joint of a hand that is there is labelled."""
+    root = MCP if name in ("mcp-scaled", "er", "er, no quirks") else WRIST
+    scaled = name not in ("wrist", "human")
+    joint_errors: dict[tuple[int, int, int], list[float]] = {}  # by (two hands?, side, joint)
+    vertex_errors: list[list[float]] = []  # by image
+    pa: list[float] = []
+    for image, kind in enumerate(truth.hand_type):
+        if kind != INTERACTING and name in ("mcp-scaled", "wrist-scaled"):
+            continue
+        vertex_errors.append([])
+        for side in {RIGHT: [0], LEFT: [1], INTERACTING: [0, 1]}[int(kind)]:
+            mine, other = predicted.joints[image, side], truth.mesh_joints[image, side]
+            scale = 1.0
+            if scaled:
+                scale = np.linalg.norm(other[MCP] - other[WRIST]) / np.linalg.norm(mine[MCP] - mine[WRIST])
+            for joint in range(21):
+                if joint != root or name == "er":
+                    off = scale * (mine[joint] - mine[root]) - (other[joint] - other[root])
+                    key = (int(kind == INTERACTING), side, joint)
+                    joint_errors.setdefault(key, []).append(1000 * float(np.sqrt((off**2).sum())))
+            skin_off = (
+                scale * (predicted.vertices[image, side] - mine[root]) - truth.vertices[image, side] + other[root]
+            )
+            vertex_errors[-1].append(1000 * float(np.sqrt((skin_off**2).sum(axis=1)).mean()))
+            source, goal = mine - mine.mean(axis=0), other - other.mean(axis=0)
+            turned = Rotation.align_vectors(goal, source)[0].apply(source)
+            fitted = turned * (turned * goal).sum() / (source**2).sum()
+            pa += list(1000 * np.sqrt(((fitted - goal) ** 2).sum(axis=1)))
+    flat = [error for errors in joint_errors.values() for error in errors]
+    if name in ("mcp-scaled", "wrist-scaled", "er, no quirks"):
+        groups = [[e for key, errors in joint_errors.items() if key[0] == g for e in errors] for g in (0, 1)]
+        mpjpe = [np.mean(flat), *(np.mean(group) if group else np.nan for group in groups)]
+    else:
+        means = {key: np.mean(errors) for key, errors in joint_errors.items()}
+        single, two = ([mean for key, mean in means.items() if key[0] == g] for g in (0, 1))
+        by_joint = {key[1:]: joint_errors.get((0, *key[1:]), []) + joint_errors[(1, *key[1:])] for key in joint_errors}
+        over_all = [np.mean(errors) for errors in by_joint.values()]
+        mpjpe = [np.mean(over_all if name == "wrist" else single + two), np.mean(single), np.mean(two)]
+    by_hand = [error for image_errors in vertex_errors for error in image_errors]
+    by_image = [np.mean(image_errors) for image_errors in vertex_errors]
+    shares = [np.mean(np.array(flat) <= limit) for limit in np.linspace(0, 50, 5001)]
+    mpvpe = np.mean(by_image if name.startswith("er") else by_hand)
+    return {"mpjpe": mpjpe, "mpvpe": mpvpe, "pa": np.mean(pa), "auc": np.mean(shares)}
+
+
+def test_a_rigid_motion_and_scale_are_undone_by_pa_alone(frames: Frames, truth: Truth) -> None:
+    turn = Rotation.from_rotvec([0, 0, np.deg2rad(10)]).as_matrix()
+    moved = [1.2 * values @ turn.T + 0.4 for values in (truth.mesh_joints, truth.vertices)]
+    predicted = HandBatch(*moved, truth.relative_translation, truth.present)
+    result: Result = evaluate(in_order(predicted), frames, 64, HANDS).result(MCP_SCALED)
+    assert result.pa_mpjpe_mm.all == pytest.approx(0, abs=5e-4)
+    # Scale and place undone, a turn by 10 degrees about z moves a point by 2 sin(5 degrees) of its distance in x, y.
+    both = truth.hand_type == INTERACTING
+    arm = (truth.mesh_joints - truth.mesh_joints[:, :, MCP : MCP + 1])[both][..., :2]
+    expected = 2000 * np.sin(np.deg2rad(5)) * np.linalg.norm(np.delete(arm, MCP, axis=2), axis=-1).mean()
+    assert result.mpjpe_mm.all == pytest.approx(expected, rel=1e-4)
+
+
+# What else is measured.
 
 
 def test_an_untrained_network_is_far_off(frames: Frames) -> None:
     accuracy = evaluate(network_predictor(build("er-nano").eval(), HANDS), frames, 160, HANDS).accuracy("made")
+    assert accuracy.n_images == 48 and 0 < accuracy.n_interacting < 48
     assert accuracy.mpjpe_mm > 20
 
 
@@ -58,6 +197,121 @@ def test_dataset_items(frames: Frames) -> None:
     assert np.array_equal(item["image"].permute(1, 2, 0).numpy(), load_sample(frames, 0, 64).image)
 
 
+# The command line.
+
+
+@pytest.fixture
+def real_tree(synthetic_root: Path, tmp_path: Path) -> Path:
+    """A tree in the official layout that does not call itself synthetic."""
+    root = tmp_path / "tree"
+    shutil.copytree(synthetic_root / "annotations" / "val", root / "annotations" / "val")
+    shutil.copytree(synthetic_root / "images" / "val", root / "images" / "val")
+    return root
+
+
+@pytest.fixture
+def command(synthetic_root: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Run evaluate.py on the tiny model and 16 validation images; returns what it prints."""
+
+    def run(*arguments: str) -> str:
+        assert main(["--model", str(tiny_model), "--split", "val", "--images", "16", *arguments]) == 0
+        return capsys.readouterr().out
+
+    return run
+
+
+def rows(printed: str) -> list[str]:
+    """Names of the protocols in the table."""
+    table = printed.split("\n\n")[1].splitlines()
+    return [
+        line[:24].strip() for line in table[1:] if not line.startswith(("mm", "er is", "human counts", "Published"))
+    ]
+
+
+def test_every_protocol_of_a_synthetic_set(command: Callable[..., str]) -> None:
+    printed = command("--protocol", "all")
+    assert printed.startswith("SynthHands v1 (synthetic), val: 16 images")
+    assert rows(printed) == [*PROTOCOLS, "er, no quirks"]
+    assert "human counts all images: a synthetic set" in printed
+    assert "ublished" not in printed and "IntagHand" not in printed and "nan" not in printed
+
+
+def test_the_default_shows_er_beside_the_honest_figures(command: Callable[..., str]) -> None:
+    assert rows(command()) == ["mcp-scaled", "er", "er, no quirks"]
+    assert rows(command("--protocol", "human")) == ["human"]
+
+
+def test_published_figures_stand_beside_those_of_the_same_protocol(
+    command: Callable[..., str], real_tree: Path
+) -> None:
+    printed = command("--data", str(real_tree), "--protocol", "all")
+    header, *_ = printed.splitlines()
+    assert header.startswith("InterHand2.6M, val: 16 images") and "synthetic" not in printed
+    assert "mean pose: - mm" in printed  # there is no train split
+    for name in PROTOCOLS:
+        assert (f"\npublished, {name} " in printed) == (name != "human")  # of which the list of images is not there
+    assert "human counts all images: " in printed
+    assert "IntagHand" not in command("--data", str(real_tree), "--protocol", "er")
+
+
+def test_no_published_figures_beside_another_set(command: Callable[..., str], real_tree: Path) -> None:
+    (real_tree / "dataset.json").write_text(json.dumps({"name": "OurHands"}))
+    printed = command("--data", str(real_tree), "--protocol", "all")
+    assert printed.startswith("OurHands, val") and "\npublished" not in printed and "InterNet" not in printed
+
+
+def test_human_annotated_images(command: Callable[..., str], real_tree: Path, frames: Frames) -> None:
+    ids = [str(number) for number in frames.annotation_id[[0, 3, 5, 40]]]
+    (real_tree / "annotations" / "aid_human_annot_val.txt").write_text("\n".join(ids) + "\n")
+    printed = command("--data", str(real_tree), "--protocol", "all")
+    images = {line[:24].strip(): line.split()[-1] for line in printed.split("\n\n")[1].splitlines()[1:7]}
+    assert images["human"] == "3" and images["wrist"] == "16"  # number 40 is not among the first 16
+    assert "human counts all" not in printed and "InterWild" in printed
+
+
+def test_boxes_from_rootnet_are_named_in_the_header(
+    command: Callable[..., str], real_tree: Path, frames: Frames
+) -> None:
+    output = [{"annot_id": int(n), "bbox": [10, 20, 200, 200], "abs_depth": [1, 1]} for n in frames.annotation_id]
+    path = real_tree / "rootnet_output" / "rootnet_interhand2.6m_output_val.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps(output))
+    assert "boxes: annotated" in command("--data", str(real_tree)).splitlines()[0]
+    assert "boxes: rootnet" in command("--data", str(real_tree), "--boxes", "rootnet").splitlines()[0]
+
+
+def test_as_json(command: Callable[..., str], real_tree: Path) -> None:
+    measured = json.loads(command("--json", "--protocol", "mcp-scaled"))
+    assert measured["synthetic"] is True and "published" not in measured
+    assert measured["protocols"]["mcp-scaled"]["mpjpe_mm"]["all"] == measured["mpjpe_mm"] > 1
+    assert measured["protocols"]["mcp-scaled"]["mpjpe_mm"]["single"] is None
+    measured = json.loads(command("--json", "--protocol", "mcp-scaled", "--data", str(real_tree)))
+    assert {row["method"] for row in measured["published"]} == {"IntagHand", "Zhang 2021"}
+    counted = measured["as_published"]["mcp-scaled"]["mpjpe_mm"]["all"]
+    assert counted == pytest.approx(measured["mpjpe_mm"] * 20 / 21)
+
+
+def test_missing_images(command: Callable[..., str], real_tree: Path, frames: Frames) -> None:
+    for name in frames.file_names[:4]:
+        (real_tree / "images" / "val" / str(name)).unlink()
+    with pytest.raises(UserError, match=r"4 of 16 images are missing .*\.jpg, \.\.\.\): .*--allow-missing"):
+        command("--data", str(real_tree))
+    printed = command("--data", str(real_tree), "--allow-missing")
+    assert "val: 12 images" in printed and "4 left out because their files are missing" in printed
+
+
+def test_no_image_at_all_is_an_error_in_any_case(frames: Frames, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="none of the 48 images"):
+        without_missing(replace(frames, image_root=tmp_path), allowed=True)
+
+
+def test_weights_of_another_hand_model_are_refused(tmp_path: Path) -> None:
+    facts = WeightFacts("er-nano", {"name": "MANO", "sha256": "0" * 64}, "made", True, 1, 1, 0)
+    save_weights(tmp_path / "w.safetensors", build("er-nano").state_dict(), facts)
+    with pytest.raises(UserError, match="trained on hand model 'MANO'"):
+        main(["--variant", "er-nano", "--checkpoint", str(tmp_path / "w.safetensors")])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -65,6 +319,9 @@ def test_dataset_items(frames: Frames) -> None:
         (["--variant", "er-s", "--model", "x.onnx"], "either --variant NAME or --model FILE"),
         (["--model", "x.onnx", "--checkpoint", "y"], "no effect with --model"),
         (["--model", "x.onnx"], "no model"),
+        (["--model", "x.onnx", "--images", "0"], "--images must be"),
+        (["--model", "x.onnx", "--protocol", "humans"], "unknown protocol 'humans'; did you mean human"),
+        (["--variant", "er-xs", "--boxes", "rootnet"], "only InterHand2.6M has .* RootNet boxes"),
         (["--variant", "er-l"], "no weights come with"),
         (["--variant", "er-zz"], "unknown variant"),
     ],

@@ -41,6 +41,7 @@ def case(layer: HandLayer) -> tuple[Outputs, dict[str, Tensor]]:
     labels = {
         "presence": torch.ones(1, 2),
         "joints": joints,
+        "has_presence": torch.ones(1, 2),
         "joint_valid": torch.ones(1, 2, 21),
         "joint_valid_3d": torch.ones(1, 2, 21),
         "points": points,
@@ -115,11 +116,11 @@ def test_a_turned_wrist(case: tuple[Outputs, dict[str, Tensor]], layer: HandLaye
 
 def test_what_has_no_label_costs_nothing(case: tuple[Outputs, dict[str, Tensor]], layer: HandLayer) -> None:
     outputs, labels = case
-    masks = ("joint_valid", "joint_valid_3d", "has_mano", "has_translation")
+    masks = ("has_presence", "joint_valid", "joint_valid_3d", "has_mano", "has_translation")
     labels = {k: torch.zeros_like(v) if k in masks else v for k, v in labels.items()}
     wrong = Outputs(*(value + 1.0 for value in outputs))
     values = terms(wrong, labels, layer)
-    assert sum(values.values()) == pytest.approx(values["presence"], abs=1e-5)
+    assert sum(values.values()) == pytest.approx(0, abs=1e-5)
 
 
 def test_weights(case: tuple[Outputs, dict[str, Tensor]], layer: HandLayer) -> None:

@@ -11,30 +11,50 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from runtime.errors import UserError
 from runtime.hand_model import HandModel
+from training.data import hic
 from training.data.augment import AugmentSpec, draw
-from training.data.interhand import Frames, read_frames
+from training.data.frames import Frames
+from training.data.interhand import read_frames
 from training.data.samples import Sample, load_sample
 
 SYNTHETIC = "synthetic"
 
 
-def open_frames(data: str, split: str, hands: tuple[HandModel, HandModel], count: int | None = None) -> Frames:
-    """The images of a split: of the folder `data` (InterHand2.6M's layout), or of the synthetic set.
+def open_frames(
+    data: str,
+    split: str,
+    hands: tuple[HandModel, HandModel],
+    count: int | None = None,
+    *,
+    subset: str = "all",
+    boxes: str = "annotated",
+) -> Frames:
+    """The images of a split: of the folder `data` (InterHand2.6M's layout, or HIC's), or of the synthetic set.
 
     `count` takes the first so many images, the same on every machine; the synthetic set is generated up to there.
+    `subset` and `boxes` are InterHand2.6M's (see read_frames). A UserError for a data set that is not there or damaged,
+    or an option that it does not have.
     """
-    if data != SYNTHETIC:
-        frames = read_frames(Path(data), split, hands)
-        return frames if count is None else frames.first(min(count, len(frames)))
-    from training.data.synth import SPLIT_IMAGES, ensure_synthetic
+    root = None if data == SYNTHETIC else Path(data)
+    hic_root = None if root is None else hic.find_root(root)
+    if (root is None or hic_root is not None) and (subset, boxes) != ("all", "annotated"):
+        raise UserError("only InterHand2.6M has subsets and RootNet boxes: leave the options out")
+    if root is None:
+        from training.data.synth import SPLIT_IMAGES, ensure_synthetic
 
-    count = SPLIT_IMAGES[split] if count is None else count
-    return read_frames(ensure_synthetic(split, count), split, hands).first(count)
+        count = SPLIT_IMAGES[split] if count is None else count
+        return read_frames(ensure_synthetic(split, count), split, hands).first(count)
+    if hic_root is not None:
+        frames = hic.read_frames(hic_root, split, hands)
+    else:
+        frames = read_frames(root, split, hands, subset=subset, boxes=boxes)
+    return frames if count is None else frames.first(min(count, len(frames)))
 
 
 class HandDataset(Dataset[dict[str, Tensor]]):
-    """Samples as dictionaries of tensors, keys as in Sample, the image as (3, S, S)."""
+    """Samples as dictionaries of tensors, keys as in Sample, the image as (3, S, S); `key` (2,) is index and draw."""
 
     def __init__(self, frames: Frames, crop_px: int, augment: AugmentSpec | None = None, seed: int = 0) -> None:
         self.frames, self.crop_px, self.augment, self.seed = frames, crop_px, augment, seed
@@ -48,7 +68,8 @@ class HandDataset(Dataset[dict[str, Tensor]]):
         augmentation = None
         if self.augment is not None:
             augmentation = draw(self.augment, np.random.default_rng((self.seed, number, index)))
-        return to_tensors(load_sample(self.frames, index, self.crop_px, augmentation))
+        sample = to_tensors(load_sample(self.frames, index, self.crop_px, augmentation))
+        return {**sample, "key": torch.tensor([index, number])}
 
 
 def to_tensors(sample: Sample) -> dict[str, Tensor]:

@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 from runtime.crop import crop_from_box
 from runtime.errors import UserError
 from training.data.augment import Augmentation, recolour
-from training.data.interhand import Floats, Frames
+from training.data.frames import INTERACTING, Floats, Frames
 
 MIRROR = np.diag([-1.0, 1.0, 1.0]).astype(np.float32)
-BOX_SCALE = 1.25  # crop side over the longer side of the box, as the runner's
 
 
 @dataclass(frozen=True)
@@ -23,9 +22,10 @@ class Sample:
 
     image: Floats  # (S, S, 3) RGB, 0..1
     presence: Floats  # (2,) 0 or 1
+    has_presence: Floats  # (2,) 0 or 1: whether it is known
     joints: Floats  # (2, 21, 3) annotated, wrist-relative, camera axes, m
-    joint_valid: Floats  # (2, 21) 0 or 1, for points
-    joint_valid_3d: Floats  # (2, 21) 0 or 1, for joints: needs its wrist too
+    joint_valid: Floats  # (2, 21) 0 or 1, for points: annotated, and in the picture that the crop is taken from
+    joint_valid_3d: Floats  # (2, 21) 0 or 1, for joints: annotated, and its wrist too
     points: Floats  # (2, 21, 2) annotated joints in the crop, 0..1
     has_mano: Floats  # (2,) 0 or 1
     mano_joints: Floats  # (2, 21, 3) of the fitted hand model, wrist-relative, camera axes, m
@@ -37,7 +37,7 @@ class Sample:
 
 def read_rgb(frames: Frames, index: int) -> NDArray[np.uint8]:
     """The image (H, W, 3), RGB."""
-    path = frames.image_root / str(frames.file_names[index])
+    path = frames.image_root / frames.file_names[index]
     image = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if image is None:
         raise UserError(f"cannot read the image {path}")
@@ -46,17 +46,22 @@ def read_rgb(frames: Frames, index: int) -> NDArray[np.uint8]:
 
 def load_crop(frames: Frames, index: int, crop_px: int) -> NDArray[np.uint8]:
     """Image `index` cut as the runner cuts it: (S, S, 3) RGB."""
-    return crop_from_box(frames.bbox[index], crop_px, scale=BOX_SCALE).apply(read_rgb(frames, index))
+    return crop_from_box(frames.bbox[index], crop_px).apply(read_rgb(frames, index))
 
 
 def load_sample(frames: Frames, index: int, crop_px: int, augmentation: Augmentation | None = None) -> Sample:
     """Cut sample `index` at crop_px x crop_px. Without augmentation the crop is exactly the runner's."""
     rgb = read_rgb(frames, index)
-    crop = crop_from_box(frames.bbox[index], crop_px, scale=BOX_SCALE)
+    crop = crop_from_box(frames.bbox[index], crop_px)
     pose, camera = frames.pose_of[index], frames.camera_of[index]
     rotation = frames.camera_rotation[camera]
     joints = (frames.joints_world_m[pose] - frames.camera_position_m[camera]) @ rotation.T
     valid = frames.joint_valid[pose]
+    in_image = valid & frames.joint_in_image[index]
+    kind = frames.hand_type[index]
+    presence = np.array([kind in (side, INTERACTING) for side in (0, 1)])
+    # Where one of two hands could not be annotated, it may still be seen, or be out of the picture.
+    has_presence = frames.hand_type_valid[index] | in_image.any(axis=1)
     depth = np.where(valid, joints[..., 2], 1.0)[..., None]
     pixels = joints[..., :2] / depth * frames.focal_px[camera] + frames.principal_px[camera]
     points = crop.to_crop(pixels).astype(np.float32)
@@ -86,16 +91,18 @@ def load_sample(frames: Frames, index: int, crop_px: int, augmentation: Augmenta
                 -(MIRROR @ translation),
             )
             rotations = MIRROR @ rotations[::-1] @ MIRROR
-            valid, has_mano, shape = valid[::-1], has_mano[::-1], shape[::-1]
+            valid, in_image, has_mano, shape = valid[::-1], in_image[::-1], has_mano[::-1], shape[::-1]
+            presence, has_presence = presence[::-1], has_presence[::-1]
 
     valid_3d = valid & valid[:, :1]
     return Sample(
         image=np.ascontiguousarray(image),
-        presence=valid.any(axis=1).astype(np.float32),
+        presence=presence.astype(np.float32),
+        has_presence=has_presence.astype(np.float32),
         joints=_masked(joints - joints[:, :1], valid_3d[..., None]),
-        joint_valid=valid.astype(np.float32),
+        joint_valid=in_image.astype(np.float32),
         joint_valid_3d=valid_3d.astype(np.float32),
-        points=_masked(points / crop_px, valid[..., None]),
+        points=_masked(points / crop_px, in_image[..., None]),
         has_mano=has_mano.astype(np.float32),
         mano_joints=_masked(mano_joints, has_mano[:, None, None]),
         rotations=np.ascontiguousarray(rotations, np.float32),

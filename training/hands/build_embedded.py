@@ -7,9 +7,7 @@ enters it. The canonical frame: fingers towards -x, palm towards -y, thumb towar
 
 from __future__ import annotations
 
-import io
 import itertools
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +21,7 @@ from runtime.hand_model import FACES, POSE_FEATURES, SHAPE_SIZE, SKELETON_JOINTS
 from runtime.rotations import matrix_from_axis_angle
 from training.hands.makehuman import BODY_VERTICES, Floats, Ints, MakeHuman, Person, body_of, random_person
 from training.hands.mesh_reduction import reduce_mesh
+from training.hands.model_file import to_npz
 
 NAME = "ER Edge embedded hand v1 (CC0)"
 SEED = 0
@@ -337,19 +336,6 @@ def turn_between(source: Floats, goal: Floats) -> Floats:
     if sine < 1e-12:
         return np.eye(3)
     return matrix_from_axis_angle(axis / sine * np.arctan2(sine, cosine)).astype(np.float64)
-
-
-def to_npz(arrays: dict[str, np.ndarray]) -> bytes:
-    """A compressed .npz of which every run gives the same bytes (numpy's own carries the time)."""
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-        for name, array in arrays.items():
-            member = io.BytesIO()
-            np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
-            archive.writestr(
-                zipfile.ZipInfo(f"{name}.npy", (2000, 1, 1, 0, 0, 0)), member.getvalue(), zipfile.ZIP_DEFLATED
-            )
-    return content.getvalue()
 
 
 def main(arguments: list[str] | None = None) -> int:

