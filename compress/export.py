@@ -47,13 +47,18 @@ class ExportRequest:
     random_weights: bool = False
     data: str = "synthetic"
     hand_model: Path | None = None  # None: the embedded hand
-    calib_samples: int = CALIBRATION_CROPS
+    calib_samples: int | None = None  # None: CALIBRATION_CROPS
     test_images: int = 1000
     max_drop_mm: float = 0.3
     keep_float: tuple[str, ...] = ()
     target: str | None = None
     output_dir: Path = Path("exports")
     overwrite: bool = False
+
+    @property
+    def calibration_crops(self) -> int:
+        """How many are asked for."""
+        return CALIBRATION_CROPS if self.calib_samples is None else self.calib_samples
 
     @property
     def artefacts(self) -> dict[str, str]:
@@ -85,23 +90,25 @@ def export(request: ExportRequest) -> dict[str, Any]:
     target = check_request(request)
     hands = load_hand_models(request.hand_model)
     network, weights = load_weights(request, hands)
+    network, trained = split_trained(request, network, target)
     report_path = request.output_dir / "report.json"
     report = read_report(report_path)
 
     with staging(request) as stage, tqdm(total=4, desc=request.variant, unit="step") as bar:
         bar.set_postfix_str("data")
-        train = open_frames(request.data, "train", hands, max(request.calib_samples, request.test_images))
+        train = open_frames(request.data, "train", hands, max(request.calibration_crops, request.test_images))
         test = open_frames(request.data, "test", hands, request.test_images)
         advance(bar, f"writing {request.precision}, on {dataset_label(test)}")
         passport = first_passport(request, network, weights, hands, test)
-        files, passport = write_files(request, stage, network, train, target, passport)
+        files, passport = write_files(request, stage, network, trained, train, target, passport)
         for precision, path in files.items():  # the runner wants to know what it runs
             embed(path, replace(passport, precision=precision).to_dict())
         advance(bar, "measuring")
-        figures = measure(network, files, train, test, hands, request.hand_model)
+        figures = measure(network, files, train, test, hands, request.hand_model, trained)
         verdict = judge(request, figures)
         advance(bar, "passports")
-        passport = replace(passport, parity=asdict(figures.parity), verdict=asdict(verdict))
+        parity = {**asdict(figures.parity), "trained": asdict(figures.trained) if figures.trained else None}
+        passport = replace(passport, parity=parity, verdict=asdict(verdict))
         entry = make_entry(passport, figures, write_passports(files, passport, figures))
         if verdict.status == "passed":
             publish(stage, request.output_dir)
@@ -117,7 +124,7 @@ def check_request(request: ExportRequest) -> Target | None:
         raise UserError(f"unknown precision '{request.precision}' (there are {', '.join(PRECISIONS)})")
     if request.keep_float and request.precision != "int8":
         raise UserError("--keep-float has no effect without --int8")
-    if request.calib_samples < MIN_CALIBRATION_CROPS:
+    if request.calibration_crops < MIN_CALIBRATION_CROPS:
         raise UserError(f"--calib-samples {request.calib_samples} is too few: at least {MIN_CALIBRATION_CROPS}")
     if request.test_images < 1:
         raise UserError("--test-images must be at least 1")
@@ -158,6 +165,34 @@ def load_weights(request: ExportRequest, hands: tuple[HandModel, HandModel]) -> 
     return network, {"random": False, "sha256": file_sha256(path), **asdict(facts)}
 
 
+def split_trained(request: ExportRequest, network: ERNet, target: Target | None) -> tuple[ERNet, ERNet | None]:
+    """The float network, and for an int8 export of weights trained to be int8 the network that rounds."""
+    from training.qat import float_network, quantization_of
+
+    trained = quantization_of(network)
+    if trained is None:
+        return network, None
+    plain = float_network(network, rounded=False)
+    if request.precision != "int8":
+        return plain, None
+    for flag, given in (("--keep-float", request.keep_float), ("--calib-samples", request.calib_samples is not None)):
+        if given:
+            raise UserError(
+                f"{flag} has no effect: {request.checkpoint} was trained to be int8, its layers and ranges are set"
+            )
+    if not trained.spec.reduce_range and int8_saturates(target):
+        where = (
+            target.name if target else "some CPU that the file may run on: give a --target whose int8 does not saturate"
+        )
+        raise UserError(f"{request.checkpoint} was trained for 8-bit weights, which overflow on {where}")
+    return plain, network
+
+
+def int8_saturates(target: Target | None) -> bool:
+    """Whether weights must keep to 7 bits."""
+    return target is None or target.int8_saturates
+
+
 def first_passport(
     request: ExportRequest, network: ERNet, weights: dict[str, Any], hands: tuple[HandModel, HandModel], test: Frames
 ) -> Passport:
@@ -192,32 +227,60 @@ def first_passport(
 
 
 def write_files(
-    request: ExportRequest, stage: Path, network: ERNet, train: Frames, target: Target | None, passport: Passport
+    request: ExportRequest,
+    stage: Path,
+    network: ERNet,
+    trained: ERNet | None,
+    train: Frames,
+    target: Target | None,
+    passport: Passport,
 ) -> tuple[dict[str, Path], Passport]:
     """The files by precision, and the passport with what was done to the weights."""
     from compress.crops import digest, load_crops
     from compress.half import convert_to_fp16
-    from compress.quantize import KEEP_FLOAT, QuantizeSpec, quantize_cpu
+    from compress.quantize import quantize_cpu
     from compress.to_onnx import write_onnx
     from training.evaluate import dataset_label
+    from training.flavour import KEEP_FLOAT, QuantizeSpec
 
     files = {precision: stage / f"{name}.onnx" for precision, name in request.artefacts.items()}
     write_onnx(network, files["fp32"])
     if request.precision == "fp16":
         convert_to_fp16(files["fp32"], files["fp16"])
+    elif trained is not None:
+        passport = replace(passport, quantisation=write_trained(trained, files["int8"]))
     elif request.precision == "int8":
-        crops = load_crops(train, min(request.calib_samples, len(train)), network.variant.crop_px, "calibration crops")
-        spec = QuantizeSpec(KEEP_FLOAT + request.keep_float, target is None or target.int8_saturates)
+        crops = load_crops(
+            train, min(request.calibration_crops, len(train)), network.variant.crop_px, "calibration crops"
+        )
+        spec = QuantizeSpec(KEEP_FLOAT + request.keep_float, int8_saturates(target))
         nodes = quantize_cpu(files["fp32"], files["int8"], crops, spec)
         made_on = {"dataset": dataset_label(train), "n_images": len(crops), "sha256": digest(crops)}
         passport = replace(passport, quantisation={**asdict(spec), **asdict(nodes)}, calibration=made_on)
     return files, passport
 
 
+def write_trained(trained: ERNet, path: Path) -> dict[str, Any]:
+    """Write the int8 file of a network trained to be int8; what its passport says of it."""
+    from compress.quantize import quantize_trained
+    from compress.to_onnx import write_onnx
+    from training.qat import float_network, quantization_of, ranges_of
+
+    quantization = quantization_of(trained)
+    assert quantization is not None
+    source = path.with_suffix(".rounded.onnx")
+    write_onnx(float_network(trained, rounded=True), source)
+    nodes = quantize_trained(source, path, ranges_of(trained), quantization.spec)
+    source.unlink()
+    return {**asdict(quantization.spec), **asdict(nodes)}
+
+
 def judge(request: ExportRequest, figures: Figures) -> Verdict:
     """The verdict, from parity and from the accuracy lost."""
     if not figures.parity.passed:
         return Verdict("parity_failed", ("the fp32 file does not give the torch network's hands",))
+    if figures.trained is not None and not figures.trained.without_rounding.passed:
+        return Verdict("parity_failed", ("the int8 file is not the network that was trained to be int8",))
     before, after = figures.accuracy["fp32"].mpjpe_mm, figures.accuracy[request.precision].mpjpe_mm
     if before != before:
         return Verdict("not_run", ("no test image shows both hands: nothing could be measured",))
@@ -304,7 +367,7 @@ def request_of(args: argparse.Namespace) -> ExportRequest:
         random_weights=args.random_weights,
         data=args.data,
         hand_model=args.hand_model,
-        calib_samples=CALIBRATION_CROPS if args.calib_samples is None else args.calib_samples,
+        calib_samples=args.calib_samples,
         test_images=args.test_images,
         max_drop_mm=args.max_drop_mm,
         keep_float=tuple(args.keep_float),

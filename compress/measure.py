@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from compress.crops import load_crops
-from compress.parity import Parity, check_parity
+from compress.parity import Parity, check_parity, check_trained_parity
 from compress.slowdown import explain
 from compress.timing import Latency, Ratio, time_alternately
 from runtime.hand_model import HandModel
 from runtime.runner import graph_input
 from training.data.interhand import Frames
-from training.evaluate import dataset_label, evaluate, file_predictor, mean_pose_mpjpe_mm
+from training.evaluate import dataset_label, evaluate, file_predictor, mean_pose_mpjpe_mm, network_predictor
 from training.protocols import Accuracy
 
 if TYPE_CHECKING:
@@ -24,6 +24,15 @@ if TYPE_CHECKING:
 
 BASELINE = "fp32"
 PARITY_CROPS = 64
+
+
+@dataclass(frozen=True)
+class TrainedParity:
+    """Of an int8 file with the network that was trained for it."""
+
+    without_rounding: Parity  # of activations: clipped only
+    torch_mpjpe_mm: float  # of the network, rounding, on the same test images as the file's
+    mpjpe_difference_mm: float  # the file's less the network's
 
 
 @dataclass(frozen=True)
@@ -36,6 +45,7 @@ class Figures:
     latency: Mapping[str, Latency]
     ratios: Mapping[str, Ratio]
     slower_because: str | None  # where the new file is slower than the baseline
+    trained: TrainedParity | None = None  # None: no int8 file, or its ranges were measured
 
 
 def measure(
@@ -45,8 +55,12 @@ def measure(
     test: Frames,
     hands: tuple[HandModel, HandModel],
     hand_model: Path | None,
+    trained: ERNet | None = None,
 ) -> Figures:
-    """Measure files that carry a passport; `hand_model` is the file `hands` come from, None for the embedded one."""
+    """Measure files that carry a passport; `hand_model` is the file `hands` come from, None for the embedded one.
+
+    `trained`: the network the int8 file was trained as, None where its ranges were measured.
+    """
     crop_px = network.variant.crop_px
     crops = load_crops(test, min(PARITY_CROPS, len(test)), crop_px, "crops")
     parity = check_parity(network, files[BASELINE], crops, hands)
@@ -55,11 +69,18 @@ def measure(
         predict, _ = file_predictor(path, hand_model)
         errors = evaluate(predict, test, crop_px, hands, f"accuracy {precision}")
         accuracy[precision] = errors.accuracy(dataset_label(test))
+    trained_parity = None
+    if trained is not None:
+        unrounded = check_trained_parity(trained, files["int8"], crops, hands)
+        errors = evaluate(network_predictor(trained, hands), test, crop_px, hands, "accuracy of the trained network")
+        torch_mm = errors.accuracy(dataset_label(test)).mpjpe_mm
+        trained_parity = TrainedParity(unrounded, torch_mm, accuracy["int8"].mpjpe_mm - torch_mm)
     runs = {precision: one_frame(path, crops[0]) for precision, path in files.items()}
     latency, ratios = time_alternately(runs, BASELINE)
     slower = [explain(files[precision], precision) for precision, ratio in ratios.items() if ratio.median < 1]
     mean_pose_mm = mean_pose_mpjpe_mm(train, test)
-    return Figures(parity, accuracy, mean_pose_mm, latency, ratios, slower[0] if slower else None)
+    because = slower[0] if slower else None
+    return Figures(parity, accuracy, mean_pose_mm, latency, ratios, because, trained_parity)
 
 
 def one_frame(path: Path, crop: np.ndarray) -> Callable[[], object]:

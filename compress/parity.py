@@ -14,6 +14,8 @@ from runtime.rotations import matrix_from_6d
 from runtime.runner import graph_input
 
 if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
     from training.network import ERNet
 
 VERTEX_TOLERANCE_MM = 0.02
@@ -37,12 +39,34 @@ class Parity:
 def check_parity(network: ERNet, path: Path, crops: Crops, hands: tuple[HandModel, HandModel]) -> Parity:
     """Run both on every crop; compare the skinned vertices and the joints projected into the crop."""
     import onnxruntime
-    import torch
-    from tqdm import tqdm
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return _compare(
+        network, onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]), crops, hands
+    )
+
+
+def check_trained_parity(network: ERNet, path: Path, crops: Crops, hands: tuple[HandModel, HandModel]) -> Parity:
+    """The same for an int8 file and the network trained for it, both without rounding (see compress/clipping.py)."""
+    import onnxruntime
+
+    from compress.clipping import without_rounding
+    from training.qat import clipping_network
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    # Optimised, linears with integer weights would round their inputs again.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    model = without_rounding(path).SerializeToString()
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return _compare(clipping_network(network), session, crops, hands)
+
+
+def _compare(network: ERNet, session: InferenceSession, crops: Crops, hands: tuple[HandModel, HandModel]) -> Parity:
+    import torch
+    from tqdm import tqdm
+
     names = [output.name for output in session.get_outputs()]
     vertex_mm = projection_px = 0.0
     for crop in tqdm(crops, desc="parity", unit="img", leave=False):

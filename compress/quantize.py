@@ -1,8 +1,9 @@
 """Static int8 for CPUs: Q/DQ in onnxruntime's placement, which its kernels fuse: biases and the outputs of
-convolutions are quantised too, those of linears are not.
+convolutions, after their ReLU, are quantised too, those of linears are not.
 
 Quantised are the convolutions and linear layers with constant weights. Softmax, attention products, norms, GELU, the
-soft-argmax and the last layers of the regression stay in float: they gain nothing and lose millimetres.
+soft-argmax and the last layers of the regression stay in float: they gain nothing and lose millimetres. Ranges are
+measured on crops, or were trained (training/qat.py).
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import logging
 import re
 import warnings
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,26 +23,14 @@ from numpy.typing import NDArray
 from compress.crops import Crops
 from runtime.errors import UserError
 from runtime.runner import graph_input
+from training.flavour import Affine, ModuleRanges, QuantizeSpec, matches, module_path
 
 if TYPE_CHECKING:
-    from onnx import ModelProto
+    from onnx import ModelProto, NodeProto
     from tqdm import tqdm
 
 # Every linear layer has a bias and is a Gemm; what is left as MatMul is attention and the soft-argmax.
 QUANTISED_TYPES = ("Conv", "Gemm")
-# Where a coordinate is read off or a pose is put together, 8 bits are too few.
-KEEP_FLOAT = (r"^/extract/heatmap", r"^/pose\.\d/mlp/mlp\.2", r"^/hand\.\d/mlp/mlp\.2", r"^/translation/translation\.2")
-
-
-@dataclass(frozen=True)
-class QuantizeSpec:
-    """What int8 flavour to write.
-
-    reduce_range: 7-bit weights, which cannot saturate the 16-bit sums of x86 CPUs without VNNI.
-    """
-
-    keep_float: tuple[str, ...] = KEEP_FLOAT  # regular expressions over node names
-    reduce_range: bool = True
 
 
 @dataclass(frozen=True)
@@ -59,14 +49,14 @@ def select_nodes(model: ModelProto, keep_float: Sequence[str]) -> QuantizedNodes
         for node in model.graph.node
         if node.op_type in QUANTISED_TYPES and any(name in constants for name in node.input[1:])
     ]
-    try:
-        patterns = [re.compile(pattern) for pattern in keep_float]
-    except re.error as error:
-        raise UserError(f"--keep-float: {error.pattern!r} is not a regular expression ({error})") from error
-    for pattern in patterns:
-        if not any(pattern.search(name) for name in weighted):
-            raise UserError(f"--keep-float {pattern.pattern!r} matches none of the {len(weighted)} quantisable nodes")
-    kept = [name for name in weighted if any(pattern.search(name) for pattern in patterns)]
+    for pattern in keep_float:
+        try:
+            found = any(matches((pattern,), name, module_path(name)) for name in weighted)
+        except re.error as error:
+            raise UserError(f"--keep-float: {error.pattern!r} is not a regular expression ({error})") from error
+        if not found:
+            raise UserError(f"--keep-float {pattern!r} matches none of the {len(weighted)} quantisable nodes")
+    kept = [name for name in weighted if matches(keep_float, name, module_path(name))]
     quantized = [name for name in weighted if name not in set(kept)]
     if not quantized:
         raise UserError("--keep-float leaves nothing to quantise: export with --fp32 instead")
@@ -77,14 +67,82 @@ def quantize_cpu(
     source: Path, target: Path, crops: Crops, spec: QuantizeSpec, label: str = "calibration"
 ) -> QuantizedNodes:
     """Write the int8 file of a float file, calibrated on crops (min-max), with a progress bar."""
+    model = _load_float(source)
+    nodes = select_nodes(model, spec.keep_float)
+    _quantize(source, target, model, nodes, crops, spec, {}, label)
+    return nodes
+
+
+def quantize_trained(
+    source: Path, target: Path, ranges: Mapping[str, ModuleRanges], spec: QuantizeSpec
+) -> QuantizedNodes:
+    """Write the int8 file of a float file whose ranges were trained; `ranges` by torch module.
+
+    Raises ValueError where the file's quantised modules are not those of the ranges: a fault of the program.
+    """
+    model = _load_float(source)
+    nodes = select_nodes(model, spec.keep_float)
+    paths = {name: module_path(name) for name in nodes.quantized}
+    if set(paths.values()) != set(ranges):
+        raise ValueError(f"not the modules that were trained: {sorted(set(paths.values()) ^ set(ranges))}")
+    relu_of = {node.input[0]: node.output[0] for node in folded_relus(model, nodes)}
+    affine: dict[str, Affine] = {}
+    for node in model.graph.node:
+        if node.name not in paths:
+            continue
+        trained = ranges[paths[node.name]]
+        tensors = {node.input[0]: trained.input}
+        if trained.output is not None:
+            tensors[relu_of.get(node.output[0], node.output[0])] = trained.output
+        for tensor, value in tensors.items():
+            if affine.setdefault(tensor, value) != value:
+                raise ValueError(f"two ranges were trained for tensor {tensor}")
+    size = model.graph.input[0].type.tensor_type.shape.dim[-1].dim_value
+    unused = np.zeros((1, size, size, 3), np.uint8)  # onnxruntime wants to calibrate, even where all ranges are given
+    _quantize(source, target, model, nodes, unused, spec, affine, "int8")
+    return nodes
+
+
+def folded_relus(model: ModelProto, nodes: QuantizedNodes) -> list[NodeProto]:
+    """ReLUs of quantised convolutions: integers that end at 0 need none, and a rounding before it costs accuracy."""
+    readers = Counter(name for node in model.graph.node for name in node.input)
+    made = {n.output[0] for n in model.graph.node if n.op_type == "Conv" and n.name in nodes.quantized}
+    return [n for n in model.graph.node if n.op_type == "Relu" and n.input[0] in made and readers[n.input[0]] == 1]
+
+
+def _load_float(source: Path) -> ModelProto:
     import onnx
-    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
-    from tqdm import tqdm
 
     model = onnx.load(source)
     if any(node.op_type == "QuantizeLinear" for node in model.graph.node):
         raise UserError(f"{source} is quantised already: give the float file")
-    nodes = select_nodes(model, spec.keep_float)
+    return model
+
+
+def _quantize(
+    source: Path,
+    target: Path,
+    model: ModelProto,
+    nodes: QuantizedNodes,
+    crops: Crops,
+    spec: QuantizeSpec,
+    affine: Mapping[str, Affine],
+    label: str,
+) -> None:
+    """`affine`: of the tensors whose ranges are known."""
+    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+    from tqdm import tqdm
+
+    known = {
+        tensor: [
+            {
+                "quant_type": QuantType.QUInt8,
+                "scale": np.array(value.scale, np.float32),
+                "zero_point": np.array(value.zero_point, np.uint8),
+            }
+        ]
+        for tensor, value in affine.items()
+    }
     with tqdm(total=len(crops), desc=label, unit="img", leave=False) as bar, warnings.catch_warnings(), _quiet():
         warnings.simplefilter("ignore")
         quantize_static(
@@ -97,12 +155,14 @@ def quantize_cpu(
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.MinMax,
-            nodes_to_quantize=list(nodes.quantized),
-            # A linear's output goes to norms, GELU and residuals, all in float: onnxruntime's QGemm writes float for
-            # nothing, which saves two roundings and keeps GELU one node.
-            extra_options={"OpTypesToExcludeOutputQuantization": ["Gemm"]},
+            nodes_to_quantize=[*nodes.quantized, *(node.name for node in folded_relus(model, nodes))],
+            extra_options={
+                # A linear's output goes to norms, GELU and residuals, all in float: onnxruntime's QGemm writes float
+                # for nothing, which saves two roundings and keeps GELU one node.
+                "OpTypesToExcludeOutputQuantization": ["Gemm"],
+                "TensorQuantOverrides": known,
+            },
         )
-    return nodes
 
 
 class _CropReader:

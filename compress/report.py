@@ -86,6 +86,12 @@ def print_result(entry: dict[str, Any], output_dir: Path) -> None:
     parity = entry["parity"]
     worst = f"{parity['vertex_mm']:.5f} mm, {parity['projection_px']:.5f} px"
     print(f"parity with torch: {worst} over {parity['n_images']} crops")
+    if trained := parity["trained"]:
+        unrounded = trained["without_rounding"]["vertex_mm"]
+        print(
+            f"int8 with the network trained to be it: {unrounded:.5f} mm without the rounding of activations, "
+            f"{abs(trained['mpjpe_difference_mm']):.3f} mm MPJPE with it"
+        )
     if "slower_because" in entry:
         print(f"slower than fp32 on this machine: {entry['slower_because']}")
     verdict = entry["verdict"]

@@ -19,7 +19,9 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 IMAGES = 48
 SMALL_EXPORT = f"--calib-samples {IMAGES} --test-images {IMAGES} --max-drop-mm 5"
+QAT_EXPORT = f"--test-images {IMAGES} --max-drop-mm 5 --output-dir exports"
 SMALL_TRAINING = f"--images {IMAGES} --minutes 0.02"
+PROGRAMS = {"python": [sys.executable], "torchrun": [sys.executable, "-m", "torch.distributed.run"]}
 # What makes a command of the README small. A command that is not here fails the test: add it.
 SMALLER = {
     "make export": None,  # the make targets run in CI and by hand: here only that they exist
@@ -34,6 +36,11 @@ SMALLER = {
     "python -m training.data.synth --split train": "",
     "python -m training.data.sheet": "",
     "python training/train.py --variant er-xs --minutes": SMALL_TRAINING + " --run-dir run",
+    "python training/train.py --variant er-xs --qat": SMALL_TRAINING,
+    "python compress/export.py --variant er-xs --int8 --checkpoint runs/qat": QAT_EXPORT,
+    "torchrun --nproc-per-node 2 training/train.py": SMALL_TRAINING,
+    "python training/distill.py --recipe training/recipes/er-xs.toml --dry-run": "",
+    "python training/distill.py --recipe training/recipes/er-nano.toml --store": SMALL_TRAINING,
     "python training/evaluate.py --variant er-xs": f"--images {IMAGES}",
 }
 
@@ -88,7 +95,8 @@ def test_all_commands_in_their_order(tmp_path: Path) -> None:
         extra = SMALLER[known(command)]
         if extra is None:
             continue
-        words = [sys.executable if word == "python" else word for word in shlex.split(command)] + shlex.split(extra)
+        words = shlex.split(command) + shlex.split(extra)
+        words = [*PROGRAMS[words[0]], *words[1:]]
         done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr[-3000:]}"
     for name in ("example_overlay.png", "er-s_224_int8.json", "er-xs_224_int8.onnx", "report.json", "sheet.png"):

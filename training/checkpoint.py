@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from runtime.errors import UserError
 from runtime.files import atomic_path
+from training.flavour import QuantizeSpec
 from training.network import ERNet, build, get_variant
 
 MAX_WEIGHT_BYTES = 2 << 30
@@ -28,6 +30,8 @@ class WeightFacts:
     steps: int
     samples: int
     seed: int
+    teacher: dict[str, str] | None = None  # name, sha256; None: trained on labels alone
+    qat: dict[str, Any] | None = None  # how the weights were trained to be int8 (recipe.QatSpec); None: float weights
 
 
 def shipped_weights(variant: str) -> Path | None:
@@ -71,6 +75,8 @@ def read_facts(path: Path) -> WeightFacts:
 def load_network(path: Path, variant: str) -> tuple[ERNet, WeightFacts]:
     """The network of `variant` with the weights of `path`, in eval mode, and their facts.
 
+    Weights of quantisation-aware training give the network that rounds as their int8 file does.
+
     Raises UserError for a missing or truncated file, another variant's weights, missing or non-finite tensors.
     """
     from safetensors.torch import load_file
@@ -81,7 +87,7 @@ def load_network(path: Path, variant: str) -> tuple[ERNet, WeightFacts]:
         raise UserError(
             f"{path} holds weights of '{facts.variant}', not of '{variant}': give --variant {facts.variant}"
         )
-    network = build(variant)
+    network = _built_for(facts, path)
     stored = {name: tensor.float() for name, tensor in load_file(path).items()}
     own = {k: v.shape for k, v in network.state_dict().items() if v.is_floating_point()}
     if {k: v.shape for k, v in stored.items()} != own:
@@ -90,8 +96,28 @@ def load_network(path: Path, variant: str) -> tuple[ERNet, WeightFacts]:
     for name, tensor in stored.items():
         if not torch.isfinite(tensor).all():
             raise UserError(f"{path}: {name} is not finite; this checkpoint is broken")
-    network.load_state_dict(stored, strict=False)  # integer buffers (batch counters) are not stored
+    network.load_state_dict(stored, strict=False)  # integer buffers (batch counters, zero points) are not stored
+    if facts.qat is not None:
+        from training.qat import restore_ranges
+
+        try:
+            restore_ranges(network)
+        except ValueError as error:
+            raise UserError(f"{path}: {error}; this checkpoint is broken") from error
     return network.eval(), facts
+
+
+def _built_for(facts: WeightFacts, path: Path) -> ERNet:
+    """A network that takes such weights."""
+    network = build(facts.variant)
+    if facts.qat is None:
+        return network
+    from training.qat import prepare  # torch's quantisation is slow to import
+
+    reduce_range = facts.qat.get("reduce_range") if isinstance(facts.qat, dict) else None
+    if not isinstance(reduce_range, bool):
+        raise UserError(f"{path}: header cannot be read (qat has no reduce_range)")
+    return prepare(network.eval(), QuantizeSpec(reduce_range=reduce_range))
 
 
 def weights_of(variant: str) -> Path:

@@ -160,6 +160,15 @@ def mean_pose_mpjpe_mm(train: Frames, test: Frames) -> float:
     return float(error[..., np.arange(JOINT_COUNT) != MIDDLE_MCP].mean() * 1000)
 
 
+def previous_pose_mpjpe_mm(test: Frames) -> float:
+    """MPJPE (mcp-scaled) of the predictor that says what was right for the image with both hands before."""
+    joints, scale = _aligned(test)
+    both = ~np.isnan(scale).any(axis=1)
+    joints, scale = joints[both], scale[both]
+    error = np.linalg.norm(joints[1:] - joints[:-1], axis=-1) * scale[1:, :, None]
+    return float(error[..., np.arange(JOINT_COUNT) != MIDDLE_MCP].mean() * 1000)
+
+
 def dataset_label(frames: Frames) -> str:
     """The data set's name; a synthetic one says so."""
     return f"{frames.name} (synthetic)" if frames.synthetic else frames.name

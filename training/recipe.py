@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from runtime.errors import UserError, unknown_name
 from training.data.augment import AugmentSpec
+from training.distillation import DistillSpec
 from training.losses import LossWeights
 from training.network import get_variant
 
@@ -19,7 +20,13 @@ else:
 
 FOLDER = Path(__file__).parent / "recipes"
 T = TypeVar("T")
-TYPES: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)}
+TYPES: dict[str, tuple[type, ...]] = {
+    "int": (int,),
+    "float": (int, float),
+    "float | None": (int, float),
+    "str": (str,),
+    "bool": (bool,),
+}
 
 
 @dataclass(frozen=True)
@@ -29,6 +36,24 @@ class Stage:
     crop_px: int
     batch: int
     steps: int
+    # Where the rate starts again, for a network that has to learn its larger windows; None: it goes on falling.
+    learning_rate: float | None = None
+
+
+@dataclass(frozen=True)
+class QatSpec:
+    """Quantisation-aware fine-tuning, at the variant's own crop size.
+
+    reduce_range: 7-bit weights, for every CPU; 8-bit ones are for CPUs whose profile says that int8 does not saturate.
+    """
+
+    steps: int = 1000
+    batch: int = 32
+    learning_rate: float = 5e-6  # below where training ended: more undoes it
+    final_learning_rate: float = 1e-6
+    warmup_steps: int = 100
+    calibration_images: int = 512
+    reduce_range: bool = True
 
 
 @dataclass(frozen=True)
@@ -48,6 +73,8 @@ class Recipe:
     bf16: bool = False
     losses: LossWeights = field(default_factory=LossWeights)
     augment: AugmentSpec = field(default_factory=AugmentSpec)
+    distill: DistillSpec | None = None  # train.py leaves it out
+    qat: QatSpec | None = None  # train.py leaves it out, unless --qat is given
 
     @property
     def steps(self) -> int:
@@ -59,6 +86,20 @@ class Recipe:
         """Seen over all stages."""
         return sum(stage.steps * stage.batch for stage in self.stages)
 
+    def for_qat(self) -> Recipe:
+        """The recipe of the quantisation-aware fine-tuning; in full precision, which bf16's 8 bits are not."""
+        qat = self.qat or QatSpec()
+        return replace(
+            self,
+            stages=(Stage(get_variant(self.variant).crop_px, qat.batch, qat.steps),),
+            learning_rate=qat.learning_rate,
+            final_learning_rate=qat.final_learning_rate,
+            warmup_steps=qat.warmup_steps,
+            bf16=False,
+            distill=None,
+            qat=qat,
+        )
+
     def step_in_stage(self, step: int) -> int:
         """How many steps of its own stage come before that step."""
         for stage in self.stages:
@@ -66,6 +107,14 @@ class Recipe:
                 return step
             step -= stage.steps
         return step
+
+    def samples_before(self, step: int) -> int:
+        """Seen before that step."""
+        samples = 0
+        for stage in self.stages:
+            samples += min(step, stage.steps) * stage.batch
+            step = max(0, step - stage.steps)
+        return samples
 
     def stage_at(self, step: int) -> Stage:
         """The stage that step belongs to."""
@@ -101,6 +150,14 @@ def read_recipe(path: Path) -> Recipe:
     content["stages"] = tuple(_fill(Stage, stage, f"{path}: stages") for stage in stages)
     for key, kind in (("losses", LossWeights), ("augment", AugmentSpec)):
         content[key] = _fill(kind, content.get(key, {}), f"{path}: {key}")
+    if "distill" in content:
+        spec = content["distill"] = _fill(DistillSpec, content["distill"], f"{path}: distill")
+        if problem := spec.problem():
+            raise UserError(f"{path}: distill: {problem}")
+    if "qat" in content:
+        qat = content["qat"] = _fill(QatSpec, content["qat"], f"{path}: qat")
+        if min(qat.steps, qat.batch, qat.calibration_images) < 1:
+            raise UserError(f"{path}: qat: steps, batch and calibration_images must be at least 1")
     recipe = _fill(Recipe, content, str(path))
     get_variant(recipe.variant)
     for stage in recipe.stages:

@@ -10,9 +10,10 @@ import pytest
 import torch
 from onnx import ModelProto, numpy_helper
 
-from compress.quantize import KEEP_FLOAT, QuantizedNodes, QuantizeSpec, quantize_cpu, select_nodes
+from compress.quantize import QuantizedNodes, quantize_cpu, select_nodes
 from compress.to_onnx import write_onnx
 from runtime.errors import UserError
+from training.flavour import KEEP_FLOAT, QuantizeSpec
 from training.network import build
 
 CROPS = np.random.default_rng(0).integers(0, 256, (4, 160, 160, 3), np.uint8)
@@ -68,6 +69,17 @@ def test_attention_softmax_and_norms_stay_in_float(quantized: tuple[Path, ModelP
             assert not dequantized & set(node.input), node.name
         elif node.op_type == "LayerNormalization":
             assert not dequantized & set(node.input[1:]), node.name
+
+
+def test_a_convolution_and_its_relu_are_rounded_once(quantized: tuple[Path, ModelProto, QuantizedNodes]) -> None:
+    _, model, nodes = quantized
+    rounded = {node.input[0] for node in model.graph.node if node.op_type == "QuantizeLinear"}
+    relus = {node.input[0] for node in model.graph.node if node.op_type == "Relu"}
+    made = {node.output[0] for node in model.graph.node if node.op_type == "Conv" and node.name in nodes.quantized}
+    assert len(made) > 40 and made <= rounded and not made & relus
+    zero_points = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer if t.name.endswith("_zero_point")}
+    after_relu = [name for name in made if name.endswith("Relu_output_0")]
+    assert len(after_relu) == 29 and all(zero_points[f"{name}_zero_point"] == 0 for name in after_relu)
 
 
 def test_full_range_uses_8_bits(float_file: Path, tmp_path: Path) -> None:

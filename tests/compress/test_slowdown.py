@@ -10,8 +10,9 @@ import torch
 
 from compress import slowdown
 from compress.half import convert_to_fp16
-from compress.quantize import QuantizeSpec, quantize_cpu
+from compress.quantize import quantize_cpu
 from compress.to_onnx import write_onnx
+from training.flavour import QuantizeSpec
 from training.network import build
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from runtime.errors import UserError
+from training.network import get_variant
 from training.recipe import FOLDER, Recipe, Stage, default_recipe_path, read_recipe
 
 GOOD = 'variant = "er-xs"\nimages = 100\n[[stages]]\ncrop_px = 128\nbatch = 4\nsteps = 10\n'
@@ -16,7 +17,9 @@ GOOD = 'variant = "er-xs"\nimages = 100\n[[stages]]\ncrop_px = 128\nbatch = 4\ns
 def test_shipped_recipes(path: Path) -> None:
     recipe = read_recipe(path)
     assert recipe.variant == path.stem and default_recipe_path(recipe.variant) == path
-    assert recipe.stages[-1].crop_px == 224
+    assert recipe.stages[-1].crop_px == get_variant(recipe.variant).crop_px
+    assert recipe.distill is not None
+    assert get_variant(recipe.distill.teacher).params_budget_m > get_variant(recipe.variant).params_budget_m
 
 
 def test_stages() -> None:
@@ -40,6 +43,11 @@ def test_stages() -> None:
         (GOOD.replace("steps = 10", "steps = 0"), "at least 1"),
         (GOOD.replace("crop_px = 128", "crop_px = 16"), "at least 64"),
         ("losses = 3\n" + GOOD, "a table"),
+        (GOOD + '[distill]\nteacher = "er-s"\njoint = 3.0', "did you mean joints"),
+        (GOOD + "[distill]\njoints = 3.0", "teacher"),
+        (GOOD + '[distill]\nteacher = "er-s"', "no term has a weight"),
+        (GOOD + '[distill]\nteacher = "er-s"\njoints = -3', "distill: 'joints' must be 0 or more"),
+        (GOOD + '[distill]\nteacher = "er-s"\njoints = true', "must be of type float"),
     ],
 )
 def test_wrong_recipes(content: str, message: str, tmp_path: Path) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from training.network.er import ERNet, Outputs
+from training.network.er import ERNet, Outputs, Taps
 from training.network.variants import VARIANTS, Variant, get_variant
 
-__all__ = ["VARIANTS", "ERNet", "Outputs", "Variant", "build", "get_variant"]
+__all__ = ["VARIANTS", "ERNet", "Outputs", "Taps", "Variant", "build", "get_variant"]
 
 
 def build(name: str) -> ERNet:

@@ -31,6 +31,13 @@ class Outputs(NamedTuple):
     presence: Tensor  # (B, 2) logit
 
 
+class Taps(NamedTuple):
+    """What a student can learn from inside a teacher."""
+
+    maps: Tensor  # (B, 2, HW, dim) each hand's features with the prior
+    heatmaps: Tensor  # (B, 2, 21, D, H, W) logits
+
+
 class ERNet(nn.Module):
     """Extract-Regress network of one variant: image (B, 3, S, S), RGB 0..1 -> Outputs."""
 
@@ -58,6 +65,10 @@ class ERNet(nn.Module):
         self.register_buffer("std", torch.tensor(IMAGENET_STD).reshape(1, 3, 1, 1), persistent=False)
 
     def forward(self, image: Tensor) -> Outputs:
+        return self.forward_with_taps(image)[0]
+
+    def forward_with_taps(self, image: Tensor) -> tuple[Outputs, Taps]:
+        """The outputs, and what distillation looks at on the way."""
         features = self.backbone((image - self.mean) / self.std)
         height, width = features.shape[-2:]
         maps, logits = self.extract(features)
@@ -77,7 +88,8 @@ class ERNet(nn.Module):
         hand = torch.cat([regress(pooled[:, i]) for i, regress in enumerate(self.hand)], dim=1)
         shape, camera, presence = hand.split([BETAS, 3, 1], dim=-1)
         translation = self.translation(pooled.flatten(1))
-        return Outputs(rotation6d, shape, camera, joints, translation, presence.squeeze(-1))
+        outputs = Outputs(rotation6d, shape, camera, joints, translation, presence.squeeze(-1))
+        return outputs, Taps(maps, logits.unflatten(1, (HANDS, JOINTS)).unflatten(-1, (-1, height, width)))
 
     def _centred(self, joints: Tensor, height: int, width: int) -> Tensor:
         """Joints (B, 2, 21, 3) in cells -> relative to their mean, in units of the half map: what a pose depends on."""

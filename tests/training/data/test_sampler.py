@@ -1,0 +1,29 @@
+"""The order of the images."""
+
+from __future__ import annotations
+
+from training.data.sampler import StepSampler
+
+
+def test_every_image_once_per_epoch_and_the_same_after_a_resume() -> None:
+    batches = list(StepSampler(images=10, batch=4, start_sample=0, steps=5, seed=1))
+    keys = [key for batch in batches for key in batch]
+    assert sorted(index for index, epoch in keys if epoch == 0) == list(range(10))
+    assert sorted(index for index, epoch in keys if epoch == 1) == list(range(10))
+    assert [i for i, e in keys if e == 0] != [i for i, e in keys if e == 1]
+    assert list(StepSampler(10, 4, start_sample=12, steps=2, seed=1)) == batches[3:]
+
+
+def test_processes_share_each_batch() -> None:
+    whole = list(StepSampler(10, 4, 0, 5, seed=1))
+    shares = [list(StepSampler(10, 4, 0, 5, seed=1, share=share, shares=2)) for share in range(2)]
+    for step, batch in enumerate(whole):
+        assert len(shares[0][step]) == len(shares[1][step]) == 2
+        assert sorted(shares[0][step] + shares[1][step]) == sorted(batch)
+
+
+def test_draws_repeat_in_turn() -> None:
+    endless = [key for batch in StepSampler(10, 4, 0, 10, seed=1) for key in batch]
+    repeated = [key for batch in StepSampler(10, 4, 0, 10, seed=1, draws=2) for key in batch]
+    assert {epoch for _, epoch in endless} == {0, 1, 2, 3}
+    assert repeated == [(index, epoch % 2) for index, epoch in endless]

@@ -1,0 +1,309 @@
+"""The command: a distilled run from start to end, resumed, stored, planned, checked, and refused."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from runtime.errors import UserError
+from runtime.hand_model import load_hand_models
+from training import distill, train, trainer
+from training.checkpoint import WeightFacts, load_network, read_facts, save_weights
+from training.data.dataset import open_frames
+from training.network import build
+from training.recipe import Recipe, Stage
+from training.teacher import file_sha256
+from training.trainer import Trainer, recipe_digest
+
+ROOT = Path(__file__).parents[2]
+HANDS = load_hand_models()
+RECIPE = """variant = "er-nano"
+images = 8
+warmup_steps = 2
+learning_rate = 1e-3
+[[stages]]
+crop_px = 64
+batch = 4
+steps = 4
+[[stages]]
+crop_px = 96
+batch = 2
+steps = 2
+[distill]
+teacher = "TEACHER"
+joints = 10.0
+rotations = 1.0
+presence = 0.5
+heatmap = 0.1
+ramp_steps = 4
+draws = 1
+"""
+INNER = "features = 0.2\nrelational = 0.2\n"
+
+
+@pytest.fixture(autouse=True)
+def few_validation_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer, "VALIDATION_IMAGES", 8)
+
+
+@pytest.fixture(scope="module")
+def teacher_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_weights(tmp_path_factory.mktemp("teacher") / "er-xs.safetensors")
+
+
+def write_weights(path: Path, variant: str = "er-xs", hand_model_sha256: str = HANDS[0].sha256) -> Path:
+    torch.manual_seed(1)
+    facts = WeightFacts(variant, {"name": "hand", "sha256": hand_model_sha256}, "made", True, 1, 1, 0)
+    save_weights(path, build(variant).state_dict(), facts)
+    return path
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, teacher_file: Path) -> Path:
+    path = tmp_path / "recipe.toml"
+    path.write_text(RECIPE.replace("TEACHER", str(teacher_file)))
+    return path
+
+
+def run(recipe: Path, folder: Path, *more: str) -> Path:
+    arguments = ["--recipe", str(recipe), "--run-dir", str(folder), "--workers", "0", *more]
+    assert distill.main(arguments) == 0
+    return folder / "er-nano.safetensors"
+
+
+def distance(first: Path, second: Path) -> float:
+    states = [load_network(path, "er-nano")[0].state_dict() for path in (first, second)]
+    return max(float((states[0][key].float() - states[1][key].float()).abs().max()) for key in states[0])
+
+
+def test_a_run_says_who_taught(synthetic_root: Path, recipe: Path, teacher_file: Path, tmp_path: Path) -> None:
+    recipe.write_text(recipe.read_text() + INNER)
+    sha256 = file_sha256(teacher_file)
+    facts = read_facts(run(recipe, tmp_path / "run"))
+    assert facts.teacher == {"name": "er-xs", "sha256": sha256} and facts.steps == 6
+    assert file_sha256(teacher_file) == sha256
+    (row,) = csv.DictReader((tmp_path / "run" / "log.csv").open())
+    for name in ("joints_mm", "rotations", "presence", "heatmap", "features", "relational"):
+        assert float(row[f"distil_{name}"]) > 0
+    objective = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["objective"]
+    own = {f"network.{name}" for name in build("er-nano").state_dict()}
+    assert set(objective) - own == {"project.weight", "project.bias"}
+
+
+def test_a_resumed_run_ends_where_an_uninterrupted_one_does(
+    synthetic_root: Path, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe.write_text(recipe.read_text() + INNER)
+    whole = run(recipe, tmp_path / "whole")
+    save = Trainer._save
+
+    def save_and_die(self: Trainer, *arguments: object) -> None:
+        save(self, *arguments)  # type: ignore[arg-type]
+        if self.step == 3:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "CHECKPOINT_SECONDS", 0)
+        patch.setattr(Trainer, "_save", save_and_die)
+        with pytest.raises(KeyboardInterrupt):
+            run(recipe, tmp_path / "parts")
+    assert torch.load(tmp_path / "parts" / "checkpoint.pt", weights_only=True)["step"] == 3
+    assert distance(whole, run(recipe, tmp_path / "parts")) == 0
+    states = [torch.load(tmp_path / name / "checkpoint.pt", weights_only=True) for name in ("whole", "parts")]
+    assert torch.equal(states[0]["objective"]["project.weight"], states[1]["objective"]["project.weight"])
+    torch.manual_seed(0)
+    build("er-nano")  # draws what comes before the projection
+    started = torch.nn.Linear(80, 128).weight
+    assert float((states[0]["objective"]["project.weight"] - started.detach()).abs().max()) > 1e-5  # it was trained
+
+
+def test_another_teacher_is_another_run(synthetic_root: Path, recipe: Path, teacher_file: Path, tmp_path: Path) -> None:
+    run(recipe, tmp_path / "run")
+    moved = tmp_path / "moved.safetensors"
+    moved.write_bytes(teacher_file.read_bytes())
+    run(recipe, tmp_path / "run", "--teacher", str(moved))
+    with pytest.raises(UserError, match="belongs to another recipe"):
+        run(recipe, tmp_path / "run", "--teacher", "er-xs")
+
+
+def test_a_store_changes_only_the_time(
+    synthetic_root: Path,
+    recipe: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(trainer, "ROW_STEPS", 1)
+    run(recipe, tmp_path / "without")
+    store = tmp_path / "store"
+    arguments = ("--store", str(store))
+    first = run(recipe, tmp_path / "first", *arguments)
+    row, expected = (next(csv.DictReader((tmp_path / name / "log.csv").open())) for name in ("first", "without"))
+    for name in set(row) - {"images_per_s", "waiting_pct"}:
+        assert row[name] == expected[name] or float(row[name]) == pytest.approx(float(expected[name]), rel=2e-3), name
+    assert distance(first, run(recipe, tmp_path / "second", *arguments)) == 0
+    rows = {folder.name: int((np.load(folder / "checks.npy") != 0).sum()) for folder in store.iterdir()}
+    assert sorted(rows.values()) == [4, 8]  # 16 and 4 samples of 8 images in one draw
+
+    capsys.readouterr()
+    run(recipe, tmp_path / "none", *arguments, "--check-stored", "100")
+    assert re.search(r"^12 stored outputs recomputed: the largest difference is \d+% of", capsys.readouterr().out)
+    assert not (tmp_path / "none").exists()
+    values = np.load(next(store.iterdir()) / "values.npy", mmap_mode="r+")
+    values[:, 7] += np.float16(0.5)
+    values.flush()
+    with pytest.raises(UserError, match=r"\d of 12 stored outputs differ from the teacher's \(image .* remove"):
+        run(recipe, tmp_path / "none", *arguments, "--check-stored", "100")
+
+
+def test_the_plan(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ER_EDGE_CACHE", str(tmp_path / "empty"))
+    run(recipe, tmp_path / "run", "--dry-run", "--store", str(tmp_path / "store"), "--images", "16")
+    lines = dict(line.split(None, 1) for line in capsys.readouterr().out.splitlines() if not line.startswith("step "))
+    assert lines["student"] == "er-nano, 1.00 M parameters"
+    assert lines["teacher"].startswith("er-xs, 2.60 M parameters, sha256 ")
+    assert lines["data"] == "synthetic, 16 images"
+    assert lines["steps"] == "6: 4 of 4 crops of 64 px, 2 of 2 crops of 96 px"
+    assert lines["samples"] == "20, 1.2 epochs"
+    assert lines["distillation"].startswith("joints 10, rotations 1, presence 0.5, heatmap 0.1; grows over 4 steps;")
+    assert "joints 10" in lines["labels"]
+    assert lines["store"] == "at most 0 MB"
+    assert float(lines["time"].split()[0]) >= 0 and "on this machine" in lines["time"]
+    assert not (tmp_path / "run").exists() and not (tmp_path / "store").exists() and not (tmp_path / "empty").exists()
+
+
+def test_training_by_the_labels_alone_leaves_the_table_out(synthetic_root: Path, recipe: Path, tmp_path: Path) -> None:
+    plain = tmp_path / "plain.toml"
+    plain.write_text(recipe.read_text().split("[distill]")[0])
+    for path in (recipe, plain):
+        assert train.main(["--recipe", str(path), "--run-dir", str(tmp_path / path.stem), "--workers", "0"]) == 0
+    first, second = (tmp_path / name / "er-nano.safetensors" for name in ("recipe", "plain"))
+    assert distance(first, second) == 0 and read_facts(first).teacher is None
+    states = [torch.load(tmp_path / name / "checkpoint.pt", weights_only=True) for name in ("recipe", "plain")]
+    assert states[0]["recipe"] == states[1]["recipe"]
+
+
+def test_the_digest_of_a_recipe_without_a_teacher_is_what_it_was() -> None:
+    recipe = Recipe("er-nano", (Stage(64, 4, 4),), images=8)
+    before = {name: value for name, value in asdict(recipe).items() if name not in ("distill", "qat")}
+    assert recipe_digest(recipe) == hashlib.sha256(repr(sorted(before.items())).encode()).hexdigest()
+    assert recipe_digest(replace(recipe, seed=1)) != recipe_digest(recipe)
+
+
+@pytest.mark.parametrize(
+    ("change", "arguments", "message"),
+    [
+        (lambda text: text.split("[distill]")[0], [], r"has no \[distill\] table"),
+        (lambda text: text.replace("rotations", "rotation"), [], "did you mean rotations"),
+        (None, ["--images", "0"], "no image to train on"),
+        (None, ["--check-stored", "3"], "needs the --store DIR"),
+        (None, ["--check-stored", "0", "--store", "s"], "must be 1 or more"),
+        (None, ["--check-stored", "3", "--store", "s", "--dry-run"], "no effect with --dry-run"),
+        (None, ["--check-stored", "3", "--store", "s"], "nothing is stored in s"),
+        (lambda text: text + "features = 0.2", ["--store", "s"], "'features' needs feature maps"),
+        (lambda text: text + "relational = 0.2", ["--store", "s"], "'relational' needs feature maps"),
+        (lambda text: text.replace("draws = 1", "draws = 0"), ["--store", "s"], "only with 'draws' of 1 or more"),
+        (lambda text: text.replace("er-nano", "er-s"), [], "fewer than the student er-s with 6.95 M"),
+        (None, ["--teacher", "er-xxs"], "unknown teacher 'er-xxs'; did you mean er-xs"),
+        (None, ["--data", "nowhere"], "nowhere"),
+        (None, ["--variant", "er-nano"], "either --variant NAME or --recipe FILE"),
+    ],
+)
+def test_refusals(
+    synthetic_root: Path,
+    recipe: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[str], str] | None,
+    arguments: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if change is not None:
+        recipe.write_text(change(recipe.read_text()))
+    with pytest.raises(UserError, match=message) as caught:
+        run(recipe, tmp_path / "run", *arguments)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_empty_data_set_is_refused(
+    synthetic_root: Path, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    empty = open_frames("synthetic", "train", HANDS, 8).first(0)
+    monkeypatch.setattr(trainer, "open_frames", lambda *arguments: empty)
+    for more in ([], ["--dry-run"]):
+        with pytest.raises(UserError, match="the train split of nowhere has no image to use"):
+            run(recipe, tmp_path / "run", "--data", "nowhere", *more)
+
+
+def test_refused_teachers(synthetic_root: Path, recipe: Path, tmp_path: Path, make_model: Callable[..., Path]) -> None:
+    foreign = write_weights(tmp_path / "foreign.safetensors", hand_model_sha256="0" * 64)
+    with pytest.raises(UserError, match="was trained on hand model 'hand'"):
+        run(recipe, tmp_path / "run", "--teacher", str(foreign))
+    with pytest.raises(UserError, match="'heatmap' looks inside its teacher"):
+        run(recipe, tmp_path / "run", "--teacher", str(make_model()))
+
+
+def test_an_onnx_teacher(synthetic_root: Path, recipe: Path, tmp_path: Path, make_model: Callable[..., Path]) -> None:
+    recipe.write_text(recipe.read_text().replace("heatmap = 0.1", "vertices = 10.0"))
+    model = make_model("er-s.onnx")
+    facts = read_facts(run(recipe, tmp_path / "run", "--teacher", str(model), "--store", str(tmp_path / "store")))
+    assert facts.teacher == {"name": "er-s.onnx", "sha256": file_sha256(model)}
+
+
+def test_the_run_folder_is_not_that_of_the_baseline(
+    synthetic_root: Path, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(distill, "cache_dir", lambda: tmp_path / "cache")
+    assert distill.main(["--recipe", str(recipe), "--workers", "0", "--minutes", "0"]) == 0
+    assert (tmp_path / "cache" / "runs" / "er-nano-distilled" / "er-nano.safetensors").is_file()
+
+
+# Few validation images, a row per step.
+SCRIPT = """
+import sys
+from training import distill, trainer
+trainer.VALIDATION_IMAGES, trainer.ROW_STEPS = 8, 1
+sys.exit(distill.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_do_what_one_does(synthetic_root: Path, recipe: Path, tmp_path: Path) -> None:
+    """The same first step: losses of the whole batch, and rows of both processes in the store."""
+    recipe.write_text(recipe.read_text().replace("[distill]", "[distill]\nvertices = 1.0\nrelative_translation = 1.0"))
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    port = 20_000 + os.getpid() % 20_000
+    launcher = ("-m", "torch.distributed.run", "--nproc-per-node", "2", f"--master-port={port}")
+    for name, prefix in (("one", ()), ("two", launcher)):
+        arguments = ["--recipe", recipe, "--run-dir", tmp_path / name, "--store", tmp_path / f"{name}-store"]
+        subprocess.run(
+            [sys.executable, *prefix, script, *arguments, "--workers", "0", "--threads", "1"],
+            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            check=True,
+        )
+    two, one = (list(csv.DictReader((tmp_path / name / "log.csv").open())) for name in ("two", "one"))
+    assert len(two) == len(one) == 6
+    compared = {name for name, value in one[0].items() if value} - {"images_per_s", "waiting_pct"}
+    assert {"loss", "mesh_mm", "distil_joints_mm", "distil_relative_translation_mm", "distil_heatmap"} < compared
+    for column in compared:
+        assert float(two[0][column]) == pytest.approx(float(one[0][column]), rel=2e-3), column
+    for folder in (tmp_path / "one-store").iterdir():
+        checks = [np.load(tmp_path / name / folder.name / "checks.npy") != 0 for name in ("one-store", "two-store")]
+        assert checks[0].any() and np.array_equal(checks[0], checks[1])

@@ -1,0 +1,302 @@
+"""Each distillation term against numbers worked by hand, and the objective that sums them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from runtime.hand_model import load_hand_models
+from training.distill_plan import random_batch
+from training.distillation import (
+    TERMS,
+    Distilled,
+    DistillSpec,
+    feature_term,
+    geodesic,
+    heatmap_term,
+    presence_term,
+    ramp,
+    relational_term,
+    rotation_term,
+)
+from training.hands.layer import HandLayer
+from training.hands.rotations import matrix_from_axis_angle
+from training.lesson import lesson_of_outputs, log_marginals, move_mass, resize_maps, resize_plane
+from training.losses import LossWeights
+from training.network import Outputs, build
+from training.objective import Supervised
+from training.teacher import NetworkTeacher, Wanted
+
+ALL = DistillSpec("er-xs", **dict.fromkeys(TERMS, 1.0))
+
+
+def turn(angle: float, axis: tuple[float, float, float] = (0.0, 0.0, 1.0)) -> Tensor:
+    return matrix_from_axis_angle(angle * torch.tensor(axis))
+
+
+# Rotations.
+
+
+@pytest.mark.parametrize("angle", [0.0, 0.01, 0.5, math.pi / 2, 3.0, math.pi])
+def test_the_geodesic_distance_is_the_angle_between(angle: float) -> None:
+    first, second = turn(0.7), turn(0.7) @ turn(angle, (0.6, 0.0, 0.8))
+    assert float(geodesic(first, second)) == pytest.approx(angle, abs=1.1e-3 if angle > 3.1 else 2e-4)
+    assert float(geodesic(second, first)) == pytest.approx(angle, abs=1.1e-3 if angle > 3.1 else 2e-4)
+
+
+@pytest.mark.parametrize("angle", [0.0, 1e-8, 1e-5, 1e-3, math.pi - 1e-4, math.pi])
+def test_its_gradient_is_finite_at_both_ends(angle: float) -> None:
+    second = turn(angle).requires_grad_()
+    (gradient,) = torch.autograd.grad(geodesic(torch.eye(3), second), second)
+    assert torch.isfinite(gradient).all() and float(gradient.norm()) < 2
+
+
+def test_its_gradient_turns_towards_the_teacher() -> None:
+    angle = torch.tensor(0.3, requires_grad=True)
+    turned = matrix_from_axis_angle(angle * torch.tensor([0.0, 0.0, 1.0]))
+    (gradient,) = torch.autograd.grad(geodesic(torch.eye(3), turned), angle)
+    assert float(gradient) == pytest.approx(1, abs=1e-4)
+
+
+def test_rotations_count_present_hands_only() -> None:
+    student = torch.eye(3).expand(1, 2, 16, 3, 3)
+    teacher = student.clone()
+    teacher[0, 0, 3] = turn(0.8)  # one of 16
+    teacher[0, 1] = turn(2.0)
+    assert float(rotation_term(student, teacher, torch.tensor([[1.0, 0.0]]))) == pytest.approx(0.8 / 16, abs=2e-4)
+    assert float(rotation_term(student, teacher, torch.ones(1, 2))) == pytest.approx((0.8 / 16 + 2) / 2, abs=2e-4)
+    assert float(rotation_term(student, teacher, torch.zeros(1, 2))) == 0
+
+
+# Presence, heat maps, features, relations.
+
+
+def test_presence() -> None:
+    # 0.5 ln(0.5 / 0.25) + 0.5 ln(0.5 / 0.75) for one of two hands; logit ln 3 is a probability of 0.75
+    student, teacher = torch.tensor([[math.log(3), 4.0]]), torch.tensor([[0.0, 4.0]])
+    expected = (0.5 * math.log(2) + 0.5 * math.log(0.5 / 0.75)) / 2
+    assert float(presence_term(student, teacher)) == pytest.approx(expected, abs=1e-6)
+
+
+def test_heat_maps() -> None:
+    # Logits whose softmax is 0.75 and 0.25 over two columns and even over two depth bins; the teacher says 0.5 and 0.5
+    # of the plane and 0.8 and 0.2 of the depth.
+    student = torch.zeros(1, 2, 21, 2, 1, 2)
+    student[..., 0] = math.log(3)
+    plane, depth = torch.tensor([[0.5, 0.5]]).expand(1, 2, 21, 1, 2), torch.tensor([0.8, 0.2]).expand(1, 2, 21, 2)
+    visible = torch.zeros(1, 2, 21)
+    visible[0, 1, 4] = 1
+    over_plane = 0.5 * math.log(0.5 / 0.75) + 0.5 * math.log(0.5 / 0.25)
+    over_depth = 0.8 * math.log(0.8 / 0.5) + 0.2 * math.log(0.2 / 0.5)
+    value = heatmap_term(student, plane, depth, visible, 1.0)
+    assert float(value) == pytest.approx(over_plane + over_depth, abs=1e-6)
+
+
+def test_the_temperature_softens_and_is_paid_back() -> None:
+    # At T = 2 the student's odds of 9 become 3, and the divergence counts four times.
+    student = torch.zeros(1, 2, 21, 1, 1, 2)
+    student[..., 0] = math.log(9)
+    plane, depth = torch.tensor([[0.5, 0.5]]).expand(1, 2, 21, 1, 2), torch.ones(1, 2, 21, 1)
+    expected = 4 * (0.5 * math.log(0.5 / 0.75) + 0.5 * math.log(0.5 / 0.25))
+    assert float(heatmap_term(student, plane, depth, torch.ones(1, 2, 21), 2.0)) == pytest.approx(expected, abs=1e-6)
+
+
+def test_heat_maps_that_agree_cost_nothing() -> None:
+    logits = torch.randn(2, 2, 21, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    plane, depth = (part.exp() for part in log_marginals(logits, 1.5))
+    assert plane.sum(dim=(-1, -2)).allclose(torch.ones(2, 2, 21)) and plane.shape == (2, 2, 21, 4, 4)
+    assert depth.sum(dim=-1).allclose(torch.ones(2, 2, 21)) and depth.shape == (2, 2, 21, 3)
+    assert float(heatmap_term(logits, plane, depth, torch.ones(2, 2, 21), 1.5)) == pytest.approx(0, abs=1e-5)
+
+
+def test_moving_mass_to_other_bins() -> None:
+    # Of four bins the second's centre, 0.375, lies at 0.25 between the centres of two bins (0.25 and 0.75).
+    assert move_mass(torch.tensor([0.0, 1.0, 0.0, 0.0]), 2).tolist() == pytest.approx([0.75, 0.25])
+    assert move_mass(torch.tensor([1.0, 0.0, 0.0, 0.0]), 2).tolist() == pytest.approx([1.0, 0.0])
+    same = torch.rand(5, 7)
+    assert move_mass(same, 7) is same
+
+
+@pytest.mark.parametrize("bins", [3, 5, 8])
+def test_moved_mass_keeps_its_sum_and_mean(bins: int) -> None:
+    probability = torch.zeros(7)
+    probability[2:5] = torch.tensor([0.2, 0.5, 0.3])
+    moved = move_mass(probability, bins)
+    centres = [(torch.arange(n) + 0.5) / n for n in (7, bins)]
+    assert float(moved.sum()) == pytest.approx(1)
+    assert float((moved * centres[1]).sum()) == pytest.approx(float((probability * centres[0]).sum()), abs=1e-6)
+
+
+def test_a_resized_plane_keeps_rows_and_columns_apart() -> None:
+    rows, columns = torch.tensor([0.1, 0.2, 0.3, 0.4]), torch.tensor([0.7, 0.2, 0.1])
+    resized = resize_plane(rows[:, None] * columns, 2, 5)
+    assert torch.allclose(resized, move_mass(rows, 2)[:, None] * move_mass(columns, 5))
+
+
+def test_features() -> None:
+    # Normalised, the teacher's (1, 3) is (-1, 1); the student is 0 and 2 off it: 4 / 2 on average, and the second hand
+    # is not there.
+    teacher = torch.tensor([1.0, 3.0]).expand(1, 2, 4, 2)
+    student = torch.tensor([-1.0, 3.0]).expand(1, 2, 4, 2).clone()
+    student[0, 1] = 100
+    assert float(feature_term(student, teacher, torch.tensor([[1.0, 0.0]]))) == pytest.approx(2, abs=1e-4)
+
+
+def test_relations() -> None:
+    # The student's two tokens are at right angles, the teacher's parallel: 2 of 4 cosines differ by 1.
+    student = torch.tensor([[2.0, 0.0], [0.0, 5.0]]).expand(1, 2, 2, 2)
+    teacher = torch.tensor([[1.0, 1.0, 0.0], [3.0, 3.0, 0.0]]).expand(1, 2, 2, 3)
+    assert float(relational_term(student, teacher, torch.ones(1, 2))) == pytest.approx(0.5)
+    assert float(relational_term(student, 7 * student, torch.ones(1, 2))) == pytest.approx(0, abs=1e-6)
+
+
+def test_maps_of_another_size() -> None:
+    maps = torch.arange(4.0).reshape(1, 1, 2, 2, 1).expand(1, 2, 2, 2, 3)
+    assert torch.equal(resize_maps(maps, 2, 2), maps.flatten(2, 3))
+    assert resize_maps(maps, 1, 1).tolist() == [[[[1.5] * 3]] * 2]
+    assert resize_maps(maps, 3, 4).shape == (1, 2, 12, 3)
+
+
+def test_the_ramp() -> None:
+    assert [ramp(step, 4) for step in (0, 1, 3, 100)] == [0.25, 0.5, 1, 1]
+    assert ramp(0, 0) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"joints": -1.0}, "'joints' must be 0 or more"),
+        ({"features": math.nan}, "'features' must be 0 or more"),
+        ({"labels": math.inf}, "'labels' must be 0 or more"),
+        ({"draws": -1}, "'draws' must be 0 or more"),
+        ({"temperature": 0.0}, "'temperature' must be above 0"),
+        (dict.fromkeys(TERMS, 0.0), "no term has a weight"),
+        ({}, None),
+    ],
+)
+def test_specs(changes: dict[str, Any], message: str | None) -> None:
+    problem = replace(ALL, **changes).problem()
+    assert problem is None if message is None else problem is not None and message in problem
+
+
+# The objective.
+
+
+@pytest.fixture(scope="module")
+def layer() -> HandLayer:
+    return HandLayer(*load_hand_models())
+
+
+@pytest.fixture(scope="module")
+def teacher() -> NetworkTeacher:
+    torch.manual_seed(1)
+    return NetworkTeacher(build("er-xs"), "er-xs", "ab" * 32, Wanted(heatmaps=True, maps=True))
+
+
+@pytest.fixture
+def batch() -> dict[str, Tensor]:
+    torch.manual_seed(2)
+    return random_batch(2, 64, torch.device("cpu"))
+
+
+def make(layer: HandLayer, teacher: NetworkTeacher, spec: DistillSpec) -> Distilled:
+    torch.manual_seed(3)
+    return Distilled(build("er-nano"), layer, LossWeights(), spec, teacher)
+
+
+def only(**weights: float) -> DistillSpec:
+    return replace(ALL, **(dict.fromkeys(TERMS, 0.0) | weights))
+
+
+def test_a_student_like_its_teacher_pays_nothing(layer: HandLayer, batch: dict[str, Tensor]) -> None:
+    torch.manual_seed(4)
+    network = build("er-nano").eval()
+    spec = replace(ALL, features=0.0)
+    twin = NetworkTeacher(network, "er-nano", "00", Wanted(heatmaps=True, maps=True))
+    objective = Distilled(network, layer, LossWeights(), spec, twin).eval()
+    batch["image"] = torch.rand(2, 3, 160, 160)
+    terms = objective.against_teacher(*objective.look(batch["image"]), twin.teach(batch), batch)
+    assert set(terms) == set(TERMS) - {"features"}
+    assert all(float(value) == pytest.approx(0, abs=3e-4) for value in terms.values()), terms
+
+
+def test_output_terms_in_numbers(layer: HandLayer, teacher: NetworkTeacher, batch: dict[str, Tensor]) -> None:
+    objective = make(layer, teacher, replace(only(), joints=1, vertices=1, relative_translation=1, joints_image=1))
+    upright = torch.tensor([1.0, 0, 0, 0, 1, 0]).expand(2, 2, 16, 6)
+    zero = Outputs(
+        upright,
+        torch.zeros(2, 2, 10),
+        torch.ones(2, 2, 3),
+        torch.zeros(2, 2, 21, 3),
+        torch.zeros(2, 3),
+        torch.zeros(2, 2),
+    )
+    taps = objective.look(batch["image"])[1]  # a map of 2 x 2 cells, 5 depth bins
+    turned = upright.clone()
+    turned[:, :, 0] = torch.tensor([0.0, 1, 0, -1, 0, 0])  # the wrist, by 90 degrees about z
+    moved = zero._replace(
+        rotation6d=turned,
+        relative_translation=torch.tensor([0.03, 0.0, 0.0]).expand(2, 3),
+        joints_image=torch.tensor([0.5, 0.0, 0.0]).expand(2, 2, 21, 3),
+    )
+    batch["presence"] = torch.tensor([[1.0, 1.0], [0.0, 1.0]])
+    batch["joint_valid"] = torch.ones(2, 2, 21)
+    terms = objective.against_teacher(zero, taps, lesson_of_outputs(moved, (2, 2), 5), batch)
+    for index, name in enumerate(("vertices", "joints")):
+        mesh = layer(torch.eye(3).expand(1, 2, 16, 3, 3), torch.zeros(1, 2, 10))
+        points = (mesh[index] - mesh[1][:, :, :1])[0]
+        x, y = points[..., 0], points[..., 1]
+        right, left = (((-y - x).abs() + (x - y).abs()).mean(dim=1) / 3).tolist()
+        assert float(terms[name]) == pytest.approx((right + 2 * left) / 3, abs=1e-6), name
+    assert float(terms["relative_translation"]) == pytest.approx(0.01)  # of the first image, where both hands are
+    assert float(terms["joints_image"]) == pytest.approx(8 * 0.25 / 3)  # half a cell of two, in one of three
+
+
+def test_the_sum(layer: HandLayer, teacher: NetworkTeacher, batch: dict[str, Tensor]) -> None:
+    spec = replace(only(joints=3.0, presence=2.0), labels=0.5, ramp_steps=10)
+    objective = make(layer, teacher, spec)
+    labels = Supervised(objective.network, layer, LossWeights())(batch, 0)[0].detach()
+    for step, factor in ((0, 0.1), (20, 1.0)):
+        total, figures = objective(batch, step)
+        distances = 3 * figures["distil_joints_mm"] / 1000 + 2 * figures["distil_presence"]
+        assert float(total.detach()) == pytest.approx(float(0.5 * labels + factor * distances), rel=1e-5)
+        assert float(figures["loss"]) == float(total.detach())
+        assert {"mesh_mm", "image_pct", "presence"} < set(figures)
+        assert not any(value.requires_grad for value in figures.values())
+
+
+@pytest.mark.parametrize("term", TERMS)
+def test_each_term_alone_moves_the_student(
+    layer: HandLayer, teacher: NetworkTeacher, batch: dict[str, Tensor], term: str
+) -> None:
+    objective = make(layer, teacher, replace(only(**{term: 1.0}), labels=0.0))
+    total, figures = objective(batch, 0)
+    assert [name for name in figures if name.startswith("distil_")] == [
+        f"distil_{term}" + ("_mm" if term in ("joints", "vertices", "relative_translation") else "")
+    ]
+    total.backward()
+    moved = [p.grad for p in objective.network.parameters() if p.grad is not None and p.grad.abs().sum() > 0]
+    assert moved and all(torch.isfinite(gradient).all() for gradient in moved)
+
+
+def test_only_the_projection_joins_the_student(
+    layer: HandLayer, teacher: NetworkTeacher, batch: dict[str, Tensor]
+) -> None:
+    before = {name: value.clone() for name, value in teacher.network.state_dict().items()}
+    objective = make(layer, teacher, ALL)
+    own = set(Supervised(objective.network, layer, LossWeights()).state_dict())
+    assert set(objective.state_dict()) - own == {"project.weight", "project.bias"}
+    assert objective.project.weight.shape == (128, 80)
+    objective.train()
+    objective(batch, 0)[0].backward()
+    assert not teacher.network.training
+    assert all(p.grad is None for p in teacher.network.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in teacher.network.state_dict().items())
+    assert objective.project.weight.grad is not None
+    without = make(layer, teacher, replace(ALL, features=0.0))
+    assert set(without.state_dict()) == own

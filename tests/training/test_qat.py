@@ -1,0 +1,292 @@
+"""Training for int8: where it rounds, how a run goes, resumes and is loaded, and what is refused."""
+
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.ao.quantization import FakeQuantize
+
+from runtime.errors import UserError
+from runtime.hand_model import load_hand_models
+from training import train, trainer
+from training.checkpoint import WeightFacts, load_network, read_facts, save_weights
+from training.flavour import QuantizeSpec, module_path
+from training.init import initialise
+from training.network import ERNet, build
+from training.qat import calibrate, clipping_network, float_network, prepare, quantization_of, ranges_of
+from training.recipe import QatSpec, Recipe, Stage, read_recipe
+from training.trainer import recipe_digest
+
+RECIPE = """variant = "er-nano"
+images = 48
+[[stages]]
+crop_px = 64
+batch = 4
+steps = 3
+[qat]
+steps = 4
+batch = 2
+warmup_steps = 1
+calibration_images = 8
+"""
+IMAGES = torch.rand(4, 3, 160, 160, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(autouse=True)
+def few_validation_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer, "VALIDATION_IMAGES", 8)
+
+
+def lively(variant: str = "er-nano") -> ERNet:
+    """Random weights with norm statistics that are not those of a new network."""
+    torch.manual_seed(0)
+    network = build(variant).eval()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.running_mean, -0.2, 0.2)
+            nn.init.uniform_(module.running_var, 0.5, 2.0)
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.uniform_(module.bias, -0.2, 0.2)
+    return network
+
+
+@pytest.fixture(scope="module")
+def prepared() -> ERNet:
+    network = prepare(lively(), QuantizeSpec())
+    calibrate(network, IMAGES.split(2))
+    return network
+
+
+def apart(first: ERNet, second: ERNet) -> float:
+    """Largest difference of the outputs."""
+    images = nn.functional.interpolate(IMAGES, first.variant.crop_px)
+    with torch.no_grad():
+        pairs = zip(first(images), second(images), strict=True)
+        return max(float((a - b).abs().max()) for a, b in pairs)
+
+
+# ---- where it rounds
+
+
+@pytest.mark.parametrize("variant", ["er-nano", "er-s", "er"])
+def test_norms_are_folded_and_the_float_network_is_what_it_was(variant: str) -> None:
+    network = lively(variant)
+    prepared = prepare(copy.deepcopy(network), QuantizeSpec())
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in prepared.modules())
+    assert apart(network, float_network(prepared, rounded=False)) < 1e-4
+
+
+def test_weights_are_whole_multiples_of_each_channels_scale(prepared: ERNet) -> None:
+    for path in ranges_of(prepared):
+        weight = prepared.get_submodule(path).weight.detach().flatten(1)
+        multiples = weight / (weight.abs().amax(dim=1, keepdim=True) / 64)
+        assert (multiples - multiples.round()).abs().max() < 1e-4, path
+    kept = prepared.extract.heatmap[0].weight
+    assert kept is prepared.get_parameter("extract.heatmap.0.weight")
+
+
+def test_last_layers_stay_in_float(prepared: ERNet) -> None:
+    layers = {p for p, m in prepared.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)}
+    float_layers = {
+        f"{part}.{side}{end}" for side in "01" for part, end in (("extract.heatmap", ""), ("pose", ".mlp.2"))
+    }
+    assert layers - set(ranges_of(prepared)) == float_layers | {"hand.0.mlp.2", "hand.1.mlp.2", "translation.2"}
+
+
+def test_a_tensor_has_one_quantiser_that_all_its_readers_see(prepared: ERNet) -> None:
+    quantization = quantization_of(prepared)
+    assert quantization is not None
+    inputs, outputs = quantization.inputs, quantization.outputs
+    # a residual block: the next block's first convolution and its own addition read the rounded sum
+    assert inputs["backbone.layers.8.layers.0.0.c"] == "backbone.layers.7.output_quantizer"
+    # a ReLU is rounded, not what goes into it
+    assert outputs["backbone.layers.0.0.c"] == "backbone.layers.0.1.output_quantizer"
+    assert inputs["backbone.layers.1.0.c"] == "backbone.layers.0.1.output_quantizer"
+    # both hands' projections read the same map; linears round their own inputs and no outputs
+    assert inputs["extract.project.0"] == inputs["extract.project.1"] == "backbone.layers.17.1.output_quantizer"
+    assert inputs["pose.0.reduce"] == "pose.0.reduce.input_quantizer"
+    assert all(isinstance(prepared.get_submodule(path), nn.Conv2d) for path in outputs)
+    used = {*inputs.values(), *outputs.values()}
+    assert used == {p for p, m in prepared.named_modules() if isinstance(m, FakeQuantize)}
+
+
+def test_ranges_are_those_of_the_images_and_hold_zero(prepared: ERNet) -> None:
+    seen: dict[str, tuple[float, float]] = {}
+    probe = float_network(prepared, rounded=True)
+
+    def note(_: nn.Module, given: tuple[torch.Tensor, ...]) -> None:
+        seen["range"] = (min(0.0, float(given[0].min())), max(0.0, float(given[0].max())))
+
+    probe.get_submodule("pose.0.reduce").register_forward_pre_hook(note)
+    with torch.no_grad():
+        probe(IMAGES)
+    low, high = ranges_of(prepared)["pose.0.reduce"].input.limits
+    step = ranges_of(prepared)["pose.0.reduce"].input.scale
+    assert low == pytest.approx(seen["range"][0], abs=step) and high == pytest.approx(seen["range"][1], abs=step)
+
+
+def test_without_rounding_of_activations_the_rounded_weights_are_left(prepared: ERNet) -> None:
+    rounding = apart(prepared, float_network(prepared, rounded=True))
+    clipping = apart(clipping_network(prepared), float_network(prepared, rounded=True))
+    assert clipping < 0.2 * rounding
+    assert any(isinstance(module, FakeQuantize) for module in prepared.modules())  # only the copy is changed
+
+
+def test_a_copy_rounds_by_itself(prepared: ERNet) -> None:
+    other = copy.deepcopy(prepared)
+    assert apart(prepared, other) == 0
+    for module in other.modules():
+        if isinstance(module, FakeQuantize):
+            module.disable_fake_quant()
+    with torch.no_grad():
+        other.get_submodule("pose.0.reduce").parametrizations.bias.original.add_(1.0)
+    assert apart(prepared, copy.deepcopy(prepared)) == 0 and apart(prepared, other) > 0
+
+
+def test_gradients_reach_every_weight(prepared: ERNet) -> None:
+    network = copy.deepcopy(prepared).train()
+    outputs = network(IMAGES)
+    sum(output.square().mean() for output in outputs).backward()
+    without = {name for name, p in network.named_parameters() if p.grad is None or not p.grad.isfinite().all()}
+    assert without == set()
+
+
+def test_node_names_lead_to_modules() -> None:
+    expected = {
+        "/backbone/layers/layers.0/layers.0.0/c/Conv": "backbone.layers.0.0.c",
+        "/extract/heatmap.1/Conv": "extract.heatmap.1",
+        "/pose.0/mlp/mlp.2/Gemm": "pose.0.mlp.2",
+        "/fuse/block/attention/query/MatMul/MatMulAddFusion": "fuse.block.attention.query",
+    }
+    assert {node: module_path(node) for node in expected} == expected
+
+
+# ---- a run
+
+
+def write_recipe(folder: Path, text: str = RECIPE) -> Path:
+    path = folder / "recipe.toml"
+    path.write_text(text)
+    return path
+
+
+@pytest.fixture(scope="module")
+def float_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("float") / "er-nano.safetensors"
+    hand = load_hand_models()[0]
+    facts = WeightFacts("er-nano", {"name": hand.name, "sha256": hand.sha256}, "made", True, 1, 1, 0)
+    save_weights(path, lively().state_dict(), facts)
+    return path
+
+
+def run(folder: Path, recipe: Path, init: Path, *more: str) -> Path:
+    arguments = ["--recipe", str(recipe), "--qat", "--init", str(init), "--run-dir", str(folder), "--workers", "0"]
+    assert train.main([*arguments, *more]) == 0
+    return folder / "er-nano.safetensors"
+
+
+@pytest.fixture(scope="module")
+def finished(synthetic_root: Path, float_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("qat")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer, "VALIDATION_IMAGES", 8)
+        return run(folder, write_recipe(folder), float_weights)
+
+
+def test_a_run_leaves_weights_that_load_as_they_were(finished: Path) -> None:
+    facts = read_facts(finished)
+    assert facts.qat == asdict(QatSpec(steps=4, batch=2, warmup_steps=1, calibration_images=8))
+    assert (facts.steps, facts.samples) == (4, 8)
+    network, _ = load_network(finished, "er-nano")
+    assert not network.training
+    checkpoint = torch.load(finished.parent / "checkpoint.pt", weights_only=True)
+    expected = prepare(build("er-nano").eval(), QuantizeSpec())
+    expected.load_state_dict(checkpoint["average"])
+    assert ranges_of(network) == ranges_of(expected)
+    stored = {n: (v.half().float() if v.dim() > 1 else v) for n, v in checkpoint["average"].items()}
+    expected.load_state_dict({n: v.to(checkpoint["average"][n].dtype) for n, v in stored.items()})
+    assert apart(network, expected) == 0
+
+
+def test_a_stopped_run_goes_on_as_if_it_had_not(finished: Path, float_weights: Path, tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path)
+    run(tmp_path / "run", recipe, float_weights, "--minutes", "0")
+    assert torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["step"] == 1
+    resumed = load_file(run(tmp_path / "run", recipe, float_weights))
+    expected = load_file(finished)
+    assert resumed.keys() == expected.keys()
+    assert all(torch.equal(resumed[name], expected[name]) for name in expected)
+
+
+def test_a_recipes_qat_table_leaves_a_float_run_alone(tmp_path: Path) -> None:
+    with_table = read_recipe(write_recipe(tmp_path))
+    without = read_recipe(write_recipe(tmp_path, RECIPE.split("[qat]")[0]))
+    assert recipe_digest(replace(with_table, qat=None)) == recipe_digest(without)
+    assert recipe_digest(with_table.for_qat()) != recipe_digest(without)
+
+
+def test_qat_runs_at_the_full_size_in_full_precision() -> None:
+    recipe = Recipe("er-xs", (Stage(128, 8, 10),), images=1, bf16=True).for_qat()
+    assert recipe.stages == (Stage(224, 32, 1000),) and not recipe.bf16
+    assert recipe.learning_rate == QatSpec().learning_rate
+
+
+# ---- refused
+
+
+def test_weights_trained_for_int8_are_no_start(finished: Path, synthetic_root: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="already"):
+        run(tmp_path / "run", write_recipe(tmp_path), finished)
+    with pytest.raises(UserError, match="its norms are folded"):
+        initialise(build("er-nano"), finished)
+
+
+def test_there_must_be_weights_to_start_from(synthetic_root: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no weights come with 'er-nano'"):
+        train.main(["--recipe", str(write_recipe(tmp_path)), "--qat", "--run-dir", str(tmp_path / "run")])
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_float_runs_checkpoint_is_not_gone_on_with(
+    finished: Path, float_weights: Path, synthetic_root: Path, tmp_path: Path
+) -> None:
+    wider = write_recipe(tmp_path, RECIPE + "reduce_range = false\n")
+    with pytest.raises(UserError, match="belongs to another recipe"):
+        run(finished.parent, wider, float_weights)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [("stepz = 3", "did you mean steps"), ("steps = 0", "at least 1"), ("reduce_range = 1", "must be of type bool")],
+)
+def test_wrong_qat_tables(line: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=message):
+        read_recipe(write_recipe(tmp_path, RECIPE.split("[qat]")[0] + f"[qat]\n{line}\n"))
+
+
+def test_a_range_that_is_none(finished: Path, tmp_path: Path) -> None:
+    with safe_open(finished, "pt") as file:
+        metadata = file.metadata()
+    tensors = load_file(finished)
+    tensors["backbone.layers.0.1.output_quantizer.activation_post_process.max_val"].fill_(-1.0)
+    save_file(tensors, tmp_path / "broken.safetensors", metadata=metadata)
+    with pytest.raises(UserError, match=r"layers\.0\.1\.output_quantizer has no range"):
+        load_network(tmp_path / "broken.safetensors", "er-nano")
+
+
+@pytest.mark.parametrize("qat", [{}, {"reduce_range": 1}, "yes"])
+def test_a_header_that_does_not_say_how_it_rounds(finished: Path, tmp_path: Path, qat: object) -> None:
+    with safe_open(finished, "pt") as file:
+        facts = json.loads(file.metadata()["er_edge"])
+    path = tmp_path / "broken.safetensors"
+    save_file(load_file(finished), path, metadata={"er_edge": json.dumps({**facts, "qat": qat})})
+    with pytest.raises(UserError, match="reduce_range"):
+        load_network(path, "er-nano")

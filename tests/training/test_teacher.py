@@ -1,0 +1,160 @@
+"""Teachers: what they look at, what they say, and which are refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn import functional
+
+from compress.passport import embed
+from compress.to_onnx import write_onnx
+from runtime.errors import UserError
+from runtime.hand_model import load_hand_models
+from training import teacher as teacher_module
+from training.checkpoint import WeightFacts, save_weights
+from training.distillation import DistillSpec
+from training.losses import DEPTH_RANGE_M
+from training.network import ERNet, build
+from training.teacher import NetworkTeacher, Wanted, check_size, file_sha256, open_teacher, resize_crops
+
+HANDS = load_hand_models()
+HAND_MODEL = {"name": HANDS[0].name, "sha256": HANDS[0].sha256}
+
+
+@pytest.fixture(scope="module")
+def network() -> ERNet:
+    torch.manual_seed(0)
+    return build("er-nano").eval()
+
+
+@pytest.fixture(scope="module")
+def onnx_file(network: ERNet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("teacher") / "er-nano_160_fp32.onnx"
+    write_onnx(network, path)
+    passport = {
+        "variant": "er-nano",
+        "precision": "fp32",
+        "input_px": 160,
+        "heatmap": {"depth": 5, "height": 5, "width": 5, "depth_range_m": DEPTH_RANGE_M},
+        "hand_model": HAND_MODEL,
+        "dataset": "made (synthetic)",
+    }
+    embed(path, passport)
+    return path
+
+
+def images(side_px: int) -> dict[str, torch.Tensor]:
+    return {"image": torch.rand(3, 3, side_px, side_px, generator=torch.Generator().manual_seed(5))}
+
+
+def write_weights(path: Path, variant: str = "er-xs", hand_model: dict[str, str] = HAND_MODEL) -> Path:
+    torch.manual_seed(1)
+    save_weights(path, build(variant).state_dict(), WeightFacts(variant, hand_model, "made", True, 1, 1, 0))
+    return path
+
+
+def test_a_network_teacher_says_what_the_network_does(network: ERNet) -> None:
+    teacher = NetworkTeacher(network, "er-nano", "00", Wanted(heatmaps=True, maps=True, temperature=2.0))
+    lesson = teacher.teach(images(160))
+    with torch.no_grad():
+        outputs, taps = network.forward_with_taps(images(160)["image"])
+    assert torch.allclose(lesson.rotation6d, outputs.rotation6d, atol=1e-5)
+    assert torch.allclose(lesson.joints_image, (outputs.joints_image + 0.5) / 5, atol=1e-5)
+    assert lesson.plane is not None and lesson.depth is not None and lesson.maps is not None
+    softened = (taps.heatmaps / 2).flatten(3).softmax(dim=-1).reshape(taps.heatmaps.shape)
+    assert torch.allclose(lesson.plane, softened.sum(dim=3), atol=1e-5)
+    assert torch.allclose(lesson.depth, softened.sum(dim=(4, 5)), atol=1e-5)
+    assert lesson.maps.shape == (3, 2, 5, 5, 80)
+    assert torch.allclose(lesson.maps.flatten(2, 3), taps.maps, atol=1e-4)
+    assert not lesson.rotation6d.requires_grad
+
+
+def test_it_looks_at_its_own_size(network: ERNet) -> None:
+    teacher = NetworkTeacher(network, "er-nano", "00")
+    small = images(64)
+    larger = functional.interpolate(small["image"], (160, 160), mode="bilinear", align_corners=False)
+    assert torch.allclose(teacher.teach(small).shape, teacher.teach({"image": larger}).shape, atol=1e-6)
+    assert teacher.teach(small).plane is None and teacher.teach(small).maps is None
+
+
+def test_crops_keep_their_place_when_resized() -> None:
+    ramp = ((torch.arange(96) + 0.5) / 96).expand(1, 3, 96, 96)
+    assert resize_crops(ramp, 96) is ramp
+    for side in (64, 224):
+        resized = resize_crops(ramp, side)
+        assert torch.allclose(resized[0, 0, 3, 10:-10], ((torch.arange(side) + 0.5) / side)[10:-10], atol=1e-3)
+
+
+@pytest.mark.parametrize("side_px", [160, 64, 224])
+def test_an_onnx_teacher_says_what_its_network_does(network: ERNet, onnx_file: Path, side_px: int) -> None:
+    teacher = open_teacher(DistillSpec(str(onnx_file), joints=1.0), HANDS)
+    expected = NetworkTeacher(network, "er-nano", "00").teach(images(side_px))
+    lesson = teacher.teach(images(side_px))
+    for name, value in lesson._asdict().items():
+        if name in ("plane", "depth", "maps"):
+            assert value is None
+        else:
+            assert torch.allclose(value, getattr(expected, name), atol=1e-4), name
+    assert (teacher.parameters, teacher.crop_px, teacher.dim) == (
+        sum(p.numel() for p in network.parameters()),
+        160,
+        None,
+    )
+    assert teacher.sha256 == file_sha256(onnx_file)
+
+
+def test_the_weights_that_come_with_a_variant() -> None:
+    teacher = open_teacher(DistillSpec("er-xs", heatmap=1.0), HANDS)
+    assert (teacher.name, teacher.crop_px, teacher.dim) == ("er-xs", 224, 128)
+    lesson = teacher.teach(images(64))
+    assert lesson.plane is not None and lesson.plane.shape == (3, 2, 21, 7, 7) and lesson.maps is None
+
+
+def test_a_weight_file(tmp_path: Path) -> None:
+    path = write_weights(tmp_path / "own.safetensors")
+    teacher = open_teacher(DistillSpec(str(path), features=1.0), HANDS)
+    assert teacher.name == "er-xs" and teacher.sha256 == file_sha256(path)
+    assert teacher.teach(images(64)).maps is not None
+    check_size(teacher, build("er-nano"))
+    check_size(teacher, build("er-xs"))
+    with pytest.raises(UserError, match=r"er-xs has 2\.60 M parameters, fewer than the student er-s with 6\.95 M"):
+        check_size(teacher, build("er-s"))
+
+
+def test_teachers_that_are_none(tmp_path: Path, make_model: Callable[..., Path]) -> None:
+    other = {"name": "MANO", "sha256": "0" * 64}
+    foreign = write_weights(tmp_path / "foreign.safetensors", hand_model=other)
+    (tmp_path / "broken.onnx").write_bytes(b"no model")
+    cases = {
+        "er-sx": "unknown teacher 'er-sx'; did you mean er-s",
+        "none.safetensors": "no checkpoint at none.safetensors",
+        "none.onnx": "there is no model none.onnx",
+        str(foreign): "trained on hand model 'MANO' .* not on",
+        str(tmp_path / "broken.onnx"): "cannot load",
+        str(make_model("foreign.onnx", passport={"hand_model": other})): "trained on hand model 'MANO'",
+        str(make_model("no.onnx", metadata=False)): "no 'er_edge' metadata",
+        str(make_model("drop.onnx", drop_output="shape")): "does not give shape",
+        str(make_model("variant.onnx", passport={"variant": "er-q"})): "unknown variant 'er-q'",
+        str(
+            make_model("deep.onnx", passport={"heatmap": {"depth": 8, "height": 8, "width": 8, "depth_range_m": 0.5}})
+        ): "its depth bins span 0.5 m, not 0.4 m",
+    }
+    for name, message in cases.items():
+        with pytest.raises(UserError, match=message) as caught:
+            open_teacher(DistillSpec(name, joints=1.0), HANDS)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_variant_without_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(teacher_module, "shipped_weights", lambda variant: None)
+    with pytest.raises(UserError, match="no weights come with 'er-l': train it"):
+        open_teacher(DistillSpec("er-l", joints=1.0), HANDS)
+
+
+@pytest.mark.parametrize("term", ["heatmap", "features", "relational"])
+def test_an_onnx_file_has_only_outputs(onnx_file: Path, term: str) -> None:
+    with pytest.raises(UserError, match=f"'{term}' looks inside its teacher"):
+        open_teacher(DistillSpec(str(onnx_file), joints=1.0, **{term: 0.1}), HANDS)

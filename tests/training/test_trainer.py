@@ -1,0 +1,246 @@
+"""A run from start to end, resumed, killed, shared by processes, and refused."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from runtime.errors import UserError
+from runtime.hand_model import load_hand_models
+from training import trainer
+from training.checkpoint import load_network, read_facts
+from training.hands.layer import HandLayer
+from training.network import build
+from training.objective import Supervised
+from training.recipe import Recipe, Stage
+from training.trainer import RunSettings, Trainer
+
+ROOT = Path(__file__).parents[2]
+RECIPE = Recipe(
+    variant="er-nano",
+    stages=(Stage(64, 4, 4), Stage(96, 2, 2)),
+    images=48,
+    warmup_steps=2,
+    learning_rate=1e-3,
+)
+MEASURED = {"images_per_s", "waiting_pct"}  # differ from run to run
+TOML = """variant = "er-nano"
+images = 48
+warmup_steps = {warmup}
+[[stages]]
+crop_px = 64
+batch = 4
+steps = {steps}
+"""
+
+
+@pytest.fixture(autouse=True)
+def few_validation_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer, "VALIDATION_IMAGES", 16)
+
+
+def make_trainer(folder: Path, recipe: Recipe = RECIPE, workers: int = 0, data: str = "synthetic") -> Trainer:
+    hands = load_hand_models()
+    torch.manual_seed(recipe.seed)
+    objective = Supervised(build(recipe.variant), HandLayer(*hands), recipe.losses)
+    return Trainer(recipe, RunSettings(folder=folder, data=data, workers=workers), objective, hands)
+
+
+def read_log(folder: Path) -> list[dict[str, str]]:
+    with (folder / "log.csv").open() as file:
+        return [{k: v for k, v in row.items() if k not in MEASURED} for row in csv.DictReader(file)]
+
+
+def distance(first: Path, second: Path) -> float:
+    states = [load_network(path, "er-nano")[0].state_dict() for path in (first, second)]
+    return max(float((states[0][key].float() - states[1][key].float()).abs().max()) for key in states[0])
+
+
+def test_a_run_writes_weights_log_curves_and_checkpoint(synthetic_root: Path, tmp_path: Path) -> None:
+    weights = make_trainer(tmp_path).run()
+    facts = read_facts(weights)
+    assert (facts.variant, facts.steps, facts.samples, facts.synthetic) == ("er-nano", 6, 4 * 4 + 2 * 2, True)
+    assert facts.hand_model["sha256"] == load_hand_models()[0].sha256
+    assert not load_network(weights, "er-nano")[0].training
+    rows = list(csv.DictReader((tmp_path / "log.csv").open()))
+    assert [row["step"] for row in rows] == ["6"]
+    assert float(rows[0]["val_mpjpe_mm"]) > 0 and "synthetic" in rows[0]["dataset"]
+    assert 0 <= float(rows[0]["waiting_pct"]) <= 100 and float(rows[0]["images_per_s"]) > 0
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_resumed_run_ends_where_an_uninterrupted_one_does(
+    synthetic_root: Path, tmp_path: Path, die_after: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer, "ROW_STEPS", 2)
+    whole = make_trainer(tmp_path / "whole").run()
+    die_after(3)
+    with pytest.raises(KeyboardInterrupt):
+        make_trainer(tmp_path / "parts").run()
+    die_after(10_000)
+    resumed = make_trainer(tmp_path / "parts")
+    assert resumed.step == 3
+    assert distance(whole, resumed.run()) == 0
+
+
+@pytest.fixture
+def die_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Checkpoint at every step, and die after so many."""
+    original = trainer.Trainer._save
+
+    def arm(steps: int) -> None:
+        monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", 0)
+
+        def save(self: Trainer, *arguments: object) -> None:
+            original(self, *arguments)  # type: ignore[arg-type]
+            if self.step == steps:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(trainer.Trainer, "_save", save)
+
+    return arm
+
+
+# A process that checkpoints every step and shows the step it is at.
+RUN = """
+import sys
+from training import train, trainer
+trainer.CHECKPOINT_SECONDS, trainer.VALIDATION_IMAGES, trainer.ROW_STEPS = {seconds}, 8, 1
+sys.exit(train.main(sys.argv[1:]))
+"""
+
+
+def start(folder: Path, recipe: Path, seconds: float, *launcher: str) -> subprocess.Popen[bytes]:
+    command = RUN.format(seconds=seconds)
+    arguments = ["--recipe", str(recipe), "--run-dir", str(folder), "--workers", "0", "--threads", "1"]
+    script = folder.parent / f"run_{seconds}.py"
+    script.write_text(command)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, *launcher, str(script), *arguments],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_the_curve_is_that_of_an_uninterrupted_run(synthetic_root: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(TOML.format(steps=12, warmup=2))
+    whole = start(tmp_path / "whole", recipe, 1e9)
+    killed = tmp_path / "killed"
+    for patience_s in (
+        0.4,
+        1.1,
+        1.7,
+    ):  # after the first checkpoint of each start: different steps, in the middle of them
+        process = start(killed, recipe, 0)
+        seen = (killed / "checkpoint.pt").stat().st_mtime_ns if (killed / "checkpoint.pt").exists() else 0
+        while process.poll() is None:
+            if (killed / "checkpoint.pt").exists() and (killed / "checkpoint.pt").stat().st_mtime_ns != seen:
+                break
+            time.sleep(0.02)
+        time.sleep(patience_s)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    last = start(killed, recipe, 1e9)
+    for process in (last, whole):
+        output = process.communicate()[0].decode()
+        assert process.returncode == 0, output
+    rows, expected = read_log(killed), read_log(tmp_path / "whole")
+    losses = [[row["loss"] for row in log] for log in (rows, expected)]
+    assert len(losses[0]) == 12 and losses[0] == losses[1]
+    assert distance(killed / "er-nano.safetensors", tmp_path / "whole" / "er-nano.safetensors") == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("steps", [1, 4])
+def test_two_processes_do_what_one_does(synthetic_root: Path, tmp_path: Path, steps: int) -> None:
+    """torchrun with gloo on the CPU: the same global batch, hence the same losses, gradients and norm statistics.
+
+    In the warm-up: Adam divides by the gradient's size, so rounding shows in any two runs, sooner at a higher rate.
+    Gradients, of which Adam forgets the scale, are compared after the first step: a tenth of them is its momentum.
+    """
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(TOML.format(steps=steps, warmup=100))
+    port = 20_000 + os.getpid() % 20_000
+    launcher = ("-m", "torch.distributed.run", "--nproc-per-node", "2", f"--master-port={port}")
+    both = start(tmp_path / "two", recipe, 1e9, *launcher)
+    one = start(tmp_path / "one", recipe, 1e8)
+    for process in (both, one):
+        output = process.communicate()[0].decode()
+        assert process.returncode == 0, output
+        assert len(re.findall("weights: ", output)) == 1
+    first, second = read_log(tmp_path / "two"), read_log(tmp_path / "one")
+    assert len(first) == steps
+    for name in ("loss", "mesh_mm", "presence", "relative_translation"):
+        values = [[float(row[name]) for row in log] for log in (first, second)]
+        assert values[0] == pytest.approx(values[1], rel=1e-4), name
+    two, alone = (torch.load(tmp_path / name / "checkpoint.pt", weights_only=True) for name in ("two", "one"))
+    if steps == 1:
+        momenta = [torch.cat([s["exp_avg"].flatten() for s in c["optimizer"]["state"].values()]) for c in (two, alone)]
+        assert float((momenta[0] - momenta[1]).norm() / momenta[1].norm()) < 1e-4
+    for key, value in alone["objective"].items():
+        assert torch.allclose(two["objective"][key].double(), value.double(), rtol=1e-4, atol=1e-4), key
+
+
+def test_missing_images_are_named_and_training_goes_on(
+    synthetic_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(synthetic_root, data)
+    gone = sorted((data / "images" / "train").rglob("*.jpg"))[:5]
+    for path in gone:
+        path.unlink()
+    run = make_trainer(tmp_path / "run", data=str(data))
+    run.run()
+    shown = capsys.readouterr().out
+    assert "train: 5 of 48 images are not on disk" in shown and gone[0].name in shown
+    assert run.step == RECIPE.steps
+
+
+def test_another_recipes_checkpoint_is_refused(synthetic_root: Path, tmp_path: Path) -> None:
+    make_trainer(tmp_path).run()
+    with pytest.raises(UserError, match="another recipe"):
+        make_trainer(tmp_path, replace(RECIPE, learning_rate=1e-4))
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint.pt").write_bytes(b"no checkpoint")
+    with pytest.raises(UserError, match=r"checkpoint\.pt cannot be read"):
+        make_trainer(tmp_path)
+
+
+def test_a_loss_that_is_not_finite_keeps_the_batch(synthetic_root: Path, tmp_path: Path) -> None:
+    run = make_trainer(tmp_path)
+    with torch.no_grad():
+        next(run.network.parameters()).fill_(float("nan"))
+    with pytest.raises(UserError, match="not finite at step 0"):
+        run.run()
+    batch = torch.load(tmp_path / "not_finite_step0_process0.pt", weights_only=True)
+    assert batch["image"].shape == (4, 3, 64, 64)
+    assert not (tmp_path / "checkpoint.pt").exists()
+
+
+@pytest.mark.slow
+def test_loading_processes_start_at_every_stage(
+    synthetic_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second stage's processes start after this one has validated, with all its threads."""
+    recipe = replace(RECIPE, stages=(Stage(64, 4, 2), Stage(96, 2, 2)))
+    monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", 0)
+    weights = make_trainer(tmp_path / "with", recipe, workers=1).run()
+    assert distance(weights, make_trainer(tmp_path / "without", recipe).run()) == 0

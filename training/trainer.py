@@ -1,0 +1,300 @@
+"""One training run: batches in order, an objective, and a folder from which it goes on after any interruption.
+
+The folder holds `checkpoint.pt` (everything needed to go on), `<variant>.safetensors` (the moving average of the
+weights), `log.csv` and `curves.png`. Data order and augmentation depend on the step alone.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from runtime.errors import UserError
+from runtime.files import atomic_path
+from runtime.hand_model import HandModel
+from training import parallel
+from training.checkpoint import WeightFacts, save_weights
+from training.data.dataset import SYNTHETIC, HandDataset, open_frames, start_worker
+from training.data.frames import Frames, drop_missing
+from training.data.sampler import StepSampler
+from training.evaluate import dataset_label, evaluate, network_predictor
+from training.objective import Supervised
+from training.optim import WeightAverage, learning_rate, parameter_groups
+from training.recipe import Recipe
+from training.run_log import ROW_STEPS, Row, RunLog, draw_curves
+
+CHECKPOINT_SECONDS = 600
+VALIDATION_IMAGES = 512
+NAMED_IMAGES = 3  # of the missing ones
+SMOOTHING = 0.98  # of the figures on the progress line
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """Where and how fast a run goes; nothing here changes what comes out of it, but `data`."""
+
+    folder: Path
+    data: str = SYNTHETIC
+    workers: int = 1
+    stop_after_s: float = math.inf
+
+
+class Trainer:
+    """A run: objective, optimiser, average, log, and the step they are at."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        settings: RunSettings,
+        objective: Supervised,
+        hands: tuple[HandModel, HandModel],
+        device: torch.device | None = None,
+    ) -> None:
+        self.recipe, self.settings, self.hands = recipe, settings, hands
+        self.device = device or torch.device("cpu")
+        self.objective = objective.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        parallel.synchronise_norms(self.objective)
+        self.optimizer = torch.optim.AdamW(parameter_groups(objective, recipe.weight_decay), lr=recipe.learning_rate)
+        self.average = WeightAverage(self.network, recipe.ema_decay)
+        self.log = RunLog()
+        self.step = 0
+        self.checkpoint = settings.folder / "checkpoint.pt"
+        for stage in recipe.stages:
+            if stage.batch % parallel.world_size():
+                raise UserError(
+                    f"a batch of {stage.batch} cannot be shared evenly by {parallel.world_size()} processes"
+                )
+        if self.checkpoint.is_file():
+            self._resume()
+
+    @property
+    def network(self) -> Any:
+        """What is trained."""
+        return self.objective.network
+
+    @property
+    def weights(self) -> Path:
+        """Where the averaged weights go."""
+        return self.settings.folder / f"{self.recipe.variant}.safetensors"
+
+    def run(self, frames: Frames | None = None) -> Path:
+        """Train to the recipe's end, or to the time limit, and write the weights.
+
+        `frames`: open_split's train split, where the caller has it already.
+        """
+        self.settings.folder.mkdir(parents=True, exist_ok=True)
+        data = self.settings.data
+        frames = frames or open_split(data, "train", self.hands, self.recipe.images)
+        validation = open_split(data, "val", self.hands, VALIDATION_IMAGES)
+        forward = DistributedDataParallel(self.objective) if parallel.is_distributed() else self.objective
+        began = saved = time.monotonic()
+        with tqdm(
+            total=self.recipe.steps,
+            initial=self.step,
+            desc=self.recipe.variant,
+            unit="step",
+            disable=parallel.rank() != 0,
+        ) as bar:
+            shown: dict[str, float] = {}
+            while self.step < self.recipe.steps:
+                for batch, waited_s, step_began in self._batches(frames):
+                    figures = self._train_step(forward, batch)
+                    now = time.monotonic()
+                    images = len(batch["image"]) * parallel.world_size()
+                    self.log.add({**figures, "images": images, "seconds": now - step_began, "waiting": waited_s})
+                    figures["images_per_s"] = images / (now - step_began)
+                    for name, value in figures.items():
+                        shown[name] = SMOOTHING * shown.get(name, value) + (1 - SMOOTHING) * value
+                    bar.set_postfix({k: f"{v:.3g}" for k, v in shown.items()}, refresh=False)
+                    bar.update()
+                    if self.step % ROW_STEPS == 0:
+                        self.log.close_row(self._facts_of_row())
+                    stop = parallel.any_process(now - began > self.settings.stop_after_s, self.device)
+                    if stop or parallel.any_process(now - saved > CHECKPOINT_SECONDS, self.device):
+                        self._save(frames, validation)
+                        saved = time.monotonic()
+                    if stop:
+                        return self.weights
+            self._save(frames, validation)
+        return self.weights
+
+    def _batches(self, frames: Frames) -> Iterator[tuple[dict[str, Tensor], float, float]]:
+        """The rest of the stage: a batch, the seconds waited for it, and when the wait began."""
+        loader = iter(self._loader(frames, self._stage_end() - self.step))
+        while True:
+            began = time.monotonic()
+            batch = next(loader, None)
+            if batch is None:
+                return
+            yield batch, time.monotonic() - began, began
+
+    def _train_step(self, forward: nn.Module, batch: dict[str, Tensor]) -> dict[str, float]:
+        batch = {k: v.to(self.device, non_blocking=True) for k, v in batch.items()}
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.recipe, self.step)
+        self.objective.train()
+        loss, figures = forward(batch, self.step)
+        if parallel.any_process(not bool(torch.isfinite(loss)), self.device):
+            raise UserError(self._keep_batch(batch))
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.objective.parameters(), self.recipe.clip_norm)
+        self.optimizer.step()
+        self.average.update(self.network, self.recipe.step_in_stage(self.step))
+        self.step += 1
+        names = list(figures)
+        values = parallel.mean_over_processes(torch.stack([figures[name].float() for name in names]))
+        return dict(zip(names, values.tolist(), strict=True))
+
+    def _keep_batch(self, batch: dict[str, Tensor]) -> str:
+        path = self.settings.folder / f"not_finite_step{self.step}_process{parallel.rank()}.pt"
+        torch.save(batch, path)
+        return (
+            f"the loss is not finite at step {self.step}; the batch is kept in {path}, the last checkpoint is untouched"
+        )
+
+    def _stage_end(self) -> int:
+        end = 0
+        for stage in self.recipe.stages:
+            end += stage.steps
+            if self.step < end:
+                break
+        return end
+
+    def _loader(self, frames: Frames, steps: int) -> DataLoader[dict[str, Tensor]]:
+        stage = self.recipe.stage_at(self.step)
+        dataset = HandDataset(frames, stage.crop_px, self.recipe.augment, self.recipe.seed)
+        sampler = StepSampler(
+            len(frames),
+            stage.batch,
+            self.recipe.samples_before(self.step),
+            steps,
+            self.recipe.seed,
+            parallel.rank(),
+            parallel.world_size(),
+            self.recipe.distill.draws if self.recipe.distill else 0,
+        )
+        workers = self.settings.workers
+        return DataLoader(
+            dataset,
+            batch_sampler=sampler,
+            num_workers=workers,
+            worker_init_fn=start_worker,
+            pin_memory=self.device.type == "cuda",
+            prefetch_factor=4 if workers else None,
+            # Not forked: a process that has run OpenCV's or OpenMP's threads has children that wait for them for ever.
+            multiprocessing_context="spawn" if workers else None,
+        )
+
+    def _facts_of_row(self) -> Row:
+        return {
+            "step": self.step,
+            "samples": self.recipe.samples_before(self.step),
+            "crop_px": self.recipe.stage_at(self.step - 1).crop_px,
+            "learning_rate": learning_rate(self.recipe, self.step - 1),
+        }
+
+    def _save(self, frames: Frames, validation: Frames) -> None:
+        """Averaged weights with their accuracy on the validation split, log, curves, and last the checkpoint."""
+        if parallel.rank() == 0:
+            average = copy.deepcopy(self.network)
+            average.load_state_dict(self.average.state)
+            average.eval()
+            crop_px = self.recipe.stage_at(self.step - 1).crop_px
+            errors = evaluate(network_predictor(average, self.hands), validation, crop_px, self.hands, "validation")
+            accuracy = errors.accuracy(dataset_label(validation))
+            facts = WeightFacts(
+                variant=self.recipe.variant,
+                hand_model={"name": self.hands[0].name, "sha256": self.hands[0].sha256},
+                dataset=frames.name,
+                synthetic=frames.synthetic,
+                steps=self.step,
+                samples=self.recipe.samples_before(self.step),
+                seed=self.recipe.seed,
+                teacher=self.objective.taught_by,
+                qat=asdict(self.recipe.qat) if self.recipe.qat else None,
+            )
+            save_weights(self.weights, average.state_dict(), facts)
+            self.log.close_row(self._facts_of_row())
+            self.log.rows[-1] |= {
+                "val_mpjpe_mm": round(accuracy.mpjpe_mm, 3),
+                "val_mrrpe_mm": round(accuracy.mrrpe_mm, 3),
+                "val_presence": round(accuracy.presence_accuracy, 4),
+                "dataset": accuracy.dataset,
+            }
+            self.log.write(self.settings.folder / "log.csv")
+            draw_curves(self.log.rows, self.settings.folder / "curves.png")
+            self._write_checkpoint()
+            tqdm.write(
+                ", ".join(f"{k} {v:.5g}" if isinstance(v, float) else f"{k} {v}" for k, v in self.log.rows[-1].items())
+            )
+        parallel.wait_for_all()
+
+    def _write_checkpoint(self) -> None:
+        state: dict[str, Any] = {
+            "step": self.step,
+            "recipe": recipe_digest(self.recipe, self.objective.taught_by),
+            "objective": self.objective.state_dict(),
+            "average": self.average.state,
+            "optimizer": self.optimizer.state_dict(),
+            "log": self.log.state(),
+        }
+        with atomic_path(self.checkpoint) as temporary:
+            torch.save(state, temporary)
+
+    def _resume(self) -> None:
+        try:
+            state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
+        except Exception as error:
+            raise UserError(
+                f"{self.checkpoint} cannot be read ({type(error).__name__}): remove it to start again"
+            ) from error
+        if state["recipe"] != recipe_digest(self.recipe, self.objective.taught_by):
+            raise UserError(
+                f"{self.checkpoint} belongs to another recipe: give another --run-dir, or remove it to start again"
+            )
+        self.objective.load_state_dict(state["objective"])
+        self.average.state = state["average"]
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.log.load(state["log"])
+        self.step = state["step"]
+
+
+def recipe_digest(recipe: Recipe, taught_by: dict[str, str] | None = None) -> str:
+    """What a checkpoint remembers of its recipe; of a teacher it is the content, not the place it was read from."""
+    facts = asdict(recipe)
+    if recipe.distill is None:
+        del facts["distill"]
+    elif taught_by is not None:
+        facts["distill"]["teacher"] = taught_by["sha256"]
+    if recipe.qat is None:
+        del facts["qat"]
+    return hashlib.sha256(repr(sorted(facts.items())).encode()).hexdigest()
+
+
+def open_split(data: str, split: str, hands: tuple[HandModel, HandModel], count: int) -> Frames:
+    """The synthetic split as far as asked for; a real train split whole. Images that are not on disk are left out.
+
+    UserError where nothing is left.
+    """
+    whole = data != SYNTHETIC and split == "train"
+    annotated = open_frames(data, split, hands, None if whole else count)
+    frames, missing = drop_missing(annotated)
+    if missing and parallel.rank() == 0:
+        named = ", ".join(missing[:NAMED_IMAGES]) + (", ..." if len(missing) > NAMED_IMAGES else "")
+        tqdm.write(f"{split}: {len(missing)} of {len(annotated)} images are not on disk ({named}); going on without")
+    if not len(frames):
+        raise UserError(f"the {split} split of {data} has no image to use: give another --data")
+    return frames
