@@ -72,6 +72,7 @@ class OnnxRuntimeBackend:
 
 
 BACKENDS: dict[str, Callable[[Path, str, int | None], Backend]] = {".onnx": OnnxRuntimeBackend}
+_PLANNED = {".engine": "TensorRT engines", ".mlpackage": "Core ML packages"}
 
 
 def open_backend(path: Path, device: str = "auto", threads: int | None = None) -> Backend:
@@ -82,6 +83,8 @@ def open_backend(path: Path, device: str = "auto", threads: int | None = None) -
     if threads is not None and not (isinstance(threads, int) and 1 <= threads <= _MAX_THREADS):
         raise UserError(f"threads is {threads}: give a whole number from 1 to {_MAX_THREADS}")
     suffix = path.suffix.lower()
+    if suffix in _PLANNED:
+        raise UserError(f"{path}: {_PLANNED[suffix]} are not available yet: give the .onnx file of the same model")
     if suffix not in BACKENDS:
         raise UserError(f"{path} has no suffix that names an engine: give one of {', '.join(BACKENDS)}")
     check_model_file(path)

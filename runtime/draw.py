@@ -148,13 +148,7 @@ def _interpolate(
 
 def _vertex_light(hand: Hand) -> Floats:
     """(778,) brightness, 0..1."""
-    corners = hand.vertices[hand.faces]
-    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])  # long where the face is large
-    summed = np.empty_like(hand.vertices)
-    for axis in range(3):
-        weights = np.repeat(normals[:, axis], 3)
-        summed[:, axis] = np.bincount(hand.faces.reshape(-1), weights, minlength=len(summed))
-    normals = summed / np.maximum(np.linalg.norm(summed, axis=1, keepdims=True), 1e-12)
+    normals = hand.normals()
     light = _LIGHT / np.linalg.norm(_LIGHT)
     half = light - np.array([0, 0, 1])  # between the light and the eye
     half = half / np.linalg.norm(half)

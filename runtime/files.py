@@ -25,15 +25,15 @@ _ADVICE = {
 
 
 @contextlib.contextmanager
-def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+def atomic_path(path: str | os.PathLike[str], suffix: str = ".part") -> Iterator[Path]:
     """A temporary path beside `path` to write to; it takes the place of `path` when the block ends well.
 
-    The temporary file exists and is empty, is called `.NAME.RANDOM.part` (so give writers that go by the suffix the
-    format, or an open file), and is gone when the block fails. A symbolic link keeps pointing at what it points at.
+    The temporary file exists and is empty, is called `.NAME.RANDOM` and `suffix` (for writers that go by it), and is
+    gone when the block fails. A symbolic link keeps pointing at what it points at.
     Operating system errors about either path, or about no path, become a UserError.
     """
     target = _checked_target(path)
-    temporary = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}.part")
+    temporary = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}{suffix}")
     try:
         os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
         try:

@@ -18,6 +18,8 @@ Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
 _MM = 1000
+_MIN_LENGTH = 1e-12
+_TO_CAMERA = np.array([0, 0, -1], np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +41,18 @@ class Hand:
     def project(self, points: NDArray[np.floating[Any]]) -> Floats:
         """(..., 3) wrist-relative metres -> (..., 2) px of the full image (a scaled orthographic camera)."""
         return np.asarray(self.camera[0] * points[..., :2] + self.camera[1:], np.float32)
+
+    def normals(self) -> Floats:
+        """(778, 3) unit vectors out of the mesh at its vertices, camera axes; larger faces weigh more."""
+        corners = self.vertices[self.faces]
+        weighted = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])  # long where a face is large
+        summed = np.empty_like(self.vertices)
+        for axis in range(3):
+            weights = np.repeat(weighted[:, axis], 3)
+            summed[:, axis] = np.bincount(self.faces.reshape(-1), weights, minlength=len(summed))
+        length = np.linalg.norm(summed, axis=1, keepdims=True)
+        usable = length > _MIN_LENGTH
+        return np.where(usable, summed / np.where(usable, length, 1), _TO_CAMERA)
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from tests.fixtures.mano_pickles import write_mano_pickles
@@ -21,6 +23,15 @@ IMAGES = 48
 SMALL_EXPORT = f"--calib-samples {IMAGES} --test-images {IMAGES} --max-drop-mm 5"
 QAT_EXPORT = f"--test-images {IMAGES} --max-drop-mm 5 --output-dir exports"
 SMALL_TRAINING = f"--images {IMAGES} --minutes 0.02"
+WRITTEN = (
+    "example_overlay.png",
+    "clip_overlay.mp4",
+    "example_hands.glb",
+    "er-s_224_int8.json",
+    "er-xs_224_int8.onnx",
+    "report.json",
+    "sheet.png",
+)
 PROGRAMS = {"python": [sys.executable], "torchrun": [sys.executable, "-m", "torch.distributed.run"]}
 # What makes a command of the README small. A command that is not here fails the test: add it.
 SMALLER = {
@@ -29,6 +40,8 @@ SMALLER = {
     "python compress/export.py --variant er-s --int8 --overwrite": SMALL_EXPORT + " --output-dir exports",
     "python compress/export.py --list": "",
     "python runtime/demo.py docs/example.jpg": "",
+    "python runtime/demo.py clip.mp4": "",
+    "python runtime/demo.py 0": None,  # a camera and a screen
     "python -m training.hands.convert_mano": "",
     "python training/train.py --variant er-xs --data DIR": SMALL_TRAINING,
     "python training/evaluate.py --variant er-xs --checkpoint": "",
@@ -83,6 +96,14 @@ def make_official_tree(root: Path) -> None:
         shutil.rmtree(extra) if extra.is_dir() else extra.unlink()
 
 
+def write_clip(path: Path) -> None:
+    picture = cv2.imread(str(ROOT / "docs" / "example.jpg"))
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 30, picture.shape[1::-1])
+    for shift in range(8):
+        writer.write(np.roll(picture, shift, axis=1))
+    writer.release()
+
+
 @pytest.mark.slow
 def test_all_commands_in_their_order(tmp_path: Path) -> None:
     """In a folder that looks like a checkout, with a cache of its own."""
@@ -91,6 +112,7 @@ def test_all_commands_in_their_order(tmp_path: Path) -> None:
     environment = {**os.environ, "ER_EDGE_CACHE": str(tmp_path / "cache"), "PYTHONDONTWRITEBYTECODE": "1"}
     make_official_tree(tmp_path / "DIR")
     write_mano_pickles(tmp_path)
+    write_clip(tmp_path / "clip.mp4")
     for command in commands():
         extra = SMALLER[known(command)]
         if extra is None:
@@ -99,7 +121,15 @@ def test_all_commands_in_their_order(tmp_path: Path) -> None:
         words = [*PROGRAMS[words[0]], *words[1:]]
         done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr[-3000:]}"
-    for name in ("example_overlay.png", "er-s_224_int8.json", "er-xs_224_int8.onnx", "report.json", "sheet.png"):
+    for name in (
+        "example_overlay.png",
+        "clip_overlay.mp4",
+        "example.glb",
+        "er-s_224_int8.json",
+        "er-xs_224_int8.onnx",
+        "report.json",
+        "sheet.png",
+    ):
         assert (tmp_path / "exports" / name).exists(), name
     run_snippets(tmp_path, environment)
 

@@ -53,6 +53,24 @@ def test_a_phantom_hand_is_not_written(
     assert json.loads(capsys.readouterr().out)["hands"]["right"]["joints_mm"] is None
 
 
+def test_mesh_formats(photo: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [
+        str(photo),
+        "--model",
+        str(tiny_model),
+        "--output-dir",
+        str(tmp_path / "out"),
+        "--json",
+        "--no-overlay",
+    ]
+    assert main([*arguments, "--mesh", "glb"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert [Path(path).name for path in json.loads(line)["files"]] == ["photo of hands_hands.glb"]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["photo of hands_hands.glb"]
+    assert main([*arguments, "--mesh", "obj", "glb"]) == 0
+    assert len(list((tmp_path / "out").iterdir())) == 3
+
+
 @pytest.mark.parametrize("style", [["runtime/demo.py"], ["-m", "runtime.demo"]])
 def test_as_a_command(photo: Path, tiny_model: Path, tmp_path: Path, style: list[str]) -> None:
     command = [sys.executable, *style, str(photo), "--model", str(tiny_model), "--output-dir", str(tmp_path / "out")]
@@ -80,7 +98,7 @@ def test_mistakes_end_in_one_line(
     damaged = tmp_path / "damaged.png"
     damaged.write_bytes(photo.read_bytes()[:-30])
     for arguments, reason in (
-        ([], "required: IMAGE, --model"),
+        ([], "required: IMAGE|VIDEO|CAMERA, --model"),
         ([str(photo)], "--model"),
         ([str(photo), *model, "--bix"], "--bix"),
         ([str(photo), *model, "--box", "1", "2"], "--box"),

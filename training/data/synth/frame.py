@@ -105,7 +105,7 @@ def make_frame(studio: Studio, capture: int, frame: int, cameras: tuple[Camera, 
 
 def draw_frame(studio: Studio, frame: Frame, person: Person) -> Iterator[Picture]:
     """The pictures of a frame, in the order of its views."""
-    vertices, normals, attributes, faces, parts = _drawn_scene(studio, frame.scene, person)
+    vertices, normals, attributes, faces, parts = drawn_scene(studio, frame.scene, person)
     for number, view in enumerate(frame.views):
         rng = plan.random_stream(plan.Stream.LOOK, frame.capture, frame.frame, number)
         camera = view.camera
@@ -200,8 +200,8 @@ def camera_record(cameras: tuple[Camera, ...]) -> dict[str, Any]:
     }
 
 
-def _drawn_scene(studio: Studio, scene: Scene, person: Person) -> tuple[Floats, Floats, Float32s, Int32s, Bytes]:
-    """World vertices and normals, attributes (normals still missing), faces and parts of everything drawn."""
+def drawn_scene(studio: Studio, scene: Scene, person: Person) -> tuple[Floats, Floats, Float32s, Int32s, Bytes]:
+    """World vertices and normals, attributes (`NORMAL` still missing), faces and parts of everything drawn."""
     wider = sleeve_girth(person)
     coarse, smooth, faces, parts, attributes, meshes = [], [], [], [], [], []
     count = 0
