@@ -121,15 +121,7 @@ def test_all_commands_in_their_order(tmp_path: Path) -> None:
         words = [*PROGRAMS[words[0]], *words[1:]]
         done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr[-3000:]}"
-    for name in (
-        "example_overlay.png",
-        "clip_overlay.mp4",
-        "example.glb",
-        "er-s_224_int8.json",
-        "er-xs_224_int8.onnx",
-        "report.json",
-        "sheet.png",
-    ):
+    for name in WRITTEN:
         assert (tmp_path / "exports" / name).exists(), name
     run_snippets(tmp_path, environment)
 
