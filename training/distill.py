@@ -18,13 +18,14 @@ from runtime.hand_model import load_hand_models
 from training import parallel
 from training.cache import cache_dir
 from training.data.dataset import SYNTHETIC
-from training.distill_plan import describe
-from training.distillation import UNSTORED_TERMS, Distilled, DistillSpec
+from training.distillation.plan import describe
+from training.distillation.spec import UNSTORED_TERMS, DistillSpec
+from training.distillation.store import StoredTeacher, StoreSpec, check_stored
+from training.distillation.teacher import check_size, open_teacher
+from training.distillation.terms import Distilled
 from training.evaluate import dataset_label
 from training.hands.layer import HandLayer
 from training.recipe import Recipe
-from training.store import StoredTeacher, StoreSpec, check_stored
-from training.teacher import check_size, open_teacher
 from training.train import add_run_arguments, network_of, recipe_of, settings_of
 from training.trainer import Trainer, open_split
 

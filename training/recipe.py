@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from runtime.errors import UserError, unknown_name
 from training.data.augment import AugmentSpec
-from training.distillation import DistillSpec
+from training.distillation.spec import DistillSpec
 from training.losses import LossWeights
 from training.network import get_variant
 

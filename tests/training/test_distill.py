@@ -21,9 +21,9 @@ from runtime.hand_model import load_hand_models
 from training import distill, train, trainer
 from training.checkpoint import WeightFacts, load_network, read_facts, save_weights
 from training.data.dataset import open_frames
+from training.distillation.teacher import file_sha256
 from training.network import build
 from training.recipe import Recipe, Stage
-from training.teacher import file_sha256
 from training.trainer import Trainer, recipe_digest
 
 ROOT = Path(__file__).parents[2]

@@ -13,12 +13,12 @@ from compress.passport import embed
 from compress.to_onnx import write_onnx
 from runtime.errors import UserError
 from runtime.hand_model import load_hand_models
-from training import teacher as teacher_module
 from training.checkpoint import WeightFacts, save_weights
-from training.distillation import DistillSpec
+from training.distillation import teacher as teacher_module
+from training.distillation.spec import DistillSpec
+from training.distillation.teacher import NetworkTeacher, Wanted, check_size, file_sha256, open_teacher, resize_crops
 from training.losses import DEPTH_RANGE_M
 from training.network import ERNet, build
-from training.teacher import NetworkTeacher, Wanted, check_size, file_sha256, open_teacher, resize_crops
 
 HANDS = load_hand_models()
 HAND_MODEL = {"name": HANDS[0].name, "sha256": HANDS[0].sha256}

@@ -20,8 +20,8 @@ from runtime.backends import Backend, open_backend
 from runtime.errors import UserError, unknown_name
 from runtime.hand_model import HandModel
 from training.checkpoint import load_network, read_facts, shipped_weights
-from training.distillation import INNER_TERMS, DistillSpec
-from training.lesson import Lesson, lesson_of_outputs, log_marginals
+from training.distillation.lesson import Lesson, lesson_of_outputs, log_marginals
+from training.distillation.spec import INNER_TERMS, DistillSpec
 from training.losses import DEPTH_RANGE_M
 from training.network import VARIANTS, ERNet, Outputs, build, get_variant
 

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from training import parallel
-from training.distillation import Distilled
+from training.distillation.store import StoreSpec, stored_bytes
+from training.distillation.terms import Distilled
 from training.network.count import count_parameters_m
 from training.optim import parameter_groups
 from training.recipe import Recipe, Stage
-from training.store import StoreSpec, stored_bytes
 
 TIMED_STEPS = 2
 

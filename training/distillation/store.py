@@ -28,8 +28,8 @@ from runtime.files import write_error
 from training.data.augment import AugmentSpec
 from training.data.dataset import HandDataset
 from training.data.frames import Frames
-from training.lesson import Lesson, stored_shapes
-from training.teacher import Batch, Teacher
+from training.distillation.lesson import Lesson, stored_shapes
+from training.distillation.teacher import Batch, Teacher
 
 FORMAT = 1
 TOLERANCE = 5e-3  # absolute, and relative to larger values: float16's rounding and that of another batch size

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from runtime.hand_model import load_hand_models
-from training.distill_plan import random_batch
-from training.distillation import (
-    TERMS,
+from training.distillation.lesson import lesson_of_outputs, log_marginals, move_mass, resize_maps, resize_plane
+from training.distillation.plan import random_batch
+from training.distillation.spec import TERMS, DistillSpec
+from training.distillation.teacher import NetworkTeacher, Wanted
+from training.distillation.terms import (
     Distilled,
-    DistillSpec,
     feature_term,
     geodesic,
     heatmap_term,
@@ -26,11 +27,9 @@ from training.distillation import (
 )
 from training.hands.layer import HandLayer
 from training.hands.rotations import matrix_from_axis_angle
-from training.lesson import lesson_of_outputs, log_marginals, move_mass, resize_maps, resize_plane
 from training.losses import LossWeights
 from training.network import Outputs, build
 from training.objective import Supervised
-from training.teacher import NetworkTeacher, Wanted
 
 ALL = DistillSpec("er-xs", **dict.fromkeys(TERMS, 1.0))
 

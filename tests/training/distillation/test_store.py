@@ -13,14 +13,14 @@ from torch.utils.data import default_collate
 
 from runtime.errors import UserError
 from runtime.hand_model import load_hand_models
-from training import store
 from training.data.augment import AugmentSpec
 from training.data.dataset import HandDataset, open_frames
 from training.data.frames import Frames
-from training.lesson import Lesson
+from training.distillation import store
+from training.distillation.lesson import Lesson
+from training.distillation.store import StoredTeacher, StoreSpec, check_stored, stored_bytes
+from training.distillation.teacher import Batch, NetworkTeacher, Wanted
 from training.network import build
-from training.store import StoredTeacher, StoreSpec, check_stored, stored_bytes
-from training.teacher import Batch, NetworkTeacher, Wanted
 
 SPEC = StoreSpec(draws=2, seed=3, augment=AugmentSpec(), temperature=2.0, bf16=False)
 KEYS = [(0, 0), (5, 1), (11, 0)]

@@ -1,0 +1,49 @@
+"""Which terms a distillation has, and their weights: the `[distill]` table of a recipe."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+OUTPUT_TERMS = ("joints", "rotations", "vertices", "relative_translation", "joints_image", "presence")
+INNER_TERMS = ("heatmap", "features", "relational")  # need more of a teacher than its outputs
+TERMS = OUTPUT_TERMS + INNER_TERMS
+LENGTHS = ("joints", "vertices", "relative_translation")  # means over coordinates, m
+UNSTORED_TERMS = ("features", "relational")  # need feature maps, which are too large to store
+
+
+@dataclass(frozen=True)
+class DistillSpec:
+    """The `[distill]` table of a recipe. A term of weight 0 is off and costs nothing."""
+
+    teacher: str  # a variant, or a weight or ONNX file
+    labels: float = 1.0  # weight of the labels' loss
+    joints: float = 0.0  # of the mesh, wrist-relative, m
+    rotations: float = 0.0  # geodesic, rad
+    vertices: float = 0.0  # wrist-relative, m
+    relative_translation: float = 0.0  # m
+    joints_image: float = 0.0  # 2.5D joints, cells of an 8 x 8 x 8 map
+    presence: float = 0.0  # nats
+    heatmap: float = 0.0  # nats
+    features: float = 0.0  # of normalised features
+    relational: float = 0.0  # of cosines
+    temperature: float = 1.0  # of the heat maps
+    ramp_steps: int = 0  # the terms' weights grow linearly over so many steps
+    draws: int = 0  # augmentations per image, repeated in turn; 0: a new one every epoch
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Of the terms that are on."""
+        values = asdict(self)
+        return {term: values[term] for term in TERMS if values[term] > 0}
+
+    def problem(self) -> str | None:
+        """What is wrong with the numbers, or None."""
+        values = asdict(self)
+        for name in ("labels", *TERMS, "ramp_steps", "draws"):
+            if not 0 <= values[name] < float("inf"):
+                return f"'{name}' must be 0 or more"
+        if not 0 < self.temperature < float("inf"):
+            return "'temperature' must be above 0"
+        if not self.weights:
+            return f"no term has a weight: give one of {', '.join(TERMS)}"
+        return None
