@@ -1,6 +1,8 @@
 # `make export` and `make test` work on a fresh machine: they make .venv and install what they need.
 PYTHON ?= python3
 BIN := .venv/bin
+# Tests run on up to four cores, one file each, and one thread per process: more would fight over the cores.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 STAMP := .venv/.installed
 
 .PHONY: help install export test test-fast lint clean
@@ -27,10 +29,10 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 
 test: lint
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-fast: lint
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 clean:
 	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

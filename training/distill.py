@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     with parallel.process_group() as device:
         hands = load_hand_models(args.hand_model)
         network = network_of(args, recipe)
-        teacher = open_teacher(spec, hands, recipe.bf16)
+        teacher = open_teacher(spec, hands, recipe.bf16 or spec.bf16)
         check_size(teacher, network)
         objective = Distilled(network, HandLayer(*hands), recipe.losses, spec, teacher, recipe.bf16)
         if args.dry_run and args.data == SYNTHETIC:  # which would be rendered first
@@ -98,7 +98,7 @@ def _store_spec(args: argparse.Namespace, recipe: Recipe, spec: DistillSpec) -> 
             "stored outputs are used again only with 'draws' of 1 or more in [distill]: set it, or no --store"
         )
     temperature = spec.temperature if "heatmap" in spec.weights else None
-    return StoreSpec(spec.draws, recipe.seed, recipe.augment, temperature, recipe.bf16)
+    return StoreSpec(spec.draws, recipe.seed, recipe.augment, temperature, recipe.bf16 or spec.bf16)
 
 
 def _check(stored: StoredTeacher, recipe: Recipe, count: int) -> int:

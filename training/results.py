@@ -20,6 +20,7 @@ import numpy as np
 from runtime.errors import CommandParser, UserError, run_command
 from runtime.files import write_text_atomic
 from runtime.hand_model import load_hand_models
+from training.checkpoint import SHIPPED, read_facts
 from training.data.dataset import SYNTHETIC, open_frames
 from training.evaluate import dataset_label, mean_pose_mpjpe_mm, previous_pose_mpjpe_mm
 from training.network import VARIANTS
@@ -33,6 +34,8 @@ BASELINES = "baselines.json"
 SCRATCH = "scratch"
 # Aims of the students: their MPJPE over their teacher's.
 AIMS = {"er-s": 1.15, "er-xs": 1.35, "er-nano": 1.6}
+QAT_AIM_MM = 0.05  # that int8 may lose against the float weights it was fine-tuned from
+GAIN_AIM = 0.05  # of distillation over training from scratch, same student, same samples
 COLUMNS = (
     "student",
     "method",
@@ -96,7 +99,8 @@ def write_report(records: Sequence[Record], baselines: Record) -> str:
         "",
         "Spread: largest minus smallest over the seeds. To scratch: against the same student and samples without a",
         "teacher. The two predictors at the end look at no image: the first always says the train split's mean, the",
-        "second what was right for the image before.",
+        "second what was right for the image before. `qat` is the network that rounds as its int8 file does, fine-tuned",
+        "from the shipped weights; its samples are the fine-tuning's.",
         "",
         "## Aims",
         "",
@@ -125,7 +129,50 @@ def _aims(records: Sequence[Record]) -> list[str]:
         ratio = _mpjpe(record) / _mpjpe(teacher)
         verdict = "met" if ratio <= aim else "missed"
         lines.append(f"- `{student}` within {aim} times its teacher `{teacher['variant']}`: {ratio:.2f}, {verdict}.")
+    return [*lines, *_gains(records), *_qat_losses(records)]
+
+
+def _gains(records: Sequence[Record]) -> list[str]:
+    """Distillation against scratch: per student its longest pair of runs with the same number of samples."""
+    lines = []
+    for student in AIMS:
+        pairs = [
+            (taught, plain)
+            for taught in records
+            for plain in records
+            if taught["variant"] == plain["variant"] == student
+            and taught["training"].get("teacher")
+            and plain["method"] == SCRATCH
+            and _run_of(taught) == _run_of(plain)
+        ]
+        if not pairs:
+            continue
+        taught, plain = max(pairs, key=lambda pair: (pair[0]["training"]["samples"], -_mpjpe(pair[0])))
+        gain = 1 - _mpjpe(taught) / _mpjpe(plain)
+        lines.append(
+            f"- `{student}` distilled ({taught['method']}) at least {GAIN_AIM:.0%} better than from scratch, both with "
+            f"{taught['training']['samples']:,} samples: {gain:.1%}, {'met' if gain >= GAIN_AIM else 'missed'}."
+        )
     return lines
+
+
+def _qat_losses(records: Sequence[Record]) -> list[str]:
+    """What int8 loses after quantisation-aware training, against the float weights it began with."""
+    lines = []
+    for record in records:
+        if not record["training"].get("qat"):
+            continue
+        loss = _mpjpe(record) - record["float_mpjpe_mm"]
+        lines.append(
+            f"- `{record['variant']}` as int8 after quantisation-aware training within {QAT_AIM_MM} mm of its float "
+            f"weights' {record['float_mpjpe_mm']:.2f} mm: {loss:+.2f} mm, {'met' if loss <= QAT_AIM_MM else 'missed'}."
+        )
+    return lines
+
+
+def _run_of(record: Record) -> tuple[int, int]:
+    """What two runs must share to be compared."""
+    return record["training"]["samples"], record["training"]["seed"]
 
 
 def add_record(recipe_path: Path, run_dir: Path, method: str) -> Path:
@@ -133,10 +180,14 @@ def add_record(recipe_path: Path, run_dir: Path, method: str) -> Path:
     if not re.fullmatch(r"[a-z0-9 +.,-]{1,60}", method):
         raise UserError(f"--method {method!r}: give up to 60 small letters, digits, blanks or + . , -")
     recipe = read_recipe(recipe_path)
-    card = make_card(run_dir / f"{recipe.variant}.safetensors", recipe)
+    weights = run_dir / f"{recipe.variant}.safetensors"
+    card = make_card(weights, recipe.for_qat() if read_facts(weights).qat else recipe)
     facts = card["training"]
     name = f"{recipe.variant}_{method.replace(' ', '-')}_{facts['samples']}_seed{facts['seed']}.json"
-    write_text_atomic(RECORDS / name, json.dumps({"method": method, **card}, indent=2) + "\n")
+    record = {"method": method, **card}
+    if facts["qat"]:  # what it began with: --init's default
+        record["float_mpjpe_mm"] = json.loads((SHIPPED / f"{recipe.variant}.json").read_text())["accuracy"]["mpjpe_mm"]
+    write_text_atomic(RECORDS / name, json.dumps(record, indent=2) + "\n")
     return RECORDS / name
 
 

@@ -101,6 +101,7 @@ def test_a_run_says_who_taught(synthetic_root: Path, recipe: Path, teacher_file:
     assert set(objective) - own == {"project.weight", "project.bias"}
 
 
+@pytest.mark.slow
 def test_a_resumed_run_ends_where_an_uninterrupted_one_does(
     synthetic_root: Path, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -76,7 +76,7 @@ def apart(first: ERNet, second: ERNet) -> float:
 # ---- where it rounds
 
 
-@pytest.mark.parametrize("variant", ["er-nano", "er-s", "er"])
+@pytest.mark.parametrize("variant", ["er-nano", "er-s", pytest.param("er", marks=pytest.mark.slow)])
 def test_norms_are_folded_and_the_float_network_is_what_it_was(variant: str) -> None:
     network = lively(variant)
     prepared = prepare(copy.deepcopy(network), QuantizeSpec())
@@ -216,6 +216,7 @@ def test_a_run_leaves_weights_that_load_as_they_were(finished: Path) -> None:
     assert apart(network, expected) == 0
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_as_if_it_had_not(finished: Path, float_weights: Path, tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path)
     run(tmp_path / "run", recipe, float_weights, "--minutes", "0")

@@ -37,6 +37,18 @@ def test_means_spreads_gains_and_aims() -> None:
     assert "`er-xs` within 1.35 times its teacher `er-s`: 1.40, missed." in text
     assert "`er-nano` within 1.6 times its teacher `er-xs`: 1.79, missed." in text
     assert "`er-s` within 1.15 times its teacher: not measured" in text
+    assert "`er-xs` distilled (all terms) at least 5% better than from scratch" in text
+    assert "with 1,000 samples: 7.0%, met." in text
+
+
+def test_losses_of_int8_are_against_the_weights_it_began_with() -> None:
+    rounded = record("er-xs", "qat", 30.04)
+    rounded["training"]["qat"] = {"steps": 10}
+    worse = record("er-s", "qat", 20.3)
+    worse["training"]["qat"] = {"steps": 10}
+    text = results.write_report([rounded | {"float_mpjpe_mm": 30.0}, worse | {"float_mpjpe_mm": 20.0}], BASELINES)
+    assert "its float weights' 30.00 mm: +0.04 mm, met." in text
+    assert "its float weights' 20.00 mm: +0.30 mm, missed." in text
 
 
 def test_the_committed_report_is_current() -> None:

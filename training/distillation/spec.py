@@ -29,6 +29,7 @@ class DistillSpec:
     temperature: float = 1.0  # of the heat maps
     ramp_steps: int = 0  # the terms' weights grow linearly over so many steps
     draws: int = 0  # augmentations per image, repeated in turn; 0: a new one every epoch
+    bf16: bool = False  # the teacher computes in bfloat16, whatever the student does
 
     @property
     def weights(self) -> dict[str, float]:

@@ -219,6 +219,7 @@ def test_a_killed_run_is_taken_up_again(root: Path, tmp_path: Path) -> None:
     assert listed[: 2 * ONE] == annotation(root, "data")["images"]
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_ends_quietly(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "training.data.synth", "--split", "val", "--images", str(40 * ONE)]
     command += ["--workers", "2", "--root", str(tmp_path)]
