@@ -20,14 +20,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from compress.calibration import CalibrationSpec, Ranges, affine_of, calibrate
 from compress.crops import Crops
+from compress.storage import compact, compact_exactly, rewrite
 from runtime.errors import UserError
-from runtime.runner import graph_input
 from training.flavour import Affine, ModuleRanges, QuantizeSpec, matches, module_path
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
-    from tqdm import tqdm
 
 # Every linear layer has a bias and is a Gemm; what is left as MatMul is attention and the soft-argmax.
 QUANTISED_TYPES = ("Conv", "Gemm")
@@ -64,13 +64,42 @@ def select_nodes(model: ModelProto, keep_float: Sequence[str]) -> QuantizedNodes
 
 
 def quantize_cpu(
-    source: Path, target: Path, crops: Crops, spec: QuantizeSpec, label: str = "calibration"
+    source: Path,
+    target: Path,
+    crops: Crops,
+    spec: QuantizeSpec,
+    calibration: CalibrationSpec | None = None,
+    label: str = "calibration",
 ) -> QuantizedNodes:
-    """Write the int8 file of a float file, calibrated on crops (min-max), with a progress bar."""
+    """Write the int8 file of a float file, its ranges measured on crops (min-max, unless `calibration` says more)."""
     model = _load_float(source)
     nodes = select_nodes(model, spec.keep_float)
-    _quantize(source, target, model, nodes, crops, spec, {}, label)
+    # All that could be quantised, so that every choice of nodes has the same, cached ranges.
+    tensors = rounded_tensors(model, select_nodes(model, ()))
+    ranges = calibrate(source, tensors, crops, calibration or CalibrationSpec(), label)
+    quantize_nodes(source, target, nodes, ranges, spec)
     return nodes
+
+
+def quantize_nodes(source: Path, target: Path, nodes: QuantizedNodes, ranges: Ranges, spec: QuantizeSpec) -> None:
+    """Write the int8 file of a float file with just these nodes quantised; `ranges` holds their rounded_tensors."""
+    model = _load_float(source)
+    affine = {tensor: affine_of(*ranges[tensor]) for tensor in rounded_tensors(model, nodes)}
+    _quantize(source, target, model, nodes, spec, affine)
+    rewrite(target, compact)
+
+
+def rounded_tensors(model: ModelProto, nodes: QuantizedNodes) -> tuple[str, ...]:
+    """Activations that become integers: inputs of quantised nodes, outputs of convolutions (behind their ReLU)."""
+    relu_of = {node.input[0]: node.output[0] for node in folded_relus(model, nodes)}
+    quantized = set(nodes.quantized)
+    tensors: dict[str, None] = {}  # in order, once
+    for node in model.graph.node:
+        if node.name in quantized:
+            tensors[node.input[0]] = None
+            if node.op_type == "Conv":
+                tensors[relu_of.get(node.output[0], node.output[0])] = None
+    return tuple(tensors)
 
 
 def quantize_trained(
@@ -97,9 +126,8 @@ def quantize_trained(
         for tensor, value in tensors.items():
             if affine.setdefault(tensor, value) != value:
                 raise ValueError(f"two ranges were trained for tensor {tensor}")
-    size = model.graph.input[0].type.tensor_type.shape.dim[-1].dim_value
-    unused = np.zeros((1, size, size, 3), np.uint8)  # onnxruntime wants to calibrate, even where all ranges are given
-    _quantize(source, target, model, nodes, unused, spec, affine, "int8")
+    _quantize(source, target, model, nodes, spec, affine)
+    rewrite(target, compact_exactly)
     return nodes
 
 
@@ -124,14 +152,11 @@ def _quantize(
     target: Path,
     model: ModelProto,
     nodes: QuantizedNodes,
-    crops: Crops,
     spec: QuantizeSpec,
     affine: Mapping[str, Affine],
-    label: str,
 ) -> None:
-    """`affine`: of the tensors whose ranges are known."""
+    """`affine`: of every rounded tensor."""
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
-    from tqdm import tqdm
 
     known = {
         tensor: [
@@ -143,12 +168,12 @@ def _quantize(
         ]
         for tensor, value in affine.items()
     }
-    with tqdm(total=len(crops), desc=label, unit="img", leave=False) as bar, warnings.catch_warnings(), _quiet():
+    with warnings.catch_warnings(), _quiet():
         warnings.simplefilter("ignore")
         quantize_static(
             source,
             target,
-            _CropReader(crops, bar),
+            _OneImage(model),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
             reduce_range=spec.reduce_range,
@@ -165,19 +190,17 @@ def _quantize(
         )
 
 
-class _CropReader:
-    """Feeds crops to onnxruntime's calibration, which asks for `get_next` and nothing else."""
+class _OneImage:
+    """onnxruntime's quantiser calibrates even where all ranges are given: one black image is the least it takes."""
 
-    def __init__(self, crops: Crops, bar: tqdm[None]) -> None:
-        self.crops, self.bar = iter(crops), bar
+    def __init__(self, model: ModelProto) -> None:
+        size = model.graph.input[0].type.tensor_type.shape.dim[-1].dim_value
+        self.image: NDArray[np.float32] | None = np.zeros((1, 3, size, size), np.float32)
 
     def get_next(self) -> dict[str, NDArray[np.float32]] | None:
-        """The next image as the graph's input, None at the end."""
-        crop = next(self.crops, None)
-        if crop is None:
-            return None
-        self.bar.update()
-        return {"image": graph_input(crop)}
+        """The image, then None."""
+        image, self.image = self.image, None
+        return None if image is None else {"image": image}
 
 
 class _quiet:

@@ -69,10 +69,11 @@ def int8(trained: ERNet, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def activation_ranges(model: ModelProto) -> dict[str, Affine]:
-    """Scale and zero point by the tensor that QuantizeLinear reads."""
+    """Scale and zero point by the node whose output is rounded ("" for the image)."""
     constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    makers = {node.output[0]: node.name for node in model.graph.node}
     return {
-        node.input[0]: Affine(float(constants[node.input[1]]), int(constants[node.input[2]]))
+        makers.get(node.input[0], ""): Affine(float(constants[node.input[1]]), int(constants[node.input[2]]))
         for node in model.graph.node
         if node.op_type == "QuantizeLinear"
     }
@@ -136,7 +137,8 @@ def test_the_same_places_as_a_calibrated_file(trained: ERNet, int8: Path, tmp_pa
     ours, theirs = onnx.load(int8), onnx.load(tmp_path / "calibrated.onnx")
     assert set(activation_ranges(ours)) == set(activation_ranges(theirs))
     assert {module_path(name) for name in nodes.quantized} == set(ranges_of(trained))
-    operators = [[node.op_type for node in model.graph.node] for model in (ours, theirs)]
+    # Constants of a calibrated file's float layers are stored as int8 as well: not a place where anything is computed.
+    operators = [[n.op_type for n in m.graph.node if not n.name.endswith("_stored_dequantize")] for m in (ours, theirs)]
     assert sorted(operators[0]) == sorted(operators[1])
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 import torch
+from numpy.typing import NDArray
 from onnx import ModelProto, numpy_helper
 
-from compress.quantize import QuantizedNodes, quantize_cpu, select_nodes
+from compress.quantize import QuantizedNodes, folded_relus, quantize_cpu, select_nodes
 from compress.to_onnx import write_onnx
 from runtime.errors import UserError
 from training.flavour import KEEP_FLOAT, QuantizeSpec
@@ -49,16 +51,26 @@ def test_every_weighted_node_is_either_quantised_or_kept(float_file: Path) -> No
         assert any(name.startswith(part) for name in nodes.kept_float), part
 
 
-def test_weights_are_per_channel_symmetric_and_7_bits(quantized: tuple[Path, ModelProto, QuantizedNodes]) -> None:
-    _, model, _ = quantized
+def kernels_of(model: ModelProto, names: tuple[str, ...]) -> list[tuple[NDArray[Any], NDArray[Any], int]]:
+    """Integers, scales and axis of the weights of these nodes."""
     tensors = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
-    kernels = {name: value for name, value in tensors.items() if value.dtype == np.int8 and value.ndim > 1}
-    assert len(kernels) > 50
-    assert max(np.abs(value.astype(int)).max() for value in kernels.values()) <= 64
+    makers = {node.output[0]: node for node in model.graph.node}
+    found = []
     for node in model.graph.node:
-        if node.op_type == "DequantizeLinear" and node.input[0] in kernels:
-            scale, zero_point = tensors[node.input[1]], tensors[node.input[2]]
-            assert scale.size in kernels[node.input[0]].shape and not zero_point.any()
+        if node.name in names:
+            maker = makers[node.input[1]]
+            assert maker.op_type == "DequantizeLinear" and not tensors[maker.input[2]].any()
+            found.append((tensors[maker.input[0]], tensors[maker.input[1]], maker.attribute[0].i))
+    return found
+
+
+def test_weights_are_per_channel_symmetric_and_7_bits(quantized: tuple[Path, ModelProto, QuantizedNodes]) -> None:
+    _, model, nodes = quantized
+    kernels = kernels_of(model, nodes.quantized)
+    assert len(kernels) == len(nodes.quantized) > 50
+    for integers, scale, axis in kernels:
+        assert integers.dtype == np.int8 and np.abs(integers.astype(int)).max() <= 64
+        assert scale.shape == (integers.shape[axis],)
 
 
 def test_attention_softmax_and_norms_stay_in_float(quantized: tuple[Path, ModelProto, QuantizedNodes]) -> None:
@@ -71,21 +83,26 @@ def test_attention_softmax_and_norms_stay_in_float(quantized: tuple[Path, ModelP
             assert not dequantized & set(node.input[1:]), node.name
 
 
-def test_a_convolution_and_its_relu_are_rounded_once(quantized: tuple[Path, ModelProto, QuantizedNodes]) -> None:
+def test_a_convolution_and_its_relu_are_rounded_once(
+    float_file: Path, quantized: tuple[Path, ModelProto, QuantizedNodes]
+) -> None:
     _, model, nodes = quantized
-    rounded = {node.input[0] for node in model.graph.node if node.op_type == "QuantizeLinear"}
+    source = onnx.load(float_file)
+    readers = {relu.input[0] for relu in folded_relus(source, nodes)}
+    before_relu = {node.name for node in source.graph.node if node.output[0] in readers}
+    zero_points = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    roundings = {node.input[0]: node for node in model.graph.node if node.op_type == "QuantizeLinear"}
     relus = {node.input[0] for node in model.graph.node if node.op_type == "Relu"}
-    made = {node.output[0] for node in model.graph.node if node.op_type == "Conv" and node.name in nodes.quantized}
-    assert len(made) > 40 and made <= rounded and not made & relus
-    zero_points = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer if t.name.endswith("_zero_point")}
-    after_relu = [name for name in made if name.endswith("Relu_output_0")]
-    assert len(after_relu) == 29 and all(zero_points[f"{name}_zero_point"] == 0 for name in after_relu)
+    made = {n.name: n.output[0] for n in model.graph.node if n.op_type == "Conv" and n.name in nodes.quantized}
+    assert len(made) > 40 and set(made.values()) <= set(roundings) and not set(made.values()) & relus
+    assert len(before_relu) == 29
+    assert all(zero_points[roundings[made[name]].input[2]] == 0 for name in before_relu)
 
 
 def test_full_range_uses_8_bits(float_file: Path, tmp_path: Path) -> None:
-    quantize_cpu(float_file, tmp_path / "full.onnx", CROPS, QuantizeSpec(reduce_range=False))
-    tensors = [numpy_helper.to_array(t) for t in onnx.load(tmp_path / "full.onnx").graph.initializer]
-    assert max(np.abs(t.astype(int)).max() for t in tensors if t.dtype == np.int8 and t.ndim > 1) == 127
+    nodes = quantize_cpu(float_file, tmp_path / "full.onnx", CROPS, QuantizeSpec(reduce_range=False))
+    kernels = kernels_of(onnx.load(tmp_path / "full.onnx"), nodes.quantized)
+    assert max(np.abs(integers.astype(int)).max() for integers, _, _ in kernels) == 127
 
 
 def test_keep_float(float_file: Path) -> None:
