@@ -11,7 +11,9 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping
+from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,13 +118,14 @@ def _measure(model: ModelProto, names: list[str], crops: Crops, spec: Calibratio
         return limits
     collector = _collector(spec)
     for values in tqdm(_values(model, names, crops), total=len(crops), desc=spec.method, unit="img", leave=False):
-        collector.collect({name: [value.ravel()] for name, value in values.items()})
+        with redirect_stdout(StringIO()):  # it prints a line for every image
+            collector.collect({name: [value.ravel()] for name, value in values.items()})
     if spec.method == "mse":
         found = {name: _least_error(*collector.histogram_dict[name][:2]) for name in names}
     else:
-        found = {
-            name: (float(low), float(high)) for name, (low, high, *_) in collector.compute_collection_result().items()
-        }
+        with redirect_stdout(StringIO()):
+            result = collector.compute_collection_result()
+        found = {name: (float(low), float(high)) for name, (low, high, *_) in result.items()}
     return {name: (max(found[name][0], limits[name][0]), min(found[name][1], limits[name][1])) for name in names}
 
 

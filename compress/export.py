@@ -237,8 +237,8 @@ def write_files(
 ) -> tuple[dict[str, Path], Passport]:
     """The files by precision, and the passport with what was done to the weights."""
     from compress.crops import digest, load_crops
+    from compress.flavours import quantize
     from compress.half import convert_to_fp16
-    from compress.quantize import quantize_cpu
     from compress.to_onnx import write_onnx
     from training.evaluate import dataset_label
     from training.flavour import KEEP_FLOAT, QuantizeSpec
@@ -254,7 +254,7 @@ def write_files(
             train, min(request.calibration_crops, len(train)), network.variant.crop_px, "calibration crops"
         )
         spec = QuantizeSpec(KEEP_FLOAT + request.keep_float, int8_saturates(target))
-        nodes = quantize_cpu(files["fp32"], files["int8"], crops, spec)
+        nodes = quantize(files["fp32"], files["int8"], crops, spec)
         made_on = {"dataset": dataset_label(train), "n_images": len(crops), "sha256": digest(crops)}
         passport = replace(passport, quantisation={**asdict(spec), **asdict(nodes)}, calibration=made_on)
     return files, passport
@@ -262,7 +262,7 @@ def write_files(
 
 def write_trained(trained: ERNet, path: Path) -> dict[str, Any]:
     """Write the int8 file of a network trained to be int8; what its passport says of it."""
-    from compress.quantize import quantize_trained
+    from compress.flavours.cpu import write_trained as write_trained_int8
     from compress.to_onnx import write_onnx
     from training.qat import float_network, quantization_of, ranges_of
 
@@ -270,7 +270,7 @@ def write_trained(trained: ERNet, path: Path) -> dict[str, Any]:
     assert quantization is not None
     source = path.with_suffix(".rounded.onnx")
     write_onnx(float_network(trained, rounded=True), source)
-    nodes = quantize_trained(source, path, ranges_of(trained), quantization.spec)
+    nodes = write_trained_int8(source, path, ranges_of(trained), quantization.spec)
     source.unlink()
     return {**asdict(quantization.spec), **asdict(nodes)}
 

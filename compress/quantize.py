@@ -1,9 +1,7 @@
-"""Static int8 for CPUs: Q/DQ in onnxruntime's placement, which its kernels fuse: biases and the outputs of
-convolutions, after their ReLU, are quantised too, those of linears are not.
+"""What all int8 flavours share: which layers of a float file are quantised, and onnxruntime's quantiser.
 
 Quantised are the convolutions and linear layers with constant weights. Softmax, attention products, norms, GELU, the
-soft-argmax and the last layers of the regression stay in float: they gain nothing and lose millimetres. Ranges are
-measured on crops, or were trained (training/qat.py).
+soft-argmax and the last layers of the regression stay in float: they gain nothing and lose millimetres.
 """
 
 from __future__ import annotations
@@ -11,23 +9,19 @@ from __future__ import annotations
 import logging
 import re
 import warnings
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from compress.calibration import CalibrationSpec, Ranges, affine_of, calibrate
-from compress.crops import Crops
-from compress.storage import compact, compact_exactly, rewrite
 from runtime.errors import UserError
-from training.flavour import Affine, ModuleRanges, QuantizeSpec, matches, module_path
+from training.flavour import Affine, matches, module_path
 
 if TYPE_CHECKING:
-    from onnx import ModelProto, NodeProto
+    from onnx import ModelProto
 
 # Every linear layer has a bias and is a Gemm; what is left as MatMul is attention and the soft-argmax.
 QUANTISED_TYPES = ("Conv", "Gemm")
@@ -63,107 +57,44 @@ def select_nodes(model: ModelProto, keep_float: Sequence[str]) -> QuantizedNodes
     return QuantizedNodes(tuple(quantized), tuple(kept))
 
 
-def quantize_cpu(
-    source: Path,
-    target: Path,
-    crops: Crops,
-    spec: QuantizeSpec,
-    calibration: CalibrationSpec | None = None,
-    label: str = "calibration",
-) -> QuantizedNodes:
-    """Write the int8 file of a float file, its ranges measured on crops (min-max, unless `calibration` says more)."""
-    model = _load_float(source)
-    nodes = select_nodes(model, spec.keep_float)
-    # All that could be quantised, so that every choice of nodes has the same, cached ranges.
-    tensors = rounded_tensors(model, select_nodes(model, ()))
-    ranges = calibrate(source, tensors, crops, calibration or CalibrationSpec(), label)
-    quantize_nodes(source, target, nodes, ranges, spec)
-    return nodes
-
-
-def quantize_nodes(source: Path, target: Path, nodes: QuantizedNodes, ranges: Ranges, spec: QuantizeSpec) -> None:
-    """Write the int8 file of a float file with just these nodes quantised; `ranges` holds their rounded_tensors."""
-    model = _load_float(source)
-    affine = {tensor: affine_of(*ranges[tensor]) for tensor in rounded_tensors(model, nodes)}
-    _quantize(source, target, model, nodes, spec, affine)
-    rewrite(target, compact)
-
-
-def rounded_tensors(model: ModelProto, nodes: QuantizedNodes) -> tuple[str, ...]:
-    """Activations that become integers: inputs of quantised nodes, outputs of convolutions (behind their ReLU)."""
-    relu_of = {node.input[0]: node.output[0] for node in folded_relus(model, nodes)}
-    quantized = set(nodes.quantized)
-    tensors: dict[str, None] = {}  # in order, once
-    for node in model.graph.node:
-        if node.name in quantized:
-            tensors[node.input[0]] = None
-            if node.op_type == "Conv":
-                tensors[relu_of.get(node.output[0], node.output[0])] = None
-    return tuple(tensors)
-
-
-def quantize_trained(
-    source: Path, target: Path, ranges: Mapping[str, ModuleRanges], spec: QuantizeSpec
-) -> QuantizedNodes:
-    """Write the int8 file of a float file whose ranges were trained; `ranges` by torch module.
-
-    Raises ValueError where the file's quantised modules are not those of the ranges: a fault of the program.
-    """
-    model = _load_float(source)
-    nodes = select_nodes(model, spec.keep_float)
-    paths = {name: module_path(name) for name in nodes.quantized}
-    if set(paths.values()) != set(ranges):
-        raise ValueError(f"not the modules that were trained: {sorted(set(paths.values()) ^ set(ranges))}")
-    relu_of = {node.input[0]: node.output[0] for node in folded_relus(model, nodes)}
-    affine: dict[str, Affine] = {}
-    for node in model.graph.node:
-        if node.name not in paths:
-            continue
-        trained = ranges[paths[node.name]]
-        tensors = {node.input[0]: trained.input}
-        if trained.output is not None:
-            tensors[relu_of.get(node.output[0], node.output[0])] = trained.output
-        for tensor, value in tensors.items():
-            if affine.setdefault(tensor, value) != value:
-                raise ValueError(f"two ranges were trained for tensor {tensor}")
-    _quantize(source, target, model, nodes, spec, affine)
-    rewrite(target, compact_exactly)
-    return nodes
-
-
-def folded_relus(model: ModelProto, nodes: QuantizedNodes) -> list[NodeProto]:
-    """ReLUs of quantised convolutions: integers that end at 0 need none, and a rounding before it costs accuracy."""
-    readers = Counter(name for node in model.graph.node for name in node.input)
-    made = {n.output[0] for n in model.graph.node if n.op_type == "Conv" and n.name in nodes.quantized}
-    return [n for n in model.graph.node if n.op_type == "Relu" and n.input[0] in made and readers[n.input[0]] == 1]
-
-
-def _load_float(source: Path) -> ModelProto:
+def load_float(source: Path) -> ModelProto:
+    """The model of a float file; a UserError for a quantised one or for weights that are not finite."""
     import onnx
+    from onnx import numpy_helper
 
     model = onnx.load(source)
-    if any(node.op_type == "QuantizeLinear" for node in model.graph.node):
+    if any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in model.graph.node):
         raise UserError(f"{source} is quantised already: give the float file")
+    for tensor in model.graph.initializer:
+        value = numpy_helper.to_array(tensor)
+        if value.dtype.kind == "f" and not np.isfinite(value).all():
+            raise UserError(f"{source}: {tensor.name} is not finite; these weights are broken")
     return model
 
 
-def _quantize(
+def run_quantizer(
     source: Path,
     target: Path,
-    model: ModelProto,
-    nodes: QuantizedNodes,
-    spec: QuantizeSpec,
+    nodes: Sequence[str],
     affine: Mapping[str, Affine],
+    signed: bool,
+    reduce_range: bool,
+    options: Mapping[str, Any],
 ) -> None:
-    """`affine`: of every rounded tensor."""
+    """onnxruntime's static quantiser on `nodes`, all ranges given: per-channel int8 weights, per-tensor activations.
+
+    affine: of every activation that is rounded. signed: int8 activations instead of uint8.
+    """
+    import onnx
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
+    activation_type = QuantType.QInt8 if signed else QuantType.QUInt8
     known = {
         tensor: [
             {
-                "quant_type": QuantType.QUInt8,
+                "quant_type": activation_type,
                 "scale": np.array(value.scale, np.float32),
-                "zero_point": np.array(value.zero_point, np.uint8),
+                "zero_point": np.array(value.zero_point, np.int8 if signed else np.uint8),
             }
         ]
         for tensor, value in affine.items()
@@ -173,20 +104,15 @@ def _quantize(
         quantize_static(
             source,
             target,
-            _OneImage(model),
+            _OneImage(onnx.load(source)),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
-            reduce_range=spec.reduce_range,
-            activation_type=QuantType.QUInt8,
+            reduce_range=reduce_range,
+            activation_type=activation_type,
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.MinMax,
-            nodes_to_quantize=[*nodes.quantized, *(node.name for node in folded_relus(model, nodes))],
-            extra_options={
-                # A linear's output goes to norms, GELU and residuals, all in float: onnxruntime's QGemm writes float
-                # for nothing, which saves two roundings and keeps GELU one node.
-                "OpTypesToExcludeOutputQuantization": ["Gemm"],
-                "TensorQuantOverrides": known,
-            },
+            nodes_to_quantize=list(nodes),
+            extra_options={"TensorQuantOverrides": known, **options},
         )
 
 

@@ -14,9 +14,10 @@ from onnx import ModelProto, numpy_helper
 from torch import nn
 
 from compress.export import ExportRequest, export, main, write_trained
+from compress.flavours import quantize
+from compress.flavours.cpu import write_trained as write_trained_int8
 from compress.measure import PARITY_CROPS
 from compress.parity import VERTEX_TOLERANCE_MM, check_trained_parity
-from compress.quantize import quantize_cpu, quantize_trained
 from compress.to_onnx import write_onnx
 from runtime.errors import UserError
 from runtime.hand_model import load_hand_models
@@ -133,7 +134,7 @@ def test_scales_and_integers_are_the_trained_ones(trained: ERNet, int8: Path) ->
 
 def test_the_same_places_as_a_calibrated_file(trained: ERNet, int8: Path, tmp_path: Path) -> None:
     write_onnx(float_network(trained, rounded=False), tmp_path / "float.onnx")
-    nodes = quantize_cpu(tmp_path / "float.onnx", tmp_path / "calibrated.onnx", CROPS, QuantizeSpec())
+    nodes = quantize(tmp_path / "float.onnx", tmp_path / "calibrated.onnx", CROPS, QuantizeSpec())
     ours, theirs = onnx.load(int8), onnx.load(tmp_path / "calibrated.onnx")
     assert set(activation_ranges(ours)) == set(activation_ranges(theirs))
     assert {module_path(name) for name in nodes.quantized} == set(ranges_of(trained))
@@ -146,7 +147,7 @@ def test_another_set_of_modules_is_a_fault(trained: ERNet, tmp_path: Path) -> No
     write_onnx(float_network(trained, rounded=True), tmp_path / "float.onnx")
     ranges = dict(list(ranges_of(trained).items())[1:])
     with pytest.raises(ValueError, match="not the modules that were trained"):
-        quantize_trained(tmp_path / "float.onnx", tmp_path / "int8.onnx", ranges, QuantizeSpec())
+        write_trained_int8(tmp_path / "float.onnx", tmp_path / "int8.onnx", ranges, QuantizeSpec())
 
 
 # ---- the command

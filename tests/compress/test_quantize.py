@@ -12,7 +12,9 @@ import torch
 from numpy.typing import NDArray
 from onnx import ModelProto, numpy_helper
 
-from compress.quantize import QuantizedNodes, folded_relus, quantize_cpu, select_nodes
+from compress.flavours import quantize
+from compress.flavours.cpu import folded_relus
+from compress.quantize import QuantizedNodes, select_nodes
 from compress.to_onnx import write_onnx
 from runtime.errors import UserError
 from training.flavour import KEEP_FLOAT, QuantizeSpec
@@ -35,7 +37,7 @@ def float_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def quantized(float_file: Path) -> tuple[Path, ModelProto, QuantizedNodes]:
     path = float_file.with_name("int8.onnx")
-    nodes = quantize_cpu(float_file, path, CROPS, QuantizeSpec())
+    nodes = quantize(float_file, path, CROPS, QuantizeSpec())
     return path, onnx.load(path), nodes
 
 
@@ -100,7 +102,7 @@ def test_a_convolution_and_its_relu_are_rounded_once(
 
 
 def test_full_range_uses_8_bits(float_file: Path, tmp_path: Path) -> None:
-    nodes = quantize_cpu(float_file, tmp_path / "full.onnx", CROPS, QuantizeSpec(reduce_range=False))
+    nodes = quantize(float_file, tmp_path / "full.onnx", CROPS, QuantizeSpec(reduce_range=False))
     kernels = kernels_of(onnx.load(tmp_path / "full.onnx"), nodes.quantized)
     assert max(np.abs(integers.astype(int)).max() for integers, _, _ in kernels) == 127
 
@@ -119,4 +121,4 @@ def test_keep_float(float_file: Path) -> None:
 
 def test_a_quantised_file_is_refused(quantized: tuple[Path, ModelProto, QuantizedNodes], tmp_path: Path) -> None:
     with pytest.raises(UserError, match="quantised already"):
-        quantize_cpu(quantized[0], tmp_path / "twice.onnx", CROPS, QuantizeSpec())
+        quantize(quantized[0], tmp_path / "twice.onnx", CROPS, QuantizeSpec())

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from compress import slowdown
+from compress.flavours import quantize
 from compress.half import convert_to_fp16
-from compress.quantize import quantize_cpu
 from compress.to_onnx import write_onnx
 from training.flavour import QuantizeSpec
 from training.network import build
@@ -26,7 +26,7 @@ def float_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_int8_names_conversions_and_the_cpu(float_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = float_file.with_name("int8.onnx")
-    quantize_cpu(float_file, path, np.zeros((2, 160, 160, 3), np.uint8), QuantizeSpec())
+    quantize(float_file, path, np.zeros((2, 160, 160, 3), np.uint8), QuantizeSpec())
     monkeypatch.setattr(slowdown, "cpu_flags", lambda: frozenset({"avx2"}))
     reason = slowdown.explain(path, "int8")
     assert "no int8 dot products" in reason and "conversions stand around" in reason
