@@ -14,6 +14,7 @@ from runtime.errors import UserError
 from runtime.files import atomic_path
 from training.flavour import QuantizeSpec
 from training.network import ERNet, build, get_variant
+from training.network.widths import resize
 
 MAX_WEIGHT_BYTES = 2 << 30
 SHIPPED = Path(__file__).parent / "weights"
@@ -32,6 +33,7 @@ class WeightFacts:
     seed: int
     teacher: dict[str, str] | None = None  # name, sha256; None: trained on labels alone
     qat: dict[str, Any] | None = None  # how the weights were trained to be int8 (recipe.QatSpec); None: float weights
+    widths: dict[str, Any] | None = None  # of a pruned network (training.network.widths); None: the variant's own
 
 
 def shipped_weights(variant: str) -> Path | None:
@@ -110,6 +112,11 @@ def load_network(path: Path, variant: str) -> tuple[ERNet, WeightFacts]:
 def _built_for(facts: WeightFacts, path: Path) -> ERNet:
     """A network that takes such weights."""
     network = build(facts.variant)
+    if facts.widths is not None:
+        try:
+            resize(network, facts.widths)
+        except (ValueError, AttributeError) as error:
+            raise UserError(f"{path}: header cannot be read ({error})") from error
     if facts.qat is None:
         return network
     from training.qat import prepare  # torch's quantisation is slow to import

@@ -225,6 +225,7 @@ class Trainer:
                 seed=self.recipe.seed,
                 teacher=self.objective.taught_by,
                 qat=asdict(self.recipe.qat) if self.recipe.qat else None,
+                widths=self.network.widths or None,
             )
             save_weights(self.weights, average.state_dict(), facts)
             self.log.close_row(self._facts_of_row())

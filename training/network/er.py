@@ -44,6 +44,7 @@ class ERNet(nn.Module):
     def __init__(self, variant: Variant) -> None:
         super().__init__()
         self.variant = variant
+        self.widths: dict[str, tuple[int, int]] = {}  # of a pruned network, see training.network.widths
         dim = variant.dim
         backbone = build_backbone(variant.backbone)
         activation = nn.ReLU if isinstance(backbone, MobileNetV4) else nn.GELU

@@ -1,0 +1,251 @@
+"""Prune a variant and let it recover: `python -m compress.prune --variant er-xs --ratio 0.3 --finetune-steps 400`.
+
+What comes out is a checkpoint like any other: train, evaluate, export and quantise it with `--checkpoint`.
+It recovers by distillation from the unpruned network; started again, that goes on from its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compress.pruning import IMPORTANCES, prune
+from runtime.errors import CommandParser, UserError, run_command
+from runtime.hand_model import HandModel, load_hand_models
+from training.cache import cache_dir
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from training.checkpoint import WeightFacts
+    from training.data.frames import Frames
+    from training.network import ERNet
+
+SCORED_IMAGES = 256
+SCORED_BATCH = 16
+LATENCY_TRIES = 6
+MAX_RATIO = 0.7
+
+
+@dataclass(frozen=True)
+class PruneRequest:
+    """What to prune, how far, and how to recover."""
+
+    variant: str
+    checkpoint: Path | None = None  # None: the weights that come with the project
+    ratio: float | None = 0.3  # of the multiply-accumulates; None: as far as `latency_ms` asks
+    latency_ms: float | None = None  # of the fp32 ONNX file, one thread, on this machine
+    importance: str = "taylor"
+    finetune_steps: int = 0
+    learning_rate: float = 3e-4
+    batch: int = 32
+    data: str = "synthetic"
+    hand_model: Path | None = None
+    run_dir: Path | None = None  # None: in the cache
+    threads: int | None = None
+
+
+def run(request: PruneRequest) -> tuple[Path, dict[str, Any]]:
+    """Prune, recover, measure: the checkpoint's path and the figures beside those of the unpruned network."""
+    import torch
+
+    from training.checkpoint import load_network, weights_of
+    from training.hands.layer import HandLayer
+    from training.trainer import open_split
+
+    check(request)
+    if request.threads is not None:
+        torch.set_num_threads(request.threads)
+    hands = load_hand_models(request.hand_model)
+    source = request.checkpoint or weights_of(request.variant)
+    original, facts = load_network(source, request.variant)
+    if facts.qat is not None or facts.widths is not None:
+        raise UserError(f"{source} is pruned or trained to be int8 already: give the float weights it came from")
+    frames = open_split(request.data, "train", hands, SCORED_IMAGES)
+    layer = HandLayer(*hands)
+
+    def pruned_by(ratio: float) -> ERNet:
+        return prune(original, ratio, request.importance, layer, scored_batches(frames, original.variant.crop_px))
+
+    if request.latency_ms is None:
+        assert request.ratio is not None
+        ratio, network = request.ratio, pruned_by(request.ratio)
+    else:
+        ratio, network = prune_to_latency(original, request.latency_ms, pruned_by)
+    folder = request.run_dir or cache_dir() / "runs" / f"{request.variant}-pruned-{round(100 * ratio)}"
+    path = recover(request, network, original, source, facts, hands, folder)
+    recovered, _ = load_network(path, request.variant)
+    return path, compare(original, recovered, ratio)
+
+
+def check(request: PruneRequest) -> None:
+    """What can be wrong before anything is loaded."""
+    if (request.ratio is None) == (request.latency_ms is None):
+        raise UserError("give either --ratio or --to-ms")
+    if request.ratio is not None and not 0 < request.ratio < 1:
+        raise UserError(f"a pruning ratio of {request.ratio} is none: give a number between 0 and 1, such as 0.3")
+    if request.latency_ms is not None and not 0 < request.latency_ms < float("inf"):
+        raise UserError(f"--to-ms {request.latency_ms} is no latency: give milliseconds above 0")
+    if request.finetune_steps < 0 or request.batch < 1:
+        raise UserError("--finetune-steps must be 0 or more, --batch at least 1")
+
+
+def scored_batches(frames: Frames, crop_px: int) -> Iterator[dict[str, Tensor]]:
+    """Samples, as they are, that importance is measured on."""
+    from torch.utils.data import default_collate
+    from tqdm import tqdm
+
+    from training.data.dataset import HandDataset
+
+    dataset = HandDataset(frames, crop_px)
+    count = min(SCORED_IMAGES, len(frames))
+    for start in tqdm(range(0, count, SCORED_BATCH), desc="importance", unit="batch", leave=False):
+        yield default_collate([dataset[i] for i in range(start, min(start + SCORED_BATCH, count))])
+
+
+def prune_to_latency(original: ERNet, latency_ms: float, pruned_by: Any) -> tuple[float, ERNet]:
+    """The least pruned network that takes at most so long, by bisection over the ratio; each try is timed in turn with
+    the unpruned network, and its time is that ratio of the unpruned network's first one, so that drift cancels."""
+    full_ms, _ = time_against(original, original)
+    if full_ms <= latency_ms:
+        raise UserError(f"the unpruned network takes {full_ms:.2f} ms already: nothing to prune")
+    low, high, best = 0.0, MAX_RATIO, None
+    ratio = MAX_RATIO
+    for _ in range(LATENCY_TRIES):
+        try:
+            network = pruned_by(ratio)
+        except UserError:  # more than it can give
+            high = ratio
+        else:
+            _, faster = time_against(original, network)
+            if full_ms / faster <= latency_ms:
+                best, high = (ratio, network), ratio
+            else:
+                low = ratio
+        ratio = round((low + high) / 2, 3)
+    if best is None:
+        raise UserError(f"no pruning reaches {latency_ms} ms: the unpruned network takes {full_ms:.2f} ms here")
+    return best
+
+
+def time_against(original: ERNet, network: ERNet) -> tuple[float, float]:
+    """Latency of the original's fp32 file in ms, and how many times faster the other's is; one thread, in turn."""
+    import numpy as np
+
+    from compress.measure import one_frame
+    from compress.timing import time_alternately
+    from compress.to_onnx import write_onnx
+
+    crop_px = original.variant.crop_px
+    crop = np.random.default_rng(0).integers(0, 256, (crop_px, crop_px, 3), np.uint8)
+    with tempfile.TemporaryDirectory() as folder:
+        runs = {}
+        for name, which in (("original", original), ("pruned", network)):
+            write_onnx(which, Path(folder) / f"{name}.onnx")
+            runs[name] = one_frame(Path(folder) / f"{name}.onnx", crop)
+        latency, ratios = time_alternately(runs, "original", rounds=6)
+    return latency["original"].median, ratios["pruned"].median
+
+
+def recover(
+    request: PruneRequest,
+    network: ERNet,
+    original: ERNet,
+    source: Path,
+    facts: WeightFacts,
+    hands: tuple[HandModel, HandModel],
+    folder: Path,
+) -> Path:
+    """Fine-tune the pruned network by the labels and by the unpruned one's outputs; the checkpoint."""
+    from training.checkpoint import save_weights
+    from training.distillation.spec import DistillSpec
+    from training.distillation.teacher import NetworkTeacher, Wanted
+    from training.distillation.terms import Distilled
+    from training.hands.layer import HandLayer
+    from training.recipe import Recipe, Stage
+    from training.trainer import RunSettings, Trainer
+
+    path = folder / f"{request.variant}.safetensors"
+    if not request.finetune_steps:
+        folder.mkdir(parents=True, exist_ok=True)
+        save_weights(path, network.state_dict(), replace(facts, widths=network.widths))
+        return path
+    spec = DistillSpec(
+        teacher=request.variant, joints=10.0, rotations=1.0, vertices=10.0, joints_image=1.0, heatmap=0.1, features=0.2
+    )
+    recipe = Recipe(
+        request.variant,
+        (Stage(original.variant.crop_px, request.batch, request.finetune_steps),),
+        images=28000,
+        learning_rate=request.learning_rate,
+        warmup_steps=min(50, request.finetune_steps // 4),
+        ema_decay=0.99,
+        distill=spec,
+    )
+    from compress.passport import file_sha256
+
+    teacher = NetworkTeacher(original, request.variant, file_sha256(source), Wanted(heatmaps=True, maps=True))
+    objective = Distilled(network, HandLayer(*hands), recipe.losses, spec, teacher)
+    return Trainer(recipe, RunSettings(folder, request.data), objective, hands).run()
+
+
+def compare(original: ERNet, pruned: ERNet, ratio: float) -> dict[str, Any]:
+    """Size and speed of both, and what the pruned one saves."""
+    from training.network.count import count_gmac, count_parameters_m
+
+    crop_px = original.variant.crop_px
+    original_ms, faster = time_against(original, pruned)
+    return {
+        "variant": original.variant.name,
+        "ratio": ratio,
+        "gmac": [round(count_gmac(network, crop_px), 4) for network in (original, pruned)],
+        "parameters_m": [round(count_parameters_m(network), 3) for network in (original, pruned)],
+        "unpruned_ms": round(original_ms, 2),
+        "times_faster": round(faster, 3),
+    }
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse the command line, prune, print."""
+    parser = CommandParser(__doc__)
+    parser.add_argument("--variant", required=True)
+    parser.add_argument("--checkpoint", type=Path, help="weights (.safetensors); default: the shipped ones")
+    parser.add_argument("--ratio", type=float, help="share of the multiply-accumulates to lose, such as 0.3")
+    parser.add_argument("--to-ms", type=float, help="instead: as little as brings the fp32 file to this latency here")
+    parser.add_argument("--importance", default="taylor", help=f"of {', '.join(IMPORTANCES)}")
+    parser.add_argument("--finetune-steps", type=int, default=0, help="of recovering; default: none")
+    parser.add_argument("--learning-rate", type=float, default=3e-4)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--data", default="synthetic", help="'synthetic' or a folder in InterHand2.6M's layout")
+    parser.add_argument("--hand-model", type=Path, help="a hand model .npz; default: the embedded one")
+    parser.add_argument("--run-dir", type=Path, help="default: a folder of the cache")
+    parser.add_argument("--threads", type=int, help="default: torch's choice")
+    args = parser.parse_args(arguments)
+    path, figures = run(
+        PruneRequest(
+            variant=args.variant,
+            checkpoint=args.checkpoint,
+            ratio=args.ratio,
+            latency_ms=args.to_ms,
+            importance=args.importance,
+            finetune_steps=args.finetune_steps,
+            learning_rate=args.learning_rate,
+            batch=args.batch,
+            data=args.data,
+            hand_model=args.hand_model,
+            run_dir=args.run_dir,
+            threads=args.threads,
+        )
+    )
+    print(json.dumps(figures))
+    print(f"weights: {path}")
+    print(f"next: python compress/export.py --variant {args.variant} --int8 --checkpoint {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    run_command(main)

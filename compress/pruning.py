@@ -1,0 +1,241 @@
+"""Structured pruning: whole channels go where they matter least for what they cost.
+
+Torch-Pruning's dependency graph says which channels of which layers go together. Pruned are the groups of
+convolutions, norms and linears whose channels nobody else counts on: hidden widths of bottlenecks and MLPs, and the
+convolutional backbones' own streams. Attention widths, token widths and the contract's outputs stay.
+
+Channels go in steps of eight, the width integer kernels are made for, cheapest loss per multiply-accumulate first.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from runtime.errors import UserError, unknown_name
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from training.hands.layer import HandLayer
+    from training.network import ERNet
+    from training.objective import Supervised
+
+IMPORTANCES = ("taylor", "magnitude")
+STEP = 8  # channels
+KEEP = 0.25  # of a group's channels, at least
+
+
+@dataclass
+class Group:
+    """Channels that go together. Not frozen: `kept` shrinks."""
+
+    name: str  # of the layer that makes them
+    handle: Any  # Torch-Pruning's group over all channels
+    order: list[int]  # channels, the least important first
+    scores: list[float]  # of the channels in that order
+    kept: int
+    inputs_of: tuple[str, ...]  # layers that read these channels
+    outputs_of: tuple[str, ...]  # layers that make or pass them on
+
+    @property
+    def removable(self) -> bool:
+        """Whether one more step leaves enough."""
+        return self.kept - STEP >= max(STEP, math.ceil(KEEP * len(self.order)))
+
+    def step_score(self) -> float:
+        """Importance of the next channels to go."""
+        gone = len(self.order) - self.kept
+        return sum(self.scores[gone : gone + STEP])
+
+
+def prune(
+    network: ERNet, ratio: float, importance: str, layer: HandLayer, batches: Iterable[dict[str, Tensor]]
+) -> ERNet:
+    """A copy of the network with at least `ratio` of its multiply-accumulates gone, its widths noted.
+
+    `taylor` sums |weight x gradient| of the training loss over the batches (Molchanov et al., CVPR 2019); `magnitude`
+    looks at the weights alone. UserError for a ratio that is none, or that the network cannot give.
+    """
+    from training.losses import LossWeights
+    from training.network import build
+    from training.network.count import count_gmac
+    from training.network.widths import widths_of
+    from training.objective import Supervised
+
+    if importance not in IMPORTANCES:
+        raise unknown_name("importance", importance, IMPORTANCES)
+    if not 0 < ratio < 1:
+        raise UserError(f"a pruning ratio of {ratio} is none: give a number between 0 and 1, such as 0.3")
+    crop_px = network.variant.crop_px
+    before = count_gmac(network, crop_px)
+    pruned = copy.deepcopy(network).eval()
+    graph, groups = find_groups(pruned)
+    score_groups(groups, importance, Supervised(pruned, layer, LossWeights()), batches)
+    choose(pruned, groups, before * 1e9 * ratio, ratio)
+    for group in groups:
+        if gone := group.order[: len(group.order) - group.kept]:
+            maker = pruned.get_submodule(group.name)
+            graph.get_pruning_group(maker, group.handle[0].dep.handler, sorted(gone)).prune()
+    pruned.zero_grad(set_to_none=True)
+    own = widths_of(pruned, build(network.variant.name))
+    rebuilt = rebuild(pruned, own)
+    if count_gmac(rebuilt, crop_px) > (1 - ratio) * before * 1.001:
+        raise ValueError("the count of multiply-accumulates does not fit the network")
+    return rebuilt
+
+
+def rebuild(network: ERNet, widths: dict[str, tuple[int, int]]) -> ERNet:
+    """The same weights in a network built from its widths, as it will be read from disk."""
+    from training.network import build
+    from training.network.widths import resize
+
+    fresh = build(network.variant.name)
+    resize(fresh, widths)
+    fresh.load_state_dict(network.state_dict())
+    return fresh.eval()
+
+
+def find_groups(network: ERNet) -> tuple[Any, list[Group]]:
+    """Torch-Pruning's dependency graph, and the groups that may be pruned."""
+    import torch
+    import torch_pruning
+    from torch import nn
+
+    crop_px = network.variant.crop_px
+    names = {module: name for name, module in network.named_modules()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        graph = torch_pruning.DependencyGraph().build_dependency(
+            network,
+            torch.zeros(1, 3, crop_px, crop_px),
+            output_transform=lambda outputs: torch.cat([value.flatten() for value in outputs]),
+        )
+        candidates = list(graph.get_all_groups(root_module_types=[nn.Conv2d, nn.Linear]))
+    groups = []
+    for handle in candidates:
+        members = [(item.dep.target.module, item.dep.handler) for item in handle]
+        kinds = {type(module).__name__ for module, _ in members}
+        if any(fixed in kind for kind in kinds for fixed in ("Split", "Concat", "Parameter", "LayerNorm")):
+            continue
+        layers = [(names[module], module, handler) for module, handler in members if module in names]
+        readers = [name for name, module, handler in layers if graph.is_in_channel_pruning_fn(handler)]
+        makers = [name for name, module, handler in layers if graph.is_out_channel_pruning_fn(handler)]
+        count = len(handle[0].idxs)
+        if (
+            not readers
+            or count < 2 * STEP
+            or len({len(item.idxs) for item in handle if item.dep.target.module in names}) > 1
+        ):
+            continue
+        name = names[handle[0].dep.target.module]
+        groups.append(Group(name, handle, list(range(count)), [0.0] * count, count, tuple(readers), tuple(makers)))
+    return graph, groups
+
+
+def score_groups(
+    groups: list[Group], importance: str, objective: Supervised, batches: Iterable[dict[str, Tensor]]
+) -> None:
+    """Order every group's channels by importance, summed over the layers that make and read them."""
+    import torch
+    import torch_pruning
+
+    if importance == "magnitude":
+        measure = torch_pruning.importance.GroupMagnitudeImportance(p=2, group_reduction="mean", normalizer="mean")
+        totals = [measure(group.handle).double() for group in groups]
+    else:
+        measure = torch_pruning.importance.GroupTaylorImportance(group_reduction="sum", normalizer=None)
+        totals = [torch.zeros(len(group.order), dtype=torch.float64) for group in groups]
+        for batch in batches:
+            objective.zero_grad(set_to_none=True)
+            loss, _ = objective(batch, 0)
+            loss.backward()
+            for total, group in zip(totals, groups, strict=True):
+                total += measure(group.handle).double()
+    for total, group in zip(totals, groups, strict=True):
+        group.order = torch.argsort(total, stable=True).tolist()
+        group.scores = total[group.order].tolist()
+
+
+def choose(network: ERNet, groups: list[Group], wanted: float, ratio: float) -> None:
+    """Shrink `kept` of the groups until `wanted` multiply-accumulates are saved."""
+    costs = layer_costs(network)
+    total, saved = sum(cost.total for cost in costs.values()), 0.0
+    while saved < wanted:
+        candidates = [
+            (group.step_score() / step_cost(costs, group), i) for i, group in enumerate(groups) if group.removable
+        ]
+        if not candidates:
+            raise UserError(
+                f"this network cannot lose {ratio:.0%} of its multiply-accumulates: at most {saved / total:.0%}"
+            )
+        group = groups[min(candidates)[1]]
+        saved += step_cost(costs, group)
+        remove_step(costs, group)
+        group.kept -= STEP
+
+
+@dataclass
+class LayerCost:
+    """Multiply-accumulates of one layer: positions x inputs x outputs (depthwise: x one of them)."""
+
+    positions: float  # output positions times kernel area
+    inputs: int
+    outputs: int
+    depthwise: bool
+
+    @property
+    def total(self) -> float:
+        """As things stand."""
+        return self.positions * (self.outputs if self.depthwise else self.inputs * self.outputs)
+
+
+def layer_costs(network: ERNet) -> dict[str, LayerCost]:
+    """Of every convolution and linear, from one run."""
+    import torch
+    from torch import nn
+
+    costs: dict[str, LayerCost] = {}
+
+    def note(name: str, module: nn.Module, output: Tensor) -> None:
+        if isinstance(module, nn.Conv2d):
+            area = math.prod(module.kernel_size)
+            positions = output.shape[-1] * output.shape[-2] * area
+            costs[name] = LayerCost(positions, module.in_channels, module.out_channels, module.groups > 1)
+        elif isinstance(module, nn.Linear):
+            runs = output.numel() // module.out_features
+            earlier = costs[name].positions if name in costs else 0
+            costs[name] = LayerCost(earlier + runs, module.in_features, module.out_features, False)
+
+    hooks = [
+        module.register_forward_hook(lambda m, _, output, name=name: note(name, m, output))
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Conv2d | nn.Linear)
+    ]
+    with torch.no_grad():
+        network(torch.zeros(1, 3, network.variant.crop_px, network.variant.crop_px))
+    for hook in hooks:
+        hook.remove()
+    return costs
+
+
+def step_cost(costs: dict[str, LayerCost], group: Group) -> float:
+    """What a step of this group saves, as things stand."""
+    trial = {name: copy.copy(costs[name]) for name in {*group.inputs_of, *group.outputs_of} if name in costs}
+    before = sum(cost.total for cost in trial.values())
+    remove_step(trial, group)
+    return before - sum(cost.total for cost in trial.values())
+
+
+def remove_step(costs: dict[str, LayerCost], group: Group) -> None:
+    """Take a step's channels out of the costs."""
+    for name in group.inputs_of:
+        if name in costs and not costs[name].depthwise:
+            costs[name].inputs -= STEP
+    for name in group.outputs_of:
+        if name in costs:
+            costs[name].outputs -= STEP

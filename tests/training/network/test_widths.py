@@ -1,0 +1,91 @@
+"""Networks narrower than their variant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from runtime.errors import UserError
+from training.checkpoint import WeightFacts, load_network, save_weights
+from training.network import build
+from training.network.widths import resize, widths_of
+
+NARROWER = {"fuse.block.mlp.0": (80, 96), "fuse.block.mlp.2": (96, 80)}
+
+
+def test_there_and_back() -> None:
+    network = build("er-nano")
+    resize(network, NARROWER)
+    assert network.widths == NARROWER == widths_of(network, build("er-nano"))
+    assert network.get_submodule("fuse.block.mlp.0").weight.shape == (96, 80)
+    assert widths_of(build("er-nano"), build("er-nano")) == {}
+
+
+def test_a_depthwise_bottleneck() -> None:
+    network = build("er-nano")
+    block = "backbone.layers.8.layers"
+    inputs = network.get_submodule(f"{block}.0.0.c").in_channels
+    outputs = network.get_submodule(f"{block}.2.c").out_channels
+    widths = {
+        f"{block}.0.0.c": (inputs, 40),
+        f"{block}.0.0.bn": (40, 40),
+        f"{block}.1.0.c": (40, 40),
+        f"{block}.1.0.bn": (40, 40),
+        f"{block}.2.c": (40, outputs),
+    }
+    resize(network, widths)
+    assert network.get_submodule(f"{block}.1.0.c").groups == 40
+
+
+def test_weights_come_back_from_a_file(tmp_path: Path) -> None:
+    network = build("er-nano").eval()
+    resize(network, NARROWER)
+    for parameter in network.parameters():
+        parameter.data = parameter.data.half().float()
+    save(tmp_path / "w.safetensors", network, network.widths)
+    loaded, facts = load_network(tmp_path / "w.safetensors", "er-nano")
+    assert loaded.widths == NARROWER and facts.widths == {k: list(v) for k, v in NARROWER.items()}
+    image = torch.rand(1, 3, 160, 160)
+    with torch.no_grad():
+        assert all(torch.equal(a, b) for a, b in zip(loaded(image), network(image), strict=True))
+
+
+def save(path: Path, network: Any, widths: Any) -> None:
+    hand = {"name": "a hand", "sha256": "0"}
+    save_weights(path, network.state_dict(), WeightFacts("er-nano", hand, "made", True, 1, 1, 0, widths=widths))
+
+
+@pytest.mark.parametrize(
+    "widths",
+    [
+        {"no.such.layer": (8, 8)},
+        {"fuse.block": (8, 8)},
+        {"fuse.block.mlp.0": (80, 0)},
+        {"fuse.block.mlp.0": (80, -8)},
+        {"fuse.block.mlp.0": (80, 10_000_000)},
+        {"fuse.block.mlp.0": (80, 96.0)},
+        {"fuse.block.mlp.0": (80, True)},
+        {"fuse.block.mlp.0": (80,)},
+        {"fuse.block.mlp.0": "80, 96"},
+        {"fuse.block.mlp.0": None},
+        {"fuse.block.mlp.0": (80, 96)},  # its reader stays as wide as it was
+        {"backbone.layers.8.layers.1.0.c": (40, 48)},
+        {"backbone.layers.8.layers.1.0.bn": (40, 48)},
+    ],
+)
+def test_what_are_no_widths(widths: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"widths|outputs as inputs"):
+        resize(build("er-nano"), widths)
+    save(tmp_path / "w.safetensors", build("er-nano"), widths)
+    with pytest.raises(UserError, match="header cannot be read"):
+        load_network(tmp_path / "w.safetensors", "er-nano")
+
+
+@pytest.mark.parametrize("widths", [[], "all", 3, {"": (1, 1)}])
+def test_headers_of_another_kind(widths: Any, tmp_path: Path) -> None:
+    save(tmp_path / "w.safetensors", build("er-nano"), widths)
+    with pytest.raises(UserError, match=r"header cannot be read"):
+        load_network(tmp_path / "w.safetensors", "er-nano")
