@@ -1,8 +1,8 @@
 """The main command: `python compress/export.py --variant er-s --int8`.
 
-Checkpoint -> ONNX fp32 -> parity with torch -> int8 or fp16 -> accuracy of both files on held-out images through the
-runner -> latency of both in turn -> table, report.json and a passport beside each file. Files are put in place only
-when all of it has passed; nothing that existed is touched before.
+Checkpoint (pruned, if asked for) -> ONNX fp32 -> parity with torch -> int8 or fp16 -> accuracy of both files on
+held-out images through the runner -> latency of both in turn -> table, report.json and a passport beside each file.
+Files are put in place only when all of it has passed; nothing that existed is touched before.
 """
 
 from __future__ import annotations
@@ -17,54 +17,25 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from tqdm import tqdm
 
+from compress.calibration import METHODS
 from compress.formats import FORMATS, artefact_name, get_format
+from compress.pruning import IMPORTANCES
+from compress.request import FEW_CALIBRATION_CROPS, MIN_CALIBRATION_CROPS, PRECISIONS, ExportRequest, check_request
 from runtime.errors import CommandParser, UserError, run_command
-from targets import Target, TargetError, load_target
+from targets import Target
 from training.network import VARIANTS, get_variant
 
 if TYPE_CHECKING:
     import argparse
 
+    from compress.crops import Crops
     from compress.measure import Figures
     from compress.passport import Passport
     from runtime.hand_model import HandModel
     from training.data.interhand import Frames
     from training.network import ERNet
 
-MIN_CALIBRATION_CROPS = 32
-CALIBRATION_CROPS = 512
-PRECISIONS = ("fp32", "fp16", "int8")
 VERDICTS = ("passed", "export_failed", "parity_failed", "accuracy_failed", "not_run")
-
-
-@dataclass(frozen=True)
-class ExportRequest:
-    """What to export, from what, to where, and what it must hold."""
-
-    variant: str
-    precision: str = "fp32"
-    checkpoint: Path | None = None  # None: the weights that come with the project
-    random_weights: bool = False
-    data: str = "synthetic"
-    hand_model: Path | None = None  # None: the embedded hand
-    calib_samples: int | None = None  # None: CALIBRATION_CROPS
-    test_images: int = 1000
-    max_drop_mm: float = 0.3
-    keep_float: tuple[str, ...] = ()
-    target: str | None = None
-    output_dir: Path = Path("exports")
-    overwrite: bool = False
-
-    @property
-    def calibration_crops(self) -> int:
-        """How many are asked for."""
-        return CALIBRATION_CROPS if self.calib_samples is None else self.calib_samples
-
-    @property
-    def artefacts(self) -> dict[str, str]:
-        """Names of the files by precision: always fp32, which the other is measured against."""
-        crop_px = get_variant(self.variant).crop_px
-        return {p: artefact_name(self.variant, crop_px, p) for p in dict.fromkeys(("fp32", self.precision))}
 
 
 @dataclass(frozen=True)
@@ -89,22 +60,26 @@ def export(request: ExportRequest) -> dict[str, Any]:
 
     target = check_request(request)
     hands = load_hand_models(request.hand_model)
+    request, pruning = prune_first(request)
     network, weights = load_weights(request, hands)
     network, trained = split_trained(request, network, target)
+    names = artefact_names(request, network, target)
     report_path = request.output_dir / "report.json"
     report = read_report(report_path)
 
-    with staging(request) as stage, tqdm(total=4, desc=request.variant, unit="step") as bar:
+    with staging(request, names) as stage, tqdm(total=4, desc=request.variant, unit="step") as bar:
         bar.set_postfix_str("data")
         train = open_frames(request.data, "train", hands, max(request.calibration_crops, request.test_images))
         test = open_frames(request.data, "test", hands, request.test_images)
         advance(bar, f"writing {request.precision}, on {dataset_label(test)}")
-        passport = first_passport(request, network, weights, hands, test)
-        files, passport = write_files(request, stage, network, trained, train, target, passport)
+        passport = first_passport(request, network, weights, hands, test, pruning)
+        files = {precision: stage / f"{name}.onnx" for precision, name in names.items()}
+        passport = write_files(request, files, network, trained, train, hands, target, passport)
         for precision, path in files.items():  # the runner wants to know what it runs
             embed(path, replace(passport, precision=precision).to_dict())
         advance(bar, "measuring")
-        figures = measure(network, files, train, test, hands, request.hand_model, trained)
+        runs_here = flavour_of(target) == "cpu" or request.precision != "int8"
+        figures = measure(network, files, train, test, hands, request.hand_model, trained, runs_here)
         verdict = judge(request, figures)
         advance(bar, "passports")
         parity = {**asdict(figures.parity), "trained": asdict(figures.trained) if figures.trained else None}
@@ -112,36 +87,47 @@ def export(request: ExportRequest) -> dict[str, Any]:
         entry = make_entry(passport, figures, write_passports(files, passport, figures))
         if verdict.status == "passed":
             publish(stage, request.output_dir)
-            write_report(report_path, report, request.artefacts[request.precision], entry)
+            write_report(report_path, report, names[request.precision], entry)
         advance(bar, verdict.status)
     return entry
 
 
-def check_request(request: ExportRequest) -> Target | None:
-    """Everything about a request that can be wrong without looking at the weights; the target's profile."""
-    get_variant(request.variant)
-    if request.precision not in PRECISIONS:
-        raise UserError(f"unknown precision '{request.precision}' (there are {', '.join(PRECISIONS)})")
-    if request.keep_float and request.precision != "int8":
-        raise UserError("--keep-float has no effect without --int8")
-    if request.calibration_crops < MIN_CALIBRATION_CROPS:
-        raise UserError(f"--calib-samples {request.calib_samples} is too few: at least {MIN_CALIBRATION_CROPS}")
-    if request.test_images < 1:
-        raise UserError("--test-images must be at least 1")
-    if not request.max_drop_mm >= 0:
-        raise UserError(f"--max-drop-mm {request.max_drop_mm} must be 0 or more")
-    if request.random_weights and request.checkpoint is not None:
-        raise UserError("--random-weights and --checkpoint exclude each other")
-    if request.target is None:
-        return None
-    try:
-        target = load_target(request.target)
-    except TargetError as error:
-        raise UserError(str(error)) from error
-    if request.precision not in target.precisions:
-        able = ", ".join(target.precisions)
-        raise UserError(f"{target.name} has no {request.precision} ({target.description}): it runs {able}")
-    return target
+def prune_first(request: ExportRequest) -> tuple[ExportRequest, dict[str, Any] | None]:
+    """With --prune: the request with the pruned checkpoint, and what pruning saved."""
+    if request.prune is None:
+        return request, None
+    from compress.prune import PruneRequest, run
+
+    path, figures = run(
+        PruneRequest(
+            request.variant,
+            request.checkpoint,
+            request.prune,
+            importance=request.importance or IMPORTANCES[0],
+            finetune_steps=request.finetune_steps or 0,
+            data=request.data,
+            hand_model=request.hand_model,
+        )
+    )
+    return replace(request, checkpoint=path, prune=None), figures
+
+
+def flavour_of(target: Target | None) -> str:
+    """The flavour of int8; without a target that of CPUs."""
+    return "cpu" if target is None or target.int8_flavour is None else target.int8_flavour
+
+
+def artefact_names(request: ExportRequest, network: ERNet, target: Target | None) -> dict[str, str]:
+    """Names of the files by precision: always fp32, which the other is measured against."""
+    from compress.flavours import get_flavour
+    from training.network import build
+    from training.network.count import count_gmac
+
+    crop_px = network.variant.crop_px
+    pruned = 1 - count_gmac(network, crop_px) / count_gmac(build(request.variant), crop_px) if network.widths else 0.0
+    suffixes = {"fp32": "fp32", "fp16": "fp16", "int8": get_flavour(flavour_of(target)).suffix}
+    precisions = dict.fromkeys(("fp32", request.precision))
+    return {p: artefact_name(request.variant, crop_px, suffixes[p], pruned) for p in precisions}
 
 
 def load_weights(request: ExportRequest, hands: tuple[HandModel, HandModel]) -> tuple[ERNet, dict[str, Any]]:
@@ -175,11 +161,13 @@ def split_trained(request: ExportRequest, network: ERNet, target: Target | None)
     plain = float_network(network, rounded=False)
     if request.precision != "int8":
         return plain, None
-    for flag, given in (("--keep-float", request.keep_float), ("--calib-samples", request.calib_samples is not None)):
+    for flag, given in request.int8_only.items():
         if given:
             raise UserError(
                 f"{flag} has no effect: {request.checkpoint} was trained to be int8, its layers and ranges are set"
             )
+    if flavour_of(target) != "cpu":
+        raise UserError(f"{request.checkpoint} was trained to be int8 on CPUs: give another --target, or float weights")
     if not trained.spec.reduce_range and int8_saturates(target):
         where = (
             target.name if target else "some CPU that the file may run on: give a --target whose int8 does not saturate"
@@ -194,7 +182,12 @@ def int8_saturates(target: Target | None) -> bool:
 
 
 def first_passport(
-    request: ExportRequest, network: ERNet, weights: dict[str, Any], hands: tuple[HandModel, HandModel], test: Frames
+    request: ExportRequest,
+    network: ERNet,
+    weights: dict[str, Any],
+    hands: tuple[HandModel, HandModel],
+    test: Frames,
+    pruning: dict[str, Any] | None,
 ) -> Passport:
     """What is known before anything is measured."""
     from compress.passport import Passport
@@ -216,6 +209,7 @@ def first_passport(
         dataset=dataset_label(test),
         synthetic=test.synthetic,
         weights=weights,
+        pruning=pruning,
         quantisation=None,
         calibration=None,
         parity={},
@@ -228,36 +222,69 @@ def first_passport(
 
 def write_files(
     request: ExportRequest,
-    stage: Path,
+    files: dict[str, Path],
     network: ERNet,
     trained: ERNet | None,
     train: Frames,
+    hands: tuple[HandModel, HandModel],
     target: Target | None,
     passport: Passport,
-) -> tuple[dict[str, Path], Passport]:
-    """The files by precision, and the passport with what was done to the weights."""
-    from compress.crops import digest, load_crops
+) -> Passport:
+    """Write the files by precision; the passport with what was done to the weights."""
+    from compress.crops import digest
     from compress.flavours import quantize
     from compress.half import convert_to_fp16
     from compress.to_onnx import write_onnx
-    from training.evaluate import dataset_label
     from training.flavour import KEEP_FLOAT, QuantizeSpec
 
-    files = {precision: stage / f"{name}.onnx" for precision, name in request.artefacts.items()}
     write_onnx(network, files["fp32"])
     if request.precision == "fp16":
         convert_to_fp16(files["fp32"], files["fp16"])
     elif trained is not None:
         passport = replace(passport, quantisation=write_trained(trained, files["int8"]))
     elif request.precision == "int8":
-        crops = load_crops(
-            train, min(request.calibration_crops, len(train)), network.variant.crop_px, "calibration crops"
-        )
+        source, crops = calibration_crops(request, train, hands, network.variant.crop_px)
         spec = QuantizeSpec(KEEP_FLOAT + request.keep_float, int8_saturates(target))
-        nodes = quantize(files["fp32"], files["int8"], crops, spec)
-        made_on = {"dataset": dataset_label(train), "n_images": len(crops), "sha256": digest(crops)}
-        passport = replace(passport, quantisation={**asdict(spec), **asdict(nodes)}, calibration=made_on)
-    return files, passport
+        flavour = flavour_of(target)
+        nodes = quantize(files["fp32"], files["int8"], crops, spec, flavour, request.calibration)
+        made_on = {"data": source, "n_images": len(crops), "sha256": digest(crops), **asdict(request.calibration)}
+        done = {"flavour": flavour, **asdict(spec), **asdict(nodes)}
+        passport = replace(passport, quantisation=done, calibration=made_on)
+    if request.precision == "int8":
+        check_rules(files["int8"], flavour_of(target))
+    return passport
+
+
+def calibration_crops(
+    request: ExportRequest, train: Frames, hands: tuple[HandModel, HandModel], crop_px: int
+) -> tuple[str, Crops]:
+    """What ranges are measured on, with its name; a warning for few, a UserError for too few."""
+    from compress.crops import load_crops, load_own_crops
+    from training.data.dataset import SYNTHETIC, open_frames
+    from training.evaluate import dataset_label
+
+    given, count = request.calib_data, request.calibration_crops
+    if given is not None and given != SYNTHETIC and not (Path(given) / "annotations").is_dir():
+        crops, name = load_own_crops(Path(given), count, crop_px), Path(given).name
+    else:
+        if given is not None:
+            train = open_frames(given, "train", hands, count)
+        crops, name = load_crops(train, min(count, len(train)), crop_px, "calibration crops"), dataset_label(train)
+    if len(crops) < MIN_CALIBRATION_CROPS:
+        raise UserError(f"{given or name} has {len(crops)} calibration images: at least {MIN_CALIBRATION_CROPS}")
+    if len(crops) < FEW_CALIBRATION_CROPS:
+        tqdm.write(f"warning: only {len(crops)} calibration images, {FEW_CALIBRATION_CROPS} or more are safer")
+    return name, crops
+
+
+def check_rules(path: Path, flavour: str) -> None:
+    """The linter on a file just written: a fault of this program, not of the user."""
+    import onnx
+
+    from compress.lint import lint
+
+    if violations := lint(onnx.load(path), flavour):
+        raise ValueError(f"the {flavour} file breaks its rules: {violations[0]} (and {len(violations) - 1} more)")
 
 
 def write_trained(trained: ERNet, path: Path) -> dict[str, Any]:
@@ -291,10 +318,10 @@ def judge(request: ExportRequest, figures: Figures) -> Verdict:
 
 
 @contextmanager
-def staging(request: ExportRequest) -> Iterator[Path]:
+def staging(request: ExportRequest, names: dict[str, str]) -> Iterator[Path]:
     """A folder beside the results to work in; it is gone afterwards, whatever happened."""
     folder = request.output_dir
-    existing = [name for name in request.artefacts.values() if (folder / f"{name}.onnx").exists()]
+    existing = [name for name in names.values() if (folder / f"{name}.onnx").exists()]
     if existing and not request.overwrite:
         raise UserError(f"{folder / existing[0]}.onnx exists: give --overwrite or another --output-dir")
     try:
@@ -338,7 +365,12 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--data", default="synthetic", help="'synthetic' or a folder in InterHand2.6M's layout")
     parser.add_argument("--hand-model", type=Path, help="a hand model .npz; default: the embedded one")
     parser.add_argument("--target", help="a device profile of targets/; default: safe on every CPU")
-    parser.add_argument("--calib-samples", type=int, help="calibration crops of the train split; default 512")
+    parser.add_argument("--prune", type=float, help="first lose this share of the multiply-accumulates, such as 0.3")
+    parser.add_argument("--importance", help=f"of channels for --prune: {', '.join(IMPORTANCES)}")
+    parser.add_argument("--finetune-steps", type=int, help="of recovering from --prune; default: none")
+    parser.add_argument("--calib-samples", type=int, help="calibration crops; default 512")
+    parser.add_argument("--calib-data", help="own pictures (a folder), an .npz, or a data set; default: that of --data")
+    parser.add_argument("--calib-method", help=f"of {', '.join(METHODS)}; default: {METHODS[0]}")
     parser.add_argument("--test-images", type=int, default=1000, help="held-out images accuracy is measured on")
     parser.add_argument("--max-drop-mm", type=float, default=0.3, help="MPJPE the export may lose against fp32")
     parser.add_argument(
@@ -358,8 +390,6 @@ def request_of(args: argparse.Namespace) -> ExportRequest:
     for name in args.format:
         if precision not in get_format(name).precisions:
             raise UserError(f"format {name} has no precision {precision}")
-    if args.calib_samples is not None and precision != "int8":
-        raise UserError("--calib-samples has no effect without --int8")
     return ExportRequest(
         variant=args.variant,
         precision=precision,
@@ -368,6 +398,11 @@ def request_of(args: argparse.Namespace) -> ExportRequest:
         data=args.data,
         hand_model=args.hand_model,
         calib_samples=args.calib_samples,
+        calib_data=args.calib_data,
+        calib_method=args.calib_method,
+        prune=args.prune,
+        importance=args.importance,
+        finetune_steps=args.finetune_steps,
         test_images=args.test_images,
         max_drop_mm=args.max_drop_mm,
         keep_float=tuple(args.keep_float),

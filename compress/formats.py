@@ -26,6 +26,7 @@ def get_format(name: str) -> Format:
     raise unknown_name("format", name, FORMATS)
 
 
-def artefact_name(variant: str, crop_px: int, precision: str) -> str:
-    """`er-s_224_int8`: the stem of a file and of its passport."""
-    return f"{variant}_{crop_px}_{precision}"
+def artefact_name(variant: str, crop_px: int, precision: str, pruned: float = 0.0) -> str:
+    """`er-s_224_int8`, `er-s-p30_224_int8` where 30 % were pruned: the stem of a file and of its passport."""
+    share = f"-p{round(100 * pruned)}" if pruned else ""
+    return f"{variant}{share}_{crop_px}_{precision}"

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from compress.advice import advise
 from compress.crops import load_crops
 from compress.parity import Parity, check_parity, check_trained_parity
-from compress.slowdown import explain
 from compress.timing import Latency, Ratio, time_alternately
 from runtime.hand_model import HandModel
 from runtime.runner import graph_input
@@ -44,7 +44,7 @@ class Figures:
     mean_pose_mpjpe_mm: float
     latency: Mapping[str, Latency]
     ratios: Mapping[str, Ratio]
-    slower_because: str | None  # where the new file is slower than the baseline
+    advice: str  # which file to run on this machine, and why
     trained: TrainedParity | None = None  # None: no int8 file, or its ranges were measured
 
 
@@ -56,10 +56,12 @@ def measure(
     hands: tuple[HandModel, HandModel],
     hand_model: Path | None,
     trained: ERNet | None = None,
+    runs_here: bool = True,
 ) -> Figures:
     """Measure files that carry a passport; `hand_model` is the file `hands` come from, None for the embedded one.
 
-    `trained`: the network the int8 file was trained as, None where its ranges were measured.
+    `trained`: the network the int8 file was trained as, None where its ranges were measured. `runs_here`: whether the
+    new file is made for a machine like this one; another's is not timed.
     """
     crop_px = network.variant.crop_px
     crops = load_crops(test, min(PARITY_CROPS, len(test)), crop_px, "crops")
@@ -75,12 +77,10 @@ def measure(
         errors = evaluate(network_predictor(trained, hands), test, crop_px, hands, "accuracy of the trained network")
         torch_mm = errors.accuracy(dataset_label(test)).mpjpe_mm
         trained_parity = TrainedParity(unrounded, torch_mm, accuracy["int8"].mpjpe_mm - torch_mm)
-    runs = {precision: one_frame(path, crops[0]) for precision, path in files.items()}
-    latency, ratios = time_alternately(runs, BASELINE)
-    slower = [explain(files[precision], precision) for precision, ratio in ratios.items() if ratio.median < 1]
-    mean_pose_mm = mean_pose_mpjpe_mm(train, test)
-    because = slower[0] if slower else None
-    return Figures(parity, accuracy, mean_pose_mm, latency, ratios, because, trained_parity)
+    timed = files if runs_here else {BASELINE: files[BASELINE]}
+    latency, ratios = time_alternately({name: one_frame(path, crops[0]) for name, path in timed.items()}, BASELINE)
+    advice = advise(timed, ratios, {name: accuracy[name].mpjpe_mm - accuracy[BASELINE].mpjpe_mm for name in timed})
+    return Figures(parity, accuracy, mean_pose_mpjpe_mm(train, test), latency, ratios, advice, trained_parity)
 
 
 def one_frame(path: Path, crop: np.ndarray) -> Callable[[], object]:

@@ -34,8 +34,9 @@ class Passport:
     dataset: str  # with "(synthetic)" where it is
     synthetic: bool
     weights: dict[str, Any]  # sha256, random, and the facts of the training
+    pruning: dict[str, Any] | None  # of the export that pruned; `weights` has the widths of any pruned network
     quantisation: dict[str, Any] | None
-    calibration: dict[str, Any] | None  # dataset, n_images, sha256
+    calibration: dict[str, Any] | None  # data, n_images, sha256, method
     parity: dict[str, Any]
     accuracy: dict[str, Any]
     latency_ms: dict[str, Any]

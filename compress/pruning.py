@@ -162,8 +162,9 @@ def score_groups(
 
 
 def choose(network: ERNet, groups: list[Group], wanted: float, ratio: float) -> None:
-    """Shrink `kept` of the groups until `wanted` multiply-accumulates are saved."""
+    """Shrink `kept` of the groups until `wanted` multiply-accumulates are saved, and not much more."""
     costs = layer_costs(network)
+    shrunk: list[Group] = []
     total, saved = sum(cost.total for cost in costs.values()), 0.0
     while saved < wanted:
         candidates = [
@@ -175,8 +176,14 @@ def choose(network: ERNet, groups: list[Group], wanted: float, ratio: float) -> 
             )
         group = groups[min(candidates)[1]]
         saved += step_cost(costs, group)
-        remove_step(costs, group)
-        group.kept -= STEP
+        change_width(costs, group, -STEP)
+        shrunk.append(group)
+    for group in reversed(shrunk):  # the last step may have been a large one: what it made needless comes back
+        change_width(costs, group, STEP)
+        if saved - (returned := step_cost(costs, group)) >= wanted:
+            saved -= returned
+        else:
+            change_width(costs, group, -STEP)
 
 
 @dataclass
@@ -225,17 +232,18 @@ def layer_costs(network: ERNet) -> dict[str, LayerCost]:
 
 def step_cost(costs: dict[str, LayerCost], group: Group) -> float:
     """What a step of this group saves, as things stand."""
-    trial = {name: copy.copy(costs[name]) for name in {*group.inputs_of, *group.outputs_of} if name in costs}
-    before = sum(cost.total for cost in trial.values())
-    remove_step(trial, group)
-    return before - sum(cost.total for cost in trial.values())
+    layers = {*group.inputs_of, *group.outputs_of} & costs.keys()
+    trial = {name: copy.copy(costs[name]) for name in layers}
+    change_width(trial, copy.copy(group), -STEP)
+    return sum(costs[name].total - trial[name].total for name in layers)
 
 
-def remove_step(costs: dict[str, LayerCost], group: Group) -> None:
-    """Take a step's channels out of the costs."""
+def change_width(costs: dict[str, LayerCost], group: Group, channels: int) -> None:
+    """Give a group so many channels more, or fewer, in its own count and in the costs."""
+    group.kept += channels
     for name in group.inputs_of:
         if name in costs and not costs[name].depthwise:
-            costs[name].inputs -= STEP
+            costs[name].inputs += channels
     for name in group.outputs_of:
         if name in costs:
-            costs[name].outputs -= STEP
+            costs[name].outputs += channels

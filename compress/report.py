@@ -42,7 +42,9 @@ def write_passports(files: Mapping[str, Path], passport: Passport, figures: Figu
     for precision, path in files.items():
         accuracy = asdict(figures.accuracy[precision])
         accuracy["delta_vs_fp32_mm"] = figures.accuracy[precision].mpjpe_mm - figures.accuracy[BASELINE].mpjpe_mm
-        speed: dict[str, Any] = asdict(figures.latency[precision]) | {"threads": 1}
+        speed: dict[str, Any] = {"median": None, "reason": "made for another machine than this one"}
+        if precision in figures.latency:
+            speed = asdict(figures.latency[precision]) | {"threads": 1}
         if precision in figures.ratios:
             speed["times_faster_than_fp32"] = asdict(figures.ratios[precision])
         own = replace(passport, precision=precision, accuracy=accuracy, latency_ms=speed)
@@ -58,7 +60,7 @@ def write_passports(files: Mapping[str, Path], passport: Passport, figures: Figu
 
 def make_entry(passport: Passport, figures: Figures, files: dict[str, Any]) -> dict[str, Any]:
     """One export in report.json."""
-    entry = {
+    return {
         "variant": passport.variant,
         "verdict": passport.verdict,
         "dataset": passport.dataset,
@@ -66,8 +68,9 @@ def make_entry(passport: Passport, figures: Figures, files: dict[str, Any]) -> d
         "mean_pose_mpjpe_mm": figures.mean_pose_mpjpe_mm,
         "parity": passport.parity,
         "files": files,
+        "advice": figures.advice,
+        "pruning": passport.pruning,
     }
-    return entry | ({"slower_because": figures.slower_because} if figures.slower_because else {})
 
 
 def print_result(entry: dict[str, Any], output_dir: Path) -> None:
@@ -78,9 +81,10 @@ def print_result(entry: dict[str, Any], output_dir: Path) -> None:
     for name, facts in entry["files"].items():
         accuracy, speed = facts["accuracy"], facts["latency_ms"]
         ratio = speed.get("times_faster_than_fp32")
-        faster = f"{ratio['median']:.2f} ({ratio['min']:.2f}-{ratio['max']:.2f})" if ratio else "1"
+        timed = speed["median"] is not None
+        faster = f"{ratio['median']:.2f} ({ratio['min']:.2f}-{ratio['max']:.2f})" if ratio else "1" if timed else "-"
         errors = [accuracy[key] for key in ("mpjpe_mm", "delta_vs_fp32_mm", "mpvpe_mm", "mrrpe_mm")]
-        cells = [f"{error:.3f}" for error in errors] + [f"{speed['median']:.2f}", faster]
+        cells = [f"{error:.3f}" for error in errors] + [f"{speed['median']:.2f}" if timed else "-", faster]
         print(layout.format(f"{name}.onnx", f"{facts['bytes'] / 1e6:.2f}", *cells))
     print(layout.format("mean pose", "", f"{entry['mean_pose_mpjpe_mm']:.3f}", *[""] * 5).rstrip())
     parity = entry["parity"]
@@ -92,8 +96,10 @@ def print_result(entry: dict[str, Any], output_dir: Path) -> None:
             f"int8 with the network trained to be it: {unrounded:.5f} mm without the rounding of activations, "
             f"{abs(trained['mpjpe_difference_mm']):.3f} mm MPJPE with it"
         )
-    if "slower_because" in entry:
-        print(f"slower than fp32 on this machine: {entry['slower_because']}")
+    if pruning := entry["pruning"]:
+        full, less = pruning["gmac"]
+        print(f"pruned: {full:.3f} -> {less:.3f} GMAC, fp32 {pruning['times_faster']:.2f} times faster than unpruned")
+    print(f"run {entry['advice']}")
     verdict = entry["verdict"]
     print("verdict: " + "; ".join([verdict["status"], *verdict["reasons"]]))
     if verdict["status"] == "passed":

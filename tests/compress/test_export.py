@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import onnx
 import pytest
@@ -21,12 +23,16 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from compress import export as command
-from compress.export import ExportRequest, Verdict, export, judge, main, parse_args, request_of
+from compress.export import ExportRequest, Verdict, calibration_crops, export, judge, main, parse_args, request_of
+from compress.lint import lint
 from compress.measure import Figures
 from compress.parity import Parity
+from compress.pruning import prune
+from compress.report import print_result
 from runtime.errors import UserError
 from runtime.hand_model import load_hand_models
 from training.checkpoint import WeightFacts, save_weights
+from training.hands.layer import HandLayer
 from training.network import build
 from training.protocols import Accuracy
 
@@ -91,7 +97,7 @@ def test_a_second_export_is_refused_or_replaces(
     with pytest.raises(UserError, match="--overwrite"):
         export(small_request)
     assert everything_in(folder) == before
-    fp32 = replace(small_request, precision="fp32", overwrite=True)
+    fp32 = replace(small_request, precision="fp32", calib_samples=None, overwrite=True)
     assert export(fp32)["verdict"]["status"] == "passed"
     after = everything_in(folder)
     assert after[f"{STEM}.onnx"] == before[f"{STEM}.onnx"]
@@ -100,10 +106,68 @@ def test_a_second_export_is_refused_or_replaces(
 
 @pytest.mark.slow
 def test_fp16(finished: tuple[Path, dict[str, Any]], small_request: ExportRequest, tmp_path: Path) -> None:
-    entry = export(replace(small_request, precision="fp16", output_dir=tmp_path))
+    entry = export(replace(small_request, precision="fp16", calib_samples=None, output_dir=tmp_path))
     fp32, fp16 = entry["files"]["er-nano_160_fp32"], entry["files"]["er-nano_160_fp16"]
     assert fp16["bytes"] < 0.6 * fp32["bytes"]
     assert abs(fp16["accuracy"]["delta_vs_fp32_mm"]) < 0.5
+
+
+@pytest.mark.slow
+def test_a_pruned_network_for_a_jetson_by_own_pictures(
+    finished: object, small_request: ExportRequest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Everything that changes the files at once: widths, flavour, calibration."""
+    rng = np.random.default_rng(0)
+    (tmp_path / "pictures").mkdir()
+    for i in range(40):
+        picture = cv2.resize(rng.integers(0, 256, (8, 6, 3), np.uint8), (90, 120))
+        cv2.imwrite(str(tmp_path / "pictures" / f"{i}.png"), picture)
+    weights = pruned_weights(tmp_path / "pruned.safetensors")
+    request = replace(
+        small_request,
+        random_weights=False,
+        checkpoint=weights,
+        target="jetson-orin-nano",
+        calib_data=str(tmp_path / "pictures"),
+        calib_samples=None,
+        calib_method="mse",
+        output_dir=tmp_path / "out",
+    )
+    entry = export(request)
+    assert entry["verdict"]["status"] == "passed", entry["verdict"]
+    name = list(entry["files"])[-1]
+    assert re.fullmatch(r"er-nano-p1\d_160_int8-trt", name)
+    passport = json.loads((tmp_path / "out" / f"{name}.json").read_text())
+    assert passport["quantisation"]["flavour"] == "trt" and passport["target"] == "jetson-orin-nano"
+    assert passport["calibration"]["data"] == "pictures" and passport["calibration"]["n_images"] == 40
+    assert passport["calibration"]["method"] == "mse"
+    assert passport["latency_ms"]["median"] is None and "another machine" in passport["latency_ms"]["reason"]
+    assert passport["gmac"] < 0.9 * 0.058
+    assert lint(onnx.load(tmp_path / "out" / f"{name}.onnx"), "trt", (10, 3)) == ()
+    assert "only 40 calibration images" in capsys.readouterr().out
+    print_result(entry, tmp_path / "out")
+    assert "made for another" in capsys.readouterr().out
+
+
+def pruned_weights(path: Path) -> Path:
+    """Untrained weights of a narrower er-nano."""
+    torch.manual_seed(0)
+    hand = load_hand_models()[0]
+    network = prune(build("er-nano").eval(), 0.1, "magnitude", HandLayer(*load_hand_models()), ())
+    facts = WeightFacts("er-nano", {"name": hand.name, "sha256": hand.sha256}, "made", True, 1, 1, 0)
+    save_weights(path, network.state_dict(), replace(facts, widths=dict(network.widths)))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("count", "message"), [(31, "has 31 calibration images: at least 32"), (0, "holds no picture")]
+)
+def test_too_few_pictures(count: int, message: str, small_request: ExportRequest, tmp_path: Path) -> None:
+    (tmp_path / "few").mkdir()
+    for i in range(count):
+        cv2.imwrite(str(tmp_path / "few" / f"{i}.png"), np.full((32, 32, 3), 90, np.uint8))
+    with pytest.raises(UserError, match=message):
+        calibration_crops(replace(small_request, calib_data=str(tmp_path / "few")), None, load_hand_models(), 64)
 
 
 def test_list_prints_every_variant(capsys: pytest.CaptureFixture[str]) -> None:
@@ -120,7 +184,7 @@ def figures(fp32_mm: float, int8_mm: float, vertex_mm: float = 0.0) -> Figures:
     def accuracy(mpjpe_mm: float) -> Accuracy:
         return Accuracy("made (synthetic)", "mcp-scaled", mpjpe_mm, 0, 0, 1, 10, 10)
 
-    return Figures(Parity(vertex_mm, 0, 64), {"fp32": accuracy(fp32_mm), "int8": accuracy(int8_mm)}, 50, {}, {}, None)
+    return Figures(Parity(vertex_mm, 0, 64), {"fp32": accuracy(fp32_mm), "int8": accuracy(int8_mm)}, 50, {}, {}, "")
 
 
 def test_verdicts() -> None:
@@ -138,7 +202,7 @@ def test_a_failed_export_leaves_nothing(
     finished: object, small_request: ExportRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(command, "judge", lambda *_: Verdict("accuracy_failed", ("for the test",)))
-    entry = export(replace(small_request, precision="fp32", output_dir=tmp_path))
+    entry = export(replace(small_request, precision="fp32", calib_samples=None, output_dir=tmp_path))
     assert entry["verdict"]["status"] == "accuracy_failed"
     assert everything_in(tmp_path) == {}
 
@@ -158,6 +222,16 @@ def test_a_failed_export_leaves_nothing(
         (["--variant", "er-s", "--no-such-flag"], "unrecognized arguments"),
         (["--variant", "er-s", "--keep-float", "fuse"], "no effect without --int8"),
         (["--variant", "er-s", "--calib-samples", "64"], "no effect without --int8"),
+        (["--variant", "er-s", "--calib-data", "synthetic"], "no effect without --int8"),
+        (["--variant", "er-s", "--calib-method", "mse"], "no effect without --int8"),
+        (["--variant", "er-s", "--int8", "--calib-method", "minmix"], "did you mean minmax"),
+        (["--variant", "er-s", "--importance", "taylor"], "no effect without --prune"),
+        (["--variant", "er-s", "--finetune-steps", "3"], "no effect without --prune"),
+        (["--variant", "er-s", "--prune", "1.0"], "is none"),
+        (["--variant", "er-s", "--prune", "nan"], "is none"),
+        (["--variant", "er-s", "--prune", "0.3", "--random-weights"], "needs trained weights"),
+        (["--variant", "er-s", "--int8", "--target", "jetson-nano"], "jetson-nano has no int8"),
+        (["--variant", "er-s", "--int8", "--target", "apple-m4"], "no onnx|takes"),
         (["--variant", "er-s", "--int8", "--calib-samples", "8"], "at least 32"),
         (["--variant", "er-s", "--int8", "--calib-samples", "many"], "invalid int"),
         (["--variant", "er-s", "--max-drop-mm", "-1"], "must be 0 or more"),

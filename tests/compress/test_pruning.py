@@ -56,8 +56,7 @@ def pruned() -> ERNet:
 
 def test_as_many_multiply_accumulates_as_asked_for(pruned: ERNet) -> None:
     before, after = (count_gmac(net, 160) for net in (network(), pruned))
-    assert 0.28 * before < before - after < 0.34 * before
-    assert after <= 0.7 * before
+    assert 0.67 * before < after <= 0.7 * before
 
 
 def test_channels_come_in_eights_and_some_are_left(pruned: ERNet) -> None:

@@ -16,7 +16,7 @@ from torch.ao.quantization import FakeQuantize
 
 from runtime.errors import UserError
 from runtime.hand_model import load_hand_models
-from training import train, trainer
+from training import checkpoint, train, trainer
 from training.checkpoint import WeightFacts, load_network, read_facts, save_weights
 from training.flavour import QuantizeSpec, module_path
 from training.init import initialise
@@ -250,7 +250,10 @@ def test_weights_trained_for_int8_are_no_start(finished: Path, synthetic_root: P
         initialise(build("er-nano"), finished)
 
 
-def test_there_must_be_weights_to_start_from(synthetic_root: Path, tmp_path: Path) -> None:
+def test_there_must_be_weights_to_start_from(
+    synthetic_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint, "SHIPPED", tmp_path / "nothing")
     with pytest.raises(UserError, match="no weights come with 'er-nano'"):
         train.main(["--recipe", str(write_recipe(tmp_path)), "--qat", "--run-dir", str(tmp_path / "run")])
     assert not (tmp_path / "run").exists()

@@ -1,0 +1,101 @@
+"""What an export is asked for, and what of it can be wrong before anything is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from compress.calibration import CalibrationSpec
+from runtime.errors import UserError
+from targets import Target, TargetError, load_target, refusal
+from training.network import get_variant
+
+MIN_CALIBRATION_CROPS = 32
+FEW_CALIBRATION_CROPS = 256
+CALIBRATION_CROPS = 512
+PRECISIONS = ("fp32", "fp16", "int8")
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """What to export, from what, to where, and what it must hold."""
+
+    variant: str
+    precision: str = "fp32"
+    checkpoint: Path | None = None  # None: the weights that come with the project
+    random_weights: bool = False
+    data: str = "synthetic"
+    hand_model: Path | None = None  # None: the embedded hand
+    calib_samples: int | None = None  # None: CALIBRATION_CROPS
+    calib_data: str | None = None  # own pictures, an .npz or another data set; None: the train split of `data`
+    calib_method: str | None = None  # None: min-max
+    prune: float | None = None  # share of the multiply-accumulates to lose before anything else
+    importance: str | None = None  # of channels; None: Taylor
+    finetune_steps: int | None = None  # of recovering from pruning; None: none
+    test_images: int = 1000
+    max_drop_mm: float = 0.3
+    keep_float: tuple[str, ...] = ()
+    target: str | None = None
+    output_dir: Path = Path("exports")
+    overwrite: bool = False
+
+    @property
+    def calibration_crops(self) -> int:
+        """How many are asked for."""
+        return CALIBRATION_CROPS if self.calib_samples is None else self.calib_samples
+
+    @property
+    def calibration(self) -> CalibrationSpec:
+        """How ranges are taken."""
+        return CalibrationSpec() if self.calib_method is None else CalibrationSpec(self.calib_method)
+
+    @property
+    def int8_only(self) -> dict[str, bool]:
+        """Which flags that only int8 knows are given."""
+        return {
+            "--keep-float": bool(self.keep_float),
+            "--calib-samples": self.calib_samples is not None,
+            "--calib-data": self.calib_data is not None,
+            "--calib-method": self.calib_method is not None,
+        }
+
+
+def check_request(request: ExportRequest) -> Target | None:
+    """Everything about a request that can be wrong without looking at the weights; the target's profile."""
+    get_variant(request.variant)
+    if request.precision not in PRECISIONS:
+        raise UserError(f"unknown precision '{request.precision}' (there are {', '.join(PRECISIONS)})")
+    if request.precision != "int8":
+        for flag, given in request.int8_only.items():
+            if given:
+                raise UserError(f"{flag} has no effect without --int8")
+    request.calibration  # noqa: B018 (an unknown method raises)
+    check_pruning(request)
+    if request.calibration_crops < MIN_CALIBRATION_CROPS:
+        raise UserError(f"--calib-samples {request.calib_samples} is too few: at least {MIN_CALIBRATION_CROPS}")
+    if request.test_images < 1:
+        raise UserError("--test-images must be at least 1")
+    if not request.max_drop_mm >= 0:
+        raise UserError(f"--max-drop-mm {request.max_drop_mm} must be 0 or more")
+    if request.random_weights and request.checkpoint is not None:
+        raise UserError("--random-weights and --checkpoint exclude each other")
+    if request.target is None:
+        return None
+    try:
+        target = load_target(request.target)
+    except TargetError as error:
+        raise UserError(str(error)) from error
+    if why := refusal(target, format="onnx", precision=request.precision):
+        raise UserError(why)
+    return target
+
+
+def check_pruning(request: ExportRequest) -> None:
+    """Flags that say how, without --prune, are a mistake; the rest is prune's own check."""
+    if request.prune is None:
+        for flag, given in (("--importance", request.importance), ("--finetune-steps", request.finetune_steps)):
+            if given is not None:
+                raise UserError(f"{flag} has no effect without --prune")
+        return
+    if request.random_weights:
+        raise UserError("--prune needs trained weights: channels that were never trained are all alike")
