@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from compress.crops import Crops
     from compress.measure import Figures
     from compress.passport import Passport
+    from compress.quantize import QuantizedNodes
     from runtime.hand_model import HandModel
     from training.data.interhand import Frames
     from training.network import ERNet
@@ -53,12 +54,15 @@ def export(request: ExportRequest) -> dict[str, Any]:
     """
     from compress.measure import measure
     from compress.passport import embed
+    from compress.plan import read_plan
     from compress.report import make_entry, read_report, write_passports, write_report
     from runtime.hand_model import load_hand_models
     from training.data.dataset import open_frames
     from training.evaluate import dataset_label
 
     target = check_request(request)
+    if request.plan is not None:
+        read_plan(request.plan, request.variant)  # what is wrong with it is said before long work
     hands = load_hand_models(request.hand_model)
     request, pruning = prune_first(request)
     network, weights = load_weights(request, hands)
@@ -246,13 +250,27 @@ def write_files(
         source, crops = calibration_crops(request, train, hands, network.variant.crop_px)
         spec = QuantizeSpec(KEEP_FLOAT + request.keep_float, int8_saturates(target))
         flavour = flavour_of(target)
-        nodes = quantize(files["fp32"], files["int8"], crops, spec, flavour, request.calibration)
+        nodes = planned_nodes(request, files["fp32"], flavour)
+        nodes = quantize(files["fp32"], files["int8"], crops, spec, flavour, request.calibration, nodes)
         made_on = {"data": source, "n_images": len(crops), "sha256": digest(crops), **asdict(request.calibration)}
         done = {"flavour": flavour, **asdict(spec), **asdict(nodes)}
         passport = replace(passport, quantisation=done, calibration=made_on)
     if request.precision == "int8":
         check_rules(files["int8"], flavour_of(target))
     return passport
+
+
+def planned_nodes(request: ExportRequest, source: Path, flavour: str) -> QuantizedNodes | None:
+    """What the plan says of the float file's nodes, None without a plan."""
+    if request.plan is None:
+        return None
+    from compress.plan import nodes_of, read_plan
+    from compress.quantize import load_float
+
+    plan = read_plan(request.plan, request.variant)
+    if plan.flavour != flavour:
+        raise UserError(f"{request.plan} was made for flavour {plan.flavour}, the target takes {flavour}")
+    return nodes_of(plan, load_float(source))
 
 
 def calibration_crops(
@@ -376,6 +394,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--keep-float", nargs="+", default=[], metavar="PATTERN", help="further nodes to leave in float"
     )
+    parser.add_argument("--plan", type=Path, help="what stays float, as python -m compress.sensitivity found it")
     parser.add_argument("--output-dir", type=Path, default=Path("exports"))
     parser.add_argument("--overwrite", action="store_true", help="replace files of an earlier export")
     return parser.parse_args(arguments)
@@ -406,6 +425,7 @@ def request_of(args: argparse.Namespace) -> ExportRequest:
         test_images=args.test_images,
         max_drop_mm=args.max_drop_mm,
         keep_float=tuple(args.keep_float),
+        plan=args.plan,
         target=args.target,
         output_dir=args.output_dir,
         overwrite=args.overwrite,

@@ -35,6 +35,7 @@ class ExportRequest:
     test_images: int = 1000
     max_drop_mm: float = 0.3
     keep_float: tuple[str, ...] = ()
+    plan: Path | None = None  # a search's choice of what stays float, instead of the usual one
     target: str | None = None
     output_dir: Path = Path("exports")
     overwrite: bool = False
@@ -54,6 +55,7 @@ class ExportRequest:
         """Which flags that only int8 knows are given."""
         return {
             "--keep-float": bool(self.keep_float),
+            "--plan": self.plan is not None,
             "--calib-samples": self.calib_samples is not None,
             "--calib-data": self.calib_data is not None,
             "--calib-method": self.calib_method is not None,
@@ -69,6 +71,8 @@ def check_request(request: ExportRequest) -> Target | None:
         for flag, given in request.int8_only.items():
             if given:
                 raise UserError(f"{flag} has no effect without --int8")
+    if request.plan is not None and request.keep_float:
+        raise UserError("--plan says what stays float: leave out --keep-float")
     request.calibration  # noqa: B018 (an unknown method raises)
     check_pruning(request)
     if request.calibration_crops < MIN_CALIBRATION_CROPS:

@@ -59,12 +59,14 @@ def quantize(
     spec: QuantizeSpec,
     flavour: str = "cpu",
     calibration: CalibrationSpec | None = None,
-    label: str = "calibration",
+    nodes: QuantizedNodes | None = None,
 ) -> QuantizedNodes:
-    """Write the int8 file of a float file, its ranges measured on crops (min-max, unless `calibration` says more)."""
-    model = load_float(source)
-    nodes = select_nodes(model, spec.keep_float)
-    ranges = measure_ranges(source, crops, flavour, calibration, label)
+    """Write the int8 file of a float file, its ranges measured on crops (min-max, unless `calibration` says more).
+
+    nodes: a plan's, instead of the spec's patterns.
+    """
+    nodes = nodes or select_nodes(load_float(source), spec.keep_float)
+    ranges = measure_ranges(source, crops, flavour, calibration)
     get_flavour(flavour).write(source, target, nodes, ranges, spec)
     return nodes
 
@@ -74,7 +76,6 @@ def measure_ranges(
     crops: Crops,
     flavour: str = "cpu",
     calibration: CalibrationSpec | None = None,
-    label: str = "calibration",
 ) -> Ranges:
     """Ranges of all tensors that a flavour could round, so that every choice of nodes has the same, cached ones."""
     model = load_float(source)
@@ -86,4 +87,4 @@ def measure_ranges(
         *(node.input[0] for node in model.graph.node if node.name in set(every.quantized)),
     }
     tensors |= {node.output[0] for node in model.graph.node if node.name in set(every.quantized)}
-    return calibrate(source, tensors, crops, calibration or CalibrationSpec(), label)
+    return calibrate(source, tensors, crops, calibration or CalibrationSpec())

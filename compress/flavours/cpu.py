@@ -34,10 +34,15 @@ RULES = (
 
 def write(source: Path, target: Path, nodes: QuantizedNodes, ranges: Ranges, spec: QuantizeSpec) -> None:
     """The int8 file of a float file with just these nodes quantised; `ranges` holds their rounded_tensors."""
+    write_plain(source, target, nodes, ranges, spec)
+    rewrite(target, compact)
+
+
+def write_plain(source: Path, target: Path, nodes: QuantizedNodes, ranges: Ranges, spec: QuantizeSpec) -> None:
+    """The same with all that stays float stored as float: what a search compares, where most of a network may be."""
     model = load_float(source)
     affine = {tensor: affine_of(*ranges[tensor]) for tensor in rounded_tensors(model, nodes)}
     _write(source, target, model, nodes, affine, spec)
-    rewrite(target, compact)
 
 
 def write_trained(source: Path, target: Path, ranges: Mapping[str, ModuleRanges], spec: QuantizeSpec) -> QuantizedNodes:
