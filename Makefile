@@ -5,9 +5,10 @@ BIN := .venv/bin
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 STAMP := .venv/.installed
 
-.PHONY: help install export test test-fast lint clean
+.PHONY: help install export plan test test-fast lint clean
 help:
 	@echo "make export     the main job: er-s as int8, calibrated, checked, measured -> exports/"
+	@echo "make plan       search what of er-xs stays in float, and export by it"
 	@echo "make test       style, types, structure and all tests"
 	@echo "make test-fast  the same without the slow tests"
 	@echo "make clean      remove .venv and what was built (exports/ stays)"
@@ -21,6 +22,10 @@ $(STAMP): pyproject.toml constraints.txt
 
 export: $(STAMP)
 	$(BIN)/python compress/export.py --variant er-s --int8 --overwrite
+
+plan: $(STAMP)
+	$(BIN)/python -m compress.sensitivity --variant er-xs -o exports/er-xs.plan.json
+	$(BIN)/python compress/export.py --variant er-xs --int8 --plan exports/er-xs.plan.json --overwrite
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

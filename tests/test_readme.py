@@ -22,6 +22,7 @@ README = (ROOT / "README.md").read_text()
 IMAGES = 48
 SMALL_EXPORT = f"--calib-samples {IMAGES} --test-images {IMAGES} --max-drop-mm 5"
 QAT_EXPORT = f"--test-images {IMAGES} --max-drop-mm 5 --output-dir exports"
+PRUNED_EXPORT = f"--calib-samples {IMAGES} --test-images {IMAGES} --max-drop-mm 50 --output-dir exports"
 SMALL_TRAINING = f"--images {IMAGES} --minutes 0.02"
 WRITTEN = (
     "example_overlay.png",
@@ -46,6 +47,13 @@ SMALLER = {
     "python training/train.py --variant er-xs --data DIR": SMALL_TRAINING,
     "python training/evaluate.py --variant er-xs --checkpoint": "",
     "python compress/export.py --variant er-xs --int8 --checkpoint": SMALL_EXPORT + " --output-dir exports",
+    "python -m compress.sensitivity --variant er-xs": None,  # minutes: `make plan` runs these two
+    "python compress/export.py --variant er-xs --int8 --plan": None,
+    "python -m compress.prune --variant er-xs --ratio 0.3 --finetune-steps 600": "--finetune-steps 1 --batch 4",
+    "python compress/export.py --variant er-xs --int8 --checkpoint runs/er-xs-p30": PRUNED_EXPORT,
+    "python compress/export.py --variant er-xs --int8 --target": SMALL_EXPORT + " --output-dir exports --overwrite",
+    "python -m compress.lint exports/er-xs_224_int8-trt.onnx": "",
+    "python -m targets --list": "",
     "python -m training.data.synth --split train": "",
     "python -m training.data.sheet": "",
     "python training/train.py --variant er-xs --minutes": SMALL_TRAINING + " --run-dir run",
@@ -83,7 +91,7 @@ def test_links_lead_somewhere() -> None:
         assert (ROOT / target).exists(), target
 
 
-@pytest.mark.parametrize("target", ["export", "test", "test-fast", "help"])
+@pytest.mark.parametrize("target", ["export", "plan", "test", "test-fast", "help"])
 def test_make_targets_exist(target: str) -> None:
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.M)
 
@@ -107,7 +115,7 @@ def write_clip(path: Path) -> None:
 @pytest.mark.slow
 def test_all_commands_in_their_order(tmp_path: Path) -> None:
     """In a folder that looks like a checkout, with a cache of its own."""
-    for name in ("compress", "runtime", "training", "docs"):
+    for name in ("compress", "runtime", "targets", "training", "docs"):
         (tmp_path / name).symlink_to(ROOT / name)
     environment = {**os.environ, "ER_EDGE_CACHE": str(tmp_path / "cache"), "PYTHONDONTWRITEBYTECODE": "1"}
     make_official_tree(tmp_path / "DIR")
