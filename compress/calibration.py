@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 METHODS = ("minmax", "percentile", "entropy", "mse")
 FORMAT = 1
 SHRINK_STEPS = 40  # ranges that `mse` tries: from the whole one down to a fiftieth
+SAMPLES = 16384  # values of a tensor and crop that enter its histogram
 MIN_SPAN = 1e-8  # a tensor that never changes has no range
 
 Ranges = dict[str, tuple[float, float]]  # smallest and largest value by tensor
@@ -106,20 +107,20 @@ def _read(path: Path, names: list[str]) -> Ranges | None:
 
 
 def _measure(model: ModelProto, names: list[str], crops: Crops, spec: CalibrationSpec, label: str) -> Ranges:
-    """One pass for minima and maxima, a second one for histograms where the method wants them."""
+    """One pass: minima and maxima of all values, histograms of a regular sample where the method wants them."""
     limits: Ranges = dict.fromkeys(names, (math.inf, -math.inf))
+    collector = _collector(spec) if spec.method != "minmax" else None
     for values in tqdm(_values(model, names, crops), total=len(crops), desc=label, unit="img", leave=False):
         for name, value in values.items():
             low, high = float(value.min()), float(value.max())
             if not math.isfinite(low + high):
                 raise UserError(f"the network gives values that are not finite at {name}: its weights are broken")
             limits[name] = (min(limits[name][0], low), max(limits[name][1], high))
-    if spec.method == "minmax":
+        if collector is not None:
+            with redirect_stdout(StringIO()):  # it prints a line for every image
+                collector.collect({name: [_sample(value)] for name, value in values.items()})
+    if collector is None:
         return limits
-    collector = _collector(spec)
-    for values in tqdm(_values(model, names, crops), total=len(crops), desc=spec.method, unit="img", leave=False):
-        with redirect_stdout(StringIO()):  # it prints a line for every image
-            collector.collect({name: [value.ravel()] for name, value in values.items()})
     if spec.method == "mse":
         found = {name: _least_error(*collector.histogram_dict[name][:2]) for name in names}
     else:
@@ -127,6 +128,11 @@ def _measure(model: ModelProto, names: list[str], crops: Crops, spec: Calibratio
             result = collector.compute_collection_result()
         found = {name: (float(low), float(high)) for name, (low, high, *_) in result.items()}
     return {name: (max(found[name][0], limits[name][0]), min(found[name][1], limits[name][1])) for name in names}
+
+
+def _sample(value: NDArray[np.float32]) -> NDArray[np.float32]:
+    """At most about SAMPLES values, evenly spread; an odd step, so that it does not stay in one row or channel."""
+    return value.ravel()[:: max(1, value.size // SAMPLES) | 1]
 
 
 def _collector(spec: CalibrationSpec) -> Any:
