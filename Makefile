@@ -5,12 +5,13 @@ BIN := .venv/bin
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 STAMP := .venv/.installed
 
-.PHONY: help install export plan test test-fast lint clean
+.PHONY: help install export plan test test-fast test-exports lint clean
 help:
 	@echo "make export     the main job: er-s as int8, calibrated, checked, measured -> exports/"
 	@echo "make plan       search what of er-xs stays in float, and export by it"
 	@echo "make test       style, types, structure and all tests"
 	@echo "make test-fast  the same without the slow tests"
+	@echo "make test-exports  every variant in every format: parsed, built, checked"
 	@echo "make clean      remove .venv and what was built (exports/ stays)"
 
 install: $(STAMP)
@@ -18,6 +19,7 @@ install: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps tensorrt-stubs==10.13.0.35.1
 	@touch $@
 
 export: $(STAMP)
@@ -34,10 +36,13 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 
 test: lint
-	$(PYTEST)
+	$(PYTEST) --ignore=tests/exports
 
 test-fast: lint
-	$(PYTEST) -m "not slow"
+	$(PYTEST) --ignore=tests/exports -m "not slow"
+
+test-exports: $(STAMP)
+	$(PYTEST) tests/exports
 
 clean:
 	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

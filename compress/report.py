@@ -12,8 +12,8 @@ from compress.measure import BASELINE, Figures
 from compress.passport import Passport, embed, file_sha256
 from runtime.errors import UserError
 from runtime.files import write_text_atomic
+from targets import processor_name
 from training.network import VARIANTS
-from training.publish import processor_name
 
 
 def read_report(path: Path) -> dict[str, Any]:

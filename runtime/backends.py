@@ -71,8 +71,14 @@ class OnnxRuntimeBackend:
         self._session = None
 
 
-BACKENDS: dict[str, Callable[[Path, str, int | None], Backend]] = {".onnx": OnnxRuntimeBackend}
-_PLANNED = {".engine": "TensorRT engines", ".mlpackage": "Core ML packages"}
+def _open_engine(path: Path, device: str, threads: int | None) -> Backend:
+    from runtime.engine import TensorRTBackend
+
+    return TensorRTBackend(path, device, threads)
+
+
+BACKENDS: dict[str, Callable[[Path, str, int | None], Backend]] = {".onnx": OnnxRuntimeBackend, ".engine": _open_engine}
+_PLANNED = {".mlpackage": "Core ML packages"}
 
 
 def open_backend(path: Path, device: str = "auto", threads: int | None = None) -> Backend:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from targets.fit import FEATURES, Feature, refusal
-from targets.probe import THIS_MACHINE, identify, this_machine
-from targets.profile import Figure, Peaks, PowerMode, Target, TargetError, parse_target, read_target, target_names
+from targets.probe import THIS_MACHINE, identify, processor_name, this_machine
+from targets.profile import Figure, Peaks, PowerMode, Target, TargetError
+from targets.read import parse_target, read_target, target_names
 
 __all__ = [
     "FEATURES",
@@ -18,6 +19,7 @@ __all__ = [
     "identify",
     "load_target",
     "parse_target",
+    "processor_name",
     "refusal",
     "target_names",
     "this_machine",

@@ -8,7 +8,8 @@ import platform
 from dataclasses import replace
 from pathlib import Path
 
-from targets.profile import Figure, Target, read_target, target_names
+from targets.profile import Figure, Target
+from targets.read import read_target, target_names
 
 THIS_MACHINE = "this-machine"
 VNNI_FLAGS = ("avx512_vnni", "avx_vnni")
@@ -51,6 +52,16 @@ def this_machine(root: Path = Path("/")) -> Target:
         python=(".".join(platform.python_version_tuple()[:2]),),
         figures=figures,
     )
+
+
+def processor_name() -> str:
+    """The CPU's name as the system gives it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return f"CPU, {len(names)} threads ({names[0]})" if names else platform.machine()
 
 
 def cpu_flags(root: Path = Path("/")) -> frozenset[str]:

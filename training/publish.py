@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import platform
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 from runtime.errors import CommandParser, UserError, run_command
 from runtime.files import write_bytes_atomic, write_text_atomic
 from runtime.hand_model import load_hand_models
+from targets import processor_name
 from training.checkpoint import SHIPPED, load_network
 from training.data.dataset import SYNTHETIC, open_frames
 from training.evaluate import dataset_label, evaluate, mean_pose_mpjpe_mm, network_predictor
@@ -58,16 +58,6 @@ def make_card(weights: Path, recipe: Recipe, data: str = SYNTHETIC) -> dict[str,
         "mean_pose_mpjpe_mm": round(mean_pose_mm, 3),
         "share_of_mean_pose": round(accuracy.mpjpe_mm / mean_pose_mm, 3),
     }
-
-
-def processor_name() -> str:
-    """The CPU's name as the system gives it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return f"CPU, {len(names)} threads ({names[0]})" if names else platform.machine()
 
 
 def main(arguments: list[str] | None = None) -> int:

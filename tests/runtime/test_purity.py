@@ -14,7 +14,8 @@ import runtime
 
 PACKAGE = Path(runtime.__file__).parent
 SOURCES = sorted(PACKAGE.rglob("*.py"))
-ALLOWED = {"numpy", "cv2", "onnxruntime", "runtime", *sys.stdlib_module_names}
+ENGINES = {"onnxruntime", "tensorrt", "pycuda", "cuda"}  # imported where a model file asks for them
+ALLOWED = {"numpy", "cv2", "runtime", *ENGINES, *sys.stdlib_module_names}
 FORBIDDEN = {
     *("pickle", "marshal", "shelve", "dill", "ctypes", "subprocess", "multiprocessing", "pty"),
     *("socket", "ssl", "urllib", "http", "ftplib", "smtplib", "xmlrpc", "asyncio", "socketserver", "webbrowser"),

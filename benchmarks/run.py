@@ -1,0 +1,186 @@
+"""Measure exported files on this device, beside their peers.
+
+python benchmarks/run.py --model FILE... --peers all --mediapipe WHEEL --threads 1 all -o records.jsonl
+
+Accuracy, time and memory are of the same file through the same runner; all candidates are timed in turn, block by
+block. Rows are written as PROFILING before anything is measured, so that a crash or a kill leaves a trace, and filled
+in as they are done; raw samples lie beside the records (.npz). What speaks against a figure stands in its row.
+
+On a Jetson, `--target jetson-...` builds an engine of each file and measures it; elsewhere it predicts a lower bound.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from benchmarks.candidates import Candidate
+from benchmarks.device import available_cores
+from benchmarks.facts import artifact_candidate
+from benchmarks.jetson_report import is_here, measure_jetson
+from benchmarks.latency import SCHEDULE
+from benchmarks.peers import ALL, PEERS, Setting, make_peers
+from benchmarks.plan import Plan, draft
+from benchmarks.probes import write_probes
+from benchmarks.records import FAILED, Record
+from benchmarks.screen import print_absent, print_rows
+from benchmarks.sheet import Sheet, make_way
+from compress.timing import Schedule
+from runtime.errors import CommandParser, UserError, run_command
+from targets import THIS_MACHINE, Target, TargetError, load_target
+
+ALL_THREADS = "all"
+MAX_THREADS = 256
+IMAGES = 1000
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What to measure, and how."""
+
+    models: tuple[Path, ...]
+    output: Path
+    targets: tuple[str, ...] = (THIS_MACHINE,)
+    data: str = "synthetic"
+    images: int = IMAGES  # 0: no accuracy
+    threads: tuple[int, ...] = (1,)
+    peers: tuple[str, ...] = ()
+    mediapipe: Path | None = None
+    device: str = "auto"
+    hand_model: Path | None = None
+    schedule: Schedule = SCHEDULE
+    overwrite: bool = False
+
+
+def run(request: RunRequest) -> list[Record]:
+    """Measure all that is asked for; the records, which are in the file, too. UserError for what the user can mend."""
+    from benchmarks.measuring import fill_in, measure_accuracies, measure_latencies, measure_memories
+
+    targets = tuple(load_profile(name) for name in dict.fromkeys(request.targets))
+    artifacts = [artifact_candidate(path, request.device, request.hand_model) for path in request.models]
+    make_way(request.output, request.overwrite)
+    with tempfile.TemporaryDirectory() as folder:
+        setting = Setting(tuple(artifacts), Path(folder), request.mediapipe)
+        peers, absent = make_peers(request.peers, setting)
+        candidates = (*artifacts, *peers, *write_probes(Path(folder)))
+        check_names(candidates)
+        plan = Plan(candidates, absent, request.threads, request.schedule, targets, command_line())
+        sheet = Sheet(request.output, draft(plan))
+        measure_memories(plan, sheet)
+        measure_accuracies(plan, sheet, request.data, request.images, request.hand_model)
+        for threads in request.threads:
+            measure_latencies(plan, sheet, threads)
+            fill_in(plan, sheet, threads)
+    return sheet.records
+
+
+def load_profile(name: str) -> Target:
+    """A device profile; a UserError where there is none."""
+    try:
+        return load_target(name)
+    except TargetError as error:
+        raise UserError(str(error)) from None
+
+
+def check_names(candidates: Sequence[Candidate]) -> None:
+    """Rows are told apart by their names, which are the files' own."""
+    seen: dict[str, Candidate] = {}
+    for candidate in candidates:
+        if candidate.name in seen:
+            raise UserError(f"two rows would be called '{candidate.name}': give files of different names")
+        seen[candidate.name] = candidate
+
+
+def command_line() -> str:
+    """That began this run, without the machine's own folders."""
+
+    def shown(word: str) -> str:
+        path = Path(word)
+        if not path.is_absolute():
+            return word
+        return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else path.name
+
+    return shlex.join(["python", *map(shown, sys.argv)])
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse the command line, measure, print the table. Exit code 1 where a row failed."""
+    args = _parse(arguments)
+    if len(args.target) == 1 and is_here(args.target[0]):  # an engine of each file is built here and measured
+        return measure_jetson(args.model, args.target[0], args.output or Path(), args.overwrite)
+    output = args.output or Path("records.jsonl")
+    schedule = replace(SCHEDULE, rounds=args.rounds, block_seconds=args.seconds)
+    request = RunRequest(
+        models=tuple(args.model),
+        output=output,
+        targets=tuple(args.target),
+        data=args.data,
+        images=args.images,
+        threads=tuple(dict.fromkeys(thread_count(word) for word in args.threads)),
+        peers=tuple(args.peers),
+        mediapipe=args.mediapipe,
+        device=args.device,
+        hand_model=args.hand_model,
+        schedule=replace(schedule, warmup_seconds=min(SCHEDULE.warmup_seconds, args.seconds)),
+        overwrite=args.overwrite,
+    )
+    records = run(request)
+    print_rows(records)
+    print_absent(records)
+    print(f"{len(records)} records in {output}; next: python benchmarks/report.py {output} -o report.html")
+    return int(any(record.verdict.status == FAILED for record in records))
+
+
+def thread_count(word: str) -> int:
+    """`all` or a number."""
+    if word == ALL_THREADS:
+        return available_cores()
+    if not word.isdecimal() or not 1 <= int(word) <= MAX_THREADS:
+        raise UserError(f"--threads '{word}' is neither a number from 1 to {MAX_THREADS} nor '{ALL_THREADS}'")
+    return int(word)
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = CommandParser(__doc__ or "")
+    parser.add_argument("--model", type=Path, nargs="+", required=True, metavar="FILE", help="exported models")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="default: records.jsonl; on a Jetson the folder for it",
+    )
+    parser.add_argument(
+        "--target", nargs="+", default=[THIS_MACHINE], metavar="T", help="devices to predict a lower bound for"
+    )
+    parser.add_argument("--data", default="synthetic", help="'synthetic' or a folder in InterHand2.6M's layout")
+    parser.add_argument("--images", type=int, default=IMAGES, metavar="N", help="of the test split; 0: no accuracy")
+    parser.add_argument("--threads", nargs="+", default=["1"], metavar="N", help="numbers, or 'all'")
+    parser.add_argument("--peers", nargs="+", default=[], metavar="PEER", help=f"{', '.join(PEERS)} or {ALL}")
+    parser.add_argument("--mediapipe", type=Path, metavar="WHEEL", help="the wheel with MediaPipe's networks")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda, for the artefacts")
+    parser.add_argument("--hand-model", type=Path, metavar="FILE", help="that the models were trained on")
+    parser.add_argument("--rounds", type=int, default=SCHEDULE.rounds, metavar="N", help="blocks of each candidate")
+    parser.add_argument(
+        "--seconds", type=float, default=SCHEDULE.block_seconds, metavar="S", help="after which a block ends"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace the records; the old ones are kept beside")
+    args = parser.parse_args(arguments)
+    if args.images < 0:
+        raise UserError("--images must be 0 or more")
+    if not 1 <= args.rounds <= 1000:
+        raise UserError("--rounds must be from 1 to 1000")
+    if not 0 < args.seconds <= 600:
+        raise UserError("--seconds must be above 0 and up to 600")
+    if args.mediapipe is not None and not {"mediapipe", ALL} & set(args.peers):
+        raise UserError("--mediapipe has no effect without --peers mediapipe")
+    return args
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,120 @@
+"""TensorRT's Python module and the machine an engine is bound to: found, described, or refused in one line."""
+
+from __future__ import annotations
+
+import platform
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from runtime.errors import UserError
+
+if TYPE_CHECKING:
+    import tensorrt as trt
+
+_MAX_MESSAGES = 1000
+_MAX_MESSAGE_CHARACTERS = 300
+_LOGGERS: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+_TEGRA_RELEASE = r"# R(\d{1,3}) \(release\), REVISION: (\d{1,3}(?:\.\d{1,3})?)"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What an engine is bound to."""
+
+    tensorrt: str  # 10.3.0
+    cuda: str  # that the driver speaks: 12.6
+    compute_capability: str  # 8.7
+    l4t: str | None  # Jetson Linux: 36.4.3; None anywhere else
+    architecture: str  # aarch64, x86_64
+
+
+@dataclass(frozen=True)
+class Message:
+    """A warning or an error of TensorRT."""
+
+    severity: str  # warning, error
+    text: str
+
+
+def import_tensorrt() -> Any:
+    """The module; a UserError that says where it comes from."""
+    try:
+        import tensorrt
+    except ImportError as error:
+        raise UserError(f"TensorRT cannot be imported ({_first_line(error)}): {where_tensorrt_comes_from()}") from None
+    if not hasattr(tensorrt, "Runtime"):  # type stubs alone make an empty package of that name
+        raise UserError(f"the module tensorrt found here is empty: {where_tensorrt_comes_from()}")
+    return tensorrt
+
+
+def where_tensorrt_comes_from() -> str:
+    """What to do where it is missing."""
+    if l4t_release() is not None:
+        return "it comes with JetPack, not from PyPI: make the environment with python3 -m venv --system-site-packages"
+    return "engines are built and run on the device they are for, where JetPack brings TensorRT"
+
+
+def l4t_release(root: Path = Path("/")) -> str | None:
+    """The release of Jetson Linux, such as 36.4.3; None on other machines."""
+    try:
+        found = re.match(_TEGRA_RELEASE, (root / "etc/nv_tegra_release").read_text(errors="replace"))
+    except OSError:
+        return None
+    return f"{found[1]}.{found[2]}" if found else None
+
+
+def cuda_version(number: int) -> str:
+    """12060 -> 12.6."""
+    return f"{number // 1000}.{number % 1000 // 10}"
+
+
+def describe_machine(tensorrt_version: str, driver_version: int, capability: tuple[int, int]) -> Machine:
+    """The machine at hand."""
+    major, minor = capability
+    return Machine(
+        tensorrt=tensorrt_version,
+        cuda=cuda_version(driver_version),
+        compute_capability=f"{major}.{minor}",
+        l4t=l4t_release(),
+        architecture=platform.machine(),
+    )
+
+
+def collecting_logger(trt: Any) -> tuple[trt.ILogger, list[Message]]:
+    """The logger that keeps warnings and errors instead of printing them, and the list it keeps them in from now on.
+
+    TensorRT has one logger for all of a process and goes on with the first: so there is one, and lists take turns.
+    """
+    if trt not in _LOGGERS:
+        _LOGGERS[trt] = _make_logger(trt)
+    logger = _LOGGERS[trt]
+    logger.messages = []
+    return logger, logger.messages
+
+
+def _make_logger(trt: Any) -> Any:
+    class Logger(trt.ILogger):  # type: ignore[misc, name-defined, unused-ignore]
+        messages: list[Message]
+
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)  # pybind11 wants it called by name
+
+        def log(self, severity: trt.ILogger.Severity, msg: str) -> None:
+            # INTERNAL_ERROR is 0, VERBOSE is 4.
+            if severity <= trt.ILogger.WARNING and len(self.messages) < _MAX_MESSAGES:
+                kind = "warning" if severity == trt.ILogger.WARNING else "error"
+                self.messages.append(Message(kind, " ".join(msg.split())[:_MAX_MESSAGE_CHARACTERS]))
+
+    return Logger()
+
+
+def first_error(messages: list[Message]) -> str:
+    """The first error's text, for one line."""
+    return next((message.text for message in messages if message.severity == "error"), "it gave no reason")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

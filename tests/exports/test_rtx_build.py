@@ -1,0 +1,54 @@
+"""Every variant in every precision parses and builds in a real TensorRT, without a GPU: build only, for an RTX GPU.
+
+What older parsers lack is read off the graph: those of JetPack 6 and 7 lack nothing that a variant uses.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+import pytest
+
+from compress.engine.rtx import check_build
+from compress.lint import lint
+from compress.lint_rules import Graph, forbidden_operators
+from tests.fixtures.variant_files import PRECISIONS, write_variant
+from training.network import VARIANTS
+
+pytest.importorskip("tensorrt_rtx")
+pytestmark = pytest.mark.slow
+
+JETPACK_6 = (10, 3)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("variants")
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ER_EDGE_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_parses_and_builds(variant: str, precision: str, folder: Path) -> None:
+    path = write_variant(variant, precision, folder)
+    check = check_build(path, precision)
+    assert (check.status, check.reasons) == ("passed", ())
+    assert check.what.startswith("TensorRT for RTX") and "build only" in check.what
+    layers = check.graph_layers
+    assert layers is not None
+    if precision == "fp32":
+        assert set(layers) == {"fp32"}
+    elif precision == "fp16":
+        assert layers["fp16"] / sum(layers.values()) > 0.9
+    else:  # convolutions and linears; attention's products and the joints' sampling stay in float
+        assert layers["int8"] / sum(layers.values()) > 0.5
+    model = onnx.load(path)
+    if precision == "int8":
+        assert lint(model, "trt", JETPACK_6) == ()
+    assert list(forbidden_operators(Graph(model), JETPACK_6)) == []
+    print(f"\n{variant} {precision}: {check.parse_seconds} s, {check.build_seconds} s, {check.plan_bytes}, {layers}")
