@@ -23,7 +23,7 @@ MEMORY_BOUND = 8
 def advise(files: Mapping[str, Path], ratios: Mapping[str, Ratio], lost_mm: Mapping[str, float]) -> str:
     """One line: the precision to run here, its gain and loss, and the causes where there is no gain.
 
-    files, lost_mm: by precision; ratios: how many times faster than fp32, of the others.
+    files, lost_mm: by label (formats.OnnxFile); ratios: how many times faster than fp32, of the others.
     """
     others = [precision for precision in files if precision in ratios]
     if not others:
@@ -44,7 +44,9 @@ def explain(path: Path, precision: str) -> str:
     causes = []
     if (intensity := products_per_byte(path)) < MEMORY_BOUND:
         causes.append(f"{intensity:.0f} products per byte of weights: memory, not arithmetic, sets the pace")
-    if precision == "fp16":
+    if precision == "w8":
+        causes.append("weights alone are integers, and computed with as floats: smaller, not faster")
+    elif precision == "fp16":
         causes.append(
             f"onnxruntime computes in fp32 on CPUs and adds {operators['Cast']} casts; fp16 is for GPUs and NPUs"
         )

@@ -268,6 +268,27 @@ def float_operators(operators: Sequence[str]) -> Rule:
     return rule
 
 
+def weights_alone(graph: Graph) -> Iterator[Violation]:
+    """No Q/DQ; int8 constants become floats by Cast and Mul with one constant scale per row, which runtimes fold."""
+    for node in graph.of_type(*QDQ):
+        yield Violation(node.name, "weights-alone", f"{node.op_type}: only weights are integers, and they are cast")
+    for node in graph.nodes:
+        for name in node.input:
+            value = graph.constant(name)
+            if value is not None and value.dtype == np.int8 and not _is_scaled_weight(graph, node):
+                yield Violation(node.name, "weights-alone", f"{name} is int8 and not turned back by Cast and Mul")
+
+
+def _is_scaled_weight(graph: Graph, cast: NodeProto) -> bool:
+    readers = graph.readers[cast.output[0]]
+    if cast.op_type != "Cast" or not readers or any(reader.op_type != "Mul" for reader in readers):
+        return False
+    scales = [graph.constant(name) for reader in readers for name in reader.input if name != cast.output[0]]
+    return all(
+        s is not None and s.size == max(s.shape) and bool(np.isfinite(s).all() and (s > 0).all()) for s in scales
+    )
+
+
 def forbidden_operators(graph: Graph, version: tuple[int, int]) -> Iterator[Violation]:
     """Operators that TensorRT of this version lacks."""
     for node in graph.nodes:

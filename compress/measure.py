@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +11,7 @@ import numpy as np
 
 from compress.advice import advise
 from compress.crops import load_crops
+from compress.formats import BASELINE
 from compress.parity import Parity, check_parity, check_trained_parity
 from compress.timing import Latency, Ratio, time_alternately
 from runtime.hand_model import HandModel
@@ -22,7 +23,6 @@ from training.protocols import Accuracy
 if TYPE_CHECKING:
     from training.network import ERNet
 
-BASELINE = "fp32"
 PARITY_CROPS = 64
 
 
@@ -37,7 +37,7 @@ class TrainedParity:
 
 @dataclass(frozen=True)
 class Figures:
-    """Of one export; the mappings are by precision, the baseline's first."""
+    """Of one export; the mappings are by label (formats.OnnxFile), the baseline's first."""
 
     parity: Parity
     accuracy: Mapping[str, Accuracy]
@@ -56,28 +56,28 @@ def measure(
     hands: tuple[HandModel, HandModel],
     hand_model: Path | None,
     trained: ERNet | None = None,
-    runs_here: bool = True,
+    runs_here: Collection[str] | None = None,
 ) -> Figures:
     """Measure files that carry a passport; `hand_model` is the file `hands` come from, None for the embedded one.
 
-    `trained`: the network the int8 file was trained as, None where its ranges were measured. `runs_here`: whether the
-    new file is made for a machine like this one; another's is not timed.
+    `trained`: the network the int8 file was trained as, None where its ranges were measured. `runs_here`: labels
+    of the files made for machines like this one, None for all; others are not timed.
     """
     crop_px = network.variant.crop_px
     crops = load_crops(test, min(PARITY_CROPS, len(test)), crop_px, "crops")
     parity = check_parity(network, files[BASELINE], crops, hands)
     accuracy = {}
-    for precision, path in files.items():
+    for label, path in files.items():
         predict, _ = file_predictor(path, hand_model)
-        errors = evaluate(predict, test, crop_px, hands, f"accuracy {precision}")
-        accuracy[precision] = errors.accuracy(dataset_label(test))
+        errors = evaluate(predict, test, crop_px, hands, f"accuracy {label}")
+        accuracy[label] = errors.accuracy(dataset_label(test))
     trained_parity = None
     if trained is not None:
         unrounded = check_trained_parity(trained, files["int8"], crops, hands)
         errors = evaluate(network_predictor(trained, hands), test, crop_px, hands, "accuracy of the trained network")
         torch_mm = errors.accuracy(dataset_label(test)).mpjpe_mm
         trained_parity = TrainedParity(unrounded, torch_mm, accuracy["int8"].mpjpe_mm - torch_mm)
-    timed = files if runs_here else {BASELINE: files[BASELINE]}
+    timed = {label: path for label, path in files.items() if runs_here is None or label in runs_here}
     latency, ratios = time_alternately({name: one_frame(path, crops[0]) for name, path in timed.items()}, BASELINE)
     advice = advise(timed, ratios, {name: accuracy[name].mpjpe_mm - accuracy[BASELINE].mpjpe_mm for name in timed})
     return Figures(parity, accuracy, mean_pose_mpjpe_mm(train, test), latency, ratios, advice, trained_parity)

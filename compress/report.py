@@ -8,8 +8,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from compress.measure import BASELINE, Figures
+from compress.formats import BASELINE, OnnxFile
+from compress.measure import Figures
+from compress.other_formats import describe
 from compress.passport import Passport, embed, file_sha256
+from compress.write import Written
 from runtime.errors import UserError
 from runtime.files import write_text_atomic
 from targets import processor_name
@@ -36,26 +39,31 @@ def write_report(path: Path, report: dict[str, Any], name: str, entry: dict[str,
     write_text_atomic(path, json.dumps(report, indent=2) + "\n")
 
 
-def write_passports(files: Mapping[str, Path], passport: Passport, figures: Figures) -> dict[str, Any]:
+def write_passports(
+    files: Mapping[str, Path],
+    plan: tuple[OnnxFile, ...],
+    passport: Passport,
+    written: Mapping[str, Written],
+    figures: Figures,
+) -> dict[str, Any]:
     """Put the final passports into the files and beside them; their figures by file name, for the report."""
-    written = {}
-    for precision, path in files.items():
-        accuracy = asdict(figures.accuracy[precision])
-        accuracy["delta_vs_fp32_mm"] = figures.accuracy[precision].mpjpe_mm - figures.accuracy[BASELINE].mpjpe_mm
+    entries = {}
+    for file in plan:
+        label, path = file.label, files[file.label]
+        accuracy = asdict(figures.accuracy[label])
+        accuracy["delta_vs_fp32_mm"] = figures.accuracy[label].mpjpe_mm - figures.accuracy[BASELINE].mpjpe_mm
         speed: dict[str, Any] = {"median": None, "reason": "made for another machine than this one"}
-        if precision in figures.latency:
-            speed = asdict(figures.latency[precision]) | {"threads": 1}
-        if precision in figures.ratios:
-            speed["times_faster_than_fp32"] = asdict(figures.ratios[precision])
-        own = replace(passport, precision=precision, accuracy=accuracy, latency_ms=speed)
-        if precision == BASELINE:
-            own = replace(own, quantisation=None, calibration=None)
+        if label in figures.latency:
+            speed = asdict(figures.latency[label]) | {"threads": 1}
+        if label in figures.ratios:
+            speed["times_faster_than_fp32"] = asdict(figures.ratios[label])
+        own = replace(passport, precision=file.precision, accuracy=accuracy, latency_ms=speed, **asdict(written[label]))
         facts = own.to_dict()
         embed(path, facts)
         facts |= {"file": path.name, "bytes": path.stat().st_size, "sha256": file_sha256(path)}
         path.with_suffix(".json").write_text(json.dumps(facts, indent=2) + "\n")
-        written[path.stem] = {key: facts[key] for key in ("precision", "bytes", "sha256", "accuracy", "latency_ms")}
-    return written
+        entries[path.stem] = {key: facts[key] for key in ("precision", "bytes", "sha256", "accuracy", "latency_ms")}
+    return entries
 
 
 def make_entry(passport: Passport, figures: Figures, files: dict[str, Any]) -> dict[str, Any]:
@@ -63,6 +71,7 @@ def make_entry(passport: Passport, figures: Figures, files: dict[str, Any]) -> d
     return {
         "variant": passport.variant,
         "verdict": passport.verdict,
+        "formats": {"onnx": passport.verdict},
         "dataset": passport.dataset,
         "synthetic": passport.synthetic,
         "mean_pose_mpjpe_mm": figures.mean_pose_mpjpe_mm,
@@ -102,8 +111,11 @@ def print_result(entry: dict[str, Any], output_dir: Path) -> None:
     print(f"run {entry['advice']}")
     verdict = entry["verdict"]
     print("verdict: " + "; ".join([verdict["status"], *verdict["reasons"]]))
+    for name, facts in entry["formats"].items():
+        if name != "onnx":
+            print(*describe(name, facts), sep="\n")
     if verdict["status"] == "passed":
-        last = list(entry["files"])[-1]
+        last = [name for name, facts in entry["files"].items() if facts["latency_ms"]["median"] is not None][-1]
         print(f"next: python runtime/demo.py IMAGE --model {output_dir / last}.onnx")
     else:
         print(f"nothing was written to {output_dir}")

@@ -6,14 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compress.calibration import CalibrationSpec
+from compress.formats import OnnxFile, get_format, onnx_files
 from runtime.errors import UserError
 from targets import Target, TargetError, load_target, refusal
+from targets.profile import PRECISIONS as TARGET_PRECISIONS
 from training.network import get_variant
 
 MIN_CALIBRATION_CROPS = 32
 FEW_CALIBRATION_CROPS = 256
 CALIBRATION_CROPS = 512
-PRECISIONS = ("fp32", "fp16", "int8")
+PRECISIONS = ("fp32", "fp16", "int8", "w8", "palette6")
 
 
 @dataclass(frozen=True)
@@ -22,13 +24,15 @@ class ExportRequest:
 
     variant: str
     precision: str = "fp32"
+    formats: tuple[str, ...] = ("onnx",)
+    image_input: bool = False  # of Core ML packages: a picture instead of an array
     checkpoint: Path | None = None  # None: the weights that come with the project
     random_weights: bool = False
     data: str = "synthetic"
     hand_model: Path | None = None  # None: the embedded hand
     calib_samples: int | None = None  # None: CALIBRATION_CROPS
     calib_data: str | None = None  # own pictures, an .npz or another data set; None: the train split of `data`
-    calib_method: str | None = None  # None: min-max
+    calib_method: str | None = None  # None: percentile
     prune: float | None = None  # share of the multiply-accumulates to lose before anything else
     importance: str | None = None  # of channels; None: Taylor
     finetune_steps: int | None = None  # of recovering from pruning; None: none
@@ -50,6 +54,10 @@ class ExportRequest:
         """How ranges are taken."""
         return CalibrationSpec() if self.calib_method is None else CalibrationSpec(self.calib_method)
 
+    def onnx_files(self, target: Target | None) -> tuple[OnnxFile, ...]:
+        """The ONNX files that the formats take."""
+        return onnx_files(self.precision, self.formats, flavour_of(target))
+
     @property
     def int8_only(self) -> dict[str, bool]:
         """Which flags that only int8 knows are given."""
@@ -67,10 +75,18 @@ def check_request(request: ExportRequest) -> Target | None:
     get_variant(request.variant)
     if request.precision not in PRECISIONS:
         raise UserError(f"unknown precision '{request.precision}' (there are {', '.join(PRECISIONS)})")
-    if request.precision != "int8":
-        for flag, given in request.int8_only.items():
-            if given:
-                raise UserError(f"{flag} has no effect without --int8")
+    for name in request.formats:
+        if request.precision not in get_format(name).precisions:
+            fitting = ", ".join(f"--{precision}" for precision in get_format(name).precisions)
+            raise UserError(f"format {name} has no precision {request.precision}: it takes {fitting}")
+    if request.image_input and "coreml" not in request.formats:
+        raise UserError("--image-input has no effect without --format coreml")
+    target = load_profile(request)
+    for flag, given in request.int8_only.items():
+        if given and request.precision != "int8":
+            raise UserError(f"{flag} has no effect without --int8")
+        if given and not any(file.calibrated for file in request.onnx_files(target)):
+            raise UserError(f"{flag} has no effect: here weights alone become integers")
     if request.plan is not None and request.keep_float:
         raise UserError("--plan says what stays float: leave out --keep-float")
     request.calibration  # noqa: B018 (an unknown method raises)
@@ -83,15 +99,29 @@ def check_request(request: ExportRequest) -> Target | None:
         raise UserError(f"--max-drop-mm {request.max_drop_mm} must be 0 or more")
     if request.random_weights and request.checkpoint is not None:
         raise UserError("--random-weights and --checkpoint exclude each other")
+    return target
+
+
+def load_profile(request: ExportRequest) -> Target | None:
+    """The target's profile, if one is named; a UserError where it does not take what is asked for."""
     if request.target is None:
         return None
     try:
         target = load_target(request.target)
     except TargetError as error:
         raise UserError(str(error)) from error
-    if why := refusal(target, format="onnx", precision=request.precision):
-        raise UserError(why)
+    # Weights as integers are computed in float: whether a device reads them is a question of its format.
+    precision = request.precision if request.precision in TARGET_PRECISIONS else None
+    for name in request.formats:
+        feature = request.precision if name == "coreml" and precision is None else None
+        if why := refusal(target, format=name, precision=precision, feature=feature):
+            raise UserError(why)
     return target
+
+
+def flavour_of(target: Target | None) -> str:
+    """The flavour of int8; without a target that of CPUs."""
+    return "cpu" if target is None or target.int8_flavour is None else target.int8_flavour
 
 
 def check_pruning(request: ExportRequest) -> None:

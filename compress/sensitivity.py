@@ -96,13 +96,14 @@ def make_plan(variant: str, max_drop_mm: float, checkpoint: Path | None = None, 
     """Export, calibrate and search; figures are kept in the cache."""
     from compress.calibration import graph_sha256
     from compress.crops import digest, load_crops
-    from compress.export import first_passport, load_weights
+    from compress.export import first_passport
     from compress.flavours import measure_ranges
     from compress.flavours.cpu import write_plain
     from compress.measure import one_frame
     from compress.passport import embed
     from compress.quantize import load_float
     from compress.request import ExportRequest
+    from compress.source import load_weights
     from compress.timing import time_alternately
     from compress.to_onnx import write_onnx
     from runtime.hand_model import load_hand_models

@@ -114,7 +114,7 @@ def quantization_of(network: ERNet) -> Quantization | None:
 
 @torch.no_grad()
 def calibrate(network: ERNet, images: Iterable[Tensor]) -> None:
-    """Set the activations' ranges to the smallest and largest value over images (B, 3, S, S), as the exporter does.
+    """Set the activations' ranges to the smallest and largest value over images (B, 3, S, S).
 
     They stay: weights learn to live with the ranges, ranges that moved on would be another file.
     """

@@ -1,6 +1,7 @@
 """The flavours of int8 as a table: what a runtime computes fast and right differs, so there is a file for each.
 
-`cpu` is onnxruntime's placement; `trt` is explicit quantisation as TensorRT wants it.
+`cpu` is onnxruntime's placement; `trt` is explicit quantisation as TensorRT wants it; `coreml-w8` has weights alone as
+int8, here as ONNX (Core ML packages: compress/coreml/weights.py).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from compress.calibration import CalibrationSpec, Ranges, calibrate
 from compress.crops import Crops
-from compress.flavours import cpu, trt
+from compress.flavours import cpu, trt, weights
 from compress.lint_rules import Rule
 from compress.quantize import QuantizedNodes, load_float, select_nodes
 from runtime.errors import unknown_name
@@ -41,6 +42,14 @@ FLAVOURS: Mapping[str, Flavour] = {
     for flavour in (
         Flavour("cpu", "onnxruntime on CPUs", "int8", cpu.write, cpu.rounded_tensors, cpu.RULES),
         Flavour("trt", "TensorRT: symmetric, float biases", "int8-trt", trt.write, trt.rounded_tensors, trt.RULES),
+        Flavour(
+            "coreml-w8",
+            "smaller, not faster: weights alone, computed in float",
+            "w8",
+            weights.write,
+            weights.rounded_tensors,
+            weights.RULES,
+        ),
     )
 }
 
@@ -61,12 +70,13 @@ def quantize(
     calibration: CalibrationSpec | None = None,
     nodes: QuantizedNodes | None = None,
 ) -> QuantizedNodes:
-    """Write the int8 file of a float file, its ranges measured on crops (min-max, unless `calibration` says more).
+    """Write the int8 file of a float file, its ranges measured on crops (`calibration`; None: by percentile).
 
     nodes: a plan's, instead of the spec's patterns.
     """
     nodes = nodes or select_nodes(load_float(source), spec.keep_float)
-    ranges = measure_ranges(source, crops, flavour, calibration)
+    rounds = get_flavour(flavour).rounded_tensors(load_float(source), nodes)
+    ranges = measure_ranges(source, crops, flavour, calibration) if rounds else {}
     get_flavour(flavour).write(source, target, nodes, ranges, spec)
     return nodes
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from compress.export import ExportRequest, export
+from compress.export import export
+from compress.request import ExportRequest
 from training.data.synth import ensure_synthetic
 
 IMAGES = 48

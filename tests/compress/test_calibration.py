@@ -36,7 +36,7 @@ def scaled(path: Path, factor: float) -> Path:
 
 
 def test_minima_and_maxima(tmp_path: Path) -> None:
-    ranges = calibrate(scaled(tmp_path / "m.onnx", -2), ("image", "scaled", "out"), CROPS, CalibrationSpec())
+    ranges = calibrate(scaled(tmp_path / "m.onnx", -2), ("image", "scaled", "out"), CROPS, CalibrationSpec("minmax"))
     low, high = CROPS.min() / 255, CROPS.max() / 255
     expected = {"image": (low, high), "scaled": (-2 * high, -2 * low), "out": (0, 0)}
     assert ranges.keys() == expected.keys()
@@ -80,7 +80,7 @@ def test_zero_is_always_a_value() -> None:
 
 
 def test_measured_once(tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model, spec = scaled(tmp_path / "m.onnx", 2), CalibrationSpec()
+    model, spec = scaled(tmp_path / "m.onnx", 2), CalibrationSpec("minmax")
     first = calibrate(model, ("scaled",), CROPS, spec)
     with monkeypatch.context() as patch:
         patch.setattr(calibration, "_measure", lambda *_: pytest.fail("measured again"))
@@ -111,7 +111,7 @@ def test_the_graph_alone_is_hashed(tmp_path: Path) -> None:
 
 def test_values_that_are_not_finite(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not finite at scaled"):
-        calibrate(scaled(tmp_path / "m.onnx", float("nan")), ("scaled",), CROPS, CalibrationSpec())
+        calibrate(scaled(tmp_path / "m.onnx", float("nan")), ("scaled",), CROPS, CalibrationSpec("minmax"))
 
 
 def test_an_unknown_method() -> None:

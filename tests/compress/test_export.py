@@ -23,12 +23,16 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from compress import export as command
-from compress.export import ExportRequest, Verdict, calibration_crops, export, judge, main, parse_args, request_of
+from compress.export import export, judge, main, parse_args, request_of
+from compress.formats import onnx_files
 from compress.lint import lint
 from compress.measure import Figures
 from compress.parity import Parity
 from compress.pruning import prune
 from compress.report import print_result
+from compress.request import ExportRequest
+from compress.verdict import Verdict
+from compress.write import calibration_crops
 from runtime.errors import UserError
 from runtime.hand_model import load_hand_models
 from training.checkpoint import WeightFacts, save_weights
@@ -108,7 +112,7 @@ def test_a_second_export_is_refused_or_replaces(
 def test_fp16(finished: tuple[Path, dict[str, Any]], small_request: ExportRequest, tmp_path: Path) -> None:
     entry = export(replace(small_request, precision="fp16", calib_samples=None, output_dir=tmp_path))
     fp32, fp16 = entry["files"]["er-nano_160_fp32"], entry["files"]["er-nano_160_fp16"]
-    assert fp16["bytes"] < 0.6 * fp32["bytes"]
+    assert fp16["bytes"] < 0.65 * fp32["bytes"]  # of untrained weights: what is tiny in them stays in fp32
     assert abs(fp16["accuracy"]["delta_vs_fp32_mm"]) < 0.5
 
 
@@ -189,12 +193,17 @@ def figures(fp32_mm: float, int8_mm: float, vertex_mm: float = 0.0) -> Figures:
 
 def test_verdicts() -> None:
     request = ExportRequest("er-nano", "int8", max_drop_mm=0.3)
-    assert judge(request, figures(20, 20.29)) == Verdict("passed")
-    assert judge(request, figures(20, 20.31)).status == "accuracy_failed"
-    assert judge(request, figures(20, float("nan"))).status == "accuracy_failed"
-    assert judge(request, figures(20, 20, vertex_mm=0.021)).status == "parity_failed"
-    assert judge(request, figures(20, 20, vertex_mm=float("nan"))).status == "parity_failed"
-    assert judge(request, figures(float("nan"), 20)).status == "not_run"
+    assert judge(request, onnx_files("int8", ("onnx",), "cpu"), figures(20, 20.29)) == Verdict("passed")
+    assert judge(request, onnx_files("int8", ("onnx",), "cpu"), figures(20, 20.31)).status == "accuracy_failed"
+    assert judge(request, onnx_files("int8", ("onnx",), "cpu"), figures(20, float("nan"))).status == "accuracy_failed"
+    assert (
+        judge(request, onnx_files("int8", ("onnx",), "cpu"), figures(20, 20, vertex_mm=0.021)).status == "parity_failed"
+    )
+    assert (
+        judge(request, onnx_files("int8", ("onnx",), "cpu"), figures(20, 20, vertex_mm=float("nan"))).status
+        == "parity_failed"
+    )
+    assert judge(request, onnx_files("int8", ("onnx",), "cpu"), figures(float("nan"), 20)).status == "not_run"
 
 
 @pytest.mark.slow
@@ -216,6 +225,14 @@ def test_a_failed_export_leaves_nothing(
         ([], "give --variant"),
         (["--variant", "er-x"], "did you mean er-xs"),
         (["--variant", "er-s", "--format", "onxx"], "did you mean onnx"),
+        (["--variant", "er-s", "--palette6"], "format onnx has no precision palette6: it takes --fp32, --fp16"),
+        (["--variant", "er-s", "--w8", "--format", "tensorrt"], "tensorrt has no precision w8"),
+        (["--variant", "er-s", "--image-input"], "no effect without --format coreml"),
+        (["--variant", "er-s", "--w8", "--calib-samples", "64"], "no effect without --int8"),
+        (["--variant", "er-s", "--int8", "--format", "coreml", "--calib-samples", "64"], "weights alone"),
+        (["--variant", "er-s", "--format", "tensorrt", "--target", "jetson-nano"], "jetson-nano has no tensorrt"),
+        (["--variant", "er-s", "--format", "coreml", "--target", "jetson-orin-nano"], "has no coreml"),
+        (["--variant", "er-s", "--w8", "--format", "coreml", "--target", "apple-a11"], "needs iOS16"),
         (["--variant", "er-s", "--target", "raspberry-pi5"], "did you mean raspberry-pi-5"),
         (["--variant", "er-s", "--int8", "--fp16"], "not allowed with"),
         (["--variant", "er-s", "--int8", "--half"], "not allowed with"),

@@ -22,7 +22,9 @@ from training.network import build
 
 
 def small(flavour: str, opset: int = 17) -> ModelProto:
-    """image -> Q -> DQ -> Conv -> (cpu: Q -> DQ) -> out, as the flavour wants it."""
+    """image -> Q -> DQ -> Conv -> (cpu: Q -> DQ) -> out, as the flavour wants it; coreml-w8: image -> Conv -> out."""
+    if flavour == "coreml-w8":
+        return small_weights(opset)
     signed = flavour == "trt"
     kind = np.int8 if signed else np.uint8
     constants = {
@@ -47,8 +49,27 @@ def small(flavour: str, opset: int = 17) -> ModelProto:
     if not signed:
         nodes.append(helper.make_node("QuantizeLinear", ["y", "y_scale", "y_zero"], ["yq"], "y_quantize"))
         nodes.append(helper.make_node("DequantizeLinear", ["yq", "y_scale", "y_zero"], ["out"], "y_dequantize"))
+    return model_of(nodes, constants, opset)
+
+
+def small_weights(opset: int) -> ModelProto:
+    """Int8 weights that become floats by Cast and Mul."""
+    constants = {
+        "weight": np.arange(-8, 8, dtype=np.int8).reshape(4, 4, 1, 1),
+        "w_scale": np.array([0.1, 0.2, 0.3, 0.4], np.float32).reshape(4, 1, 1, 1),
+        "bias": np.arange(4, dtype=np.float32),
+    }
+    nodes = [
+        helper.make_node("Cast", ["weight"], ["floats"], "w_cast", to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["floats", "w_scale"], ["w"], "w_scaled"),
+        helper.make_node("Conv", ["image", "w", "bias"], ["out"], "conv"),
+    ]
+    return model_of(nodes, constants, opset)
+
+
+def model_of(nodes: list[onnx.NodeProto], constants: dict[str, np.ndarray], opset: int) -> ModelProto:
     values = [helper.make_tensor_value_info(n, TensorProto.FLOAT, (1, 4, 8, 8)) for n in ("image", "out")]
-    tensors = [numpy_helper.from_array(value, name) for name, value in constants.items()]
+    tensors = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
     graph = helper.make_graph(nodes, "g", values[:1], values[1:], tensors)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
 
@@ -178,7 +199,26 @@ def rounded_softmax(model: ModelProto) -> None:
     add(model, helper.make_node("Softmax", ["x"], ["s"], "softmax"))
 
 
-BOTH = tuple(FLAVOURS)
+def rounded_image(model: ModelProto) -> None:
+    model.graph.initializer.append(numpy_helper.from_array(np.float32(1), "x_scale"))
+    model.graph.initializer.append(numpy_helper.from_array(np.uint8(0), "x_zero"))
+    add(model, helper.make_node("QuantizeLinear", ["image", "x_scale", "x_zero"], ["q"], "x_quantize"))
+
+
+def integers_as_they_are(model: ModelProto) -> None:
+    node(model, "w_scaled").op_type = "Add"
+
+
+def scale_per_number(model: ModelProto) -> None:
+    put(model, "w_scale", np.full((4, 4, 1, 1), 0.1, np.float32))
+
+
+def scale_of_zero(model: ModelProto) -> None:
+    put(model, "w_scale", np.zeros((4, 1, 1, 1), np.float32))
+
+
+BOTH = ("cpu", "trt")
+ALONE = ("coreml-w8",)
 BROKEN: list[tuple[Callable[[ModelProto], None], tuple[str, ...], str, str]] = [
     (foreign, BOTH, "conv", "standard-domain"),
     (integer_operator, BOTH, "conv_integer", "explicit-quantisation"),
@@ -205,6 +245,12 @@ BROKEN: list[tuple[Callable[[ModelProto], None], tuple[str, ...], str, str]] = [
     (bias_of_another_scale, ("cpu",), "conv", "bias"),
     (bias_of_a_float_input, ("cpu",), "conv", "bias"),
     (rounded_softmax, BOTH, "softmax", "float-operators"),
+    (foreign, ALONE, "conv", "standard-domain"),
+    (newer, ALONE, "graph", "opset"),
+    (rounded_image, ALONE, "x_quantize", "weights-alone"),
+    (integers_as_they_are, ALONE, "w_cast", "weights-alone"),
+    (scale_per_number, ALONE, "w_cast", "weights-alone"),
+    (scale_of_zero, ALONE, "w_cast", "weights-alone"),
 ]
 
 
@@ -234,6 +280,7 @@ def test_every_rule_is_broken_once() -> None:
         "weights",
         "bias",
         "float-operators",
+        "weights-alone",
     }
 
 
@@ -274,8 +321,10 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def test_what_is_written_obeys_its_own_rules_alone(exported: dict[str, Path], flavour: str) -> None:
     model = onnx.load(exported[flavour])
     assert lint(model, flavour, (10, 3)) == ()
-    assert sum(n.op_type == "QuantizeLinear" for n in model.graph.node) > 20
-    assert all(lint(model, other) for other in FLAVOURS if other != flavour)
+    integers = sum(n.op_type == ("Cast" if flavour == "coreml-w8" else "QuantizeLinear") for n in model.graph.node)
+    assert integers > 20
+    if flavour in BOTH:  # a graph without Q/DQ breaks no rule about them
+        assert all(lint(model, other) for other in FLAVOURS if other != flavour)
 
 
 def test_the_command(exported: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,12 +13,14 @@ import torch
 from onnx import ModelProto, numpy_helper
 from torch import nn
 
-from compress.export import ExportRequest, export, main, write_trained
+from compress.export import export, main
 from compress.flavours import quantize
 from compress.flavours.cpu import write_trained as write_trained_int8
 from compress.measure import PARITY_CROPS
 from compress.parity import VERTEX_TOLERANCE_MM, check_trained_parity
+from compress.request import ExportRequest
 from compress.to_onnx import write_onnx
+from compress.write import write_trained
 from runtime.errors import UserError
 from runtime.hand_model import load_hand_models
 from training.checkpoint import WeightFacts, load_network, save_weights, weights_of

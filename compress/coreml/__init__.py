@@ -1,0 +1,1 @@
+"""Core ML: packages written from a network, and proven on a machine that cannot run them."""

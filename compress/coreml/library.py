@@ -1,0 +1,38 @@
+"""coremltools, imported and run without its chatter: bars, and warnings about parts that only exist on a Mac."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+from runtime.errors import UserError
+
+HOW_TO_INSTALL = "pip install 'er-edge[coreml]'"
+
+
+def coremltools() -> Any:
+    """The library; a UserError where it is not installed."""
+    with quiet():
+        try:
+            import coremltools
+        except ImportError as error:
+            raise UserError(f"coremltools cannot be imported ({error}): {HOW_TO_INSTALL}") from None
+    return coremltools
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Inside, coremltools logs errors alone and nothing reaches stderr; afterwards everything is as it was."""
+    logger = logging.getLogger("coremltools")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

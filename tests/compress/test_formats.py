@@ -1,0 +1,150 @@
+"""Which ONNX files each format takes, and exports in several formats at once."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from compress import other_formats
+from compress.engine import gpu
+from compress.export import export, main
+from compress.formats import FORMATS, onnx_files
+from compress.other_formats import describe
+from compress.report import print_result
+from compress.request import ExportRequest
+from runtime.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("precision", "formats", "flavour", "labels"),
+    [
+        ("fp32", ("onnx",), "cpu", ["fp32"]),
+        ("fp32", ("tensorrt", "coreml"), "cpu", ["fp32"]),
+        ("fp16", ("onnx",), "cpu", ["fp32", "fp16"]),
+        ("fp16", ("onnx", "tensorrt"), "trt", ["fp32", "fp16"]),
+        ("fp16", ("coreml",), "cpu", ["fp32"]),
+        ("int8", ("onnx",), "cpu", ["fp32", "int8"]),
+        ("int8", ("onnx",), "trt", ["fp32", "int8-trt"]),
+        ("int8", ("onnx",), "coreml-w8", ["fp32", "w8"]),
+        ("int8", ("onnx", "tensorrt", "coreml"), "cpu", ["fp32", "int8", "int8-trt"]),
+        ("int8", ("tensorrt",), "cpu", ["fp32", "int8-trt"]),
+        ("int8", ("coreml",), "cpu", ["fp32"]),
+        ("w8", ("onnx", "coreml"), "cpu", ["fp32", "w8"]),
+        ("palette6", ("coreml",), "cpu", ["fp32"]),
+    ],
+)
+def test_onnx_files(precision: str, formats: tuple[str, ...], flavour: str, labels: list[str]) -> None:
+    files = onnx_files(precision, formats, flavour)
+    assert [file.label for file in files] == labels
+    assert [file.label for file in files if file.calibrated] == [name for name in labels if name.startswith("int8")]
+    assert all(file.precision in FORMATS["onnx"].precisions for file in files)
+
+
+def everything(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def all_formats(small_request: ExportRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """An int8 export in every format, on a machine without a GPU."""
+    folder = tmp_path_factory.mktemp("formats")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gpu, "LIBRARY", "no-such-driver.so")
+        patch.setattr(gpu.probe_gpu, "__defaults__", ("no-such-driver.so",))
+        patch.setattr(other_formats, "PACKAGE_CROPS", 6)
+        formats = ("onnx", "tensorrt", "coreml")
+        entry = export(replace(small_request, formats=formats, output_dir=folder))
+    return folder, entry
+
+
+@pytest.mark.slow
+def test_every_format_has_its_files_and_its_verdict(all_formats: tuple[Path, dict[str, Any]]) -> None:
+    folder, entry = all_formats
+    assert {name: facts["status"] for name, facts in entry["formats"].items()} == {
+        "onnx": "passed",
+        "coreml": "passed",
+        "tensorrt": "not_run",
+    }
+    labels = ("fp32", "int8", "int8-trt")
+    onnx_names = {f"er-nano_160_{label}{suffix}" for label in labels for suffix in (".onnx", ".json")}
+    package = {"er-nano_160_w8.mlpackage", "er-nano_160_w8.mlpackage.json"}
+    assert everything(folder) == onnx_names | package | {"report.json"}
+    passport = json.loads((folder / "er-nano_160_w8.mlpackage.json").read_text())
+    assert passport["precision"] == "w8" and passport["verdict"]["status"] == "passed"
+    assert passport["parity"]["fp32"]["vertex_mm"] < 0.05
+    assert passport["accuracy"]["n_images"] == small_images(entry)
+
+
+def small_images(entry: dict[str, Any]) -> int:
+    images: int = entry["files"]["er-nano_160_fp32"]["accuracy"]["n_images"]
+    return images
+
+
+@pytest.mark.slow
+def test_what_is_to_be_done_on_the_device_is_said(
+    all_formats: tuple[Path, dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, entry = all_formats
+    engine = entry["formats"]["tensorrt"]
+    assert "there is no NVIDIA driver here" in engine["reasons"][0]
+    assert engine["build_command"].endswith("er-nano_160_int8-trt.onnx --target NAME")
+    assert (
+        engine["build_check"]["what"].startswith("TensorRT for RTX") and "build only" in engine["build_check"]["what"]
+    )
+    assert engine["build_check"]["status"] in ("passed", "not_run")  # not_run: TensorRT for RTX is not installed
+    print_result(entry, folder)
+    printed = capsys.readouterr().out
+    assert "coreml: passed" in printed and "numeric check on 6 crops" in printed
+    assert "tensorrt: not_run; there is no NVIDIA driver" in printed and "on the device: python -m compress" in printed
+    assert f"--model {folder / 'er-nano_160_int8.onnx'}" in printed  # what runs here
+
+
+@pytest.mark.slow
+def test_a_package_that_fails_leaves_the_onnx_files(
+    small_request: ExportRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from compress.coreml import check
+
+    monkeypatch.setattr(check, "FP16_TOLERANCE_MM", 0.0)
+    monkeypatch.setattr(other_formats, "PACKAGE_CROPS", 2)
+    request = replace(small_request, precision="fp16", calib_samples=None, output_dir=tmp_path, test_images=32)
+    entry = export(replace(request, formats=("onnx", "coreml")))
+    assert entry["formats"]["onnx"]["status"] == "passed" and entry["formats"]["coreml"]["status"] == "parity_failed"
+    assert not [name for name in everything(tmp_path) if "mlpackage" in name]
+    assert "er-nano_160_fp16.onnx" in everything(tmp_path)
+    assert "fp16 moves a hand" in describe("coreml", entry["formats"]["coreml"])[0]
+
+
+@pytest.mark.slow
+def test_weights_alone(small_request: ExportRequest, tmp_path: Path) -> None:
+    """Smaller, and not faster."""
+    request = replace(small_request, precision="w8", calib_samples=None, output_dir=tmp_path)
+    entry = export(request)
+    assert entry["verdict"]["status"] == "passed"
+    fp32, w8 = entry["files"]["er-nano_160_fp32"], entry["files"]["er-nano_160_w8"]
+    assert w8["bytes"] < 0.35 * fp32["bytes"]
+    assert json.loads((tmp_path / "er-nano_160_w8.json").read_text())["calibration"] is None
+    if entry["advice"].startswith("fp32"):
+        assert "smaller, not faster" in entry["advice"]
+
+
+@pytest.mark.slow
+def test_the_exit_code_is_that_of_the_worst_format(
+    small_request: ExportRequest, synthetic_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpu.probe_gpu, "__defaults__", ("no-such-driver.so",))
+    words = ["--variant", "er-nano", "--random-weights", "--test-images", "32", "--output-dir", str(tmp_path)]
+    assert main([*words, "--fp32", "--format", "onnx"]) == 0
+    assert main([*words, "--fp32", "--format", "onnx", "tensorrt", "--overwrite"]) == 1
+
+
+def test_a_format_needs_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    from compress.coreml import library
+
+    monkeypatch.setitem(__import__("sys").modules, "coremltools", None)
+    with pytest.raises(UserError, match=r"pip install 'er-edge\[coreml\]'"):
+        library.coremltools()
