@@ -226,6 +226,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--hand-model", type=Path, help="a hand model .npz; default: the embedded one")
     parser.add_argument("--target", help="a device profile of targets/; default: safe on every CPU")
     parser.add_argument("--prune", type=float, help="first lose this share of the multiply-accumulates, such as 0.3")
+    parser.add_argument("--prune-to-ms", type=float, help="instead: to this latency of the fp32 file on this machine")
     parser.add_argument("--importance", help=f"of channels for --prune: {', '.join(IMPORTANCES)}")
     parser.add_argument("--finetune-steps", type=int, help="of recovering from --prune; default: none")
     parser.add_argument("--calib-samples", type=int, help="calibration crops; default 512")
@@ -260,6 +261,7 @@ def request_of(args: argparse.Namespace) -> ExportRequest:
         calib_data=args.calib_data,
         calib_method=args.calib_method,
         prune=args.prune,
+        prune_to_ms=args.prune_to_ms,
         importance=args.importance,
         finetune_steps=args.finetune_steps,
         test_images=args.test_images,

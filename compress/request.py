@@ -8,7 +8,7 @@ from pathlib import Path
 from compress.calibration import CalibrationSpec
 from compress.formats import OnnxFile, get_format, onnx_files
 from runtime.errors import UserError
-from targets import Target, TargetError, load_target, refusal
+from targets import THIS_MACHINE, Target, TargetError, load_target, nearest_profile, refusal
 from targets.profile import PRECISIONS as TARGET_PRECISIONS
 from training.network import get_variant
 
@@ -34,6 +34,7 @@ class ExportRequest:
     calib_data: str | None = None  # own pictures, an .npz or another data set; None: the train split of `data`
     calib_method: str | None = None  # None: percentile
     prune: float | None = None  # share of the multiply-accumulates to lose before anything else
+    prune_to_ms: float | None = None  # instead: as little as brings the fp32 file to this latency on this machine
     importance: str | None = None  # of channels; None: Taylor
     finetune_steps: int | None = None  # of recovering from pruning; None: none
     test_images: int = 1000
@@ -126,7 +127,13 @@ def flavour_of(target: Target | None) -> str:
 
 def check_pruning(request: ExportRequest) -> None:
     """Flags that say how, without --prune, are a mistake; the rest is prune's own check."""
-    if request.prune is None:
+    if request.prune is not None and request.prune_to_ms is not None:
+        raise UserError("--prune and --prune-to-ms exclude each other")
+    if request.prune_to_ms is not None and request.target not in (None, THIS_MACHINE, here := nearest_profile()):
+        raise UserError(
+            f"--prune-to-ms is measured on this machine ({here}): run it on {request.target}, or give --prune RATIO"
+        )
+    if request.prune is None and request.prune_to_ms is None:
         for flag, given in (("--importance", request.importance), ("--finetune-steps", request.finetune_steps)):
             if given is not None:
                 raise UserError(f"{flag} has no effect without --prune")

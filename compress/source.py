@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 
 def prune_first(request: ExportRequest) -> tuple[ExportRequest, dict[str, Any] | None]:
-    """With --prune: the request with the pruned checkpoint, and what pruning saved."""
-    if request.prune is None:
+    """With --prune or --prune-to-ms: the request with the pruned checkpoint, and what pruning saved."""
+    if request.prune is None and request.prune_to_ms is None:
         return request, None
     from compress.prune import PruneRequest, run
 
@@ -26,13 +26,14 @@ def prune_first(request: ExportRequest) -> tuple[ExportRequest, dict[str, Any] |
             request.variant,
             request.checkpoint,
             request.prune,
+            request.prune_to_ms,
             importance=request.importance or IMPORTANCES[0],
             finetune_steps=request.finetune_steps or 0,
             data=request.data,
             hand_model=request.hand_model,
         )
     )
-    return replace(request, checkpoint=path, prune=None), figures
+    return replace(request, checkpoint=path, prune=None, prune_to_ms=None), figures
 
 
 def load_weights(request: ExportRequest, hands: tuple[HandModel, HandModel]) -> tuple[ERNet, dict[str, Any]]:

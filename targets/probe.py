@@ -29,8 +29,7 @@ def identify(root: Path = Path("/")) -> str | None:
 def this_machine(root: Path = Path("/")) -> Target:
     """A profile of the machine at hand: its board's where there is one for it, else of its CPU's instructions."""
     board = identify(root)
-    flags = cpu_flags(root)
-    name = board or _nearest_cpu(flags)
+    name = nearest_profile(root)
     base = read_target(name)
     cores = os.cpu_count() or 1
     figures = dict(base.figures) if board else {}
@@ -62,6 +61,11 @@ def processor_name() -> str:
         return platform.processor() or platform.machine()
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return f"CPU, {len(names)} threads ({names[0]})" if names else platform.machine()
+
+
+def nearest_profile(root: Path = Path("/")) -> str:
+    """The profile this machine is taken for: its board's, else that of its CPU's instructions."""
+    return identify(root) or _nearest_cpu(cpu_flags(root))
 
 
 def cpu_flags(root: Path = Path("/")) -> frozenset[str]:

@@ -2,6 +2,10 @@
 
 Symmetric int8 with zero point 0 everywhere, activations per tensor, weights per output channel, biases in float, and
 nothing quantised but the inputs and weights of convolutions and linears: TensorRT decides what it fuses.
+
+Made with onnxruntime's quantiser, which measured better than NNCF 3.4's (symmetric preset, bias correction, the same
+nodes and crops): on 400 synthetic test images er-xs lost -0.02 and er-s 0.03 mm, NNCF's files 0.04 and 0.08. Those also
+break the rules below: uint8 after a ReLU, a scale per channel of depthwise inputs.
 """
 
 from __future__ import annotations

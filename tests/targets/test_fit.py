@@ -53,7 +53,7 @@ def test_what_a_profile_offers_fits(name: str) -> None:
 
 
 def test_flavours_are_the_exporters_own() -> None:
-    assert set(INT8_FLAVOURS) - {"coreml-w8"} == set(FLAVOURS)
+    assert set(INT8_FLAVOURS) == set(FLAVOURS)
 
 
 @pytest.mark.parametrize("request_", [{"format": "tflite"}, {"precision": "int4"}, {"feature": "magic"}])
