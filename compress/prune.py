@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compress.pruning import IMPORTANCES, prune
+from compress.pruning import IMPORTANCES, prune_by, score_channels
 from runtime.errors import CommandParser, UserError, run_command
 from runtime.hand_model import HandModel, load_hand_models
 from training.cache import cache_dir
@@ -44,6 +44,7 @@ class PruneRequest:
     learning_rate: float = 3e-4
     batch: int = 32
     data: str = "synthetic"
+    images: int = 28_000  # of the synthetic train split, to recover on
     hand_model: Path | None = None
     run_dir: Path | None = None  # None: in the cache
     threads: int | None = None
@@ -68,8 +69,10 @@ def run(request: PruneRequest) -> tuple[Path, dict[str, Any]]:
     frames = open_split(request.data, "train", hands, SCORED_IMAGES)
     layer = HandLayer(*hands)
 
+    scores = score_channels(original, request.importance, layer, scored_batches(frames, original.variant.crop_px))
+
     def pruned_by(ratio: float) -> ERNet:
-        return prune(original, ratio, request.importance, layer, scored_batches(frames, original.variant.crop_px))
+        return prune_by(original, ratio, scores)
 
     if request.latency_ms is None:
         assert request.ratio is not None
@@ -90,8 +93,8 @@ def check(request: PruneRequest) -> None:
         raise UserError(f"a pruning ratio of {request.ratio} is none: give a number between 0 and 1, such as 0.3")
     if request.latency_ms is not None and not 0 < request.latency_ms < float("inf"):
         raise UserError(f"--to-ms {request.latency_ms} is no latency: give milliseconds above 0")
-    if request.finetune_steps < 0 or request.batch < 1:
-        raise UserError("--finetune-steps must be 0 or more, --batch at least 1")
+    if request.finetune_steps < 0 or request.batch < 1 or request.images < request.batch:
+        raise UserError("--finetune-steps must be 0 or more, --batch at least 1, --images at least a batch")
 
 
 def scored_batches(frames: Frames, crop_px: int) -> Iterator[dict[str, Tensor]]:
@@ -180,7 +183,7 @@ def recover(
     recipe = Recipe(
         request.variant,
         (Stage(original.variant.crop_px, request.batch, request.finetune_steps),),
-        images=28000,
+        images=request.images,
         learning_rate=request.learning_rate,
         warmup_steps=min(50, request.finetune_steps // 4),
         ema_decay=0.99,
@@ -221,6 +224,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--learning-rate", type=float, default=3e-4)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--data", default="synthetic", help="'synthetic' or a folder in InterHand2.6M's layout")
+    parser.add_argument("--images", type=int, default=PruneRequest.images, help="of the synthetic train split")
     parser.add_argument("--hand-model", type=Path, help="a hand model .npz; default: the embedded one")
     parser.add_argument("--run-dir", type=Path, help="default: a folder of the cache")
     parser.add_argument("--threads", type=int, help="default: torch's choice")
@@ -236,6 +240,7 @@ def main(arguments: list[str] | None = None) -> int:
             learning_rate=args.learning_rate,
             batch=args.batch,
             data=args.data,
+            images=args.images,
             hand_model=args.hand_model,
             run_dir=args.run_dir,
             threads=args.threads,

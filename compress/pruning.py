@@ -61,21 +61,36 @@ def prune(
     `taylor` sums |weight x gradient| of the training loss over the batches (Molchanov et al., CVPR 2019); `magnitude`
     looks at the weights alone. UserError for a ratio that is none, or that the network cannot give.
     """
+    if not 0 < ratio < 1:
+        raise UserError(f"a pruning ratio of {ratio} is none: give a number between 0 and 1, such as 0.3")
+    return prune_by(network, ratio, score_channels(network, importance, layer, batches))
+
+
+def score_channels(
+    network: ERNet, importance: str, layer: HandLayer, batches: Iterable[dict[str, Tensor]]
+) -> list[Tensor]:
+    """Importance of the channels of each group, in the order of find_groups."""
     from training.losses import LossWeights
-    from training.network import build
-    from training.network.count import count_gmac
-    from training.network.widths import widths_of
     from training.objective import Supervised
 
     if importance not in IMPORTANCES:
         raise unknown_name("importance", importance, IMPORTANCES)
-    if not 0 < ratio < 1:
-        raise UserError(f"a pruning ratio of {ratio} is none: give a number between 0 and 1, such as 0.3")
+    scored = copy.deepcopy(network).eval()
+    _, groups = find_groups(scored)
+    return score_groups(groups, importance, Supervised(scored, layer, LossWeights()), batches)
+
+
+def prune_by(network: ERNet, ratio: float, scores: list[Tensor]) -> ERNet:
+    """`prune` with channels scored before, so that several ratios can be tried."""
+    from training.network import build
+    from training.network.count import count_gmac
+    from training.network.widths import widths_of
+
     crop_px = network.variant.crop_px
     before = count_gmac(network, crop_px)
     pruned = copy.deepcopy(network).eval()
     graph, groups = find_groups(pruned)
-    score_groups(groups, importance, Supervised(pruned, layer, LossWeights()), batches)
+    rank(groups, scores)
     choose(pruned, groups, before * 1e9 * ratio, ratio)
     for group in groups:
         if gone := group.order[: len(group.order) - group.kept]:
@@ -139,26 +154,30 @@ def find_groups(network: ERNet) -> tuple[Any, list[Group]]:
 
 def score_groups(
     groups: list[Group], importance: str, objective: Supervised, batches: Iterable[dict[str, Tensor]]
-) -> None:
-    """Order every group's channels by importance, summed over the layers that make and read them."""
+) -> list[Tensor]:
+    """Importance of every group's channels, summed over the layers that make and read them."""
     import torch
     import torch_pruning
 
     if importance == "magnitude":
         measure = torch_pruning.importance.GroupMagnitudeImportance(p=2, group_reduction="mean", normalizer="mean")
-        totals = [measure(group.handle).double() for group in groups]
-    else:
-        measure = torch_pruning.importance.GroupTaylorImportance(group_reduction="sum", normalizer=None)
-        totals = [torch.zeros(len(group.order), dtype=torch.float64) for group in groups]
-        for batch in batches:
-            objective.zero_grad(set_to_none=True)
-            loss, _ = objective(batch, 0)
-            loss.backward()
-            for total, group in zip(totals, groups, strict=True):
-                total += measure(group.handle).double()
-    for total, group in zip(totals, groups, strict=True):
-        group.order = torch.argsort(total, stable=True).tolist()
-        group.scores = total[group.order].tolist()
+        return [measure(group.handle).double() for group in groups]
+    measure = torch_pruning.importance.GroupTaylorImportance(group_reduction="sum", normalizer=None)
+    totals = [torch.zeros(len(group.order), dtype=torch.float64) for group in groups]
+    for batch in batches:
+        objective.zero_grad(set_to_none=True)
+        loss, _ = objective(batch, 0)
+        loss.backward()
+        for total, group in zip(totals, groups, strict=True):
+            total += measure(group.handle).double()
+    return totals
+
+
+def rank(groups: list[Group], scores: list[Tensor]) -> None:
+    """Put every group's channels in the order of their importance."""
+    for group, score in zip(groups, scores, strict=True):
+        group.order = score.argsort(stable=True).tolist()
+        group.scores = score[group.order].tolist()
 
 
 def choose(network: ERNet, groups: list[Group], wanted: float, ratio: float) -> None:

@@ -49,7 +49,7 @@ SMALLER = {
     "python compress/export.py --variant er-xs --int8 --checkpoint": SMALL_EXPORT + " --output-dir exports",
     "python -m compress.sensitivity --variant er-xs": None,  # minutes: `make plan` runs these two
     "python compress/export.py --variant er-xs --int8 --plan": None,
-    "python -m compress.prune --variant er-xs --ratio 0.3 --finetune-steps 600": "--finetune-steps 1 --batch 4",
+    "python -m compress.prune --variant er-xs --ratio 0.3 --finetune-steps 600": "--finetune-steps 1 --batch 4 --images 48",
     "python compress/export.py --variant er-xs --int8 --checkpoint runs/er-xs-p30": PRUNED_EXPORT,
     "python compress/export.py --variant er-xs --int8 --target": SMALL_EXPORT + " --output-dir exports --overwrite",
     "python -m compress.lint exports/er-xs_224_int8-trt.onnx": "",

@@ -18,7 +18,7 @@ from compress.flavours import quantize
 from compress.lint import lint
 from compress.parity import check_parity
 from compress.prune import PruneRequest, check, main
-from compress.pruning import KEEP, STEP, choose, find_groups, layer_costs, prune, score_groups
+from compress.pruning import KEEP, STEP, choose, find_groups, layer_costs, prune, rank, score_groups
 from compress.to_onnx import write_onnx
 from runtime.errors import UserError
 from runtime.hand_model import load_hand_models
@@ -87,7 +87,7 @@ def test_what_goes_is_what_a_zero_would_be() -> None:
     kept = copy.deepcopy(net)
     _, groups = find_groups(kept)
     (group,) = [g for g in groups if g.name == "fuse.block.mlp.0"]
-    score_groups([group], "taylor", Supervised(kept, LAYER, LossWeights()), batches())
+    rank([group], score_groups([group], "taylor", Supervised(kept, LAYER, LossWeights()), batches()))
     empty = set(range(0, first.get_parameter("weight").shape[0], 5))
     unimportant = {channel for channel, score in zip(group.order, group.scores, strict=True) if score == 0}
     assert empty <= unimportant < set(group.order)  # others may never have been above 0
@@ -99,7 +99,7 @@ def test_importance_by_gradient_is_another_order_than_by_size() -> None:
     _, groups = find_groups(net)
     orders = []
     for importance in ("taylor", "magnitude"):
-        score_groups(groups, importance, Supervised(net, LAYER, LossWeights()), batches())
+        rank(groups, score_groups(groups, importance, Supervised(net, LAYER, LossWeights()), batches()))
         orders.append([list(group.order) for group in groups])
     assert orders[0] != orders[1]
     assert all(sorted(a) == sorted(b) for a, b in zip(*orders, strict=True))
@@ -187,7 +187,7 @@ def test_a_checkpoint_comes_out(weights: Path, quick: None, synthetic_cache: Pat
 @pytest.mark.slow
 def test_it_recovers_and_goes_on(weights: Path, quick: None, synthetic_cache: Path, tmp_path: Path) -> None:
     arguments = ["--variant", "er-nano", "--checkpoint", str(weights), "--run-dir", str(tmp_path / "run")]
-    arguments += ["--ratio", "0.3", "--finetune-steps", "3", "--batch", "4", "--threads", "1"]
+    arguments += ["--ratio", "0.3", "--finetune-steps", "3", "--batch", "4", "--threads", "1", "--images", "48"]
     assert main(arguments) == 0
     loaded, facts = load_network(tmp_path / "run" / "er-nano.safetensors", "er-nano")
     assert facts.steps == 3 and facts.teacher is not None and loaded.widths
