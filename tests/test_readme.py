@@ -22,6 +22,7 @@ README = (ROOT / "README.md").read_text()
 IMAGES = 48
 SMALL_EXPORT = f"--calib-samples {IMAGES} --test-images {IMAGES} --max-drop-mm 5"
 QAT_EXPORT = f"--test-images {IMAGES} --max-drop-mm 5 --output-dir exports"
+PRUNE_LITTLE = "--finetune-steps 1 --batch 4 --images 48"
 PRUNED_EXPORT = f"--calib-samples {IMAGES} --test-images {IMAGES} --max-drop-mm 50 --output-dir exports"
 SMALL_TRAINING = f"--images {IMAGES} --minutes 0.02"
 WRITTEN = (
@@ -49,7 +50,7 @@ SMALLER = {
     "python compress/export.py --variant er-xs --int8 --checkpoint": SMALL_EXPORT + " --output-dir exports",
     "python -m compress.sensitivity --variant er-xs": None,  # minutes: `make plan` runs these two
     "python compress/export.py --variant er-xs --int8 --plan": None,
-    "python -m compress.prune --variant er-xs --ratio 0.3 --finetune-steps 600": "--finetune-steps 1 --batch 4 --images 48",
+    "python -m compress.prune --variant er-xs --ratio 0.3 --finetune-steps 600": PRUNE_LITTLE,
     "python compress/export.py --variant er-xs --int8 --checkpoint runs/er-xs-p30": PRUNED_EXPORT,
     "python compress/export.py --variant er-xs --int8 --target": SMALL_EXPORT + " --output-dir exports --overwrite",
     "python -m compress.lint exports/er-xs_224_int8-trt.onnx": "",
