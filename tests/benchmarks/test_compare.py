@@ -1,0 +1,93 @@
+"""Two files of records: noise is noise, a regression ends with exit code 1."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.compare import IMPROVEMENT, NOISE, REAL, REGRESSION, SAME, Comparison, Thresholds, compare, main
+from benchmarks.records import FAILED, NOT_RUN, Device, Record, Verdict, write_records
+from benchmarks.samples import artifact_key, samples_path, write_samples
+from runtime.errors import UserError
+from tests.fixtures.made_records import joint_errors, made_record, slower
+
+OLD = made_record()
+
+
+def of(record: Record, *errors_mm: np.ndarray) -> Comparison:
+    """Of OLD with a record, and the raw errors of both."""
+    before, after = ({artifact_key(OLD.name, "joint_mm"): one} for one in errors_mm) if errors_mm else ({}, {})
+    return compare([OLD], [record], before, after, Thresholds())
+
+
+def verdict(comparison: Comparison, figure: str) -> str:
+    (found,) = [difference.verdict for difference in comparison.differences if difference.figure == figure]
+    return found
+
+
+def test_the_same_is_the_same() -> None:
+    comparison = of(OLD)
+    assert not comparison.regressed and verdict(comparison, "p50") == NOISE
+    assert verdict(comparison, "size") == verdict(comparison, "MPJPE") == SAME
+
+
+@pytest.mark.parametrize(("factor", "expected"), [(1.2, REGRESSION), (1.03, REAL), (0.8, IMPROVEMENT), (1.0005, NOISE)])
+def test_time(factor: float, expected: str) -> None:
+    comparison = of(slower(OLD, factor))
+    assert verdict(comparison, "p50") == expected
+    assert comparison.regressed is (expected == REGRESSION)
+
+
+@pytest.mark.parametrize(("size", "expected"), [(3_090_000, REGRESSION), (3_003_000, REAL), (2_000_000, IMPROVEMENT)])
+def test_size(size: int, expected: str) -> None:
+    assert verdict(of(replace(OLD, artifact=replace(OLD.artifact, bytes=size))), "size") == expected
+
+
+def worse(mm: float) -> Record:
+    assert OLD.accuracy is not None and OLD.accuracy.mpjpe_mm is not None
+    return replace(OLD, accuracy=replace(OLD.accuracy, mpjpe_mm=OLD.accuracy.mpjpe_mm + mm))
+
+
+def test_accuracy_by_images() -> None:
+    old = joint_errors(21.0)
+    assert verdict(of(worse(0.5), old, old + 0.5), "MPJPE") == REGRESSION
+    noisy = old + np.random.default_rng(5).normal(0.0, 3.0, (60, 1, 1)).astype(np.float32)
+    assert verdict(of(worse(0.0), old, noisy), "MPJPE") == NOISE
+    assert verdict(of(worse(0.5)), "MPJPE") == REGRESSION  # without samples the figures are exact
+
+
+def test_what_cannot_be_compared_is_said() -> None:
+    other = replace(OLD, device=Device("another CPU", cores=8))
+    comparison = of(other)
+    assert "time is not compared" in comparison.notes[0]
+    assert {difference.figure for difference in comparison.differences} == {"size", "MPJPE"}
+    assert OLD.accuracy is not None
+    real = replace(OLD, accuracy=replace(OLD.accuracy, dataset="InterHand2.6M test", synthetic=False))
+    assert any("accuracy is not compared" in note for note in of(real).notes)
+
+
+def test_a_row_that_fell_over_is_a_regression() -> None:
+    failed = replace(OLD, latency_ms=None, verdict=Verdict(FAILED, ["it fell over"]))
+    comparison = of(failed)
+    assert comparison.regressed and comparison.broken == ("er-xs_224_int8 (1 thread): FAILED it fell over",)
+    absent = replace(OLD, latency_ms=None, verdict=Verdict(NOT_RUN))
+    with pytest.raises(UserError, match="nothing can be compared"):
+        of(absent)
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = [tmp_path / "old.jsonl", tmp_path / "new.jsonl"]
+    write_records(paths[0], [OLD])
+    write_records(paths[1], [slower(OLD, 1.3)])
+    write_samples(samples_path(paths[0]), {artifact_key(OLD.name, "joint_mm"): joint_errors(21.0)})
+    words = [str(path) for path in paths]
+    assert main(words) == 1
+    assert "REGRESSION" in capsys.readouterr().out
+    assert main([*words, "--latency-pct", "50"]) == 0
+    assert "no regression" in capsys.readouterr().out
+    assert main([words[1], words[0]]) == 0
+    with pytest.raises(UserError, match="must be 0 or more"):
+        main([*words, "--size-pct", "nan"])

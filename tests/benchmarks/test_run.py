@@ -1,0 +1,102 @@
+"""The benchmark from end to end on two small files, and what it is asked wrongly."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from benchmarks.records import DOUBTFUL, FINISHED, NOT_RUN, PROFILING, read_records
+from benchmarks.run import main
+from benchmarks.samples import artifact_key, read_samples, row_key, samples_path
+from compress.export import export
+from compress.request import ExportRequest
+from runtime.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """er-nano, untrained, in fp32 and as weights alone, measured on few images."""
+    from training.data.synth import ensure_synthetic
+
+    folder = tmp_path_factory.mktemp("bench")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ER_EDGE_CACHE", str(folder / "cache"))
+        for split in ("train", "test"):
+            ensure_synthetic(split, 32, workers=2, progress=False)
+        request = ExportRequest("er-nano", "w8", random_weights=True, test_images=32, max_drop_mm=50)
+        assert export(replace(request, output_dir=folder / "exports"))["verdict"]["status"] == "passed"
+    return folder
+
+
+@pytest.mark.slow
+def test_rows_are_measured_and_kept(
+    exported: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ER_EDGE_CACHE", str(exported / "cache"))
+    files = sorted(map(str, (exported / "exports").glob("*.onnx")))
+    output = exported / "records.jsonl"
+    few = ["--images", "32", "--rounds", "2", "--seconds", "0.05"]
+    peers = ["--peers", "backbone", "mediapipe", "--target", "this-machine", "raspberry-pi-5"]
+    assert main(["--model", *files, "-o", str(output), *few, *peers]) == 0
+    records = {record.name: record for record in read_records(output)}
+    for name in ("er-nano_160_fp32", "er-nano_160_w8"):
+        row = records[name]
+        assert row.verdict.status in (FINISHED, DOUBTFUL) and row.latency_ms and row.memory_mb and row.load_ms
+        assert row.latency_ms.p50 > 0.1 and row.memory_mb.rss_peak >= row.memory_mb.rss_before > 10
+        assert row.stages_ms is not None and row.stages_ms.infer > 0
+        assert row.accuracy and row.accuracy.synthetic and row.accuracy.n_images == 32
+        assert {p.target for p in row.predictions} == {"this-machine", "raspberry-pi-5"}
+        assert all(p.lower_bound_ms > 0 for p in row.predictions)
+        assert row.samples == "records.npz"
+    w8 = records["er-nano_160_w8"]
+    assert w8.times_faster is not None and w8.times_faster.low <= w8.times_faster.median <= w8.times_faster.high
+    assert any("backbone" in name for name in records)
+    assert any(record.verdict.status == NOT_RUN for record in records.values())  # MediaPipe: how to get it
+    probes = [record for record in records.values() if record.kind == "probe"]
+    assert any(probe.limit and probe.limit.gflops for probe in probes)
+    samples = read_samples(samples_path(output))
+    assert samples[artifact_key("er-nano_160_w8", "joint_mm")].shape == (32, 2, 21)
+    assert len(samples[row_key("er-nano_160_w8", 1, "runs_ms")]) == w8.protocol.runs
+    printed = capsys.readouterr().out
+    assert "lower bound, not a measurement" in printed and "(synthetic)" in printed and "DOUBTFUL" in printed
+    with pytest.raises(UserError, match="--overwrite"):
+        main(["--model", *files, "-o", str(output), *few])
+
+
+@pytest.mark.slow
+def test_a_kill_leaves_a_trace(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import benchmarks.measuring as measuring
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setenv("ER_EDGE_CACHE", str(exported / "cache"))
+    monkeypatch.setattr(measuring, "measure_latencies", killed)
+    output = exported / "killed.jsonl"
+    file = str(exported / "exports" / "er-nano_160_fp32.onnx")
+    with pytest.raises(KeyboardInterrupt):
+        main(["--model", file, "-o", str(output), "--images", "0"])
+    statuses = {json.loads(line)["verdict"]["status"] for line in output.read_text().splitlines()}
+    assert PROFILING in statuses
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "none.onnx"], "there is no model"),
+        (["--model", "none.onnx", "--threads", "0"], "--threads '0'"),
+        (["--model", "none.onnx", "--images", "-1"], "--images must be 0"),
+        (["--model", "none.onnx", "--rounds", "0"], "--rounds must be"),
+        (["--model", "none.onnx", "--seconds", "nan"], "--seconds must be"),
+        (["--model", "none.onnx", "--mediapipe", "x.whl"], "no effect without --peers"),
+        (["--model", "none.onnx", "--target", "jetson-orin-nan"], "did you mean jetson-orin-nano"),
+        ([], "--model"),
+    ],
+)
+def test_mistakes(arguments: list[str], message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=message):
+        main([*arguments, "-o", str(tmp_path / "r.jsonl")])
+    assert list(tmp_path.iterdir()) == []
