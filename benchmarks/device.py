@@ -12,8 +12,8 @@ from pathlib import Path
 from benchmarks import tegra
 from benchmarks.conditions import Conditions
 from benchmarks.records import Clocks, Device
-from targets import processor_name
 from targets.probe import cpu_flags
+from training.machine import processor_name
 
 _ROOT = Path("/")
 ARITHMETIC_FLAGS = re.compile(r"avx|fma|f16c|amx|sse4|neon|asimd|sve|sme\d?$|i8mm|bf16|fphp")

@@ -150,7 +150,7 @@ def shipped() -> dict[str, object]:
 def main(arguments: list[str] | None = None) -> int:
     """Measure, and compare or write."""
     from compress.advice import has_int8_dot_products
-    from targets import processor_name
+    from training.machine import processor_name
 
     parser = CommandParser(__doc__)
     parser.add_argument("--write", action="store_true", help="replace the reference by what is measured now")

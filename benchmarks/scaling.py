@@ -26,7 +26,7 @@ from benchmarks.stats import block_medians, median_interval
 from compress.timing import Schedule, time_blocks
 from runtime.errors import CommandParser, UserError, run_command, unknown_name
 from runtime.files import atomic_path, write_text_atomic
-from targets import processor_name
+from training.machine import processor_name
 from training.network import VARIANTS, get_variant
 
 CROPS_PX = (128, 160, 192, 224, 256, 288, 320)

@@ -15,7 +15,7 @@ from compress.passport import Passport, embed, file_sha256
 from compress.write import Written
 from runtime.errors import UserError
 from runtime.files import write_text_atomic
-from targets import processor_name
+from training.machine import processor_name
 from training.network import VARIANTS
 
 

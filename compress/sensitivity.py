@@ -107,10 +107,10 @@ def make_plan(variant: str, max_drop_mm: float, checkpoint: Path | None = None, 
     from compress.timing import time_alternately
     from compress.to_onnx import write_onnx
     from runtime.hand_model import load_hand_models
-    from targets import processor_name
     from training.data.dataset import open_frames
     from training.evaluate import dataset_label, evaluate, file_predictor
     from training.flavour import QuantizeSpec
+    from training.machine import processor_name
 
     if not max_drop_mm >= 0:
         raise UserError(f"--max-drop-mm {max_drop_mm} must be 0 or more")

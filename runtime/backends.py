@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from runtime.contract import INPUT_NAME, METADATA_KEY, OUTPUT_SHAPES, ModelInfo, input_shape, parse_passport
 from runtime.errors import UserError, unknown_name
+from runtime.onnx_sizes import check_declared_sizes
 
 Outputs = dict[str, NDArray[np.float32]]  # names and shapes: contract.OUTPUT_SHAPES
 
@@ -33,7 +34,7 @@ class Backend(Protocol):
         """What it really runs on, in the engine's own words."""
 
     def run(self, image: NDArray[np.float32]) -> Outputs:
-        """NCHW, RGB, 0..1 -> the outputs of the graph contract."""
+        """NCHW, RGB, 0..1 -> the outputs of the graph contract. The caller uses both again: neither may be kept."""
 
     def close(self) -> None:
         """Let go of the engine's memory."""
@@ -44,6 +45,7 @@ class OnnxRuntimeBackend:
 
     def __init__(self, path: Path, device: str, threads: int | None) -> None:
         ort = _import_onnxruntime()
+        check_declared_sizes(path)
         options = ort.SessionOptions()
         options.log_severity_level = 4
         if threads is not None:
@@ -57,14 +59,25 @@ class OnnxRuntimeBackend:
         self.provider: str = session.get_providers()[0]
         if device != "auto" and self.provider != providers[0]:  # onnxruntime falls back without an error
             raise UserError(f"{device} is not usable here ({path} would run on {self.provider}): give --device cpu")
-        self.info = parse_passport(session.get_modelmeta().custom_metadata_map.get(METADATA_KEY), str(path))
-        _check_contract(session, self.info, path)
+        try:
+            passport = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+            self.info = parse_passport(passport, str(path))
+            _check_contract(session, self.info, path)
+        except UnicodeDecodeError:
+            raise UserError(f"{path} holds names or metadata that are no text: export it again") from None
+        self._path = path
         self._session: Any = session
 
     def run(self, image: NDArray[np.float32]) -> Outputs:
         """NCHW, RGB, 0..1 -> the outputs of the graph contract."""
         names = list(OUTPUT_SHAPES)
-        return dict(zip(names, self._session.run(names, {INPUT_NAME: image}), strict=True))
+        session = self._session
+        if session is None:
+            raise ValueError("the model is closed")
+        try:
+            return dict(zip(names, session.run(names, {INPUT_NAME: image}), strict=True))
+        except Exception as error:  # what a graph promises, it may still break
+            raise UserError(f"onnxruntime cannot run {self._path}: {_first_line(error)}; export it again") from None
 
     def close(self) -> None:
         """Let go of the session."""

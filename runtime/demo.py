@@ -29,7 +29,7 @@ from runtime.export_mesh import write_hands
 from runtime.files import write_bytes_atomic, write_error
 from runtime.glb import write_glb
 from runtime.hands import Hands
-from runtime.image import Rgb, read_image
+from runtime.image import Rgb, quiet_opencv, read_image
 from runtime.outputs import Window, draw_times, video_file, write_json_line
 from runtime.runner import Runner, load
 from runtime.smoothing import Smoother
@@ -42,7 +42,7 @@ MESH_FORMATS = ("obj", "glb")
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; `arguments` without the program's name."""
     options = _parse(arguments)
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # it would add lines of its own to an error
+    quiet_opencv()
     return _video(options) if is_video(options.input) else _image(options)
 
 

@@ -7,9 +7,10 @@ hand, wrist first); joints come out in the project's order (`runtime.joints`). L
 
 from __future__ import annotations
 
-import hashlib
 import io
-import lzma
+import re
+import stat
+import struct
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -20,8 +21,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from runtime.checksum import sha256_hex
 from runtime.errors import UserError
-from runtime.joints import MANO_TO_JOINTS
+from runtime.rig import Rig, blended_skin, make_rig, posed_bones, rest_pose
 
 EMBEDDED_MODEL = Path(__file__).parent / "assets" / "hand_embedded.npz"
 
@@ -46,10 +48,16 @@ _INT_SHAPES: dict[str, tuple[int, ...]] = {"parents": (SKELETON_JOINTS,), "faces
 _SHAPES = _FLOAT_SHAPES | _INT_SHAPES
 _SAME_ON_BOTH_SIDES = ("parents", "tips")  # a file's left hand may leave these out
 
+_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _MAX_FILE_BYTES = 64 * 2**20
 _MAX_NAME_CHARACTERS = 100
 _MAX_HEADER_BYTES = 4096
+_HEADER = re.compile(
+    r"\{'descr': '(?P<type>[<>|][a-zA-Z]\d{1,5})', 'fortran_order': (?P<fortran>True|False), "
+    r"'shape': \((?P<shape>(\d{1,18}, ?)*(\d{1,18})?)\), \} *\n"
+)
 _WEIGHT_SUM_TOLERANCE = 1e-3
+_LARGEST_VALUE = 1e4  # of any array: far beyond any hand, and nothing computed from it overflows
 _PLAUSIBLE_EXTENT_M = (0.02, 1.0)  # a template in millimetres or centimetres falls outside
 
 
@@ -99,6 +107,11 @@ class HandModel:
         return np.ascontiguousarray(directions.reshape(-1, SHAPE_SIZE).T.astype(np.float32))
 
     @cached_property
+    def rig(self) -> Rig:
+        """The model as `skin` uses it."""
+        return make_rig(self)
+
+    @cached_property
     def levels(self) -> tuple[tuple[IntArray, IntArray], ...]:
         """The skeleton as (joints, their parents) per depth below the wrist: joints of a level move together."""
         depth = [0] * SKELETON_JOINTS
@@ -119,37 +132,27 @@ def skin(model: HandModel, rotations: ArrayLike, shape: ArrayLike) -> tuple[Floa
         vertices (..., 778, 3) and joints (..., 21, 3), metres. The wrist turns about its own joint and nothing is
         translated: subtract joints[..., :1, :] for wrist-relative coordinates.
     """
-    turns = np.asarray(rotations, dtype=np.float32)
-    betas = np.asarray(shape, dtype=np.float32)
-    batch = turns.shape[:-3]
+    rig = model.rig
+    turns = np.asarray(rotations, np.float32).take(rig.order, axis=-3)
+    betas = np.asarray(shape, np.float32)
+    rest, rest_joints = rest_pose(rig, turns, np.broadcast_to(betas, (*turns.shape[:-3], SHAPE_SIZE)))
+    return blended_skin(rig, rest, *posed_bones(rig, turns, rest_joints))
 
-    rest = model.template_row + betas @ model.shape_basis
-    rest_joints = (model.joint_row + betas @ model.joint_shape_basis).reshape(*betas.shape[:-1], SKELETON_JOINTS, 3)
-    if model.pose_basis is not None:
-        features = (turns[..., 1:, :, :] - np.eye(3, dtype=np.float32)).reshape(*batch, POSE_FEATURES)
-        rest = rest + features @ model.pose_basis
-    rest = rest.reshape(*rest.shape[:-1], VERTICES, 3)
 
-    posed = turns.copy()
-    joints = np.empty((*batch, SKELETON_JOINTS, 3), np.float32)
-    joints[..., 0, :] = rest_joints[..., 0, :]
-    for children, parents in model.levels:
-        above = posed[..., parents, :, :]
-        posed[..., children, :, :] = above @ turns[..., children, :, :]
-        bones = rest_joints[..., children, :] - rest_joints[..., parents, :]
-        joints[..., children, :] = joints[..., parents, :] + (above @ bones[..., None])[..., 0]
-
-    # Each joint's motion as four rows of three numbers: the columns of its rotation, then its shift.
-    motions = np.empty((*batch, SKELETON_JOINTS, 4, 3), np.float32)
-    motions[..., :3, :] = np.swapaxes(posed, -1, -2)
-    motions[..., 3, :] = joints - (posed @ rest_joints[..., None])[..., 0]
-    blended = (model.weights @ motions.reshape(*batch, SKELETON_JOINTS, 12)).reshape(*batch, VERTICES, 4, 3)
-    vertices: Float32Array = blended[..., 3, :]
-    for axis in range(3):
-        vertices = np.add(vertices, rest[..., axis : axis + 1] * blended[..., axis, :], dtype=np.float32)
-
-    with_tips = np.concatenate([joints, vertices[..., model.tips, :]], axis=-2)
-    return vertices, with_tips[..., MANO_TO_JOINTS, :]
+def skin_at_wrist(
+    model: HandModel, rotations: Float32Array, shape: Float32Array, signs: Float32Array
+) -> tuple[Float32Array, Float32Array]:
+    """The same, wrist-relative, each axis times its sign (..., 1, 3, 1): -1, 1, 1 makes the other hand."""
+    rig = model.rig
+    turns = rotations.take(rig.order, axis=-3)
+    rest, rest_joints = rest_pose(rig, turns, shape)
+    motions, joints = posed_bones(rig, turns, rest_joints)
+    wrist = joints[..., :1, :].copy()
+    motions[..., 3] -= wrist
+    motions *= signs
+    joints -= wrist
+    joints *= signs[..., 0]
+    return blended_skin(rig, rest, motions, joints)
 
 
 def mirror(model: HandModel) -> HandModel:
@@ -180,7 +183,7 @@ def load_hand_models(path: Path | None = None) -> tuple[HandModel, HandModel]:
         arrays = _read_members(content)
         name = _checked_name(arrays)
         left_given = any(key.startswith("left_") for key in arrays)
-        sha256 = hashlib.sha256(content).hexdigest()
+        sha256 = sha256_hex(content)
         right = HandModel(**_checked_arrays(arrays, ""), name=name, sha256=sha256, side="right")
         if not left_given:
             return right, mirror(right)
@@ -198,12 +201,16 @@ class _BadFile(Exception):
 
 def _read_bytes(path: Path) -> bytes:
     try:
-        size_bytes = path.stat().st_size
-        if size_bytes > _MAX_FILE_BYTES:
-            raise UserError(f"{path} is too large for a hand model ({size_bytes} bytes); give a hand model .npz")
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise UserError(f"{path} is not a regular file: give a hand model .npz")
+        if status.st_size > _MAX_FILE_BYTES:
+            raise UserError(f"{path} is too large for a hand model ({status.st_size} bytes); give a hand model .npz")
         return path.read_bytes()
     except OSError as error:
         raise UserError(f"cannot read the hand model {path}: {error.strerror}; check the path") from None
+    except ValueError:  # a zero byte in the name
+        raise UserError(f"cannot read the hand model {str(path)!r}: this is no path") from None
 
 
 def _read_members(content: bytes) -> dict[str, NDArray[Any]]:
@@ -218,21 +225,17 @@ def _read_members(content: bytes) -> dict[str, NDArray[Any]]:
                     raise _BadFile(f"unknown array {member.filename[:60]!r}")
                 if key in arrays:
                     raise _BadFile(f"the array {key} is there twice")
+                if member.compress_type not in _COMPRESSIONS:  # LZMA's memory is what the file asks for
+                    raise _BadFile(f"the array {key} is compressed by another method than deflate")
                 with archive.open(member) as stream:
                     arrays[key] = _read_array(stream, key, member.file_size)
-    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, NotImplementedError, RuntimeError):
+    except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, RuntimeError, ValueError):
         raise _BadFile("the zip archive is damaged or not one") from None
     return arrays
 
 
 def _read_array(stream: Any, key: str, file_size: int) -> NDArray[Any]:
-    try:
-        numpy_format: Any = np.lib.format  # its functions have no types
-        readers = {(1, 0): numpy_format.read_array_header_1_0, (2, 0): numpy_format.read_array_header_2_0}
-        read_header = readers[numpy_format.read_magic(stream)]
-        shape, fortran_order, dtype = read_header(stream, max_header_size=_MAX_HEADER_BYTES)
-    except (ValueError, KeyError, TypeError, SyntaxError, UnicodeError, MemoryError, RecursionError):
-        raise _BadFile(f"the array {key} has a damaged header") from None
+    shape, fortran_order, dtype = _read_header(stream, key)
     base = key.removeprefix("left_")
     expected = () if key == "name" else _SHAPES[base]
     if shape != expected:
@@ -246,6 +249,23 @@ def _read_array(stream: Any, key: str, file_size: int) -> NDArray[Any]:
     if len(data) != size_bytes:
         raise _BadFile(f"{key} is cut short")
     return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran_order else "C")
+
+
+def _read_header(stream: Any, key: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, order and type. Read here, as numpy's own reader evaluates the text and raises errors of many kinds."""
+    start = stream.read(8)
+    count_bytes = {b"\x93NUMPY\1\0": 2, b"\x93NUMPY\2\0": 4}.get(start, 0)
+    length = int.from_bytes(stream.read(count_bytes), "little")
+    text = stream.read(length).decode("latin-1") if 0 < length <= _MAX_HEADER_BYTES else ""
+    found = re.fullmatch(_HEADER, text)
+    if found is None:
+        raise _BadFile(f"the array {key} has a damaged header")
+    try:
+        dtype = np.dtype(found["type"])
+    except TypeError:
+        raise _BadFile(f"{key} has the unusable type {found['type']}") from None
+    shape = tuple(int(number) for number in found["shape"].split(",") if number.strip())
+    return shape, found["fortran"] == "True", dtype
 
 
 def _type_fits(key: str, dtype: np.dtype[Any]) -> bool:
@@ -278,6 +298,8 @@ def _checked_arrays(arrays: dict[str, NDArray[Any]], prefix: str) -> dict[str, A
             values = arrays[f"{prefix}{key}"].astype(np.float32, order="C")
             if not np.isfinite(values).all():
                 raise _BadFile(f"{prefix}{key} holds values that are not finite")
+            if np.abs(values).max() > _LARGEST_VALUE:
+                raise _BadFile(f"{prefix}{key} holds values beyond {_LARGEST_VALUE:g}")
             checked[key] = values
     for key in _INT_SHAPES:
         checked[key] = arrays[f"{prefix}{key}"].astype(np.int64, order="C")

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.errors import UserError
+from runtime.scratch import Scratch
 
 Rgb = NDArray[np.uint8]  # (H, W, 3)
 
@@ -38,6 +39,14 @@ class _BadImage(Exception):
     """What is wrong with an image file."""
 
 
+def quiet_opencv() -> None:
+    """Keep OpenCV from printing: what is wrong stands in the error."""
+    if hasattr(cv2, "setLogLevel"):
+        cv2.setLogLevel(0)
+    else:
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
+
 def read_image(path: str | os.PathLike[str]) -> Rgb:
     """Read a file (PNG, JPEG, BMP, WebP or TIFF); JPEG's EXIF orientation is applied."""
     content = _read_bytes(Path(path))
@@ -57,27 +66,33 @@ def read_image(path: str | os.PathLike[str]) -> Rgb:
     return cast(Rgb, cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB))
 
 
-def as_rgb_uint8(image: NDArray[Any]) -> Rgb:
-    """An array -> RGB uint8 (H, W, 3); copied only where it has to be.
+def as_rgb_uint8(image: NDArray[Any], scratch: Scratch | None = None) -> Rgb:
+    """An array -> RGB uint8 (H, W, 3); copied only where it has to be, into the scratch memory where there is some.
 
     Takes uint8 or uint16 of shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), in RGB order, with any strides.
     """
     if not isinstance(image, np.ndarray):
         raise UserError(f"an image is a numpy array of shape (H, W, 3) and type uint8, not {type(image).__name__}")
+    image = np.asarray(image)  # a subclass, such as a matrix, has rules of its own
     if image.dtype not in (np.uint8, np.uint16):
         raise UserError(f"an image has type uint8 (0..255), not {image.dtype}: convert it first")
     if image.ndim == 2:
         image = image[:, :, None]
     if image.ndim != 3 or image.shape[2] not in (1, 3, 4):
         raise UserError(f"an image has shape (H, W, 3), not {image.shape}")
+    height, width = image.shape[:2]
     try:
-        _check_size(image.shape[1], image.shape[0])
+        _check_size(width, height)
     except _BadImage as problem:
         raise UserError(f"cannot use the image: {problem}") from None
+    if image.dtype == np.uint8 and image.shape[2] == 3 and image.flags.c_contiguous:
+        return image
+    rgb: Rgb = (scratch or Scratch()).array("rgb", (height, width, 3), np.uint8)
     if image.dtype == np.uint16:
-        image = (image >> 8).astype(np.uint8)
-    image = np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image[:, :, :3]
-    return np.ascontiguousarray(image)
+        np.right_shift(image[:, :, :3], 8, out=rgb, casting="unsafe")
+    else:
+        np.copyto(rgb, image[:, :, :3])
+    return rgb
 
 
 def header_size(content: bytes) -> tuple[int, int]:

@@ -12,23 +12,27 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from runtime.backends import Backend, open_backend
-from runtime.contract import ModelInfo
-from runtime.crop import Crop, box_meets_image, checked_box, crop_from_box, crop_of_image
+from runtime.contract import ModelInfo, input_shape
+from runtime.crop import Crop, box_meets_image, checked_box, crop_of_box, crop_of_image, split_planes
 from runtime.decode import HandPair, decode
 from runtime.errors import UserError
 from runtime.hand_model import load_hand_models
 from runtime.hands import Hands
 from runtime.image import Rgb, as_rgb_uint8
+from runtime.scratch import Scratch, ScratchPool
+
+_WHITE = np.float32(255)
 
 
 class Runner:
-    """A loaded model: `runner(rgb, box) -> Hands`. It keeps no state between calls; threads may share it."""
+    """A loaded model: `runner(rgb, box) -> Hands`. It keeps nothing but memory between calls; threads may share it."""
 
     def __init__(self, backend: Backend, models: HandPair) -> None:
         self.info: ModelInfo = backend.info
         self.provider: str = backend.provider
         self.models = models
         self._backend: Backend | None = backend
+        self._memory = ScratchPool()
 
     @property
     def input_px(self) -> int:
@@ -44,15 +48,19 @@ class Runner:
                 the hands are small in it.
         """
         start = time.perf_counter()
-        image = as_rgb_uint8(rgb)
-        height, width = image.shape[:2]
-        if box is None:
-            crop = crop_of_image(width, height, self.input_px)
-        else:
-            if not box_meets_image(checked_box(box), width, height):
-                raise UserError(f"the box lies outside the image of {width} x {height} px: give x, y, width and height")
-            crop = crop_from_box(box, self.input_px)
-        return self._run(crop.apply(image), crop, start)
+        with self._memory.taken() as scratch:
+            image = as_rgb_uint8(rgb, scratch)
+            height, width = image.shape[:2]
+            if box is None:
+                crop = crop_of_image(width, height, self.input_px)
+            else:
+                checked = checked_box(box)
+                if not box_meets_image(checked, width, height):
+                    raise UserError(
+                        f"the box lies outside the image of {width} x {height} px: give x, y, width and height"
+                    )
+                crop = crop_of_box(checked, self.input_px)
+            return self._run(crop.planes(image, scratch), crop, scratch, start)
 
     def run_crop(self, crop_rgb: Rgb) -> Hands:
         """The same for a crop that is cut already, (S, S, 3) uint8 RGB; pixels are then the crop's own."""
@@ -60,14 +68,19 @@ class Runner:
         side = self.input_px
         if crop_rgb.shape != (side, side, 3) or crop_rgb.dtype != np.uint8:
             raise UserError(f"a crop is ({side}, {side}, 3) uint8, not {crop_rgb.shape} {crop_rgb.dtype}")
-        return self._run(crop_rgb, crop_of_image(side, side, side), start)
+        with self._memory.taken() as scratch:
+            planes = split_planes(np.ascontiguousarray(crop_rgb), scratch)
+            return self._run(planes, crop_of_image(side, side, side), scratch, start)
 
-    def _run(self, pixels: Rgb, crop: Crop, start: float) -> Hands:
-        if self._backend is None:
+    def _run(self, planes: NDArray[np.uint8], crop: Crop, scratch: Scratch, start: float) -> Hands:
+        backend = self._backend
+        if backend is None:
             raise ValueError("the runner is closed")
-        image = graph_input(pixels)
+        image = scratch.array("image", input_shape(self.input_px), np.float32)
+        np.copyto(image[0], planes)
+        np.divide(image, _WHITE, out=image)
         preprocessed = time.perf_counter()
-        outputs = self._backend.run(image)
+        outputs = backend.run(image)
         inferred = time.perf_counter()
         right, left = decode(outputs, crop, self.info.heatmap, self.models)
         done = time.perf_counter()
@@ -119,4 +132,4 @@ def load(
 
 def graph_input(crop_rgb: Rgb) -> NDArray[np.float32]:
     """(S, S, 3) uint8 -> (1, 3, S, S) float32, 0..1: the graph's `image`."""
-    return np.ascontiguousarray(crop_rgb.transpose(2, 0, 1)[None], np.float32) / np.float32(255)
+    return np.ascontiguousarray(crop_rgb.transpose(2, 0, 1)[None], np.float32) / _WHITE

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from runtime.crop import BOX_SCALE
 from runtime.hands import Floats, Hand, Hands
 from runtime.image import Rgb, as_rgb_uint8
+from runtime.scratch import Scratch
 
 Box = NDArray[np.float64]  # (4,) x, y, width, height, px
 
@@ -59,6 +60,7 @@ class Tracker:
 
     def __init__(self, predict: Predictor) -> None:
         self._predict = predict
+        self._scratch = Scratch()
         self.reset()
 
     def reset(self) -> None:
@@ -78,7 +80,7 @@ class Tracker:
 
     def __call__(self, rgb: NDArray[Any]) -> Hands:
         """Find the hands of the next frame, (H, W, 3) uint8 RGB. Errors are the runner's."""
-        image = as_rgb_uint8(rgb)
+        image = as_rgb_uint8(rgb, self._scratch)
         size = (image.shape[1], image.shape[0])
         if size != self._size:
             self.reset()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from targets.fit import FEATURES, Feature, refusal
-from targets.probe import THIS_MACHINE, identify, nearest_profile, processor_name, this_machine
+from targets.probe import THIS_MACHINE, identify, nearest_profile, this_machine
 from targets.profile import Figure, Peaks, PowerMode, Target, TargetError
 from targets.read import parse_target, read_target, target_names
 
@@ -20,7 +20,6 @@ __all__ = [
     "load_target",
     "nearest_profile",
     "parse_target",
-    "processor_name",
     "refusal",
     "target_names",
     "this_machine",

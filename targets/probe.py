@@ -53,16 +53,6 @@ def this_machine(root: Path = Path("/")) -> Target:
     )
 
 
-def processor_name() -> str:
-    """The CPU's name as the system gives it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return f"CPU, {len(names)} threads ({names[0]})" if names else platform.machine()
-
-
 def nearest_profile(root: Path = Path("/")) -> str:
     """The profile this machine is taken for: its board's, else that of its CPU's instructions."""
     return identify(root) or _nearest_cpu(cpu_flags(root))

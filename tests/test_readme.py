@@ -43,7 +43,6 @@ SMALLER = {
     "python compress/export.py --list": "",
     "python runtime/demo.py docs/example.jpg": "",
     "python runtime/demo.py clip.mp4": "",
-    "python runtime/demo.py 0": None,  # a camera and a screen
     "python -m training.hands.convert_mano": "",
     "python training/train.py --variant er-xs --data DIR": SMALL_TRAINING,
     "python training/evaluate.py --variant er-xs --checkpoint": "",
@@ -55,6 +54,12 @@ SMALLER = {
     "python compress/export.py --variant er-xs --int8 --target": SMALL_EXPORT + " --output-dir exports --overwrite",
     "python -m compress.lint exports/er-xs_224_int8-trt.onnx": "",
     "python -m targets --list": "",
+    "python compress/export.py --variant er-nano --int8 --format": None,  # tests/compress/test_formats.py runs this
+    "python benchmarks/run.py": "--images 8 --rounds 1 --seconds 0.02 --overwrite",
+    "python benchmarks/compare.py": "--latency-pct 1000 --accuracy-mm 50",
+    "python benchmarks/scaling.py": "--rounds 1",
+    "python -m benchmarks.reference": None,  # minutes: tests/exports/test_reference.py runs this
+    "python -m benchmarks.arithmetic": None,  # `make test-arm64` runs this
     "python -m training.data.synth --split train": "",
     "python -m training.data.sheet": "",
     "python training/train.py --variant er-xs --minutes": SMALL_TRAINING + " --run-dir run",
@@ -92,7 +97,9 @@ def test_links_lead_somewhere() -> None:
         assert (ROOT / target).exists(), target
 
 
-@pytest.mark.parametrize("target", ["export", "plan", "test", "test-fast", "help"])
+@pytest.mark.parametrize(
+    "target", ["export", "plan", "bench", "test", "test-fast", "test-exports", "test-arm64", "fuzz", "help"]
+)
 def test_make_targets_exist(target: str) -> None:
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.M)
 
@@ -116,7 +123,7 @@ def write_clip(path: Path) -> None:
 @pytest.mark.slow
 def test_all_commands_in_their_order(tmp_path: Path) -> None:
     """In a folder that looks like a checkout, with a cache of its own."""
-    for name in ("compress", "runtime", "targets", "training", "docs"):
+    for name in ("benchmarks", "compress", "runtime", "targets", "training", "docs"):
         (tmp_path / name).symlink_to(ROOT / name)
     environment = {**os.environ, "ER_EDGE_CACHE": str(tmp_path / "cache"), "PYTHONDONTWRITEBYTECODE": "1"}
     make_official_tree(tmp_path / "DIR")

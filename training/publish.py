@@ -15,10 +15,10 @@ from typing import Any
 from runtime.errors import CommandParser, UserError, run_command
 from runtime.files import write_bytes_atomic, write_text_atomic
 from runtime.hand_model import load_hand_models
-from targets import processor_name
 from training.checkpoint import SHIPPED, load_network
 from training.data.dataset import SYNTHETIC, open_frames
 from training.evaluate import dataset_label, evaluate, mean_pose_mpjpe_mm, network_predictor
+from training.machine import processor_name
 from training.network.count import count_gmac, count_parameters_m
 from training.recipe import Recipe, read_recipe
 

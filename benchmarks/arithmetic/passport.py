@@ -13,7 +13,7 @@ from compress.passport import embed, file_sha256
 from runtime.contract import METADATA_KEY
 from runtime.errors import UserError
 from runtime.files import atomic_path, write_text_atomic
-from targets import processor_name
+from training.machine import processor_name
 
 KEY = "arithmetic"
 

@@ -10,6 +10,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from runtime.crop import Crop, box_meets_image, crop_from_box, crop_of_image
 from runtime.errors import UserError
+from runtime.scratch import Scratch
+
+NOISE = np.random.default_rng(3).integers(0, 256, (700, 700, 3), np.uint8)
+SCRATCH = Scratch()
 
 coordinates = st.floats(-2000, 4000)
 sizes = st.floats(4, 5000)
@@ -72,6 +76,34 @@ def test_dots_at_every_factor(shrink: float, offset: tuple[float, float]) -> Non
         position = crop.to_image([64 * fraction, 64 * (1 - fraction)])
         image = draw_dot((640, 600), position, sigma=1.5 * shrink)
         assert_allclose(centroid(crop.apply(image)), crop.to_crop(position), atol=0.05)
+
+
+@settings(deadline=None, max_examples=80)
+@given(
+    st.tuples(st.integers(16, 700), st.integers(16, 700)),
+    st.tuples(st.floats(-0.2, 1.2), st.floats(-0.2, 1.2)),
+    st.floats(0.3, 7.5).map(np.exp),
+    st.sampled_from([64, 160, 224]),
+)
+def test_planes_are_the_crops_pixels(
+    shape: tuple[int, int], center: tuple[float, float], size_px: float, output_px: int
+) -> None:
+    """By another way, with memory that is used again, to the last bit."""
+    image = NOISE[: shape[0], : shape[1]]
+    crop = Crop(np.array([center[0] * shape[1], center[1] * shape[0]]), float(size_px), output_px)
+    planes = crop.planes(image, SCRATCH)
+    assert planes.shape == (3, output_px, output_px)
+    assert_array_equal(planes.transpose(1, 2, 0), crop.apply(image))
+
+
+def test_planes_of_a_huge_image() -> None:
+    """Beyond what is copied to four channels."""
+    image = np.zeros((3200, 3200, 3), np.uint8)
+    image[1500:1700, 1400:1650] = NOISE[:200, :250]
+    crop = Crop(np.array([1520.3, 1590.7]), 180.5, 128)
+    pixels = crop.apply(image)
+    assert pixels.std() > 20
+    assert_array_equal(crop.planes(image, Scratch()).transpose(1, 2, 0), pixels)
 
 
 def test_identity_copies_the_pixels() -> None:

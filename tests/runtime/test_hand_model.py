@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import pickle
 import zipfile
 from collections import Counter
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 from runtime.errors import UserError
-from runtime.hand_model import EMBEDDED_MODEL, HandModel, load_hand_models, skin
+from runtime.hand_model import EMBEDDED_MODEL, HandModel, load_hand_models, skin, skin_at_wrist
 from runtime.joints import BONES, MIDDLE_MCP, WRIST
 from runtime.rotations import matrix_from_axis_angle
 
@@ -160,6 +161,33 @@ def test_batches() -> None:
     assert np.abs(vertices[1, 2] - one).max() < 1e-6
 
 
+def test_any_skeleton() -> None:
+    """Not only five chains of three: the joints of a level may have any parents."""
+    parents = np.array([-1, 0, 1, 1, 2, 0, 5, 2, 3, 0, 9, 9, 9, 12, 13, 4])
+    model = replace(RIGHT, parents=parents)
+    rng = np.random.default_rng(9)
+    rotations, shape = matrix_from_axis_angle(rng.normal(size=(16, 3)) * 0.5), rng.normal(size=10)
+    vertices, _ = skin(model, rotations, shape)
+    assert 1000 * np.abs(vertices - reference_skin(model, rotations, shape)).max() < 1e-3
+
+
+def test_one_shape_for_many_poses() -> None:
+    rotations = matrix_from_axis_angle(np.random.default_rng(2).normal(size=(3, 16, 3)))
+    many, _ = skin(RIGHT, rotations, np.ones(10))
+    for vertices, pose in zip(many, rotations, strict=True):
+        assert np.abs(vertices - skin(RIGHT, pose, np.ones(10))[0]).max() < 1e-6
+
+
+def test_at_the_wrist_and_mirrored() -> None:
+    rotations = matrix_from_axis_angle(np.random.default_rng(4).normal(size=(2, 16, 3))).astype(np.float32)
+    shape = np.ones((2, 10), np.float32)
+    vertices, joints = skin(RIGHT, rotations, shape)
+    signs = np.array([[1, 1, 1], [-1, 1, 1]], np.float32)[:, None]
+    found, found_joints = skin_at_wrist(RIGHT, rotations, shape, signs[..., None])
+    assert np.abs(found - (vertices - joints[:, :1]) * signs).max() < 1e-6
+    assert np.abs(found_joints - (joints - joints[:, :1]) * signs).max() < 1e-6
+
+
 # ---- files that are not trusted
 
 
@@ -214,6 +242,9 @@ BAD: dict[str, dict[str, bytes | None]] = {
     "a face without its vertex": {"faces.npy": changed("faces", lambda a: a.__setitem__((0, 0), 5000))},
     "a parent after its child": {"parents.npy": changed("parents", lambda a: a.__setitem__(1, 9))},
     "weights of another sum": {"weights.npy": changed("weights", lambda a: a.__imul__(0.5))},
+    "absurd numbers": {"shapedirs.npy": changed("shapedirs", lambda a: a.__setitem__((0, 0, 0), 1e5))},
+    "a header with code": {"tips.npy": npy(np.zeros(5, np.int32)).replace(b"(5,)", b"5*5,")},
+    "an endless header": {"tips.npy": b"\x93NUMPY\2\0\xff\xff\xff\x7f"},
     "half an array": {"weights.npy": members()["weights.npy"][:2000]},
 }
 
@@ -235,8 +266,18 @@ def test_no_archive(content: bytes, tmp_path: Path) -> None:
         load_hand_models(path)
 
 
+def test_only_deflate(tmp_path: Path) -> None:
+    """What LZMA takes to unpack is what the file asks for."""
+    with zipfile.ZipFile(tmp_path / "lzma.npz", "w", zipfile.ZIP_LZMA) as archive:
+        for name, data in members().items():
+            archive.writestr(name, data)
+    with pytest.raises(UserError, match="another method than deflate"):
+        load_hand_models(tmp_path / "lzma.npz")
+
+
 def test_no_file(tmp_path: Path) -> None:
-    for path in (tmp_path, tmp_path / "none.npz"):
+    os.mkfifo(tmp_path / "fifo.npz")
+    for path in (tmp_path, tmp_path / "none.npz", tmp_path / "fifo.npz", Path("a\0b")):
         with pytest.raises(UserError):
             load_hand_models(path)
 

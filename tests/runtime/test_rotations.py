@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -14,6 +14,7 @@ VECTORS = arrays(np.float64, (3, 3), elements=st.floats(-3, 3, allow_subnormal=F
 SIXES = arrays(np.float64, (2, 6), elements=st.floats(-1e3, 1e3))
 
 
+@settings(deadline=None)  # the first one imports scipy
 @given(VECTORS)
 def test_axis_angle_agrees_with_scipy(vectors: np.ndarray) -> None:
     transform = pytest.importorskip("scipy.spatial.transform", reason="not on every machine the runtime is tested on")
