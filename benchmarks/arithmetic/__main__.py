@@ -1,7 +1,7 @@
 """The same file on other CPUs' arithmetic, emulated: `python -m benchmarks.arithmetic FILE.onnx... -o RECORD.json`.
 
 MPJPE and vertices of 200 synthetic crops, on an aarch64 CPU (or others, --cpus) and on this machine. The MPJPE may
-differ by 0.05 mm at most, with `--vertices` the hands of most images, too. `--passport` puts the figures into the files'
+differ by 0.05 mm at most, with `--vertices` the hands of most images, too. `--passport` puts them into the files'
 passports, `--tests` runs the runtime's tests there. Needs Debian's packages once; where they cannot be had, it says so
 in one line and ends with 0.
 """
