@@ -164,7 +164,8 @@ def crop_of_image(width: int, height: int, output_px: int) -> Crop:
 def checked_box(box_xywh: ArrayLike) -> tuple[float, float, float, float]:
     """x, y, width, height in pixels, or a UserError."""
     try:
-        box = np.asarray(box_xywh, np.float64)
+        box = np.asarray(box_xywh)
+        box = box.astype(np.float64, casting="unsafe" if box.dtype == object else "same_kind")
     except (TypeError, ValueError):
         raise UserError("a box is four numbers: x, y, width and height in pixels") from None
     if box.shape != (4,):

@@ -19,8 +19,9 @@ from compress.coreml.convert import IMAGE_SCALE, as_stored
 from compress.coreml.package import read_package
 from compress.coreml.program import Program, read_program
 from compress.crops import Crops
-from runtime.contract import INPUT_NAME
+from runtime.contract import INPUT_NAME, OUTPUT_SHAPES, input_shape
 from runtime.decode import HandPair
+from runtime.errors import UserError
 from runtime.hand_model import HandModel
 from runtime.rotations import matrix_from_6d
 from runtime.runner import graph_input
@@ -85,6 +86,7 @@ def check_package(
     from compress.coreml.evaluator import Evaluator, NumericFault
 
     program = read_program(read_package(path))
+    crop_px_of(program)
     stored, exact, half = as_stored(network, precision), Evaluator(program, "fp32"), Evaluator(program, "fp16")
     pair = HandPair(*hands)
     meters = [_Meter(pair) for _ in range(3)]
@@ -107,6 +109,7 @@ def package_predictor(path: Path, hands: tuple[HandModel, HandModel]) -> tuple[P
     from training.protocols import HandBatch
 
     program = read_program(read_package(path))
+    crop_px = crop_px_of(program)
     evaluator, pair = Evaluator(program, "fp16"), HandPair(*hands)
 
     def predict(images: Images) -> HandBatch:
@@ -119,12 +122,19 @@ def package_predictor(path: Path, hands: tuple[HandModel, HandModel]) -> tuple[P
             present=np.stack([outputs["presence"][0] > 0 for outputs in found]),
         )
 
-    return predict, crop_px_of(program)
+    return predict, crop_px
 
 
 def crop_px_of(program: Program) -> int:
-    """Side of the picture that a program takes."""
-    return program.inputs[INPUT_NAME].shape[-1]
+    """Side of the picture that a program takes; a UserError where it is not a program by the graph contract."""
+    shapes = {name: kind.shape for name, kind in program.inputs.items()}
+    side = shapes[INPUT_NAME][-1] if shapes.get(INPUT_NAME) else 0
+    if shapes != {INPUT_NAME: input_shape(side)}:
+        raise UserError(f"{program.path} does not take one square picture: it is no package of this project")
+    made = {name: kind.shape for operation in program.operations for name, kind in operation.outputs.items()}
+    if {name: made.get(name) for name in program.outputs} != OUTPUT_SHAPES:
+        raise UserError(f"{program.path} does not give {', '.join(OUTPUT_SHAPES)}: it is no package of this project")
+    return side
 
 
 def evaluate_crop(evaluator: Evaluator, crop: NDArray[np.uint8]) -> Outputs:

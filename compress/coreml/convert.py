@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from compress.coreml.compact import compact
 from compress.coreml.library import coremltools, quiet
 from compress.coreml.neural_engine import MAX_RANK, Leaving, leaving
 from compress.coreml.package import SUFFIX, package_bytes, read_package, replace_package
@@ -31,7 +32,7 @@ IMAGE_UNIT = "RGB, 0..1"
 IMAGE_SCALE = 1 / 255  # of an image input, whose pixels Core ML gives as 0..255
 
 # Which weight format a precision of the command line means; fp32 computes in fp32 and stores what it was given.
-PRECISIONS = {"fp32": None, "fp16": "fp16", "int8": "w8", "palette6": "palette6"}
+PRECISIONS = {"fp32": None, "fp16": "fp16", "int8": "w8", "w8": "w8", "palette6": "palette6"}
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,7 @@ def write_package(network: ERNet, path: Path, precision: str, options: PackageOp
         with tempfile.TemporaryDirectory(prefix=".package-", dir=path.parent) as folder:
             written = Path(folder) / path.name
             model.save(str(written))
+            _compact_package(written)
             program = read_program(read_package(written))
             _check_rules(program)
             facts = _facts(program, written, precision, options)
@@ -171,6 +173,12 @@ def _compute_precision(ct: Any, precision: str, options: PackageOptions) -> Any:
         return ct.precision.FLOAT32
     kept = [KEEP_FP32[part] for part in options.keep_fp32]
     return ct.transform.FP16ComputePrecision(op_selector=lambda op: not any(keep(op) for keep in kept))
+
+
+def _compact_package(path: Path) -> None:
+    package = read_package(path)
+    compact(package.model)
+    package.model_path.write_bytes(package.model.SerializeToString())
 
 
 def _describe(model: Any, variant: str) -> None:

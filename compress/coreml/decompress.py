@@ -17,12 +17,15 @@ Inputs = Mapping[str, Any]  # by parameter name
 
 def affine_dequantize(inputs: Inputs) -> Array:
     """iOS16: scale * (quantized_data - zero_point), both per tensor or per element of `axis`."""
-    data, axis = inputs["quantized_data"], int(inputs["axis"])
+    data, axis = inputs["quantized_data"], inputs["axis"].item()
 
     def spread(value: Array) -> Array:
+        if not value.ndim:
+            return value
+        if value.size not in (1, data.shape[axis]):  # nothing else would do for the shape that is declared
+            raise ValueError(f"{value.size} scales or zero points for {data.shape[axis]} outputs")
         shape = [1] * data.ndim
-        if value.ndim:
-            shape[axis] = -1
+        shape[axis] = -1
         return value.reshape(shape)
 
     return _scaled(data, spread(inputs["scale"]), spread(inputs["zero_point"]))
@@ -65,6 +68,8 @@ def _scaled(data: Array, scale: Array, zero_point: Array | int) -> Array:
 
 def _spread(blocks: Array, shape: tuple[int, ...]) -> Array:
     """Repeat every element as often as makes the shape."""
+    if blocks.ndim != len(shape) or any(side % own for side, own in zip(shape, blocks.shape, strict=True)):
+        raise ValueError(f"blocks {blocks.shape} do not divide {shape}")
     for axis, side in enumerate(shape):
         if blocks.shape[axis] != side:
             blocks = np.repeat(blocks, side // blocks.shape[axis], axis)

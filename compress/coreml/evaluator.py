@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Any, Literal
 
 import numpy as np
@@ -18,12 +19,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from compress.coreml.operations import KERNELS, LISTS, Values
-from compress.coreml.program import Constant, Operation, Program
+from compress.coreml.program import Constant, Operation, Program, TensorType, printable
 from runtime.errors import UserError
 
 Arithmetic = Literal["fp32", "fp16"]
 FP16_MAX = 65504.0
+MAX_VALUE_ELEMENTS = 1 << 26  # of any value between operations: a quarter of a GB
 FP16_OVERFLOW = 65520.0  # from here on the nearest fp16 number is infinity
+
+
+# What kernels raise for parameters that do not fit together.
+_NOT_COMPUTABLE = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
 
 
 class NumericFault(Exception):
@@ -91,33 +97,53 @@ class Evaluator:
 def _check_names(program: Program) -> None:
     """Every operation is known, and needs nothing that is not made before it."""
     known = {*program.inputs, *program.constants}
+    made: set[str] = set()
     for operation in program.operations:
         if operation.kind not in KERNELS:
-            raise UserError(f"{program.path}: unknown operation '{operation.kind[:40]}' ('{operation.name}')")
+            kind = printable(operation.kind, 40)
+            raise UserError(f"{program.path}: unknown operation '{kind}' ('{operation.name}')")
         for key, names in operation.inputs.items():
             if not known.issuperset(names) or (len(names) != 1 and key not in LISTS):
-                raise UserError(f"{program.path}: {_label(operation)}: nothing before it makes its {key[:40]}")
+                key = printable(key, 40)
+                raise UserError(f"{program.path}: {_label(operation)}: nothing before it makes its {key}")
+        if not known.isdisjoint(operation.outputs):
+            raise UserError(f"{program.path}: {_label(operation)} makes what is there already")
         known |= set(operation.outputs)
-    if missing := [name for name in program.outputs if name not in known]:
-        raise UserError(f"{program.path}: nothing makes the output '{missing[0][:60]}'")
+        made |= set(operation.outputs)
+    if missing := [name for name in program.outputs if name not in made]:
+        raise UserError(f"{program.path}: nothing makes the output '{printable(missing[0], 60)}'")
 
 
 def _check_shapes(program: Program, constants: Mapping[str, Any]) -> None:
     """Run on tensors without content; whatever that finds is the program's fault."""
     values = {name: v.to("meta") if isinstance(v, Tensor) else v for name, v in constants.items()}
-    values |= {name: torch.empty(kind.shape, device="meta") for name, kind in program.inputs.items()}
+    for name, kind in program.inputs.items():
+        _check_size(kind, f"{program.path}: input '{printable(name, 60)}'")
+        values[name] = torch.empty(kind.shape, device="meta")
     for operation in program.operations:
         where = f"{program.path}: {_label(operation)}"
         try:
+            for output in operation.outputs.values():
+                _check_size(output, where)
             results = _run(operation, values)
-        except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
-            reason = (str(error) or type(error).__name__).splitlines()[0][:200]
+            found = [tuple(result.shape) for result in results]
+        except _NOT_COMPUTABLE as error:
+            reason = printable((str(error) or type(error).__name__).splitlines()[0])
             raise UserError(f"{where} cannot be evaluated: {reason}") from None
         declared = [kind.shape for kind in operation.outputs.values()]
-        found = [tuple(result.shape) for result in results]
+        if any(not isinstance(result, Tensor) or not result.is_floating_point() for result in results):
+            raise UserError(f"{where} cannot be evaluated: it computes with something else than float tensors")
         if found != declared:
             raise UserError(f"{where} gives {found}, not {declared} as the program says")
         values |= dict(zip(operation.outputs, results, strict=True))
+
+
+def _check_size(kind: TensorType, where: str) -> None:
+    """Floats, some of them, and not more than memory holds."""
+    if kind.dtype not in ("fp16", "fp32"):
+        raise UserError(f"{where} is {kind.dtype}: only fp16 and fp32 can be evaluated")
+    if not 0 < prod(kind.shape) <= MAX_VALUE_ELEMENTS:
+        raise UserError(f"{where} has the size {kind.shape}, which no program of this project has")
 
 
 def _last_uses(program: Program) -> list[tuple[str, ...]]:
@@ -150,4 +176,4 @@ def _as_value(constant: Constant) -> Any:
 
 
 def _label(operation: Operation) -> str:
-    return f"{operation.kind} '{operation.name}'"
+    return f"{printable(operation.kind, 40)} '{operation.name}'"

@@ -182,6 +182,7 @@ KERNELS: dict[str, Callable[..., Values]] = {
     "sub": lambda x, y: x - y,
     "transpose": transpose,
 }
+MAX_PADDING = 1024
 LISTS = ("values",)  # parameters that take any number of values
 
 
@@ -195,6 +196,8 @@ def _padding(pad_type: str, pad: Sequence[int]) -> list[int]:
         case "valid":
             return [0, 0, 0, 0]
         case "custom":
-            top, bottom, left, right = _ints(pad)
+            top, bottom, left, right = sides = _ints(pad)
+            if not 0 <= min(sides) <= max(sides) <= MAX_PADDING:
+                raise ValueError(f"padding of {sides}")
             return [left, right, top, bottom]
     raise ValueError(f"padding of type {pad_type[:40]}")

@@ -95,7 +95,7 @@ def _model_path(path: Path) -> Path:
     try:
         manifest = json.loads(_read(path / "Manifest.json", path, _MAX_MANIFEST_BYTES))
         name = PurePosixPath(manifest["itemInfoEntries"][manifest["rootModelIdentifier"]]["path"])
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         raise UserError(f"{path}: its manifest names no model: export it again") from None
     if name.is_absolute() or ".." in name.parts:
         raise UserError(f"{path}: its manifest points outside of the package")
@@ -104,7 +104,10 @@ def _model_path(path: Path) -> Path:
 
 def _read(file: Path, package: Path, max_bytes: int) -> bytes:
     _check_file(file, package, max_bytes)
-    return file.read_bytes()
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise UserError(f"{package}: {file.name} cannot be read ({error.strerror})") from error
 
 
 def _map_weights(file: Path, package: Path) -> NDArray[np.uint8]:
@@ -112,7 +115,10 @@ def _map_weights(file: Path, package: Path) -> NDArray[np.uint8]:
     if not file.exists():
         return np.zeros(0, np.uint8)
     size = _check_file(file, package, _MAX_WEIGHT_BYTES)
-    return np.memmap(file, np.uint8, "r") if size else np.zeros(0, np.uint8)
+    try:
+        return np.memmap(file, np.uint8, "r") if size else np.zeros(0, np.uint8)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{package}: {file.name} cannot be read ({error})") from error
 
 
 def _check_file(file: Path, package: Path, max_bytes: int) -> int:
@@ -120,7 +126,7 @@ def _check_file(file: Path, package: Path, max_bytes: int) -> int:
     try:
         inside = file.resolve().is_relative_to(package.resolve())
         size = file.stat().st_size
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:  # a loop of links is a RuntimeError before Python 3.13
         raise UserError(f"{package} lacks {file.name} or it cannot be read: export it again") from error
     if not inside or not file.is_file():
         raise UserError(f"{package}: {file.name} is not a file of the package")

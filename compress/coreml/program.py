@@ -18,7 +18,8 @@ from runtime.errors import UserError
 Constant = NDArray[Any] | str
 
 MAX_OPERATIONS = 100_000
-MAX_ELEMENTS = 1 << 28  # of all constants together
+MAX_ELEMENTS = 1 << 28  # of all constants together, and of any value
+MAX_RANK = 8  # of any value; this project's own have 4
 _FUNCTION = "main"
 _WEIGHT_FILE = f"@model_path/{WEIGHTS}"
 _DTYPES = {
@@ -86,6 +87,10 @@ class Program:
     compressed: dict[str, str]  # constants that are stored compressed, with the operation that unfolds them
 
 
+# What compressed weights raise whose parts do not fit together.
+UNFOLD_ERRORS = (BlobError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
+
+
 class _BadProgram(Exception):
     """What is wrong with a program; the message is one line."""
 
@@ -111,7 +116,7 @@ class _Reader:
             raise _BadProgram(f"it has not just the function '{_FUNCTION}'")
         function = functions[_FUNCTION]
         if function.opset not in function.block_specializations:
-            raise _BadProgram(f"it has no block for its opset '{function.opset[:20]}'")
+            raise _BadProgram(f"it has no block for its opset '{printable(function.opset, 20)}'")
         block = function.block_specializations[function.opset]
         if len(block.operations) > MAX_OPERATIONS:
             raise _BadProgram(f"it has {len(block.operations)} operations")
@@ -133,12 +138,14 @@ class _Reader:
         """The operation; None where it makes a constant, which is kept."""
         name = _name(op)
         if op.blocks:
-            raise _BadProgram(f"operation '{name}' ({op.type[:40]}) has blocks: control flow is not supported")
+            raise _BadProgram(
+                f"operation '{name}' ({printable(op.type, 40)}) has blocks: control flow is not supported"
+            )
         outputs = {value.name: _tensor_type(value.type) for value in op.outputs}
         if op.type == "const":
             self._keep(outputs, self._value(op.attributes["val"]) if "val" in op.attributes else None, name)
             return None
-        inputs = {key: self._arguments(argument, f"{name}.{key}") for key, argument in op.inputs.items()}
+        inputs = {key: self._arguments(argument, f"{name}.{printable(key, 40)}") for key, argument in op.inputs.items()}
         if not op.type.startswith("constexpr_"):
             return Operation(op.type, name, inputs, outputs)
         self._keep(outputs, self._decompressed(op, name, inputs), name)
@@ -161,6 +168,8 @@ class _Reader:
         if len(outputs) != 1 or value is None:
             raise _BadProgram(f"constant '{name}' has no value")
         ((output, kind),) = outputs.items()
+        if isinstance(value, str) != (kind.dtype == "string"):
+            raise _BadProgram(f"constant '{name}' is not of its type, {kind.dtype}")
         if not isinstance(value, str):
             expected = np.uint8 if kind.dtype in _SUB_BYTE else _NUMPY[kind.dtype]
             if value.dtype != expected or value.shape != kind.shape:
@@ -169,18 +178,18 @@ class _Reader:
 
     def _decompressed(self, op: Any, name: str, inputs: dict[str, tuple[str, ...]]) -> NDArray[Any]:
         if op.type not in DECOMPRESS:
-            raise _BadProgram(f"unknown operation '{op.type[:40]}' ('{name}')")
+            raise _BadProgram(f"unknown operation '{printable(op.type, 40)}' ('{name}')")
         values = {key: self._value(value) for key, value in op.attributes.items() if key != "name"}
         for key, names in inputs.items():
             if len(names) != 1 or names[0] not in self.constants:
-                raise _BadProgram(f"'{name}' ({op.type}) needs a constant {key}")
+                raise _BadProgram(f"'{name}' ({op.type}) needs a constant {printable(key, 40)}")
             values[key] = self.constants[names[0]]
         declared = sum(prod(_tensor_type(value.type).shape) for value in op.outputs)
         self._count(declared, name)
         try:
             return DECOMPRESS[op.type](values)
-        except (KeyError, ValueError, TypeError, IndexError, AttributeError, ZeroDivisionError) as error:
-            raise _BadProgram(f"'{name}' ({op.type}) cannot be unfolded ({error})") from None
+        except UNFOLD_ERRORS as error:
+            raise _BadProgram(f"'{name}' ({op.type}) cannot be unfolded ({printable(str(error))})") from None
 
     def _count(self, elements: int, name: str) -> None:
         self.elements += elements
@@ -191,18 +200,20 @@ class _Reader:
         kind = _tensor_type(value.type)
         self._count(prod(kind.shape), "of the program")
         in_file = value.WhichOneof("value") == "blobFileValue"
+        if in_file and kind.dtype == "string":
+            raise _BadProgram("a text lies among the weights")
         flat: Constant
-        flat = self._from_file(value.blobFileValue) if in_file else _immediate(value, kind.dtype)
+        flat = self._from_file(value.blobFileValue, prod(kind.shape)) if in_file else _immediate(value, kind.dtype)
         if isinstance(flat, str):
             return flat
         if flat.size != prod(kind.shape):
             raise _BadProgram(f"a constant holds {flat.size} numbers, not {prod(kind.shape)}")
         return flat.reshape(kind.shape)
 
-    def _from_file(self, place: Any) -> NDArray[Any]:
+    def _from_file(self, place: Any, count: int) -> NDArray[Any]:
         if place.fileName != _WEIGHT_FILE:
             raise _BadProgram(f"weights in another file than {_WEIGHT_FILE}")
-        return read_array(self.package.weights, place.offset)
+        return read_array(self.package.weights, place.offset, count)
 
 
 def _immediate(value: Any, dtype: str) -> Constant:
@@ -220,7 +231,10 @@ def _immediate(value: Any, dtype: str) -> Constant:
         return np.frombuffer(tensor.bytes.values, item)
     if kind == "strings":
         raise _BadProgram(f"a constant of type {dtype} is a text")
-    return np.array(getattr(tensor, kind).values, _NUMPY[dtype])
+    try:
+        return np.array(list(getattr(tensor, kind).values), _NUMPY[dtype])  # of a list: numbers out of range raise
+    except (OverflowError, ValueError):
+        raise _BadProgram(f"a constant of type {dtype} holds other numbers") from None
 
 
 def _tensor_type(value_type: Any) -> TensorType:
@@ -231,12 +245,20 @@ def _tensor_type(value_type: Any) -> TensorType:
         raise _BadProgram(f"a value has the unknown type {tensor.dataType}")
     if any(d.WhichOneof("dimension") != "constant" for d in tensor.dimensions):
         raise _BadProgram("a value has no static shape")
-    return TensorType(_DTYPES[tensor.dataType], tuple(int(d.constant.size) for d in tensor.dimensions))
+    shape = tuple(int(d.constant.size) for d in tensor.dimensions)
+    if len(shape) > MAX_RANK or prod(shape) > MAX_ELEMENTS:
+        raise _BadProgram("a value is larger than any of this project's")
+    return TensorType(_DTYPES[tensor.dataType], shape)
+
+
+def printable(text: str, longest: int = 200) -> str:
+    """A text out of a package, for a message of one line."""
+    return "".join(character if character.isprintable() else "?" for character in text[:longest])
 
 
 def _name(op: Any) -> str:
     if "name" in op.attributes:
         values = op.attributes["name"].immediateValue.tensor.strings.values
         if values:
-            return str(values[0])[:200]
-    return str(op.outputs[0].name)[:200] if op.outputs else "?"
+            return printable(values[0])
+    return printable(op.outputs[0].name) if op.outputs else "?"

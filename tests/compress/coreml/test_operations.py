@@ -1,0 +1,174 @@
+"""Every kernel against coremltools' own numpy semantics, or, where it has none, against a formula written out here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from compress.coreml.operations import KERNELS, LISTS, MAX_PADDING
+from tests.fixtures.mil_programs import inferred
+
+RNG = np.random.default_rng(0)
+
+
+def numbers(*shape: int) -> NDArray[np.float32]:
+    return RNG.normal(0, 2, shape).astype(np.float32)
+
+
+X = numbers(2, 3, 4)
+PICTURE = numbers(1, 4, 7, 8)
+AGAINST_COREMLTOOLS: list[tuple[str, dict[str, Any]]] = [
+    ("abs", {"x": X}),
+    ("add", {"x": X, "y": X[:1]}),
+    ("sub", {"x": X, "y": np.float32(0.3)}),
+    ("mul", {"x": X, "y": X[:, :1]}),
+    ("real_div", {"x": X, "y": np.abs(X) + 1}),
+    ("cast", {"x": X, "dtype": "fp32"}),
+    ("concat", {"values": [X, X[:, :1]], "axis": 1}),
+    ("concat", {"values": [X, X, X], "axis": -1}),
+    ("stack", {"values": [X, X + 1], "axis": 1}),
+    ("stack", {"values": [X, X + 1], "axis": -1}),
+    ("expand_dims", {"x": X, "axes": [0]}),
+    ("expand_dims", {"x": X[0], "axes": [3, 1]}),
+    ("expand_dims", {"x": X[0], "axes": [-1, 0]}),
+    ("squeeze", {"x": X[:1, :, :1], "axes": [0, 2]}),
+    ("squeeze", {"x": X[:1, :, :1], "axes": [-1]}),
+    ("squeeze", {"x": X[:1, :, :1]}),
+    ("gelu", {"x": X}),
+    ("gelu", {"x": X, "mode": "EXACT"}),
+    ("gelu", {"x": X, "mode": "TANH_APPROXIMATION"}),
+    ("gelu", {"x": X, "mode": "SIGMOID_APPROXIMATION"}),
+    ("layer_norm", {"x": X, "axes": [-1]}),
+    ("layer_norm", {"x": X, "axes": [2], "gamma": numbers(4), "beta": numbers(4), "epsilon": np.float32(0.1)}),
+    ("layer_norm", {"x": X, "axes": [1, 2], "gamma": numbers(3, 4), "beta": numbers(3, 4)}),
+    ("linear", {"x": X, "weight": numbers(5, 4)}),
+    ("linear", {"x": X, "weight": numbers(5, 4), "bias": numbers(5)}),
+    ("matmul", {"x": X, "y": numbers(2, 4, 5)}),
+    ("matmul", {"x": X, "y": numbers(2, 5, 4), "transpose_y": True}),
+    ("matmul", {"x": X, "y": numbers(2, 3, 5), "transpose_x": True}),
+    ("matmul", {"x": X, "y": numbers(2, 5, 3), "transpose_x": True, "transpose_y": True}),
+    ("reduce_mean", {"x": X, "axes": [1]}),
+    ("reduce_mean", {"x": X, "axes": [0, -1], "keep_dims": True}),
+    ("reduce_mean", {"x": X}),
+    ("relu", {"x": X}),
+    ("reshape", {"x": X, "shape": [4, 6]}),
+    ("reshape", {"x": X, "shape": [3, -1]}),
+    ("softmax", {"x": X}),
+    ("softmax", {"x": 100 * X, "axis": 1}),
+    ("slice_by_index", {"x": X, "begin": [0, 1, 1], "end": [2, 3, 4]}),
+    ("slice_by_index", {"x": X, "begin": [0, 0, 0], "end": [2, 3, 4], "stride": [1, 2, 3]}),
+    ("slice_by_index", {"x": X, "begin": [0, -2, 1], "end": [2, -1, -1]}),
+    ("slice_by_index", {"x": X, "begin": [1, 2, 3], "end": [0, 0, 0], "squeeze_mask": [True, False, False],
+                        "begin_mask": [False, True, False], "end_mask": [False, True, True]}),
+    ("split", {"x": X, "num_splits": 2, "axis": 2}),
+    ("split", {"x": X, "split_sizes": [1, 2], "axis": 1}),
+    ("split", {"x": X, "split_sizes": [1, 3], "axis": -1}),
+    ("transpose", {"x": X, "perm": [2, 0, 1]}),
+    ("transpose", {"x": X, "perm": [-1, 0, 1]}),
+]  # fmt: skip
+
+
+def run(kind: str, parameters: Mapping[str, Any]) -> tuple[NDArray[np.float32], ...]:
+    """The kernel on parameters as the evaluator gives them: tensors, numbers, numpy integers, texts."""
+    results = KERNELS[kind](**{key: _given(key, value) for key, value in parameters.items()})
+    return tuple(result.numpy() for result in (results if isinstance(results, tuple) else (results,)))
+
+
+def _given(key: str, value: Any) -> Any:
+    if key in LISTS:
+        return [_given("", item) for item in value]
+    if isinstance(value, np.floating):
+        return float(value)
+    if isinstance(value, np.ndarray) and value.dtype == np.float32:
+        return torch.from_numpy(value)
+    return value if isinstance(value, str) else np.asarray(value)
+
+
+@pytest.mark.parametrize(("kind", "parameters"), AGAINST_COREMLTOOLS, ids=lambda v: v if isinstance(v, str) else "")
+def test_as_coremltools_computes_it(kind: str, parameters: dict[str, Any]) -> None:
+    expected, found = inferred(kind, parameters), run(kind, parameters)
+    assert [f.shape for f in found] == [e.shape for e in expected]
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=2e-6, atol=2e-6)
+
+
+def test_every_kernel_is_tested() -> None:
+    tested = {kind for kind, _ in AGAINST_COREMLTOOLS} | {"conv", "max_pool"}
+    assert set(KERNELS) == tested
+
+
+def windows(x: NDArray[Any], kernel: tuple[int, int], strides: tuple[int, int], dilations: tuple[int, int]) -> Any:
+    """(y, x, the window's values (channels, kh, kw)) of a padded picture (channels, H, W)."""
+    reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
+    for i, top in enumerate(range(0, x.shape[1] - reach[0] + 1, strides[0])):
+        for j, left in enumerate(range(0, x.shape[2] - reach[1] + 1, strides[1])):
+            yield i, j, x[:, top : top + reach[0] : dilations[0], left : left + reach[1] : dilations[1]]
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+@pytest.mark.parametrize(
+    ("strides", "dilations", "pad"),
+    [((1, 1), (1, 1), (0, 0, 0, 0)), ((2, 1), (1, 2), (1, 2, 3, 0)), ((2, 2), (1, 1), (0, 1, 0, 1))],
+)
+def test_conv(groups: int, strides: tuple[int, int], dilations: tuple[int, int], pad: tuple[int, ...]) -> None:
+    weight, bias = numbers(8, 4 // groups, 3, 2), numbers(8)
+    padded = np.pad(PICTURE[0], ((0, 0), pad[:2], pad[2:]))  # top, bottom, left, right
+    parameters = {"x": PICTURE, "weight": weight, "bias": bias, "strides": strides, "dilations": dilations,
+                  "groups": groups, "pad_type": "custom", "pad": pad}  # fmt: skip
+    found = run("conv", parameters)[0][0]
+    places = list(windows(padded, (3, 2), strides, dilations))
+    assert found.shape == (8, places[-1][0] + 1, places[-1][1] + 1)
+    size = 4 // groups
+    for i, j, window in places:
+        for channel in range(8):
+            group = channel // (8 // groups)
+            value = (window[group * size : (group + 1) * size] * weight[channel]).sum() + bias[channel]
+            assert found[channel, i, j] == pytest.approx(value, abs=1e-4)
+
+
+def test_conv_pads_nothing_by_default() -> None:
+    weight = numbers(2, 4, 3, 3)
+    plain = run("conv", {"x": PICTURE, "weight": weight})[0]
+    assert plain.shape == (1, 2, 5, 6)
+    ignored = run("conv", {"x": PICTURE, "weight": weight, "pad_type": "valid", "pad": (1, 1, 1, 1)})[0]
+    assert np.array_equal(plain, ignored)
+
+
+@pytest.mark.parametrize(("strides", "pad"), [((1, 1), (0, 0, 0, 0)), ((2, 2), (1, 1, 1, 1)), ((2, 1), (0, 1, 1, 0))])
+def test_max_pool(strides: tuple[int, int], pad: tuple[int, ...]) -> None:
+    x = PICTURE - 10  # padding must not count as zeros
+    padded = np.pad(x[0], ((0, 0), pad[:2], pad[2:]), constant_values=-np.inf)
+    parameters = {"x": x, "kernel_sizes": (3, 2), "strides": strides, "pad_type": "custom", "pad": pad}
+    found = run("max_pool", parameters)[0][0]
+    for i, j, window in windows(padded, (3, 2), strides, (1, 1)):
+        assert np.array_equal(found[:, i, j], window.max(axis=(1, 2)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "parameters", "says"),
+    [
+        ("conv", {"x": X, "weight": numbers(2, 3, 1)}, "rank 3"),
+        ("conv", {"x": PICTURE, "weight": numbers(2, 4, 1, 1), "pad_type": "same"}, "padding of type same"),
+        (
+            "conv",
+            {"x": PICTURE, "weight": numbers(2, 4, 1, 1), "pad_type": "custom", "pad": (0, 0, 0, MAX_PADDING + 1)},
+            "padding of",
+        ),
+        ("max_pool", {"x": PICTURE, "kernel_sizes": (2, 2), "ceil_mode": True}, "ceil_mode"),
+        ("max_pool", {"x": X, "kernel_sizes": (2,)}, "another rank"),
+        ("gelu", {"x": X, "mode": "NEW"}, "gelu of mode NEW"),
+        ("cast", {"x": X, "dtype": "int32"}, "cast to int32"),
+        ("concat", {"values": [X, X], "axis": 0, "interleave": True}, "interleave"),
+        ("split", {"x": X, "num_splits": 3, "axis": 2}, "unequal"),
+        ("split", {"x": X, "axis": 2}, "unequal"),
+        ("slice_by_index", {"x": X, "begin": [0, 0, 3], "end": [2, 3, 0], "stride": [1, 1, -1]}, "negative stride"),
+    ],
+)
+def test_what_is_not_supported_says_so(kind: str, parameters: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        run(kind, parameters)
