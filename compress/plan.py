@@ -111,8 +111,8 @@ def write_plan(path: Path, plan: Plan) -> None:
     write_text_atomic(path, json.dumps({"schema_version": SCHEMA_VERSION, **asdict(plan)}, indent=1) + "\n")
 
 
-def read_plan(path: Path, variant: str) -> Plan:
-    """A plan for this variant; a UserError for anything else."""
+def read_plan(path: Path, variant: str | None = None) -> Plan:
+    """A plan, for this variant if one is given; a UserError for anything else."""
     try:
         if path.stat().st_size > MAX_BYTES:
             raise UserError(f"{path} is too large for a plan")
@@ -125,7 +125,7 @@ def read_plan(path: Path, variant: str) -> Plan:
         plan = _parse(content)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path} is not a plan of this version ({error})") from error
-    if plan.variant != variant:
+    if variant not in (None, plan.variant):
         raise UserError(f"{path} is a plan for '{plan.variant}', not for '{variant}'")
     return plan
 

@@ -70,6 +70,8 @@ def make_entry(passport: Passport, figures: Figures, files: dict[str, Any]) -> d
     """One export in report.json."""
     return {
         "variant": passport.variant,
+        "parameters_m": passport.parameters_m,
+        "gmac": passport.gmac,
         "verdict": passport.verdict,
         "formats": {"onnx": passport.verdict},
         "dataset": passport.dataset,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.contract import INPUT_NAME, METADATA_KEY, OUTPUT_SHAPES, ModelInfo, input_shape, parse_passport
-from runtime.errors import UserError, unknown_name
+from runtime.errors import UserError, first_line, unknown_name
 from runtime.onnx_sizes import check_declared_sizes
 
 Outputs = dict[str, NDArray[np.float32]]  # names and shapes: contract.OUTPUT_SHAPES
@@ -55,7 +55,7 @@ class OnnxRuntimeBackend:
         try:
             session = ort.InferenceSession(str(path), options, providers=providers)
         except Exception as error:  # onnxruntime has a class for every status, without a common one
-            raise UserError(f"onnxruntime cannot load {path}: {_first_line(error)}; export it again") from None
+            raise UserError(f"onnxruntime cannot load {path}: {first_line(error)}; export it again") from None
         self.provider: str = session.get_providers()[0]
         if device != "auto" and self.provider != providers[0]:  # onnxruntime falls back without an error
             raise UserError(f"{device} is not usable here ({path} would run on {self.provider}): give --device cpu")
@@ -77,7 +77,7 @@ class OnnxRuntimeBackend:
         try:
             return dict(zip(names, session.run(names, {INPUT_NAME: image}), strict=True))
         except Exception as error:  # what a graph promises, it may still break
-            raise UserError(f"onnxruntime cannot run {self._path}: {_first_line(error)}; export it again") from None
+            raise UserError(f"onnxruntime cannot run {self._path}: {first_line(error)}; export it again") from None
 
     def close(self) -> None:
         """Let go of the session."""
@@ -90,8 +90,17 @@ def _open_engine(path: Path, device: str, threads: int | None) -> Backend:
     return TensorRTBackend(path, device, threads)
 
 
-BACKENDS: dict[str, Callable[[Path, str, int | None], Backend]] = {".onnx": OnnxRuntimeBackend, ".engine": _open_engine}
-_PLANNED = {".mlpackage": "Core ML packages"}
+def _open_package(path: Path, device: str, threads: int | None) -> Backend:
+    from runtime.coreml import CoreMLBackend
+
+    return CoreMLBackend(path, device, threads)
+
+
+BACKENDS: dict[str, Callable[[Path, str, int | None], Backend]] = {
+    ".onnx": OnnxRuntimeBackend,
+    ".engine": _open_engine,
+    ".mlpackage": _open_package,
+}
 
 
 def open_backend(path: Path, device: str = "auto", threads: int | None = None) -> Backend:
@@ -102,8 +111,6 @@ def open_backend(path: Path, device: str = "auto", threads: int | None = None) -
     if threads is not None and not (isinstance(threads, int) and 1 <= threads <= _MAX_THREADS):
         raise UserError(f"threads is {threads}: give a whole number from 1 to {_MAX_THREADS}")
     suffix = path.suffix.lower()
-    if suffix in _PLANNED:
-        raise UserError(f"{path}: {_PLANNED[suffix]} are not available yet: give the .onnx file of the same model")
     if suffix not in BACKENDS:
         raise UserError(f"{path} has no suffix that names an engine: give one of {', '.join(BACKENDS)}")
     check_model_file(path)
@@ -111,7 +118,12 @@ def open_backend(path: Path, device: str = "auto", threads: int | None = None) -
 
 
 def check_model_file(path: Path) -> None:
-    """A UserError unless the path is a regular file of a sane size."""
+    """A UserError unless the path is a regular file, or a Core ML package, of a sane size."""
+    if path.suffix.lower() == ".mlpackage":
+        from runtime.coreml import check_package
+
+        check_package(path, MAX_MODEL_BYTES)
+        return
     try:
         if path.is_dir():
             raise UserError(f"{path} is a folder: give the model file in it")
@@ -121,7 +133,7 @@ def check_model_file(path: Path) -> None:
             raise UserError(f"there is no model {path}: check the path, or export one with python compress/export.py")
         size_bytes = path.stat().st_size
     except (OSError, ValueError) as error:
-        raise UserError(f"cannot read the model {str(path)!r}: {_first_line(error)}") from None
+        raise UserError(f"cannot read the model {str(path)!r}: {first_line(error)}") from None
     if size_bytes == 0:
         raise UserError(f"the model {path} is empty: export it again")
     if size_bytes > MAX_MODEL_BYTES:
@@ -133,7 +145,7 @@ def _import_onnxruntime() -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise UserError(f"onnxruntime cannot be imported ({_first_line(error)}): pip install onnxruntime") from None
+        raise UserError(f"onnxruntime cannot be imported ({first_line(error)}): pip install onnxruntime") from None
     return onnxruntime
 
 
@@ -169,9 +181,3 @@ def _check_contract(session: Any, info: ModelInfo, path: Path) -> None:
 
 def _names(nodes: dict[str, Any]) -> str:
     return ", ".join(repr(name) for name in nodes)[:_MAX_REASON_CHARACTERS] or "nothing"
-
-
-def _first_line(error: Exception) -> str:
-    """A reason short enough for one line."""
-    lines = str(error).strip().splitlines()
-    return lines[0][:_MAX_REASON_CHARACTERS].rstrip() if lines else type(error).__name__

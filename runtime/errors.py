@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from typing import NoReturn
 
+_MAX_REASON_CHARACTERS = 200
+
 
 class UserError(Exception):
     """A mistake the user can mend. The message is one line: what is wrong and what to do."""
@@ -19,6 +21,12 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
     near = get_close_matches(name, names, n=1, cutoff=0.3)
     hint = f"; did you mean {near[0]}?" if near else ""
     return UserError(f"unknown {kind} '{name}'{hint} (there are {', '.join(names)})")
+
+
+def first_line(error: Exception) -> str:
+    """A foreign error's reason, short enough for one line."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:_MAX_REASON_CHARACTERS].rstrip() if lines else type(error).__name__
 
 
 class CommandParser(argparse.ArgumentParser):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from runtime.errors import UserError
+from runtime.errors import UserError, first_line
 
 if TYPE_CHECKING:
     import tensorrt as trt
@@ -44,7 +44,7 @@ def import_tensorrt() -> Any:
     try:
         import tensorrt
     except ImportError as error:
-        raise UserError(f"TensorRT cannot be imported ({_first_line(error)}): {where_tensorrt_comes_from()}") from None
+        raise UserError(f"TensorRT cannot be imported ({first_line(error)}): {where_tensorrt_comes_from()}") from None
     if not hasattr(tensorrt, "Runtime"):  # type stubs alone make an empty package of that name
         raise UserError(f"the module tensorrt found here is empty: {where_tensorrt_comes_from()}")
     return tensorrt
@@ -114,7 +114,3 @@ def _make_logger(trt: Any) -> Any:
 def first_error(messages: list[Message]) -> str:
     """The first error's text, for one line."""
     return next((message.text for message in messages if message.severity == "error"), "it gave no reason")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

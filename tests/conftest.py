@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")  # before anything reads it: more threads than cores crawl
 
+import hypothesis
 import numpy as np
 import onnx
 import pytest
@@ -23,6 +25,14 @@ INPUT_PX = 64
 HEATMAP = {"depth": 8, "height": 8, "width": 8, "depth_range_m": 0.4}
 
 MakeModel = Callable[..., Path]
+
+# The same inputs in every run; new ones are tried by tests/fuzz_runtime.py.
+hypothesis.settings.register_profile("same", derandomize=True)
+hypothesis.settings.load_profile("same")
+
+# What a shell starts in the background ignores Ctrl-C, and so would every process that a test interrupts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def tiny_passport() -> dict[str, Any]:

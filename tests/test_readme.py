@@ -51,12 +51,14 @@ SMALLER = {
     "python compress/export.py --variant er-xs --int8 --plan": None,
     "python -m compress.prune --variant er-xs --ratio 0.3 --finetune-steps 600": PRUNE_LITTLE,
     "python compress/export.py --variant er-xs --int8 --checkpoint runs/er-xs-p30": PRUNED_EXPORT,
+    "python compress/export.py --variant er-nano --int8 --checkpoint": PRUNED_EXPORT,
     "python compress/export.py --variant er-xs --int8 --target": SMALL_EXPORT + " --output-dir exports --overwrite",
     "python -m compress.lint exports/er-xs_224_int8-trt.onnx": "",
     "python -m targets --list": "",
     "python compress/export.py --variant er-nano --int8 --format": None,  # tests/compress/test_formats.py runs this
     "python benchmarks/run.py": "--images 8 --rounds 1 --seconds 0.02 --overwrite",
     "python benchmarks/compare.py": "--latency-pct 1000 --accuracy-mm 50",
+    "python benchmarks/report.py": "",
     "python benchmarks/scaling.py": "--rounds 1",
     "python -m benchmarks.reference": None,  # minutes: tests/exports/test_reference.py runs this
     "python -m benchmarks.arithmetic": None,  # `make test-arm64` runs this

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from compress.coreml.operations import KERNELS, LISTS, Values
 from compress.coreml.program import Constant, Operation, Program, TensorType, printable
-from runtime.errors import UserError
+from runtime.errors import UserError, first_line
 
 Arithmetic = Literal["fp32", "fp16"]
 FP16_MAX = 65504.0
@@ -71,7 +71,7 @@ class Evaluator:
             for name, array in inputs.items():
                 values[name] = torch.from_numpy(np.ascontiguousarray(array, np.float32))
             for operation, done in zip(self.program.operations, self._done_after, strict=True):
-                results = _run(operation, values)
+                results = _run(operation, values, self.program)
                 for (name, kind), result in zip(operation.outputs.items(), results, strict=True):
                     values[name] = self._rounded(result, kind.dtype, operation)
                 for name in done:
@@ -122,17 +122,13 @@ def _check_shapes(program: Program, constants: Mapping[str, Any]) -> None:
         values[name] = torch.empty(kind.shape, device="meta")
     for operation in program.operations:
         where = f"{program.path}: {_label(operation)}"
-        try:
-            for output in operation.outputs.values():
-                _check_size(output, where)
-            results = _run(operation, values)
-            found = [tuple(result.shape) for result in results]
-        except _NOT_COMPUTABLE as error:
-            reason = printable((str(error) or type(error).__name__).splitlines()[0])
-            raise UserError(f"{where} cannot be evaluated: {reason}") from None
-        declared = [kind.shape for kind in operation.outputs.values()]
+        for output in operation.outputs.values():
+            _check_size(output, where)
+        results = _run(operation, values, program)
         if any(not isinstance(result, Tensor) or not result.is_floating_point() for result in results):
             raise UserError(f"{where} cannot be evaluated: it computes with something else than float tensors")
+        found = [tuple(result.shape) for result in results]
+        declared = [kind.shape for kind in operation.outputs.values()]
         if found != declared:
             raise UserError(f"{where} gives {found}, not {declared} as the program says")
         values |= dict(zip(operation.outputs, results, strict=True))
@@ -159,12 +155,17 @@ def _last_uses(program: Program) -> list[tuple[str, ...]]:
     return [tuple(names) for names in done]
 
 
-def _run(operation: Operation, values: Mapping[str, Any]) -> tuple[Tensor, ...]:
+def _run(operation: Operation, values: Mapping[str, Any], program: Program) -> tuple[Tensor, ...]:
+    """Without content, torch checks shapes but not every parameter: a kernel may refuse later."""
     given = {
         key: [values[name] for name in names] if key in LISTS else values[names[0]]
         for key, names in operation.inputs.items()
     }
-    results: Values = KERNELS[operation.kind](**given)
+    try:
+        results: Values = KERNELS[operation.kind](**given)
+    except _NOT_COMPUTABLE as error:
+        reason = printable(first_line(error))
+        raise UserError(f"{program.path}: {_label(operation)} cannot be evaluated: {reason}") from None
     return results if isinstance(results, tuple) else (results,)
 
 

@@ -12,7 +12,7 @@ import pytest
 from compress import other_formats
 from compress.engine import gpu
 from compress.export import export, main
-from compress.formats import FORMATS, onnx_files
+from compress.formats import FORMATS, export_label, onnx_files
 from compress.other_formats import describe
 from compress.report import print_result
 from compress.request import ExportRequest
@@ -42,6 +42,23 @@ def test_onnx_files(precision: str, formats: tuple[str, ...], flavour: str, labe
     assert [file.label for file in files] == labels
     assert [file.label for file in files if file.calibrated] == [name for name in labels if name.startswith("int8")]
     assert all(file.precision in FORMATS["onnx"].precisions for file in files)
+
+
+@pytest.mark.parametrize(
+    ("precision", "formats", "flavour", "label"),
+    [
+        ("int8", ("onnx", "tensorrt", "coreml"), "cpu", "int8"),
+        ("int8", ("onnx",), "trt", "int8-trt"),
+        ("int8", ("coreml",), "cpu", "int8"),
+        ("int8", ("coreml",), "coreml-w8", "int8"),
+        ("int8", ("onnx", "coreml"), "coreml-w8", "w8"),
+        ("palette6", ("coreml",), "cpu", "palette6"),
+        ("fp16", ("coreml",), "cpu", "fp16"),
+        ("fp32", ("onnx",), "cpu", "fp32"),
+    ],
+)
+def test_what_an_export_is_called(precision: str, formats: tuple[str, ...], flavour: str, label: str) -> None:
+    assert export_label(precision, onnx_files(precision, formats, flavour)) == label
 
 
 def everything(folder: Path) -> set[str]:

@@ -52,11 +52,6 @@ def test_paths(tmp_path: Path, make_model: MakeModel) -> None:
     refused(empty / "x.onnx", "model")
 
 
-@pytest.mark.parametrize(("name", "what"), [("m.MLPACKAGE", "Core ML packages")])
-def test_formats_that_are_not_there_yet(tmp_path: Path, name: str, what: str) -> None:
-    refused(tmp_path / name, rf"{what} are not available yet: give the \.onnx")
-
-
 def test_damaged_files(tmp_path: Path, tiny_model: Path) -> None:
     content = tiny_model.read_bytes()
     path = tmp_path / "damaged.onnx"

@@ -15,7 +15,7 @@ import runtime
 
 PACKAGE = Path(runtime.__file__).parent
 SOURCES = sorted(PACKAGE.rglob("*.py"))
-ENGINES = {"onnxruntime", "tensorrt", "pycuda", "cuda"}  # imported where a model file asks for them
+ENGINES = {"onnxruntime", "tensorrt", "pycuda", "cuda", "coremltools"}  # imported where a model file asks for them
 # Of the standard library, by name: nothing that reaches the network, starts a process or unpickles.
 STANDARD = {
     *("__future__", "argparse", "collections", "contextlib", "dataclasses", "difflib", "errno", "functools", "hashlib"),

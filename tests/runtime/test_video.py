@@ -207,11 +207,6 @@ def run_demo(arguments: list[str], **options: Any) -> subprocess.Popen[str]:
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
 
 
-def heed_ctrl_c() -> None:
-    """What a shell starts in the background ignores it, and so do its children."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 def test_ctrl_c_leaves_a_readable_file(tiny_model: Path, tmp_path: Path) -> None:
     long = tmp_path / "long.mp4"
     with video_file(long, 30.0) as video:
@@ -219,7 +214,6 @@ def test_ctrl_c_leaves_a_readable_file(tiny_model: Path, tmp_path: Path) -> None
             video.write(np.full((96, 128, 3), number % 250, np.uint8))
     process = run_demo(
         [str(long), "--model", str(tiny_model), "--json", "--whole-image", "--output-dir", str(tmp_path / "out")],
-        preexec_fn=heed_ctrl_c,
     )
     assert process.stdout is not None
     for _ in range(10):

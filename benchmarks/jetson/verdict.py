@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmarks.engine_parity import TOLERANCE_MM
-from benchmarks.jetson import Candidate, Measured, State
+from benchmarks.jetson.measure import Candidate, Measured, State
+from benchmarks.jetson.parity import TOLERANCE_MM
 from benchmarks.records import Clocks
 from benchmarks.stats import block_medians, ratio
 

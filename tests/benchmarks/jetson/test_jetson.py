@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.jetson import Measured, Tools, measure_on_device
-from benchmarks.jetson_report import is_here, measure_jetson, print_report, report, run_on_jetson
-from benchmarks.jetson_setup import Plan, check_board, choose_files, engine_plans
-from benchmarks.jetson_verdict import doubts, winner
+from benchmarks.jetson.measure import Measured, Tools, measure_on_device
+from benchmarks.jetson.report import is_here, measure_jetson, print_report, report, run_on_jetson
+from benchmarks.jetson.setup import Plan, check_board, choose_files, engine_plans
+from benchmarks.jetson.verdict import doubts, winner
 from benchmarks.records import parse_record
 from benchmarks.shipped_crops import shipped_crops
 from runtime.backends import Outputs, open_backend
@@ -111,7 +111,7 @@ def no_command(words: list[str]) -> str:
 def few_crops() -> Iterator[None]:
     """Six of the shipped crops are enough to see what is done with them."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("benchmarks.jetson.shipped_crops", lambda crop_px: shipped_crops(crop_px)[:6])
+        patch.setattr("benchmarks.jetson.measure.shipped_crops", lambda crop_px: shipped_crops(crop_px)[:6])
         yield
 
 
@@ -159,7 +159,7 @@ def test_the_whole_procedure(models: list[Path], tmp_path: Path, capsys: pytest.
 
 def test_exit_codes(models: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     here = Device(tmp_path, moved=dict.fromkeys(SECONDS_A_FRAME, 3.0))
-    monkeypatch.setattr("benchmarks.jetson_report.device_tools", lambda cuda_graph: here.tools)
+    monkeypatch.setattr("benchmarks.jetson.report.device_tools", lambda cuda_graph: here.tools)
     assert measure_jetson(models, "jetson-orin-nano", tmp_path / "out") == 1  # every engine is wrong
     assert is_here("jetson-orin-nano", here.root) and not is_here("raspberry-pi-5", here.root)
     assert not is_here("jetson-orin-nano", tmp_path / "pc")
@@ -325,6 +325,6 @@ print("imported")
 
 
 def test_a_jetson_needs_none_of_the_training_packages() -> None:
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     done = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("imported\n", "")

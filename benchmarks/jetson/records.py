@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.jetson import BLOCK_SECONDS, WARM_UP_SECONDS, Candidate, Measured
-from benchmarks.jetson_verdict import clocks, device_doubts, energy_mj, engine_doubts, hottest
+from benchmarks.jetson.measure import BLOCK_SECONDS, WARM_UP_SECONDS, Candidate, Measured
+from benchmarks.jetson.verdict import clocks, device_doubts, energy_mj, engine_doubts, hottest
 from benchmarks.records import (
     DOUBTFUL,
     FAILED,

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.engine_parity import TOLERANCE_MM
-from benchmarks.jetson import Candidate, Measured, Tools, device_tools, measure_on_device
-from benchmarks.jetson_records import records
-from benchmarks.jetson_verdict import doubts, energy_mj, shares, winner
+from benchmarks.jetson.measure import Candidate, Measured, Tools, device_tools, measure_on_device
+from benchmarks.jetson.parity import TOLERANCE_MM
+from benchmarks.jetson.records import records
+from benchmarks.jetson.verdict import doubts, energy_mj, shares, winner
 from benchmarks.records import DOUBTFUL, FAILED, FINISHED, SCHEMA_VERSION
 from benchmarks.stats import summarise
 from benchmarks.tegra import read_board

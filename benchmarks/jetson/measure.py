@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from benchmarks import tegra
-from benchmarks.engine_parity import EngineParity, compare
 from benchmarks.ina3221 import find_ina3221
-from benchmarks.jetson_setup import (
+from benchmarks.jetson.parity import EngineParity, compare
+from benchmarks.jetson.setup import (
     Plan,
     check_board,
     choose_files,

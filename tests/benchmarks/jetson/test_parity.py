@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.engine_parity import compare
+from benchmarks.jetson.parity import compare
 from runtime.backends import Outputs
 from runtime.decode import HandPair
 from runtime.hand_model import load_hand_models
