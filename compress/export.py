@@ -67,7 +67,10 @@ def export(request: ExportRequest) -> dict[str, Any]:
 
     with staging(request, names) as stage, tqdm(total=4, desc=request.variant, unit="step") as bar:
         bar.set_postfix_str("data")
-        train = open_frames(request.data, "train", hands, max(request.calibration_crops, request.test_images))
+        calibrated = trained is None and request.calib_data is None and any(file.calibrated for file in plan)
+        train = open_frames(
+            request.data, "train", hands, max(request.calibration_crops * calibrated, request.test_images)
+        )
         test = open_frames(request.data, "test", hands, request.test_images)
         advance(bar, f"writing {request.precision}, on {dataset_label(test)}")
         passport = first_passport(request, network, weights, hands, test, pruning)

@@ -44,7 +44,7 @@ class PruneRequest:
     learning_rate: float = 3e-4
     batch: int = 32
     data: str = "synthetic"
-    images: int = 28_000  # of the synthetic train split, to recover on
+    images: int = 28_000  # of the synthetic train split, to recover on; the first of them score channels
     hand_model: Path | None = None
     run_dir: Path | None = None  # None: in the cache
     threads: int | None = None
@@ -66,7 +66,7 @@ def run(request: PruneRequest) -> tuple[Path, dict[str, Any]]:
     original, facts = load_network(source, request.variant)
     if facts.qat is not None or facts.widths is not None:
         raise UserError(f"{source} is pruned or trained to be int8 already: give the float weights it came from")
-    frames = open_split(request.data, "train", hands, SCORED_IMAGES)
+    frames = open_split(request.data, "train", hands, min(SCORED_IMAGES, request.images))
     layer = HandLayer(*hands)
 
     scores = score_channels(original, request.importance, layer, scored_batches(frames, original.variant.crop_px))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from runtime.rotations import matrix_from_axis_angle
 
 INPUT_PX = 64
 HEATMAP = {"depth": 8, "height": 8, "width": 8, "depth_range_m": 0.4}
+
+IMAGES = 48  # of each split of the small synthetic set
 
 MakeModel = Callable[..., Path]
 
@@ -118,3 +120,18 @@ def make_model(tmp_path: Path) -> MakeModel:
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny model as it should be."""
     return write_tiny_model(tmp_path_factory.mktemp("model") / "tiny.onnx")
+
+
+@pytest.fixture(scope="session")
+def synthetic_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cache with a small synthetic set, the only one of this process: no test may make it larger."""
+    from training.data.synth import ensure_synthetic
+
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("cache")
+        patch.setenv("ER_EDGE_CACHE", str(folder))
+        for split in ("train", "val", "test"):
+            root = ensure_synthetic(split, IMAGES, workers=2, progress=False)
+        yield folder
+    for split in ("train", "val", "test"):  # others count on it
+        assert len(list((root / "images" / split).rglob("*.jpg"))) == IMAGES, f"a test has made more {split} images"

@@ -1,8 +1,7 @@
-"""Shared by the export tests: one small synthetic set and one finished export."""
+"""Shared by the export tests: one finished export."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +9,7 @@ import pytest
 
 from compress.export import export
 from compress.request import ExportRequest
-from training.data.synth import ensure_synthetic
-
-IMAGES = 48
-
-
-@pytest.fixture(scope="session")
-def synthetic_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A cache that holds a small synthetic set."""
-    with pytest.MonkeyPatch.context() as patch:
-        folder = tmp_path_factory.mktemp("cache")
-        patch.setenv("ER_EDGE_CACHE", str(folder))
-        for split in ("train", "test"):
-            ensure_synthetic(split, IMAGES, workers=2, progress=False)
-        yield folder
+from tests.conftest import IMAGES
 
 
 @pytest.fixture(scope="session")

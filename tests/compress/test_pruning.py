@@ -22,6 +22,8 @@ from compress.pruning import KEEP, STEP, choose, find_groups, layer_costs, prune
 from compress.to_onnx import write_onnx
 from runtime.errors import UserError
 from runtime.hand_model import load_hand_models
+from tests.conftest import IMAGES
+from training import trainer
 from training.checkpoint import WeightFacts, load_network, save_weights
 from training.distillation.plan import random_batch
 from training.flavour import QuantizeSpec
@@ -169,6 +171,8 @@ def weights(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "SCORED_IMAGES", IMAGES)
+    monkeypatch.setattr(trainer, "VALIDATION_IMAGES", IMAGES)
     monkeypatch.setattr(command, "scored_batches", lambda *_: batches())
     monkeypatch.setattr(command, "time_against", lambda full, net: (10.0, count_gmac(full, 160) / count_gmac(net, 160)))
 

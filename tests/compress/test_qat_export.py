@@ -16,13 +16,13 @@ from torch import nn
 from compress.export import export, main
 from compress.flavours import quantize
 from compress.flavours.cpu import write_trained as write_trained_int8
-from compress.measure import PARITY_CROPS
 from compress.parity import VERTEX_TOLERANCE_MM, check_trained_parity
 from compress.request import ExportRequest
 from compress.to_onnx import write_onnx
 from compress.write import write_trained
 from runtime.errors import UserError
 from runtime.hand_model import load_hand_models
+from tests.conftest import IMAGES
 from training.checkpoint import WeightFacts, load_network, save_weights, weights_of
 from training.data.dataset import open_frames
 from training.flavour import KEEP_FLOAT, Affine, QuantizeSpec, module_path
@@ -211,13 +211,13 @@ def test_export(checkpoint: Path, small_request: ExportRequest, tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_the_shipped_er_xs_with_rounding_is_the_same_file(tmp_path: Path) -> None:
+def test_the_shipped_er_xs_with_rounding_is_the_same_file(synthetic_cache: Path, tmp_path: Path) -> None:
     """Real weights on real crops, to the tolerance of a float export."""
-    frames = open_frames("synthetic", "test", HANDS, PARITY_CROPS)
+    frames = open_frames("synthetic", "test", HANDS, IMAGES)
     network, _ = load_network(weights_of("er-xs"), "er-xs")
     batches = list(crop_batches(frames, network.variant.crop_px))
     calibrate(prepare(network, QuantizeSpec()), batches)
     write_trained(network, tmp_path / "int8.onnx")
     crops = (torch.cat(batches).permute(0, 2, 3, 1) * 255).round().to(torch.uint8).numpy()
     parity = check_trained_parity(network, tmp_path / "int8.onnx", crops, HANDS)
-    assert parity.n_images == PARITY_CROPS and parity.vertex_mm <= VERTEX_TOLERANCE_MM
+    assert parity.n_images == IMAGES and parity.vertex_mm <= VERTEX_TOLERANCE_MM
