@@ -184,7 +184,8 @@ def add_record(recipe_path: Path, run_dir: Path, method: str) -> Path:
     weights = run_dir / f"{recipe.variant}.safetensors"
     card = make_card(weights, recipe.for_qat() if read_facts(weights).qat else recipe)
     facts = card["training"]
-    name = f"{recipe.variant}_{method.replace(' ', '-')}_{facts['samples']}_seed{facts['seed']}.json"
+    slug = re.sub(r"[ ,+]+", "-", method)
+    name = f"{recipe.variant}_{slug}_{facts['samples']}_seed{facts['seed']}.json"
     record = {"method": method, **card}
     if facts["qat"]:  # what it began with: --init's default
         record["float_mpjpe_mm"] = json.loads((SHIPPED / f"{recipe.variant}.json").read_text())["accuracy"]["mpjpe_mm"]
