@@ -21,6 +21,9 @@ from typing import Any
 import cv2
 from numpy.typing import ArrayLike
 
+if not __package__:  # run as a file: the folder that holds `runtime` is on nobody's path where it was only copied
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
 from runtime.capture import Source, is_video, open_source, source_stem
 from runtime.crop import checked_box
 from runtime.draw import draw_hands

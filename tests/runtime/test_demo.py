@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import onnxruntime
 import pytest
 
 from runtime.demo import main
@@ -72,10 +74,14 @@ def test_mesh_formats(photo: Path, tiny_model: Path, tmp_path: Path, capsys: pyt
 
 
 @pytest.mark.parametrize("style", [["runtime/demo.py"], ["-m", "runtime.demo"]])
-def test_as_a_command(photo: Path, tiny_model: Path, tmp_path: Path, style: list[str]) -> None:
-    command = [sys.executable, *style, str(photo), "--model", str(tiny_model), "--output-dir", str(tmp_path / "out")]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+def test_as_a_command_in_a_copied_folder(photo: Path, tiny_model: Path, tmp_path: Path, style: list[str]) -> None:
+    """On a device, nothing of this project is installed: `-S` hides what is."""
+    device = tmp_path / "device"
+    shutil.copytree(ROOT / "runtime", device / "runtime", ignore=shutil.ignore_patterns("__pycache__"))
+    libraries = {str(Path(module.__file__ or "").parents[1]) for module in (cv2, np, onnxruntime)}
+    command = [sys.executable, "-S", *style, str(photo), "--model", str(tiny_model), "--output-dir", "out"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(libraries)}
+    result = subprocess.run(command, cwd=device, env=environment, capture_output=True, text=True, check=False)
     assert (result.returncode, result.stderr) == (0, "")
     assert json.loads(result.stdout)["hands"]["right"]["present"]
 
