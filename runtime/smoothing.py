@@ -2,8 +2,11 @@
 
 Casiez, Roussel and Vogel, "1 Euro Filter: A Simple Speed-based Low-pass Filter for Noisy Input in Interactive Systems",
 CHI 2012. Slow movement is smoothed much, fast movement little, so that still hands are still and moving ones do not
-lag. Filtered are the rotations, the shape, the camera and the hands' distance; mesh and joints are then made anew from
-them, so that they fit each other in every frame.
+lag. What is not theirs: noise moves, too, so the speed that noise of the observed strength would show counts as none.
+Without that, what the network is least sure of is smoothed least.
+
+Filtered are the rotations, the shape, the camera and the hands' distance; mesh and joints are then made anew from them,
+so that they fit each other in every frame.
 """
 
 from __future__ import annotations
@@ -23,11 +26,13 @@ Values = NDArray[np.floating[Any]]
 
 MAX_GAP_S = 0.5  # after a longer one the past says nothing
 _MIN_PX_PER_M = 1e-6
+_SCATTER_CUTOFF_HZ = 0.5
+_NOISE_MARGIN = 6.0  # noise's share in a squared speed is taken off this many times, as it comes in bursts
 
 
 @dataclass(frozen=True)
 class OneEuro:
-    """A filter's settings. The cutoff is `min_cutoff_hz + gain * speed`, speed being in units per second."""
+    """A filter's settings. The cutoff is `min_cutoff_hz + gain * speed`; speed in units per second, less noise's."""
 
     min_cutoff_hz: float
     gain: float
@@ -35,9 +40,9 @@ class OneEuro:
 
 
 # Units: rotations in radians, positions in metres, the logarithm of the size; the shape belongs to the person.
-ROTATION = OneEuro(0.1, 2.0)
-POSITION = OneEuro(0.1, 12.0)
-SIZE = OneEuro(0.1, 3.0)
+ROTATION = OneEuro(0.8, 3.0)
+POSITION = OneEuro(0.8, 18.0)
+SIZE = OneEuro(0.8, 3.0)
 SHAPE = OneEuro(0.1, 0.0)
 
 
@@ -56,17 +61,24 @@ class OneEuroFilter:
         self._raw: Values | None = None
         self._smooth: Values
         self._speed: Values
+        self._scatter: Values  # mean square of what speeds differ from the filtered one by
 
     def __call__(self, values: Values, step_s: float, unit: float = 1.0) -> Values:
         """The next values, `step_s` seconds after the last ones; speed is measured in `unit`s of theirs."""
         if self._raw is None:
             self._raw = self._smooth = values
             self._speed = np.zeros_like(self._difference(values, values))
+            self._scatter = np.zeros_like(self._speed[..., :1])
             return values
         # From raw to raw, as in the authors' code: less noise than from the smoothed value, as in the article.
         speed = self._difference(self._raw, values) / step_s
-        self._speed = self._speed + _weight(self._settings.speed_cutoff_hz, step_s) * (speed - self._speed)
-        pace = np.linalg.norm(self._speed, axis=-1, keepdims=True)
+        newest = _weight(self._settings.speed_cutoff_hz, step_s)
+        scatter = np.sum((speed - self._speed) ** 2, axis=-1, keepdims=True)
+        self._scatter = self._scatter + _weight(_SCATTER_CUTOFF_HZ, step_s) * (scatter - self._scatter)
+        self._speed = self._speed + newest * (speed - self._speed)
+        # Of noise that is independent from frame to frame, the filtered speed keeps this part of the scatter.
+        noise = newest**2 / (2 - newest) * self._scatter
+        pace = np.sqrt(np.maximum(np.sum(self._speed**2, axis=-1, keepdims=True) - _NOISE_MARGIN * noise, 0))
         weight = _weight(self._settings.min_cutoff_hz + self._settings.gain * pace / unit, step_s)
         self._smooth = self._advance(self._smooth, weight * self._difference(self._smooth, values))
         self._raw = values

@@ -99,5 +99,4 @@ def test_smoothing_of_what_the_weights_see(shipped: Runner, studio: Studio) -> N
         steps = [np.diff(np.array(joints)[30:], axis=0) for joints in (raw, smooth)]
         ratios += list(np.divide(*(np.sqrt((step**2).sum(axis=-1).mean(axis=(0, 2))) for step in steps)))
     print(f"jitter falls by {np.round(ratios, 1)}")
-    assert np.median(ratios) >= 5, ratios
-    assert min(ratios) > 1.5, ratios
+    assert min(ratios) >= 5, ratios

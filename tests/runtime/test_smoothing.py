@@ -124,6 +124,18 @@ def test_moving_hands_lag_less_than_a_frame(name: str) -> None:
     assert 0 < lag_frames(smoothed(frames), name) < 1
 
 
+@pytest.mark.parametrize(("pace", "most_mm"), [(0.03, 5), (0.1, 7), (0.3, 9)])
+def test_slow_hands_are_followed(pace: float, most_mm: float) -> None:
+    """Movement that is hardly faster than the noise, 4 mm of it, is no noise."""
+
+    def slowly(time_s: float) -> tuple[np.ndarray, np.ndarray]:
+        return gesturing(pace * time_s)
+
+    truth, found = film(slowly, noisy=False), smoothed(film(slowly))
+    apart = (values(truth, "joints_image") - values(found, "joints_image"))[SETTLED:] / PX_PER_M
+    assert 1000 * np.sqrt((apart**2).sum(axis=-1).mean()) < most_mm
+
+
 def test_it_stays_where_the_hands_are() -> None:
     truth, found = film(still, noisy=False), smoothed(film(still))
     error_m = np.abs(values(found, "joints")[SETTLED:].mean(axis=0) - values(truth, "joints")[0]).max()
