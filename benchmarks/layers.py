@@ -6,7 +6,8 @@ DequantizeLinear and QuantizeLinear works on 8-bit tensors. Shapes are those of 
 How much engines fuse differs, `fuses` says it. True, as in TensorRT and Core ML: any pointwise operator joins the layer
 whose result only it reads, and conversions between 8 bits and float cost nothing. False, as in onnxruntime on CPUs:
 activations, biases and residuals join their convolution or linear, the five operators of GELU are one, and the rest,
-conversions too, is a pass over the tensor each; a reshape is a launch.
+conversions too, is a pass over the tensor each; a reshape is a launch. There an 8-bit operator also converts: its sums
+to 8 bits, and what it adds from them.
 """
 
 from __future__ import annotations
@@ -114,6 +115,7 @@ class _Graph:
     def __init__(self, model: ModelProto, fuses: bool) -> None:
         import onnx
 
+        self._fuses = fuses
         graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
         self._shape = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
         self._item = {tensor.name: _item_bytes(tensor.data_type) for tensor in graph.initializer}
@@ -188,6 +190,8 @@ class _Graph:
             return maker is not None and self._is_int8(maker)
         if node.input[0] in self._constants:
             return True
+        if node.output[0] in self._given:
+            return False
         users = list(self._users[node.output[0]])
         while users:
             user = users.pop()
@@ -251,6 +255,8 @@ class _Graph:
             if name and self._root(name) not in inside:
                 read = self._read_bytes(node, name)
                 layer.read_bytes[self._root(name)] = min(read, outputs * 4) if node.op_type in MOVES_PART else read
+        if not self._fuses and self._is_int8(node):
+            layer.flops += outputs * self._conversions_per_output(node)
         if node.op_type in PRODUCTS:
             products = outputs * self._products_per_output(node)
             if self._is_depthwise(node):
@@ -261,6 +267,12 @@ class _Graph:
         else:
             layer.flops += outputs * POINTWISE.get(node.op_type, OTHERS.get(node.op_type, 0))
             layer.flops += self._elements(node.input[0]) if node.op_type in REDUCTIONS else 0
+
+    def _conversions_per_output(self, node: NodeProto) -> int:
+        """Operations of an 8-bit operator: 32-bit sums become floats, scaled and rounded; addends become floats."""
+        if node.op_type in PRODUCTS:
+            return POINTWISE["Cast"] + POINTWISE[QUANTIZE]
+        return len(node.input) * POINTWISE[DEQUANTIZE] + POINTWISE[QUANTIZE] if node.op_type in ("Add", "Mul") else 0
 
     def _read_bytes(self, node: NodeProto, name: str) -> int:
         root = self._root(name)

@@ -90,6 +90,19 @@ def _launches() -> ModelProto:
     return _graph(nodes, constants, [16, 16])
 
 
+def _int8_launches() -> ModelProto:
+    """8-bit convolutions of 16 x 16 numbers: they prepare more than other operators before they start."""
+    constants = {
+        "w": np.eye(16, dtype=np.int8).reshape(16, 16, 1, 1),
+        "one": np.float32(1),
+        "ones": np.ones(16, np.float32),
+        "za": np.uint8(0),
+        "zw": np.zeros(16, np.int8),
+    }
+    inputs = ["one", "za", "w", "ones", "zw", "one", "za"]
+    return _graph([("QLinearConv", [_at(i), *inputs], {}) for i in range(LAUNCHES)], constants, [1, 16, 4, 4], "UINT8")
+
+
 def _at(index: int) -> str:
     return "a" if index == 0 else f"t{index - 1}"
 
@@ -119,7 +132,10 @@ INT8_PRODUCTS = Probe("int8 products", "int8", _int8_products, products=SIDE**3)
 OTHER_ARITHMETIC = Probe("other arithmetic", None, _other_arithmetic, flops=LENGTH * ELEMENTS * POINTWISE["Erf"])
 MEMORY = Probe("memory", None, _memory, bytes=LENGTH * ELEMENTS * 12)
 LAUNCH = Probe("launches", None, _launches, launches=LAUNCHES)
-PROBES: dict[str, Probe] = {p.name: p for p in (FP32_PRODUCTS, INT8_PRODUCTS, OTHER_ARITHMETIC, MEMORY, LAUNCH)}
+INT8_LAUNCH = Probe("int8 launches", None, _int8_launches, launches=LAUNCHES)
+PROBES: dict[str, Probe] = {
+    p.name: p for p in (FP32_PRODUCTS, INT8_PRODUCTS, OTHER_ARITHMETIC, MEMORY, LAUNCH, INT8_LAUNCH)
+}
 
 
 def write_probes(folder: Path) -> list[Candidate]:

@@ -25,7 +25,7 @@ class Ceilings:
     gflops: Mapping[str, float]  # of products, by precision; a multiply-accumulate is two operations
     other_gflops: float  # of all other arithmetic
     gb_s: float
-    launch_us: float | None  # None: nobody knows, launches are not counted
+    launch_us: Mapping[str, float] | None  # by precision of products; None: nobody knows, launches are not counted
     fuses: bool  # see benchmarks.layers
     sources: tuple[str, ...]
 
@@ -51,7 +51,8 @@ def bounds(layers: Sequence[Layer], ceilings: Ceilings) -> list[Bound]:
     for layer in layers:
         products = 2 * layer.products / ceilings.gflops.get(layer.precision, ceilings.gflops["fp32"])
         other = (2 * layer.depthwise + layer.flops) / ceilings.other_gflops
-        launch_ms = (ceilings.launch_us or 0.0) / 1e3
+        launches_us = ceilings.launch_us or {"fp32": 0.0}
+        launch_ms = launches_us.get(layer.precision, launches_us["fp32"]) / 1e3
         result.append(Bound(layer, (products + other) / 1e6, layer.bytes / ceilings.gb_s / 1e6, launch_ms))
     return result
 
@@ -76,7 +77,7 @@ def ceilings_of(target: Target) -> Ceilings | str:
         gflops={name: figure.value for name, figure in known.items() if figure is not None},
         other_gflops=peaks.fp32_gflops.value,
         gb_s=peaks.memory_gb_s.value,
-        launch_us=None if launch is None else launch.value,
+        launch_us=None if launch is None else {"fp32": launch.value},
         fuses=target.kind != "cpu",
         sources=tuple(dict.fromkeys(figure.source for figure in figures)),
     )
@@ -84,14 +85,14 @@ def ceilings_of(target: Target) -> Ceilings | str:
 
 def measured_ceilings(limits: Mapping[str, Limit], target: str, threads: int) -> Ceilings:
     """Of this machine, from its probes."""
-    fp32, int8, other, memory, launch = (limits[name] for name in probes.PROBES)
-    assert fp32.gflops and int8.gflops and other.gflops and memory.gb_s
+    fp32, int8, other, memory, launch, int8_launch = (limits[name] for name in probes.PROBES)
+    assert fp32.gflops and int8.gflops and other.gflops and memory.gb_s and launch.us and int8_launch.us
     return Ceilings(
         target=target,
         gflops={"fp32": fp32.gflops, "int8": int8.gflops},
         other_gflops=other.gflops,
         gb_s=memory.gb_s,
-        launch_us=launch.us,
+        launch_us={"fp32": launch.us, "int8": int8_launch.us},
         fuses=False,
         sources=(f"probes of this machine in the same run, {threads} threads",),
     )

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from compress import lint_rules as rules
 from compress.calibration import Ranges, affine_of
+from compress.first_layer import widen
 from compress.quantize import QuantizedNodes, load_float, run_quantizer, select_nodes
 from compress.storage import compact, compact_exactly, rewrite
 from training.flavour import Affine, ModuleRanges, QuantizeSpec, module_path
@@ -105,3 +106,4 @@ def _write(
     options = {"OpTypesToExcludeOutputQuantization": ["Gemm"]}
     names = [*nodes.quantized, *(node.name for node in folded_relus(model, nodes))]
     run_quantizer(source, target, names, affine, signed=False, reduce_range=spec.reduce_range, options=options)
+    rewrite(target, widen)

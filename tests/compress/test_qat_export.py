@@ -128,6 +128,9 @@ def test_scales_and_integers_are_the_trained_ones(trained: ERNet, int8: Path) ->
         integers, scale = (constants[name] for name in made_by[node.input[1]].input[:2])
         if "MatMul" in node.name:  # a linear on three axes: the exporter turned its weight
             integers = integers.T
+        if path == "backbone.layers.0.0.c":  # widened: a channel of zeros
+            assert not integers[:, 3:].any()
+            integers = integers[:, :3]
         scale = scale.reshape(-1, *[1] * (weight.ndim - 1))
         assert np.array_equal(integers, np.rint(weight / scale)), path
         compared += 1
