@@ -52,7 +52,7 @@ test-exports: $(STAMP)
 test-arm64: $(STAMP)
 	$(BIN)/python compress/export.py --variant er-xs --int8 --calib-samples 64 --test-images 64 --max-drop-mm 1 \
 	  --output-dir build/arm64 --overwrite
-	$(BIN)/python -m benchmarks.arithmetic build/arm64/er-xs_224_int8.onnx --vertices --tests
+	$(BIN)/python -m benchmarks.tools.arithmetic build/arm64/er-xs_224_int8.onnx --vertices --tests
 
 test-runtime-matrix: $(STAMP)
 	$(BIN)/python -m tests.runtime_matrix
@@ -77,14 +77,14 @@ bench: $(STAMP)
 	for variant in er-xs er-s; do \
 	  $(BIN)/python -m compress.sensitivity --variant $$variant -o $(RESULTS)/$$variant.plan.json || exit 1; done
 	$(BIN)/python benchmarks/report.py $(RESULTS)/records.jsonl -o $(RESULTS)/report.html --plans $(RESULTS)/*.plan.json
-	$(BIN)/python benchmarks/footprint.py --model build/bench/er-xs_224_int8.onnx -o $(RESULTS)/footprint.json
+	$(BIN)/python benchmarks/tools/footprint.py --model build/bench/er-xs_224_int8.onnx -o $(RESULTS)/footprint.json
 	cp build/bench/report.json $(RESULTS)/exports.json
-	$(BIN)/python -m benchmarks.table
+	$(BIN)/python -m benchmarks.tools.readme_table
 
 # Minutes each: latency over crop size, batch and threads, data generation over processes, exports over variants.
 scaling: $(STAMP)
 	mkdir -p $(RESULTS)/scaling
-	$(BIN)/python benchmarks/scaling.py -o $(RESULTS)/scaling
+	$(BIN)/python benchmarks/tools/scaling.py -o $(RESULTS)/scaling
 
 clean:
 	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -11,16 +11,20 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.records import DOUBTFUL, FAILED, FINISHED, NOT_RUN, PROFILING, Record, read_records
-from benchmarks.samples import Arrays, artifact_key, read_samples, samples_path
-from benchmarks.screen import print_table
-from benchmarks.stats import Interval, change, mean_interval
+if not __package__:  # run as a file: packages are found from the project's root, and this folder hides none
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from benchmarks.measure.stats import Interval, change, mean_interval
+from benchmarks.records.raw_samples import Arrays, artifact_key, read_samples, samples_path
+from benchmarks.records.record import DOUBTFUL, FAILED, FINISHED, NOT_RUN, PROFILING, Record, read_records
+from benchmarks.records.screen import print_table
 from runtime.errors import CommandParser, UserError, run_command
 
 SAME, NOISE, REAL, REGRESSION, IMPROVEMENT = "same", "noise", "real, small", "REGRESSION", "improvement"

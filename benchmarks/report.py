@@ -7,18 +7,22 @@ give histograms, joints, occlusion and examples; without them these parts are le
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm import tqdm
 
+if not __package__:  # run as a file: packages are found from the project's root, and this folder hides none
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from benchmarks.page.figure_table import to_csv, to_markdown
 from benchmarks.page.html import make_page
 from benchmarks.page.plot import write_png
 from benchmarks.page.plots import make_plots
 from benchmarks.page.rows import measured, read_rows
-from benchmarks.page.table import to_csv, to_markdown
-from compress.plan import read_plan
+from compress.precision_plan import read_plan
 from runtime.errors import CommandParser, UserError, run_command
 from runtime.files import write_text_atomic
 

@@ -19,18 +19,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmarks.candidates import Candidate
-from benchmarks.device import available_cores
-from benchmarks.facts import artifact_candidate
-from benchmarks.jetson.report import is_here, measure_jetson
-from benchmarks.latency import SCHEDULE
-from benchmarks.peers import ALL, PEERS, Setting, make_peers
-from benchmarks.plan import Plan, draft
-from benchmarks.probes import write_probes
-from benchmarks.records import FAILED, Record
-from benchmarks.screen import print_absent, print_rows
-from benchmarks.sheet import Sheet, make_way
-from compress.timing import Schedule
+if not __package__:  # run as a file: packages are found from the project's root, and this folder hides none
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from benchmarks.candidates.candidate import Candidate
+from benchmarks.candidates.facts import artifact_candidate
+from benchmarks.candidates.peers import ALL, PEERS, Setting, make_peers
+from benchmarks.candidates.planned_rows import Plan, draft
+from benchmarks.devices.device_facts import available_cores
+from benchmarks.devices.jetson.report import is_here, measure_jetson
+from benchmarks.measure.latency import SCHEDULE
+from benchmarks.measure.probes import write_probes
+from benchmarks.records.record import FAILED, Record
+from benchmarks.records.run_records import Sheet, make_way
+from benchmarks.records.screen import print_absent, print_rows
+from compress.check.timing import Schedule
 from runtime.errors import CommandParser, UserError, run_command
 from targets import THIS_MACHINE, Target, TargetError, load_target
 
@@ -59,7 +62,7 @@ class RunRequest:
 
 def run(request: RunRequest) -> list[Record]:
     """Measure all that is asked for; the records, which are in the file, too. UserError for what the user can mend."""
-    from benchmarks.measuring import fill_in, measure_accuracies, measure_latencies, measure_memories
+    from benchmarks.measure.session import fill_in, measure_accuracies, measure_latencies, measure_memories
 
     targets = tuple(load_profile(name) for name in dict.fromkeys(request.targets))
     artifacts = [artifact_candidate(path, request.device, request.hand_model) for path in request.models]

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from runtime.crop import crop_of_image
 from runtime.errors import UserError
-from runtime.image import read_image
-from training.data.interhand import Frames
+from runtime.image.crop import crop_of_image
+from runtime.image.reading import read_image
+from training.data.readers.interhand import Frames
 from training.data.samples import load_crop
 
 Crops = NDArray[np.uint8]  # (N, S, S, 3) RGB

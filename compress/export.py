@@ -8,6 +8,7 @@ formats asked for. Files are put in place only when all of that has passed; noth
 from __future__ import annotations
 
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,22 +18,25 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from tqdm import tqdm
 
-from compress.calibration import METHODS
+if not __package__:  # run as a file: packages are found from the project's root, and this folder hides none
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from compress.channels import IMPORTANCES
+from compress.check.verdict import NOT_RUN, PARITY_FAILED, PASSED, Verdict, judge_loss
 from compress.formats import BASELINE, FORMATS, OnnxFile, artefact_name, export_label
-from compress.pruning import IMPORTANCES
+from compress.onnx.calibration import METHODS
 from compress.request import PRECISIONS, ExportRequest, check_request
 from compress.source import load_weights, prune_first, split_trained
-from compress.verdict import NOT_RUN, PARITY_FAILED, PASSED, Verdict, judge_loss
 from runtime.errors import CommandParser, UserError, run_command
 from training.network import VARIANTS, get_variant
 
 if TYPE_CHECKING:
     import argparse
 
-    from compress.measure import Figures
+    from compress.check.measure import Figures
     from compress.passport import Passport
-    from runtime.hand_model import HandModel
-    from training.data.interhand import Frames
+    from runtime.hand.hand_model import HandModel
+    from training.data.readers.interhand import Frames
     from training.network import ERNet
 
 
@@ -41,13 +45,13 @@ def export(request: ExportRequest) -> dict[str, Any]:
 
     Raises UserError for anything the user can mend, before long work where that can be known.
     """
-    from compress.measure import measure
+    from compress.check.measure import measure
+    from compress.export_report import make_entry, read_report, write_passports, write_report
+    from compress.onnx.onnx_files import Material, write_files
     from compress.other_formats import write_engine, write_package
     from compress.passport import embed
-    from compress.plan import read_plan
-    from compress.report import make_entry, read_report, write_passports, write_report
-    from compress.write import Material, write_files
-    from runtime.hand_model import load_hand_models
+    from compress.precision_plan import read_plan
+    from runtime.hand.hand_model import load_hand_models
     from training.data.dataset import open_frames
     from training.evaluate import dataset_label
 
@@ -122,8 +126,8 @@ def first_passport(
     pruning: dict[str, Any] | None,
 ) -> Passport:
     """What is known before anything is measured."""
+    from compress.onnx.to_onnx import OPSET
     from compress.passport import Passport
-    from compress.to_onnx import OPSET
     from training.evaluate import dataset_label
     from training.losses import DEPTH_RANGE_M
     from training.network.count import count_gmac, count_parameters_m
@@ -280,7 +284,7 @@ def request_of(args: argparse.Namespace) -> ExportRequest:
 
 def main(arguments: list[str] | None = None) -> int:
     """Parse, export, print; 0 only where every format that was asked for `passed`."""
-    from compress.report import print_result, print_variants
+    from compress.export_report import print_result, print_variants
 
     args = parse_args(arguments)
     if args.list:

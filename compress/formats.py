@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from compress.flavours import get_flavour
+from compress.onnx.flavours import get_flavour
 from runtime.errors import unknown_name
 
 BASELINE = "fp32"

@@ -11,16 +11,16 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from compress.check.verdict import EXPORT_FAILED, NOT_RUN, PARITY_FAILED, PASSED, judge_loss
 from compress.formats import OnnxFile, artefact_name
 from compress.request import ExportRequest
-from compress.verdict import EXPORT_FAILED, NOT_RUN, PARITY_FAILED, PASSED, judge_loss
 from runtime.errors import UserError
 from targets import Target
 
 if TYPE_CHECKING:
     from compress.passport import Passport
-    from runtime.hand_model import HandModel
-    from training.data.interhand import Frames
+    from runtime.hand.hand_model import HandModel
+    from training.data.readers.interhand import Frames
     from training.network import ERNet
 
 PACKAGE_CROPS = 64
@@ -41,10 +41,10 @@ def write_package(
     """Convert, compare with torch, measure the accuracy; a package that failed is not left in `stage`."""
     import shutil
 
-    from compress.coreml.check import check_package, package_predictor
     from compress.coreml.convert import PRECISIONS, PackageOptions
     from compress.coreml.convert import write_package as convert
     from compress.coreml.package import embed, package_sha256
+    from compress.coreml.package_check import check_package, package_predictor
     from compress.crops import load_crops
     from training.evaluate import dataset_label, evaluate
 
@@ -98,14 +98,14 @@ def write_engine(
     fp32_mm: float,
 ) -> Entry:
     """Build the engine here where there is a GPU with TensorRT; what can be checked without is checked everywhere."""
-    from compress.engine.make import EngineRequest, build, prepare
-    from compress.engine.rtx import check_build
+    from compress.tensorrt.engine_file import EngineRequest, build, prepare
+    from compress.tensorrt.rtx import check_build
     from training.evaluate import dataset_label, evaluate, file_predictor
 
     file = next((f for f in plan if f.precision == request.precision and f.flavour in (None, "trt")), plan[0])
     path = files[file.label]
     device = request.target or "NAME"
-    command = f"python -m compress.engine {request.output_dir / path.name} --target {device}"
+    command = f"python -m compress.tensorrt {request.output_dir / path.name} --target {device}"
     entry: Entry = {
         "onnx": path.name,
         "build_command": command,

@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from runtime.contract import HAND_AXIS, INPUT_NAME, METADATA_KEY, OUTPUT_UNITS, input_shape
+from runtime.backends.contract import HAND_AXIS, INPUT_NAME, METADATA_KEY, OUTPUT_UNITS, input_shape
 
 TOOLS = ("torch", "onnx", "onnxruntime", "numpy", "opencv-python-headless")
 

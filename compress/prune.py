@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compress.pruning import IMPORTANCES, prune_by, score_channels
+from compress.channels import IMPORTANCES, prune_by, score_channels
 from runtime.errors import CommandParser, UserError, run_command
-from runtime.hand_model import HandModel, load_hand_models
-from training.cache import cache_dir
+from runtime.hand.hand_model import HandModel, load_hand_models
+from training.data.cache import cache_dir
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -139,9 +139,9 @@ def time_against(original: ERNet, network: ERNet) -> tuple[float, float]:
     """Latency of the original's fp32 file in ms, and how many times faster the other's is; one thread, in turn."""
     import numpy as np
 
-    from compress.measure import one_frame
-    from compress.timing import time_alternately
-    from compress.to_onnx import write_onnx
+    from compress.check.measure import one_frame
+    from compress.check.timing import time_alternately
+    from compress.onnx.to_onnx import write_onnx
 
     crop_px = original.variant.crop_px
     crop = np.random.default_rng(0).integers(0, 256, (crop_px, crop_px, 3), np.uint8)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from compress.calibration import CalibrationSpec
 from compress.formats import OnnxFile, get_format, onnx_files
+from compress.onnx.calibration import CalibrationSpec
 from runtime.errors import UserError
 from targets import THIS_MACHINE, Target, TargetError, load_target, nearest_profile, refusal
 from targets.profile import PRECISIONS as TARGET_PRECISIONS

@@ -21,10 +21,10 @@ from typing import Any
 
 from tqdm import tqdm
 
-from compress.plan import Plan, Sensitivity, blocks_of, split_nodes, write_plan
+from compress.precision_plan import Plan, Sensitivity, blocks_of, split_nodes, write_plan
 from runtime.errors import CommandParser, UserError, run_command
 from runtime.files import atomic_path, write_text_atomic
-from training.cache import cache_dir
+from training.data.cache import cache_dir
 
 CALIBRATION_CROPS = 512
 IMAGES = 160
@@ -94,23 +94,23 @@ def joined(order: Sequence[str], measure: Measure, max_drop_mm: float) -> tuple[
 
 def make_plan(variant: str, max_drop_mm: float, checkpoint: Path | None = None, data: str = "synthetic") -> Plan:
     """Export, calibrate and search; figures are kept in the cache."""
-    from compress.calibration import graph_sha256
+    from compress.check.measure import one_frame
+    from compress.check.timing import time_alternately
     from compress.crops import digest, load_crops
     from compress.export import first_passport
-    from compress.flavours import measure_ranges
-    from compress.flavours.cpu import write_plain
-    from compress.measure import one_frame
+    from compress.onnx.calibration import graph_sha256
+    from compress.onnx.flavours import measure_ranges
+    from compress.onnx.int8_cpu import write_plain
+    from compress.onnx.quantize import load_float
+    from compress.onnx.to_onnx import write_onnx
     from compress.passport import embed
-    from compress.quantize import load_float
     from compress.request import ExportRequest
     from compress.source import load_weights
-    from compress.timing import time_alternately
-    from compress.to_onnx import write_onnx
-    from runtime.hand_model import load_hand_models
+    from runtime.hand.hand_model import load_hand_models
+    from runtime.machine import processor_name
     from training.data.dataset import open_frames
     from training.evaluate import dataset_label, evaluate, file_predictor
-    from training.flavour import QuantizeSpec
-    from training.machine import processor_name
+    from training.int8_rules import QuantizeSpec
 
     if not max_drop_mm >= 0:
         raise UserError(f"--max-drop-mm {max_drop_mm} must be 0 or more")

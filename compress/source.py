@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from compress.pruning import IMPORTANCES
+from compress.channels import IMPORTANCES
 from compress.request import ExportRequest
 from runtime.errors import UserError
 from targets import Target
 
 if TYPE_CHECKING:
-    from runtime.hand_model import HandModel
+    from runtime.hand.hand_model import HandModel
     from training.network import ERNet
 
 

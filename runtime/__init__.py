@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from runtime.errors import UserError
-    from runtime.hands import Hand, Hands
+    from runtime.hand.hands import Hand, Hands
     from runtime.runner import load
 
 __all__ = ["Hand", "Hands", "UserError", "load"]
 
-_HOME = {"Hand": "hands", "Hands": "hands", "UserError": "errors", "load": "runner"}
+_HOME = {"Hand": "hand.hands", "Hands": "hand.hands", "UserError": "errors", "load": "runner"}
 
 
 def __getattr__(name: str) -> object:

@@ -24,20 +24,20 @@ from numpy.typing import ArrayLike
 if not __package__:  # run as a file: the folder that holds `runtime` is on nobody's path where it was only copied
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from runtime.capture import Source, is_video, open_source, source_stem
-from runtime.crop import checked_box
-from runtime.draw import draw_hands
 from runtime.errors import CommandParser, UserError, run_command
-from runtime.export_mesh import write_hands
 from runtime.files import write_bytes_atomic, write_error
-from runtime.glb import write_glb
-from runtime.hands import Hands
-from runtime.image import Rgb, quiet_opencv, read_image
-from runtime.outputs import Window, draw_times, video_file, write_json_line
+from runtime.hand.glb import write_glb
+from runtime.hand.hands import Hands
+from runtime.hand.obj import write_hands
+from runtime.image.crop import checked_box
+from runtime.image.draw import draw_hands
+from runtime.image.reading import Rgb, quiet_opencv, read_image
 from runtime.runner import Runner, load
-from runtime.smoothing import Smoother
-from runtime.tracking import Tracker
-from runtime.video import FoundFrame, Frame, run_video
+from runtime.video.capture import Source, is_video, open_source, source_stem
+from runtime.video.loop import FoundFrame, Frame, run_video
+from runtime.video.outputs import Window, draw_times, video_file, write_json_line
+from runtime.video.smoothing import Smoother
+from runtime.video.tracking import Tracker
 
 MESH_FORMATS = ("obj", "glb")
 

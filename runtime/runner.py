@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from runtime.backends import Backend, open_backend
-from runtime.contract import ModelInfo, input_shape
-from runtime.crop import Crop, box_meets_image, checked_box, crop_of_box, crop_of_image, split_planes
-from runtime.decode import HandPair, decode
+from runtime.backends.contract import ModelInfo, input_shape
+from runtime.backends.opening import Backend, open_backend
 from runtime.errors import UserError
-from runtime.hand_model import load_hand_models
-from runtime.hands import Hands
-from runtime.image import Rgb, as_rgb_uint8
-from runtime.scratch import Scratch, ScratchPool
+from runtime.hand.decode import HandPair, decode
+from runtime.hand.hand_model import load_hand_models
+from runtime.hand.hands import Hands
+from runtime.image.crop import Crop, box_meets_image, checked_box, crop_of_box, crop_of_image, split_planes
+from runtime.image.reading import Rgb, as_rgb_uint8
+from runtime.image.scratch import Scratch, ScratchPool
 
 _WHITE = np.float32(255)
 

@@ -76,7 +76,7 @@ class Target:
     kind: str
     formats: tuple[str, ...]
     precisions: tuple[str, ...]
-    int8_flavour: str | None  # which int8 file it runs, a name of compress.flavours or coreml-w8
+    int8_flavour: str | None  # which int8 file it runs, a name of compress.onnx.flavours or coreml-w8
     int8_saturates: bool  # uint8 x int8 products are summed in 16 bits, which overflow: weights must keep to 7 bits
     opset_max: int
     python: tuple[str, ...]

@@ -17,9 +17,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from runtime.contract import METADATA_KEY, OUTPUT_SHAPES
-from runtime.hand_model import load_hand_models
-from runtime.rotations import matrix_from_axis_angle
+from runtime.backends.contract import METADATA_KEY, OUTPUT_SHAPES
+from runtime.hand.hand_model import load_hand_models
+from runtime.hand.rotations import matrix_from_axis_angle
 
 INPUT_PX = 64
 HEATMAP = {"depth": 8, "height": 8, "width": 8, "depth_range_m": 0.4}
@@ -125,7 +125,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def synthetic_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A cache with a small synthetic set, the only one of this process: no test may make it larger."""
-    from training.data.synth import ensure_synthetic
+    from training.data.synthhands import ensure_synthetic
 
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.mktemp("cache")

@@ -33,19 +33,19 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays, from_dtype
 
-from runtime.backends import open_backend
-from runtime.contract import METADATA_KEY, OUTPUT_SHAPES, Heatmap, input_shape, parse_passport
-from runtime.crop import Crop
-from runtime.decode import HandPair, decode
-from runtime.draw import draw_hands
-from runtime.engine_passport import engine_passport_text, read_engine_passport
+from runtime.backends.contract import METADATA_KEY, OUTPUT_SHAPES, Heatmap, input_shape, parse_passport
+from runtime.backends.engine_passport import engine_passport_text, read_engine_passport
+from runtime.backends.opening import open_backend
 from runtime.errors import CommandParser, UserError, run_command
-from runtime.glb import write_glb
-from runtime.hand_model import EMBEDDED_MODEL, load_hand_models, skin
-from runtime.hands import Hands
-from runtime.image import quiet_opencv, read_image
+from runtime.hand.decode import HandPair, decode
+from runtime.hand.glb import write_glb
+from runtime.hand.hand_model import EMBEDDED_MODEL, load_hand_models, skin
+from runtime.hand.hands import Hands
+from runtime.image.crop import Crop
+from runtime.image.draw import draw_hands
+from runtime.image.reading import quiet_opencv, read_image
 from runtime.runner import Runner, load
-from runtime.tracking import Tracker
+from runtime.video.tracking import Tracker
 from tests.conftest import resting_outputs, tiny_passport, write_tiny_model
 from tests.fixtures.engine_files import made_passport
 

@@ -13,9 +13,9 @@ from compress.coreml import __main__ as facts
 from compress.coreml import compute_plan
 from compress.coreml.hand_json import main as write_hand_json
 from compress.export import parse_args
-from runtime.contract import INPUT_NAME, OUTPUT_SHAPES
-from runtime.crop import BOX_SCALE
+from runtime.backends.contract import INPUT_NAME, OUTPUT_SHAPES
 from runtime.errors import UserError
+from runtime.image.crop import BOX_SCALE
 from targets import load_target
 
 ROOT = Path(__file__).parents[1]

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from compress.engine import __main__ as engine
-from compress.engine.make import profile
 from compress.export import parse_args
+from compress.tensorrt import __main__ as engine
+from compress.tensorrt.engine_file import profile
 from runtime.errors import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -35,7 +35,7 @@ def test_exports_parse(line: str) -> None:
     assert profile(args.target).int8_flavour == "trt"
 
 
-@pytest.mark.parametrize("line", [line for line in COMMANDS if "-m compress.engine" in line])
+@pytest.mark.parametrize("line", [line for line in COMMANDS if "-m compress.tensorrt" in line])
 def test_engine_commands_parse(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r"there is no model exports/er-s_224_fp32\.onnx"):

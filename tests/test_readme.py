@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from tests.fixtures.mano_pickles import write_mano_pickles
-from training.data.synth import ensure_synthetic
+from training.data.synthhands import ensure_synthetic
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -53,17 +53,17 @@ SMALLER = {
     "python compress/export.py --variant er-xs --int8 --checkpoint runs/er-xs-p30": PRUNED_EXPORT,
     "python compress/export.py --variant er-nano --int8 --checkpoint": PRUNED_EXPORT,
     "python compress/export.py --variant er-xs --int8 --target": SMALL_EXPORT + " --output-dir exports --overwrite",
-    "python -m compress.lint exports/er-xs_224_int8-trt.onnx": "",
+    "python -m compress.onnx.lint exports/er-xs_224_int8-trt.onnx": "",
     "python -m targets --list": "",
     "python compress/export.py --variant er-nano --int8 --format": None,  # tests/compress/test_formats.py runs this
     "python benchmarks/run.py": "--images 8 --rounds 1 --seconds 0.02 --overwrite",
     "python benchmarks/compare.py": "--latency-pct 1000 --accuracy-mm 50",
     "python benchmarks/report.py": "",
-    "python benchmarks/scaling.py": "--rounds 1",
-    "python -m benchmarks.reference": None,  # minutes: tests/exports/test_reference.py runs this
-    "python -m benchmarks.arithmetic": None,  # `make test-arm64` runs this
-    "python -m training.data.synth --split train": "",
-    "python -m training.data.sheet": "",
+    "python benchmarks/tools/scaling.py": "--rounds 1",
+    "python -m benchmarks.tools.reference": None,  # minutes: tests/exports/test_reference.py runs this
+    "python -m benchmarks.tools.arithmetic": None,  # `make test-arm64` runs this
+    "python -m training.data.synthhands --split train": "",
+    "python -m training.data.contact_sheet": "",
     "python training/train.py --variant er-xs --minutes": SMALL_TRAINING + " --run-dir run",
     "python training/train.py --variant er-xs --qat": SMALL_TRAINING,
     "python compress/export.py --variant er-xs --int8 --checkpoint runs/qat": QAT_EXPORT,

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from runtime.errors import UserError
 from runtime.files import atomic_path
-from training.flavour import QuantizeSpec
+from training.int8_rules import QuantizeSpec
 from training.network import ERNet, build, get_variant
 from training.network.widths import resize
 

@@ -10,15 +10,19 @@ student by the labels alone. The teacher is a variant (the weights that come wit
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import replace
 from pathlib import Path
 
+if not __package__:  # run as a file: packages are found from the project's root, and this folder hides none
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
 from runtime.errors import CommandParser, UserError, run_command
-from runtime.hand_model import load_hand_models
+from runtime.hand.hand_model import load_hand_models
 from training import parallel
-from training.cache import cache_dir
+from training.data.cache import cache_dir
 from training.data.dataset import SYNTHETIC
-from training.distillation.plan import describe
+from training.distillation.dry_run import describe
 from training.distillation.spec import UNSTORED_TERMS, DistillSpec
 from training.distillation.store import StoredTeacher, StoreSpec, check_stored
 from training.distillation.teacher import check_size, open_teacher

@@ -7,6 +7,7 @@ Shows the protocol of cards and passports (mcp-scaled) and that of ER's own eval
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,15 +16,18 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+if not __package__:  # run as a file: packages are found from the project's root, and this folder hides none
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
 from runtime.errors import CommandParser, UserError, run_command
-from runtime.hand_model import HandModel, load_hand_models, skin
-from runtime.joints import JOINT_COUNT, MIDDLE_MCP
-from training.accuracy_table import Setting, compared, print_table, to_json
+from runtime.hand.hand_model import HandModel, load_hand_models, skin
+from runtime.hand.joints import JOINT_COUNT, MIDDLE_MCP
 from training.data.dataset import SYNTHETIC, open_frames
 from training.data.frames import Frames, drop_missing
-from training.data.interhand import BOXES
+from training.data.readers.interhand import BOXES
 from training.data.samples import Sample, load_sample
-from training.protocols import (
+from training.evaluation.accuracy_table import Setting, compared, print_table, to_json
+from training.evaluation.protocols import (
     ER,
     ER_WITHOUT_QUIRKS,
     MCP_SCALED,
@@ -69,7 +73,7 @@ def network_predictor(network: ERNet, hands: Hands) -> Predictor:
     """Predictions of a torch network."""
     import torch
 
-    from training.hands.rotations import matrix_from_6d
+    from training.hands.rotations_torch import matrix_from_6d
 
     def predict(images: Images) -> HandBatch:
         with torch.no_grad():

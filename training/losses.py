@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from training.hands.layer import HandLayer
-from training.hands.rotations import matrix_from_6d
+from training.hands.rotations_torch import matrix_from_6d
 from training.network import Outputs
 from training.parallel import mean_over_processes, world_size
 

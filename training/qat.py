@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from training.data.frames import Frames
 from training.data.samples import load_crop
-from training.flavour import ACTIVATION_MAX, Affine, ModuleRanges, QuantizeSpec, matches
+from training.int8_rules import ACTIVATION_MAX, Affine, ModuleRanges, QuantizeSpec, matches
 from training.network import ERNet, build
 
 INPUT, OUTPUT = "input_quantizer", "output_quantizer"

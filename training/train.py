@@ -13,21 +13,25 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
+if not __package__:  # run as a file: packages are found from the project's root, and this folder hides none
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
 from runtime.errors import CommandParser, UserError, run_command
-from runtime.hand_model import load_hand_models
+from runtime.hand.hand_model import load_hand_models
 from training import parallel
-from training.cache import cache_dir
 from training.checkpoint import load_network, weights_of
+from training.data.cache import cache_dir
 from training.data.dataset import SYNTHETIC
 from training.data.frames import Frames
-from training.flavour import QuantizeSpec
 from training.hands.layer import HandLayer
 from training.init import initialise
+from training.int8_rules import QuantizeSpec
 from training.network import ERNet, build
 from training.objective import Supervised
 from training.recipe import QatSpec, Recipe, default_recipe_path, read_recipe

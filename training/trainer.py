@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from runtime.errors import UserError
 from runtime.files import atomic_path
-from runtime.hand_model import HandModel
+from runtime.hand.hand_model import HandModel
 from training import parallel
 from training.checkpoint import WeightFacts, save_weights
 from training.data.dataset import SYNTHETIC, HandDataset, open_frames, start_worker

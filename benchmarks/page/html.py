@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.page.figure_table import Cell, Column, cells, shown_columns
 from benchmarks.page.plot import Plot, to_plotly
 from benchmarks.page.rows import Row, absent, artifacts, doubts, groups, measured
-from benchmarks.page.table import Cell, Column, cells, shown_columns
-from benchmarks.samples import EXAMPLES
+from benchmarks.records.raw_samples import EXAMPLES
 from runtime.errors import UserError
-from training.published import DATASET, Published, published_for
+from training.evaluation.published_figures import DATASET, Published, published_for
 
 MAX_PICTURE_BYTES = 700_000  # of all examples together: the page stays below 6 MB
 _JPEG = b"\xff\xd8\xff"
@@ -142,7 +142,7 @@ def _environments(rows: Sequence[Row]) -> list[str]:
 
 
 def _limit(row: Row) -> str:
-    from benchmarks.screen import limit_text
+    from benchmarks.records.screen import limit_text
 
     limit = row.record.limit
     probe = limit is not None and (limit.gflops, limit.gb_s, limit.us) != (None, None, None)

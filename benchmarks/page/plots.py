@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.measure.stats import mean_interval
 from benchmarks.page.plot import Plot, Series
 from benchmarks.page.rows import Group, Row, artifacts, devices, groups, measured
-from benchmarks.records import Record
-from benchmarks.stats import mean_interval
-from compress.plan import Plan
-from runtime.joints import FINGER_NAMES, JOINT_NAMES
+from benchmarks.records.record import Record
+from compress.precision_plan import Plan
+from runtime.hand.joints import FINGER_NAMES, JOINT_NAMES
 
 OVERLAPS = (0.0, 0.1, 0.25, 1.0)  # of the hands' outlines, upper ends of the bins
 HISTOGRAM_BINS = 60

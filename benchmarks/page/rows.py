@@ -9,8 +9,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from benchmarks.records import DOUBTFUL, FAILED, NOT_RUN, PROFILING, Record, read_records
-from benchmarks.samples import artifact_key, read_samples, row_key, samples_path
+from benchmarks.records.raw_samples import artifact_key, read_samples, row_key, samples_path
+from benchmarks.records.record import DOUBTFUL, FAILED, NOT_RUN, PROFILING, Record, read_records
 from runtime.errors import UserError
 
 Group = tuple[str, str]  # data set, protocol: figures of two groups never compare
@@ -36,7 +36,7 @@ class Row:
         return None if accuracy is None else (accuracy.dataset, accuracy.protocol)
 
     def timed(self, what: str) -> NDArray[Any] | None:
-        """An array of the row (benchmarks.samples)."""
+        """An array of the row (benchmarks.records.raw_samples)."""
         return self.samples.get(row_key(self.record.name, self.record.runtime.threads, what))
 
     def seen(self, what: str) -> NDArray[Any] | None:

@@ -15,7 +15,7 @@ from typing import Any
 from compress.coreml.neural_engine import leaving
 from compress.coreml.package import Package, package_bytes, read_package
 from compress.coreml.program import Program, TensorType, printable, read_program
-from runtime.contract import METADATA_KEY
+from runtime.backends.contract import METADATA_KEY
 from runtime.errors import CommandParser, run_command
 
 _PASSPORT_LINES = ("variant", "precision", "dataset", "target", "created_utc")

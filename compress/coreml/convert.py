@@ -20,8 +20,8 @@ from compress.coreml.library import coremltools, quiet
 from compress.coreml.neural_engine import MAX_RANK, Leaving, leaving
 from compress.coreml.package import SUFFIX, package_bytes, read_package, replace_package
 from compress.coreml.program import Program, read_program
-from compress.coreml.weights import check_deployment_target, compress, get_weight_format, rounded
-from runtime.contract import HAND_AXIS, INPUT_NAME, OUTPUT_UNITS, input_shape
+from compress.coreml.weight_storage import check_deployment_target, compress, get_weight_format, rounded
+from runtime.backends.contract import HAND_AXIS, INPUT_NAME, OUTPUT_UNITS, input_shape
 from runtime.errors import UserError, unknown_name
 from runtime.files import write_error
 

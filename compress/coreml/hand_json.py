@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from runtime.contract import HAND_AXIS
+from runtime.backends.contract import HAND_AXIS
 from runtime.errors import CommandParser, run_command
 from runtime.files import write_text_atomic
-from runtime.hand_model import HandModel, load_hand_models
+from runtime.hand.hand_model import HandModel, load_hand_models
 
 SCHEMA = 1
 DIGITS = 8  # behind the point: 0.01 micrometres

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compress.coreml.library import coremltools
-from runtime.contract import METADATA_KEY
+from runtime.backends.contract import METADATA_KEY
 from runtime.errors import UserError
 from runtime.files import write_bytes_atomic
 

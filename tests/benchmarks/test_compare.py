@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from benchmarks.compare import IMPROVEMENT, NOISE, REAL, REGRESSION, SAME, Comparison, Thresholds, compare, main
-from benchmarks.records import FAILED, NOT_RUN, Device, Record, Verdict, write_records
-from benchmarks.samples import artifact_key, samples_path, write_samples
+from benchmarks.records.raw_samples import artifact_key, samples_path, write_samples
+from benchmarks.records.record import FAILED, NOT_RUN, Device, Record, Verdict, write_records
 from runtime.errors import UserError
 from tests.fixtures.made_records import joint_errors, made_record, slower
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.records import read_records
+from benchmarks.records.record import read_records
 from benchmarks.report import main
 from runtime.errors import UserError
 from tests.fixtures.made_records import made_report

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.records import DOUBTFUL, FINISHED, NOT_RUN, PROFILING, read_records
+from benchmarks.records.raw_samples import artifact_key, read_samples, row_key, samples_path
+from benchmarks.records.record import DOUBTFUL, FINISHED, NOT_RUN, PROFILING, read_records
 from benchmarks.run import main
-from benchmarks.samples import artifact_key, read_samples, row_key, samples_path
 from compress.export import export
 from compress.request import ExportRequest
 from runtime.errors import UserError
@@ -19,7 +19,7 @@ from runtime.errors import UserError
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """er-nano, untrained, in fp32 and as weights alone, measured on few images."""
-    from training.data.synth import ensure_synthetic
+    from training.data.synthhands import ensure_synthetic
 
     folder = tmp_path_factory.mktemp("bench")
     with pytest.MonkeyPatch.context() as patch:
@@ -68,7 +68,7 @@ def test_rows_are_measured_and_kept(
 
 @pytest.mark.slow
 def test_a_kill_leaves_a_trace(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import benchmarks.measuring as measuring
+    import benchmarks.measure.session as measuring
 
     def killed(*_: object) -> None:
         raise KeyboardInterrupt

@@ -23,22 +23,22 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from compress import export as command
+from compress.channels import prune
+from compress.check.measure import Figures
+from compress.check.parity import Parity
+from compress.check.verdict import Verdict
 from compress.export import export, judge, main, parse_args, request_of
+from compress.export_report import print_result
 from compress.formats import onnx_files
-from compress.lint import lint
-from compress.measure import Figures
-from compress.parity import Parity
-from compress.pruning import prune
-from compress.report import print_result
+from compress.onnx.lint import lint
+from compress.onnx.onnx_files import calibration_crops
 from compress.request import ExportRequest
-from compress.verdict import Verdict
-from compress.write import calibration_crops
 from runtime.errors import UserError
-from runtime.hand_model import load_hand_models
+from runtime.hand.hand_model import load_hand_models
 from training.checkpoint import WeightFacts, save_weights
+from training.evaluation.protocols import Accuracy
 from training.hands.layer import HandLayer
 from training.network import build
-from training.protocols import Accuracy
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "compress" / "export.py"

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from compress import other_formats
-from compress.engine import gpu
 from compress.export import export, main
+from compress.export_report import print_result
 from compress.formats import FORMATS, export_label, onnx_files
 from compress.other_formats import describe
-from compress.report import print_result
 from compress.request import ExportRequest
+from compress.tensorrt import gpu
 from runtime.errors import UserError
 
 
@@ -124,7 +124,7 @@ def test_what_is_to_be_done_on_the_device_is_said(
 def test_a_package_that_fails_leaves_the_onnx_files(
     small_request: ExportRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from compress.coreml import check
+    from compress.coreml import package_check as check
 
     monkeypatch.setattr(check, "FP16_TOLERANCE_MM", 0.0)
     monkeypatch.setattr(other_formats, "PACKAGE_CROPS", 2)

@@ -13,19 +13,19 @@ import torch
 from onnx import ModelProto, numpy_helper
 from torch import nn
 
+from compress.check.parity import VERTEX_TOLERANCE_MM, check_trained_parity
 from compress.export import export, main
-from compress.flavours import quantize
-from compress.flavours.cpu import write_trained as write_trained_int8
-from compress.parity import VERTEX_TOLERANCE_MM, check_trained_parity
+from compress.onnx.flavours import quantize
+from compress.onnx.int8_cpu import write_trained as write_trained_int8
+from compress.onnx.onnx_files import write_trained
+from compress.onnx.to_onnx import write_onnx
 from compress.request import ExportRequest
-from compress.to_onnx import write_onnx
-from compress.write import write_trained
 from runtime.errors import UserError
-from runtime.hand_model import load_hand_models
+from runtime.hand.hand_model import load_hand_models
 from tests.conftest import IMAGES
 from training.checkpoint import WeightFacts, load_network, save_weights, weights_of
 from training.data.dataset import open_frames
-from training.flavour import KEEP_FLOAT, Affine, QuantizeSpec, module_path
+from training.int8_rules import KEEP_FLOAT, Affine, QuantizeSpec, module_path
 from training.network import ERNet, build
 from training.qat import calibrate, crop_batches, float_network, prepare, ranges_of
 from training.recipe import QatSpec

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.shipped_crops import COUNT, shipped_crops
-from compress.coreml.check import check_package
+from benchmarks.devices.shipped_crops import COUNT, shipped_crops
 from compress.coreml.convert import write_package
 from compress.coreml.neural_engine import MAX_RANK
-from runtime.hand_model import load_hand_models
+from compress.coreml.package_check import check_package
+from runtime.hand.hand_model import load_hand_models
 from tests.fixtures.variant_files import load_variant, write_float
 from training.checkpoint import shipped_weights
 from training.network import VARIANTS

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.reference import deviations, measure_exports, read_reference, shipped, small_set
-from compress.advice import has_int8_dot_products
+from benchmarks.tools.reference import deviations, measure_exports, read_reference, shipped, small_set
+from compress.check.advice import has_int8_dot_products
 
 pytestmark = pytest.mark.slow
 

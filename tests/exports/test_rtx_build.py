@@ -10,9 +10,9 @@ from pathlib import Path
 import onnx
 import pytest
 
-from compress.engine.rtx import check_build
-from compress.lint import lint
-from compress.lint_rules import Graph, forbidden_operators
+from compress.onnx.lint import lint
+from compress.onnx.lint_rules import Graph, forbidden_operators
+from compress.tensorrt.rtx import check_build
 from tests.fixtures.variant_files import PRECISIONS, write_variant
 from training.network import VARIANTS
 

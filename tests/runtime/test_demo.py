@@ -18,7 +18,7 @@ import pytest
 
 from runtime.demo import main
 from runtime.errors import UserError, run_command
-from runtime.image import read_image
+from runtime.image.reading import read_image
 
 ROOT = Path(__file__).parents[2]
 MakeModel = Callable[..., Path]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from runtime.errors import UserError
-from runtime.image import quiet_opencv
+from runtime.image.reading import quiet_opencv
 from tests.fuzz_runtime import TARGETS, Target, fuzz, main
 
 INPUTS = {"hand models": 100}  # slow ones

@@ -184,7 +184,9 @@ import numpy as np
 import runtime.errors
 assert "cv2" not in sys.modules and "onnxruntime" not in sys.modules
 from runtime import load
-from runtime import demo, draw, export_mesh
+from runtime import demo
+from runtime.image import draw
+from runtime.hand import obj
 assert "onnxruntime" not in sys.modules
 hands = load(sys.argv[1])(np.zeros((64, 64, 3), np.uint8))
 draw.draw_hands(np.zeros((64, 64, 3), np.uint8), hands, skeleton=True)
@@ -226,7 +228,7 @@ def watch(event, arguments):
         seen.append((event, str(arguments)[:200]))
 
 import cv2, numpy, onnxruntime
-import runtime.runner, runtime.tracking, runtime.smoothing, runtime.demo
+import runtime.runner, runtime.video.tracking, runtime.video.smoothing, runtime.demo
 sys.addaudithook(watch)
 """
 WHOLE_RUN = """

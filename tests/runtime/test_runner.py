@@ -14,7 +14,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import runtime
 from runtime import Hands, UserError, load
-from runtime.hand_model import EMBEDDED_MODEL, load_hand_models
+from runtime.hand.hand_model import EMBEDDED_MODEL, load_hand_models
 from runtime.runner import Runner
 
 MakeModel = Callable[..., Path]

@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from compress.onnx.to_onnx import write_onnx
 from compress.passport import embed
-from compress.to_onnx import write_onnx
 from runtime.runner import Runner, load
-from runtime.smoothing import Smoother
-from runtime.tracking import Tracker
+from runtime.video.smoothing import Smoother
+from runtime.video.tracking import Tracker
 from tests.conftest import tiny_passport
 from training.checkpoint import load_network, shipped_weights
-from training.data.synth.film import Film, Move
-from training.data.synth.frame import Studio, build_studio
+from training.data.synthhands.film import Film, Move
+from training.data.synthhands.frame import Studio, build_studio
 from training.losses import DEPTH_RANGE_M
 
 # Of five scenes whose poses these weights know well. Over 20 scenes it is 0.97 on average and 0.8 at worst.

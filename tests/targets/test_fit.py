@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from compress.flavours import FLAVOURS
-from compress.to_onnx import OPSET
+from compress.onnx.flavours import FLAVOURS
+from compress.onnx.to_onnx import OPSET
 from targets import FEATURES, TargetError, load_target, refusal, target_names
 from targets.profile import DEPLOYMENT_TARGETS, INT8_FLAVOURS
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import IMAGES
-from training.data.synth import ensure_synthetic
+from training.data.synthhands import ensure_synthetic
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from runtime.errors import UserError
-from runtime.hand_model import load_hand_models
+from runtime.hand.hand_model import load_hand_models
 from training import distill, train, trainer
 from training.checkpoint import WeightFacts, load_network, read_facts, save_weights
 from training.data.dataset import open_frames

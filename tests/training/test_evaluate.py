@@ -13,7 +13,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from runtime.errors import UserError
-from runtime.hand_model import load_hand_models
+from runtime.hand.hand_model import load_hand_models
 from training.checkpoint import WeightFacts, save_weights
 from training.data.dataset import HandDataset, open_frames
 from training.data.frames import Frames
@@ -28,8 +28,7 @@ from training.evaluate import (
     truth_of,
     without_missing,
 )
-from training.network import build
-from training.protocols import (
+from training.evaluation.protocols import (
     ER_WITHOUT_QUIRKS,
     INTERACTING,
     LEFT,
@@ -41,6 +40,7 @@ from training.protocols import (
     Result,
     Truth,
 )
+from training.network import build
 
 HANDS = load_hand_models()
 ALL = (*PROTOCOLS.values(), ER_WITHOUT_QUIRKS)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from runtime.hand_model import load_hand_models
+from runtime.hand.hand_model import load_hand_models
 from training.hands.layer import HandLayer
 from training.losses import LossWeights, compute_losses, masked_l1, normalise_joints_image
 from training.network import Outputs

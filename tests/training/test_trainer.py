@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from runtime.errors import UserError
-from runtime.hand_model import load_hand_models
+from runtime.hand.hand_model import load_hand_models
 from training import trainer
 from training.checkpoint import load_network, read_facts
 from training.hands.layer import HandLayer

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.hand_model import load_hand_models
+from runtime.hand.hand_model import load_hand_models
 from training.checkpoint import SHIPPED, load_network, read_facts, shipped_weights, weights_of
 from training.data.dataset import open_frames
 from training.evaluate import evaluate, network_predictor

@@ -12,11 +12,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from runtime.errors import UserError
-from runtime.hand_model import HandModel
-from training.data import hic
+from runtime.hand.hand_model import HandModel
 from training.data.augment import AugmentSpec, draw
 from training.data.frames import Frames
-from training.data.interhand import read_frames
+from training.data.readers import hic
+from training.data.readers.interhand import read_frames
 from training.data.samples import Sample, load_sample
 
 SYNTHETIC = "synthetic"
@@ -42,7 +42,7 @@ def open_frames(
     if (root is None or hic_root is not None) and (subset, boxes) != ("all", "annotated"):
         raise UserError("only InterHand2.6M has subsets and RootNet boxes: leave the options out")
     if root is None:
-        from training.data.synth import SPLIT_IMAGES, ensure_synthetic
+        from training.data.synthhands import SPLIT_IMAGES, ensure_synthetic
 
         count = SPLIT_IMAGES[split] if count is None else count
         return read_frames(ensure_synthetic(split, count), split, hands).first(count)

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from runtime.errors import UserError
 from runtime.files import write_bytes_atomic
-from training.cache import cache_dir
+from training.data.cache import cache_dir
 
 Floats = NDArray[np.float32]
 Chosen = slice | NDArray[np.bool_] | NDArray[np.integer]

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.crop import crop_from_box
 from runtime.errors import UserError
+from runtime.image.crop import crop_from_box
 from training.data.augment import Augmentation, recolour
 from training.data.frames import INTERACTING, Floats, Frames
 

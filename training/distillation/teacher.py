@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from runtime.backends import Backend, open_backend
+from runtime.backends.opening import Backend, open_backend
 from runtime.errors import UserError, unknown_name
-from runtime.hand_model import HandModel
+from runtime.hand.hand_model import HandModel
 from training.checkpoint import load_network, read_facts, shipped_weights
 from training.distillation.lesson import Lesson, lesson_of_outputs, log_marginals
 from training.distillation.spec import INNER_TERMS, DistillSpec

@@ -13,7 +13,7 @@ from training.distillation.lesson import Lesson, log_marginals, move_mass, resiz
 from training.distillation.spec import LENGTHS, DistillSpec
 from training.distillation.teacher import Teacher
 from training.hands.layer import HandLayer
-from training.hands.rotations import matrix_from_6d
+from training.hands.rotations_torch import matrix_from_6d
 from training.losses import LOSS_CELLS, LossWeights, masked_l1, masked_mean, normalise_joints_image
 from training.network import ERNet, Outputs, Taps
 from training.objective import Supervised

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from runtime.errors import CommandParser, UserError, run_command
 from runtime.files import atomic_path
-from runtime.hand_model import SKELETON_JOINTS, VERTICES, load_hand_models
-from training.hands.build_embedded import PARENTS
+from runtime.hand.hand_model import SKELETON_JOINTS, VERTICES, load_hand_models
 from training.hands.mano_pickle import INTEGERS, SHAPES, read_mano_pickle
 from training.hands.model_file import to_npz
+from training.tools.build_hand import PARENTS
 
 NAME = "MANO"
 ROOT_PARENT = 2**32 - 1  # in kintree_table

@@ -1,4 +1,4 @@
-"""The hand model as a differentiable torch layer, both hands at once; `runtime.hand_model.skin` is its numpy twin."""
+"""The hand model as a differentiable torch layer, both hands at once; its numpy twin is runtime's `skin`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from runtime.hand_model import POSE_FEATURES, SKELETON_JOINTS, VERTICES, HandModel
-from runtime.joints import MANO_TO_JOINTS
+from runtime.hand.hand_model import POSE_FEATURES, SKELETON_JOINTS, VERTICES, HandModel
+from runtime.hand.joints import MANO_TO_JOINTS
 
 HANDS = 2
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.errors import UserError
-from runtime.hand_model import FACES, POSE_FEATURES, SHAPE_SIZE, SKELETON_JOINTS, VERTICES
+from runtime.hand.hand_model import FACES, POSE_FEATURES, SHAPE_SIZE, SKELETON_JOINTS, VERTICES
 
 SHAPES: dict[str, tuple[int, ...]] = {
     "v_template": (VERTICES, 3),

@@ -7,13 +7,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from training.network.backbones.mobilenet import MobileNetV4
+from training.network.backbones.resnet import ResNet50
+from training.network.backbones.tinyvit import TinyViT
+from training.network.blocks import Mlp, init_linear
 from training.network.extract import HANDS, JOINTS, Extract, sample_weights, soft_argmax
-from training.network.layers import Mlp, init_linear
-from training.network.mobilenet import MobileNetV4
 from training.network.priorformer import PriorFormer
 from training.network.regress import BETAS, FuseFormer, HandRegressor, PoseRegressor
-from training.network.resnet import ResNet50
-from training.network.tinyvit import TinyViT
 from training.network.variants import Variant
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from training.network.blocks import NORM_EPS, Mlp, TransformerBlock, resize_map
 from training.network.extract import HANDS
-from training.network.layers import NORM_EPS, Mlp, TransformerBlock, resize_map
 
 
 class DeSim(nn.Module):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from training.network.blocks import Mlp, TransformerBlock
 from training.network.extract import HANDS, JOINTS
-from training.network.layers import Mlp, TransformerBlock
 
 ROTATIONS = 16
 BETAS = 10

@@ -14,7 +14,7 @@ from benchmarks.page import html
 from benchmarks.page.html import make_page, pick_examples, published
 from benchmarks.page.plots import make_plots
 from benchmarks.page.rows import Row, read_rows
-from benchmarks.samples import artifact_key
+from benchmarks.records.raw_samples import artifact_key
 from tests.fixtures.made_records import made_report
 
 HOSTILE = "</script><script>alert(1)</script>"

@@ -6,8 +6,8 @@ import csv
 import io
 from pathlib import Path
 
+from benchmarks.page.figure_table import COLUMNS, cells, shown_columns, to_csv, to_markdown
 from benchmarks.page.rows import measured, read_rows
-from benchmarks.page.table import COLUMNS, cells, shown_columns, to_csv, to_markdown
 from tests.fixtures.made_records import made_report
 
 

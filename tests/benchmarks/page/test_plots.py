@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from benchmarks.page.plot import Plot, Series, to_plotly, write_png
 from benchmarks.page.plots import FRONT, make_plots, overlap_bins, pareto_front
 from benchmarks.page.rows import Row, read_rows
-from compress.plan import Plan, Sensitivity
+from compress.precision_plan import Plan, Sensitivity
 from tests.fixtures.made_records import made_report
 
 PLAN = Plan(

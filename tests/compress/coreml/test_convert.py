@@ -13,14 +13,14 @@ import torch
 from torch import nn
 
 from compress.coreml import convert as module
-from compress.coreml.check import evaluate_crop
 from compress.coreml.convert import PRECISIONS, PackageFacts, PackageOptions, as_stored, check_options, write_package
 from compress.coreml.evaluator import Evaluator
 from compress.coreml.package import package_bytes, read_package
+from compress.coreml.package_check import evaluate_crop
 from compress.coreml.program import Operation, Program, TensorType, read_program
-from compress.coreml.weights import MIN_ELEMENTS
+from compress.coreml.weight_storage import MIN_ELEMENTS
 from compress.formats import FORMATS
-from runtime.contract import OUTPUT_SHAPES, OUTPUT_UNITS
+from runtime.backends.contract import OUTPUT_SHAPES, OUTPUT_UNITS
 from runtime.errors import UserError
 from targets.fit import FEATURES
 from training.network import ERNet, build

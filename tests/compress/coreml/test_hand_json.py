@@ -12,8 +12,8 @@ import pytest
 
 from compress.coreml.hand_json import hand_facts, main, to_json
 from runtime.errors import UserError
-from runtime.hand_model import load_hand_models, skin
-from runtime.rotations import matrix_from_axis_angle
+from runtime.hand.hand_model import load_hand_models, skin
+from runtime.hand.rotations import matrix_from_axis_angle
 
 HANDS = load_hand_models()
 RNG = np.random.default_rng(0)

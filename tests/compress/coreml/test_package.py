@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from compress.coreml import package as module
 from compress.coreml.package import embed, package_bytes, package_sha256, read_package, replace_package
-from runtime.contract import METADATA_KEY
+from runtime.backends.contract import METADATA_KEY
 from runtime.errors import UserError
 
 

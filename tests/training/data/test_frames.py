@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from runtime.errors import UserError
-from runtime.hand_model import load_hand_models
+from runtime.hand.hand_model import load_hand_models
 from training.data.frames import PER_IMAGE, Frames, Names, drop_missing
-from training.data.interhand import read_frames
+from training.data.readers.interhand import read_frames
 
 HANDS = load_hand_models()
 

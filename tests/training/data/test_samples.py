@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runtime.crop import crop_from_box
-from runtime.hand_model import load_hand_models, skin
+from runtime.hand.hand_model import load_hand_models, skin
+from runtime.image.crop import crop_from_box
 from training.data.augment import Augmentation, AugmentSpec, draw, recolour
-from training.data.interhand import Frames, read_frames
+from training.data.readers.interhand import Frames, read_frames
 from training.data.samples import MIRROR, load_crop, load_sample, read_rgb
 
 HANDS = load_hand_models()

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 from runtime.errors import UserError
-from runtime.hand_model import load_hand_models
+from runtime.hand.hand_model import load_hand_models
 from training.data.augment import AugmentSpec
 from training.data.dataset import HandDataset, open_frames
 from training.data.frames import Frames

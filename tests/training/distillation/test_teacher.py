@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch.nn import functional
 
+from compress.onnx.to_onnx import write_onnx
 from compress.passport import embed
-from compress.to_onnx import write_onnx
 from runtime.errors import UserError
-from runtime.hand_model import load_hand_models
+from runtime.hand.hand_model import load_hand_models
 from training.checkpoint import WeightFacts, save_weights
 from training.distillation import teacher as teacher_module
 from training.distillation.spec import DistillSpec

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from runtime.hand_model import load_hand_models
+from runtime.hand.hand_model import load_hand_models
+from training.distillation.dry_run import random_batch
 from training.distillation.lesson import lesson_of_outputs, log_marginals, move_mass, resize_maps, resize_plane
-from training.distillation.plan import random_batch
 from training.distillation.spec import TERMS, DistillSpec
 from training.distillation.teacher import NetworkTeacher, Wanted
 from training.distillation.terms import (
@@ -26,7 +26,7 @@ from training.distillation.terms import (
     rotation_term,
 )
 from training.hands.layer import HandLayer
-from training.hands.rotations import matrix_from_axis_angle
+from training.hands.rotations_torch import matrix_from_axis_angle
 from training.losses import LossWeights
 from training.network import Outputs, build
 from training.objective import Supervised

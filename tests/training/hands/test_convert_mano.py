@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from runtime.errors import UserError
-from runtime.hand_model import load_hand_models, skin
+from runtime.hand.hand_model import load_hand_models, skin
 from tests.fixtures import mano_pickles as craft
 from training.hands.convert_mano import TIPS, convert, main
 from training.hands.mano_pickle import MAX_FILE_BYTES, SHAPES, read_mano_pickle

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from runtime.hand_model import load_hand_models, skin
-from runtime.rotations import matrix_from_axis_angle as numpy_matrix
+from runtime.hand.hand_model import load_hand_models, skin
+from runtime.hand.rotations import matrix_from_axis_angle as numpy_matrix
 from training.hands.layer import HandLayer
-from training.hands.rotations import matrix_from_6d, matrix_from_axis_angle
+from training.hands.rotations_torch import matrix_from_6d, matrix_from_axis_angle
 
 HANDS = load_hand_models()
 LAYER = HandLayer(*HANDS)

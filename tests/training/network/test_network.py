@@ -8,9 +8,9 @@ from torch.nn import functional
 
 from runtime.errors import UserError
 from training.network import VARIANTS, Outputs, build, get_variant
+from training.network.backbones.tinyvit import TinyViT, offset_index
 from training.network.count import count_gmac, count_parameters_m
 from training.network.extract import cell_grid, sample_weights, soft_argmax
-from training.network.tinyvit import TinyViT, offset_index
 
 
 @pytest.mark.parametrize("name", VARIANTS)

@@ -1,0 +1,1 @@
+"""What can be measured: exported files and their peers."""

@@ -1,0 +1,1 @@
+"""The device that is measured: what it says of itself, and its sensors."""

@@ -1,0 +1,102 @@
+"""Figures of timed blocks, and how far they can be trusted: intervals by resampling whole blocks.
+
+Runs of one block resemble each other more than those of another, so blocks are what is drawn, not runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.records.record import LatencyMs, Ratio
+
+Floats = NDArray[np.floating]
+
+RESAMPLES = 4000
+COVERAGE_PCT = 95.0
+_SEED = 20260101
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate and what lies around it in 95 % of the resamples."""
+
+    estimate: float
+    low: float
+    high: float
+
+
+def summarise(blocks: Sequence[Floats]) -> LatencyMs:
+    """Of one candidate's blocks of runs, ms."""
+    runs = np.concatenate([np.asarray(block, np.float64) for block in blocks])
+    p50, p90, p95, p99 = np.percentile(runs, (50, 90, 95, 99))
+    medians = block_medians(blocks)
+    interval = median_interval(medians)
+    mean, std = float(runs.mean()), float(runs.std(ddof=1)) if len(runs) > 1 else 0.0
+    return LatencyMs(
+        mean=mean,
+        std=std,
+        min=float(runs.min()),
+        p50=float(p50),
+        p90=float(p90),
+        p95=float(p95),
+        p99=float(p99),
+        max=float(runs.max()),
+        cv_pct=100 * std / mean,
+        p50_low=interval.low,
+        p50_high=interval.high,
+        blocks_p50=medians.tolist(),
+    )
+
+
+def block_medians(blocks: Sequence[Floats]) -> NDArray[np.float64]:
+    """(blocks,)."""
+    return np.array([np.median(block) for block in blocks], np.float64)
+
+
+def median_interval(values: Floats) -> Interval:
+    """Of the median of independent values."""
+    values = np.asarray(values, np.float64)
+    return _interval(float(np.median(values)), np.median(_resample(values), axis=1))
+
+
+def mean_interval(values: Floats) -> Interval:
+    """Of the mean of independent values."""
+    values = np.asarray(values, np.float64)
+    generator = np.random.default_rng(_SEED)
+    means = [values[generator.integers(0, len(values), len(values))].mean() for _ in range(RESAMPLES)]
+    return _interval(float(values.mean()), np.array(means))
+
+
+def ratio(numerator_p50: Floats, denominator_p50: Floats) -> Ratio:
+    """Of two candidates timed in the same rounds: round by round."""
+    interval = median_interval(np.asarray(numerator_p50) / np.asarray(denominator_p50))
+    return Ratio(interval.estimate, interval.low, interval.high)
+
+
+def change(old_p50: Floats, new_p50: Floats) -> Interval:
+    """NEW over OLD less 1, of two runs whose blocks have nothing to do with each other."""
+    old, new = np.asarray(old_p50, np.float64), np.asarray(new_p50, np.float64)
+    drawn = np.median(_resample(new, 1), axis=1) / np.median(_resample(old), axis=1)
+    return _interval(float(np.median(new) / np.median(old)) - 1, drawn - 1)
+
+
+def drift_pct(medians: Floats) -> float:
+    """How much the last third of the blocks is slower than the first third."""
+    third = max(len(medians) // 3, 1)
+    return float(100 * (np.median(medians[-third:]) / np.median(medians[:third]) - 1))
+
+
+def _resample(values: Floats, stream: int = 0) -> NDArray[np.float64]:
+    """(RESAMPLES, len(values)) drawn with replacement; the same draws every time."""
+    generator = np.random.default_rng((_SEED, stream))
+    return np.asarray(values, np.float64)[generator.integers(0, len(values), (RESAMPLES, len(values)))]
+
+
+def _interval(estimate: float, drawn: Floats) -> Interval:
+    tail = (100 - COVERAGE_PCT) / 2
+    low, high = np.percentile(drawn, (tail, 100 - tail))
+    return Interval(estimate, float(low), float(high))

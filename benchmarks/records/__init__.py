@@ -1,0 +1,1 @@
+"""Records of measured figures, on disk and on screen."""

@@ -1,0 +1,1 @@
+"""Tools of this project's makers; users do not need them."""

@@ -1,0 +1,174 @@
+"""What `footprint` asks fresh processes: each part runs alone, imports the runtime only, and prints JSON.
+
+python -m benchmarks.tools.footprint_parts PART MODEL FRAMES
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from runtime.runner import Runner
+
+BOX = (170.0, 90.0, 300.0, 300.0)
+SETTLED = 100  # frames after which memory is read
+WARM_UP = 30
+CALM_PART = 10
+_STATUS = Path("/proc/self/status")
+
+
+def resident_mb() -> float:
+    """Of this process, 10^6 bytes."""
+    for line in _STATUS.read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024 / 1e6
+    raise OSError(f"{_STATUS} does not say VmRSS")
+
+
+def start(model: str, frames: int) -> dict[str, Any]:
+    """Seconds from an interpreter that runs to a model that is loaded; numpy's and OpenCV's imports are counted."""
+    begin = time.perf_counter()
+    from runtime import load
+
+    imported = time.perf_counter()
+    runner = load(model)
+    done = time.perf_counter()
+    runner.close()
+    return {"import_s": imported - begin, "load_s": done - imported, "total_s": done - begin}
+
+
+def memory(model: str, frames: int) -> dict[str, Any]:
+    """Resident memory step by step, and its growth over `frames` more."""
+    steps = {"python": resident_mb()}
+    import numpy as np  # noqa: F401
+
+    steps["numpy"] = resident_mb()
+    import cv2  # noqa: F401
+
+    steps["opencv"] = resident_mb()
+    import onnxruntime  # noqa: F401
+
+    steps["onnxruntime"] = resident_mb()
+    from runtime.backends.opening import open_backend
+    from runtime.hand.decode import HandPair
+    from runtime.hand.hand_model import load_hand_models
+    from runtime.runner import Runner
+
+    models = HandPair(*load_hand_models())
+    steps["runtime"] = resident_mb()
+    backend = open_backend(Path(model))
+    steps["model"] = resident_mb()
+    runner = Runner(backend, models)
+    rgb = picture(480, 640)
+    _run(runner, rgb, SETTLED)
+    steps["frames"] = after = resident_mb()
+    _run(runner, rgb, frames)
+    parts = dict(zip(steps, (later - earlier for earlier, later in pairwise([0.0, *steps.values()])), strict=True))
+    return {"after_100_frames_mb": after, "parts_mb": parts, "frames": frames, "growth_mb": resident_mb() - after}
+
+
+def stages(model: str, frames: int) -> dict[str, Any]:
+    """Milliseconds of each stage on one thread, the median of the fastest tenth of many frames."""
+    import cv2
+    import numpy as np
+
+    from runtime import load
+
+    cv2.setNumThreads(1)
+    runner = load(model, threads=1)
+    rgb = picture(480, 640)
+    _run(runner, rgb, WARM_UP)
+    names = ("preprocess_ms", "inference_ms", "postprocess_ms")
+    spent = np.array([list(runner(rgb, moved(number)).stages_ms.values()) for number in range(frames)])
+    # Other programs slow the network down most, which would flatter the rest: the frames they disturb least count.
+    calm = spent[np.argsort(spent.sum(axis=1))[: max(frames // CALM_PART, 1)]]
+    around = calm[:, 0] + calm[:, 2]
+    return {
+        **dict(zip(names, np.median(calm, axis=0).tolist(), strict=True)),
+        "pre_and_post_ms": float(np.median(around)),
+        "share": float(np.median(around / calm.sum(axis=1))),
+        "share_of_all_frames": float(np.median((spent[:, 0] + spent[:, 2]) / spent.sum(axis=1))),
+        "frames": frames,
+        "calm_frames": len(calm),
+    }
+
+
+def allocations(model: str, frames: int) -> dict[str, Any]:
+    """Bytes that are allocated at once while a frame is worked on, after the first: at most, by kind of picture."""
+    import tracemalloc
+
+    from runtime import load
+
+    runner = load(model, threads=1)
+    tracemalloc.start()
+    peaks = {}
+    for name, rgb in pictures().items():
+        for what, box in (("a box", BOX), ("whole", None)):
+            runner(rgb, box)
+            peaks[f"{name}, {what}"] = max(_peak_bytes(runner, rgb, box) for _ in range(frames))
+    return {"peak_bytes": peaks, "frames": frames}
+
+
+def _peak_bytes(runner: Runner, rgb: NDArray[Any], box: tuple[float, ...] | None) -> int:
+    import tracemalloc
+
+    tracemalloc.reset_peak()
+    before = tracemalloc.get_traced_memory()[0]
+    runner(rgb, box)
+    return tracemalloc.get_traced_memory()[1] - before
+
+
+def picture(height: int, width: int) -> NDArray[np.uint8]:
+    """Something with edges; without numpy's generators, which take memory of their own."""
+    import numpy as np
+
+    rgb = np.empty((height, width, 3), np.uint8)
+    rows, columns = np.arange(height) // 3, np.arange(width)
+    for channel, step in enumerate((13, 29, 5)):  # wraps around at 256
+        np.add.outer((rows * 7).astype(np.uint8), (columns * step).astype(np.uint8), out=rgb[:, :, channel])
+    return rgb
+
+
+def pictures() -> dict[str, NDArray[Any]]:
+    """Every kind that the runner takes."""
+    import numpy as np
+
+    rgb = picture(480, 640)
+    return {
+        "RGB": rgb,
+        "RGB 1920x1080": picture(1080, 1920),
+        "BGR turned round": rgb[:, :, ::-1],
+        "RGBA": np.ascontiguousarray(np.dstack([rgb, rgb[:, :, 0]])),
+        "gray": np.ascontiguousarray(rgb[:, :, 0]),
+        "16 bits": rgb.astype(np.uint16) * 257,
+        "every second pixel": picture(960, 1280)[::2, ::2],
+    }
+
+
+def moved(number: int) -> tuple[float, ...]:
+    """The box of a frame: it wanders and breathes as a tracked one."""
+    x, y, width, height = BOX
+    return (x + number % 17, y - number % 11, width + number % 7, height)
+
+
+def _run(runner: Runner, rgb: NDArray[Any], frames: int) -> None:
+    for number in range(frames):
+        runner(rgb, moved(number))
+
+
+PARTS: dict[str, Callable[[str, int], dict[str, Any]]] = {
+    part.__name__: part for part in (start, memory, stages, allocations)
+}
+
+if __name__ == "__main__":
+    _, asked, model_file, count = sys.argv
+    print(json.dumps(PARTS[asked](model_file, int(count))))

@@ -1,0 +1,1 @@
+"""What an exported file must hold: parity, accuracy, time, and the verdict."""

@@ -1,0 +1,179 @@
+"""How a package stores its weights: the rounding in torch, and coremltools' compression that keeps exactly that.
+
+The network is rounded first, so that a torch network with the package's numbers exists to compare with; compressing a
+rounded network loses nothing more. What is rounded: kernels and matrices of convolutions and linears, norms folded in.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compress.coreml.library import coremltools, quiet
+from runtime.errors import UserError, unknown_name
+from targets import FEATURES
+from targets.profile import DEPLOYMENT_TARGETS
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from training.network import ERNet
+
+Matrix = NDArray[np.float32]  # (outputs, ...)
+
+MIN_ELEMENTS = 2048  # smaller weights stay fp16, coremltools' own limit
+INT8_MAX = 127
+PALETTE_BITS = 6
+_PALETTE_ROUNDS = 1000  # of k-means; most tensors settle earlier
+_DENSITY_BINS = 256
+
+
+@dataclass(frozen=True)
+class WeightFormat:
+    """One way to store weights."""
+
+    name: str
+    feature: str  # of targets.FEATURES: what the device's system must have
+    rounding: Callable[[Matrix], Matrix] | None  # of large weights; None: fp16 is all
+
+
+def round_fp16(weight: Matrix) -> Matrix:
+    """To the nearest fp16 number."""
+    return weight.astype(np.float16).astype(np.float32)
+
+
+def round_w8(weight: Matrix) -> Matrix:
+    """Symmetric int8 per output: multiples of an fp16 scale, at most 127 of them, stored as fp16 when unfolded."""
+    largest: Matrix = np.abs(weight).reshape(len(weight), -1).max(axis=1)
+    steps_max = np.float32(INT8_MAX)
+    scale = round_fp16(largest / steps_max)
+    scale = round_fp16(round_fp16(scale * steps_max) / steps_max)  # the scale that is found again in the rounded weight
+    scale = scale.reshape(-1, *[1] * (weight.ndim - 1))
+    steps = np.divide(weight, scale, out=np.zeros_like(weight), where=scale > 0)
+    return round_fp16(np.clip(np.rint(steps), -INT8_MAX, INT8_MAX) * scale)
+
+
+def round_palette6(weight: Matrix) -> Matrix:
+    """64 values per tensor: k-means on its fp16 values, which lie in a row, so that a cluster is an interval."""
+    values, place, counts = np.unique(round_fp16(weight), return_inverse=True, return_counts=True)
+    entries = 1 << PALETTE_BITS
+    if len(values) <= entries:
+        return round_fp16(weight)
+    members = np.concatenate([[0], np.cumsum(counts)])
+    totals = np.concatenate([[0.0], np.cumsum(counts * values.astype(np.float64))])
+    centres = _first_centres(values, counts, entries)
+    for _ in range(_PALETTE_ROUNDS):
+        ends = np.searchsorted(values, (centres[1:] + centres[:-1]) / 2, side="right")
+        bounds = np.concatenate([[0], ends, [len(values)]])
+        count = np.diff(members[bounds])
+        moved = np.where(count > 0, np.diff(totals[bounds]) / np.maximum(count, 1), centres)
+        if np.array_equal(moved, centres):
+            break
+        centres = moved
+    palette = np.unique(round_fp16(np.asarray(centres, np.float32)))
+    nearest = np.searchsorted((palette[1:] + palette[:-1]) / 2, values)
+    return palette[nearest][place].reshape(weight.shape)
+
+
+def _first_centres(values: Matrix, counts: NDArray[np.intp], entries: int) -> NDArray[np.float64]:
+    """Of many small clusters the best lie as dense as the cube root of the weights' density (Panter and Dite, 1951)."""
+    mass, edges = np.histogram(values.astype(np.float64), _DENSITY_BINS, weights=counts)
+    share = np.concatenate([[0], np.cumsum(np.cbrt(mass))])
+    centres: NDArray[np.float64] = np.interp((np.arange(entries) + 0.5) / entries * share[-1], share, edges)
+    return centres
+
+
+WEIGHT_FORMATS = {
+    format.name: format
+    for format in (
+        WeightFormat("fp16", "mlprogram", None),
+        WeightFormat("w8", "w8", round_w8),
+        WeightFormat("palette6", "palette6", round_palette6),
+    )
+}
+
+
+def get_weight_format(name: str) -> WeightFormat:
+    """The format of that name; a UserError with the nearest where there is none."""
+    if name in WEIGHT_FORMATS:
+        return WEIGHT_FORMATS[name]
+    raise unknown_name("weight format", name, WEIGHT_FORMATS)
+
+
+def check_deployment_target(target: str, format: WeightFormat) -> None:
+    """A UserError with the reason where the format needs a newer system than the oldest that must run it."""
+    if target not in DEPLOYMENT_TARGETS:
+        raise unknown_name("deployment target", target, DEPLOYMENT_TARGETS)
+    feature = FEATURES[format.feature]
+    if DEPLOYMENT_TARGETS.index(feature.since) > DEPLOYMENT_TARGETS.index(target):
+        raise UserError(f"{format.name} ({feature.what}) needs {feature.since}, and the package must run on {target}")
+
+
+def rounded(network: ERNet, format: WeightFormat) -> ERNet:
+    """A copy with norms folded into convolutions and every weight as the package will hold it."""
+    import torch
+
+    from training.qat import fold_norms
+
+    copied = fold_norms(copy.deepcopy(network))
+    with torch.no_grad():
+        for parameter in copied.parameters():
+            parameter.copy_(parameter.half())
+        if format.rounding is not None:
+            for weight in _large_weights(copied):
+                weight.copy_(torch.from_numpy(format.rounding(weight.numpy())))
+    return copied
+
+
+def _large_weights(network: ERNet) -> Iterator[Tensor]:
+    """Kernels and matrices; and TinyViT's tables of attention biases, which the program holds one entry per pair."""
+    from torch import nn
+
+    from training.network.backbones.tinyvit import WindowAttention
+
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear) and module.weight.numel() > MIN_ELEMENTS:
+            yield module.weight
+        elif isinstance(module, WindowAttention):
+            yield module.attention_biases
+
+
+def compress(model: Any, format: WeightFormat) -> Any:
+    """coremltools' model of a rounded network, stored in the format: every large constant that loses nothing by it."""
+    if format.rounding is None:
+        return model
+    with quiet():
+        optimize = coremltools().optimize.coreml
+        large = optimize.get_weights_metadata(model, weight_threshold=MIN_ELEMENTS)
+        names = [name for name, facts in large.items() if _is_rounded(facts.val, format.rounding)]
+        if format.name == "w8":
+            config = optimize.OpLinearQuantizerConfig("linear_symmetric", "int8", weight_threshold=MIN_ELEMENTS)
+            apply = optimize.linear_quantize_weights
+        else:
+            config = optimize.OpPalettizerConfig("custom", lut_function=palette_of, weight_threshold=MIN_ELEMENTS)
+            apply = optimize.palettize_weights
+        return apply(model, optimize.OptimizationConfig(op_name_configs=dict.fromkeys(names, config)))
+
+
+def palette_of(weight: NDArray[np.float16]) -> tuple[NDArray[np.float16], NDArray[np.uint8]]:
+    """The palette (64,) of a rounded weight, filled up with zeros, and every number's place in it, flat.
+
+    coremltools' own way sorts fp16, at which numpy (2.2 to 2.4, AVX512) errs: values came out twice, palettes twice as
+    long.
+    """
+    values, place = np.unique(weight.astype(np.float32), return_inverse=True)
+    palette = np.zeros(1 << PALETTE_BITS, np.float16)
+    palette[: len(values)] = values
+    return palette, place.reshape(-1).astype(np.uint8)
+
+
+def _is_rounded(value: NDArray[Any], rounding: Callable[[Matrix], Matrix]) -> bool:
+    if value.dtype != np.float16 or value.ndim < 2:
+        return False
+    weight = value.astype(np.float32)
+    return np.array_equal(rounding(weight), weight)

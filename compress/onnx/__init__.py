@@ -1,0 +1,1 @@
+"""ONNX files: fp32 from the network, fp16 and int8 from the fp32 file."""

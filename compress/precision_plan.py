@@ -1,0 +1,152 @@
+"""What of a network stays in float: a small JSON that a search wrote, to be committed and used again (`--plan`).
+
+Blocks are named parts of a network; a plan says which of them stay float, for exactly one graph.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compress.onnx.quantize import QuantizedNodes, select_nodes
+from runtime.errors import UserError
+from runtime.files import write_text_atomic
+from training.int8_rules import module_path
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+SCHEMA_VERSION = 1
+MAX_BYTES = 1 << 20
+# A module belongs to the block of the first pattern that its path begins with; the hands' twins are one block.
+_BLOCKS = (
+    r"backbone\.layers\.\d+\.blocks\.\d+",
+    r"backbone\.layers\.\d+\.downsample",
+    r"backbone\.layer\d+\.\d+",
+    r"backbone\.layers\.\d+",
+    r"backbone\.[a-z_]+",
+    r"prior\.\w+\.\w+",
+    r"pose\.\d+\.(?:reduce|mlp\.\d)",
+    r"hand\.\d+\.mlp\.\d",
+    r"[a-z_]+\.\w+",
+)
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """Of one block: what it does when it alone is int8."""
+
+    block: str
+    nodes: int
+    lost_mm: float  # MPJPE
+    saved_ms: float  # of the fp32 file's latency
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which blocks of one graph stay float, and what was measured to find that out."""
+
+    variant: str
+    graph_sha256: str  # of the fp32 graph
+    flavour: str
+    keep_float: tuple[str, ...]  # blocks
+    dataset: str  # with "(synthetic)" where it is
+    n_images: int
+    max_drop_mm: float  # that was allowed
+    lost_mm: float  # by the plan as a whole
+    times_faster: float  # than fp32, on the machine it was found on
+    machine: str
+    sensitivities: tuple[Sensitivity, ...]
+
+
+def block_of(node: str) -> str:
+    """The block that an ONNX node belongs to: '/pose.0/mlp/mlp.2/Gemm' -> 'pose.mlp.2'."""
+    path = module_path(node)
+    for pattern in _BLOCKS:
+        if found := re.match(pattern, path):
+            return re.sub(r"^(pose|hand)\.\d+\.", r"\1.", found.group())
+    return path
+
+
+def blocks_of(model: ModelProto) -> dict[str, tuple[str, ...]]:
+    """Quantisable nodes by block, in the graph's order."""
+    blocks: dict[str, list[str]] = {}
+    for node in select_nodes(model, ()).quantized:
+        blocks.setdefault(block_of(node), []).append(node)
+    return {block: tuple(nodes) for block, nodes in blocks.items()}
+
+
+def split_nodes(
+    blocks: dict[str, Sequence[str]] | dict[str, tuple[str, ...]], keep_float: Iterable[str]
+) -> QuantizedNodes:
+    """The nodes of all blocks, by whether their block stays float."""
+    kept = set(keep_float)
+    return QuantizedNodes(
+        tuple(node for block, nodes in blocks.items() if block not in kept for node in nodes),
+        tuple(node for block, nodes in blocks.items() if block in kept for node in nodes),
+    )
+
+
+def nodes_of(plan: Plan, model: ModelProto) -> QuantizedNodes:
+    """What the plan says of a float model's nodes; a UserError where it was made for another graph."""
+    from compress.onnx.calibration import graph_sha256
+
+    blocks = blocks_of(model)
+    if graph_sha256(model) != plan.graph_sha256 or not set(plan.keep_float) <= set(blocks):
+        raise UserError(
+            f"the plan was made for other weights of {plan.variant}: search again with python -m compress.sensitivity"
+        )
+    nodes = split_nodes(blocks, plan.keep_float)
+    if not nodes.quantized:
+        raise UserError("the plan leaves nothing to quantise: export with --fp32 instead")
+    return nodes
+
+
+def write_plan(path: Path, plan: Plan) -> None:
+    """As JSON, atomically."""
+    write_text_atomic(path, json.dumps({"schema_version": SCHEMA_VERSION, **asdict(plan)}, indent=1) + "\n")
+
+
+def read_plan(path: Path, variant: str | None = None) -> Plan:
+    """A plan, for this variant if one is given; a UserError for anything else."""
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise UserError(f"{path} is too large for a plan")
+        content = json.loads(path.read_text())
+    except OSError as error:
+        raise UserError(f"cannot read the plan {path}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not a plan: {str(error).splitlines()[0]}") from error
+    try:
+        plan = _parse(content)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{path} is not a plan of this version ({error})") from error
+    if variant not in (None, plan.variant):
+        raise UserError(f"{path} is a plan for '{plan.variant}', not for '{variant}'")
+    return plan
+
+
+def _parse(content: Any) -> Plan:
+    if content["schema_version"] != SCHEMA_VERSION:
+        raise ValueError(f"schema_version {content['schema_version']!r}")
+    values = {key: value for key, value in content.items() if key != "schema_version"}
+    values["sensitivities"] = tuple(_typed(Sensitivity, entry) for entry in values["sensitivities"])
+    values["keep_float"] = tuple(values["keep_float"])
+    if not all(isinstance(block, str) for block in values["keep_float"]):
+        raise ValueError("keep_float must be names")
+    plan: Plan = _typed(Plan, values)
+    return plan
+
+
+def _typed(kind: Any, values: dict[str, Any]) -> Any:
+    """A dataclass whose plain fields have their types."""
+    for field in fields(kind):
+        types: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float)}
+        expected = types.get(str(field.type), (object,))
+        if not isinstance(values[field.name], expected) or isinstance(values[field.name], bool):
+            raise ValueError(f"{field.name} must be of type {field.type}")
+    return kind(**values)

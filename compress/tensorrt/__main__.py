@@ -1,0 +1,52 @@
+"""Build TensorRT engines on the device: `python -m compress.tensorrt er-s_224_fp16.onnx --target jetson-orin-nano`.
+
+On any x86-64 machine, `--check` parses and builds the same files with TensorRT for RTX, without a GPU: it proves that
+they parse and build, not that they run on a Jetson.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from compress.tensorrt.builder import WEAK_PRECISIONS
+from compress.tensorrt.engine_file import EngineRequest, make_engine, read_model_passport, summary
+from compress.tensorrt.rtx import BuildCheck, check_build
+from runtime.errors import CommandParser, UserError, run_command
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse the command line, build or check, print one line per file."""
+    parser = CommandParser(__doc__)
+    parser.add_argument("files", nargs="+", type=Path, help="exported ONNX files")
+    parser.add_argument("--check", action="store_true", help="only build with TensorRT for RTX, for an RTX GPU")
+    parser.add_argument("--target", help="a device profile: workspace limit, and what does not fit")
+    parser.add_argument("--weak", choices=WEAK_PRECISIONS, help="let TensorRT 10 choose precisions by flags")
+    parser.add_argument("--workspace-mib", type=int, help="memory that building may take; default: the profile's")
+    parser.add_argument("--output-dir", type=Path, help="default: beside the ONNX file")
+    parser.add_argument("--overwrite", action="store_true", help="replace engines of an earlier build")
+    args = parser.parse_args(arguments)
+    if args.check:
+        for flag in ("target", "weak", "workspace_mib", "output_dir"):
+            if getattr(args, flag) is not None:
+                raise UserError(f"--{flag.replace('_', '-')} has no effect with --check")
+        checks = {path: check_build(path, read_model_passport(path)[1]) for path in args.files}
+        for path, check in checks.items():
+            print(f"{path}: {describe_check(check)}")
+        return 0 if all(check.status == "passed" for check in checks.values()) else 1
+    for path in args.files:
+        request = EngineRequest(path, args.target, args.weak, args.workspace_mib, args.output_dir, args.overwrite)
+        print(summary(*make_engine(request)))
+    return 0
+
+
+def describe_check(check: BuildCheck) -> str:
+    """One line; the reasons of a failed one follow."""
+    line = f"{check.status} ({check.what})"
+    if check.graph_layers is not None:
+        layers = ", ".join(f"{count} {name}" for name, count in check.graph_layers.items())
+        line += f": parsed in {check.parse_seconds} s, built in {check.build_seconds} s; products: {layers}"
+    return "\n  ".join([line, *check.reasons])
+
+
+if __name__ == "__main__":
+    run_command(main)

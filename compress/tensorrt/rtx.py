@@ -1,0 +1,64 @@
+"""A real parse and build without a GPU: TensorRT for RTX shares the parser and the typed builder of TensorRT.
+
+It proves that a graph parses and builds, for an RTX GPU, with that version's parser, and nothing about a Jetson: no
+speed, no accuracy, and older parsers are stricter (compress.onnx.lint names the operators that they lack).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from compress.tensorrt.builder import BuildSpec, build_plan
+from runtime.errors import UserError
+
+COMPUTE_CAPABILITY = "SM86"  # the nearest to Orin's 8.7 that it builds for
+INSTALL = "pip install tensorrt-rtx-cu13==1.7.1.116 (x86-64, no GPU needed)"
+
+
+@dataclass(frozen=True)
+class BuildCheck:
+    """How the build went. `passed` only where nothing was warned of: a warning about types is a wrong result."""
+
+    status: str  # passed, failed, not_run
+    what: str
+    precision: str
+    reasons: tuple[str, ...]
+    parse_seconds: float | None = None
+    build_seconds: float | None = None
+    plan_bytes: int | None = None
+    graph_layers: dict[str, int] | None = None  # convolutions and matrix products by precision
+
+
+def check_build(path: Path, precision: str, compute_capability: str = COMPUTE_CAPABILITY) -> BuildCheck:
+    """Parse and build one ONNX file. `not_run` with what to install where TensorRT for RTX is missing."""
+    try:
+        trt = import_rtx()
+    except UserError as error:
+        return BuildCheck("not_run", "TensorRT for RTX, build only", precision, (str(error),))
+    what = f"TensorRT for RTX {trt.__version__}, build only, for {compute_capability}"
+    try:
+        plan = build_plan(trt, path.read_bytes(), BuildSpec(precision, compute_capability=compute_capability))
+    except UserError as error:
+        return BuildCheck("failed", what, precision, (str(error),))
+    return BuildCheck(
+        status="failed" if plan.messages else "passed",
+        what=what,
+        precision=precision,
+        reasons=tuple(dict.fromkeys(f"{message.severity}: {message.text}" for message in plan.messages)),
+        parse_seconds=round(plan.parse_seconds, 3),
+        build_seconds=round(plan.build_seconds, 3),
+        plan_bytes=len(plan.content),
+        graph_layers=plan.graph_layers,
+    )
+
+
+def import_rtx() -> Any:
+    """The module; a UserError where it is missing."""
+    try:
+        import tensorrt_rtx
+    except (ImportError, OSError) as error:
+        reason = (str(error).splitlines() or ["no reason"])[0][:200]
+        raise UserError(f"TensorRT for RTX cannot be imported ({reason}): {INSTALL}") from None
+    return tensorrt_rtx

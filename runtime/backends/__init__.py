@@ -1,0 +1,1 @@
+"""The inference engines behind one interface, and the contract their files keep."""

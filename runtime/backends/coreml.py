@@ -1,0 +1,100 @@
+"""Core ML packages as a backend of the runner, on a Mac. On an iPhone, Swift takes this place: docs/iphone.md."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.backends.contract import INPUT_NAME, METADATA_KEY, OUTPUT_SHAPES, input_shape, parse_passport
+from runtime.errors import UserError, first_line, unknown_name
+
+UNITS = {"auto": "ALL", "cpu": "CPU_ONLY"}  # of coremltools.ComputeUnit
+_FLOAT32 = 65568  # ArrayFeatureType.FLOAT32
+_MAX_PACKAGE_FILES = 100
+
+
+class CoreMLBackend:
+    """An `.mlpackage`. Where its operations run (CPU, GPU, Neural Engine) is Core ML's own choice."""
+
+    def __init__(self, path: Path, device: str, threads: int | None) -> None:
+        if device not in UNITS:
+            raise unknown_name("device", device, UNITS)
+        if threads is not None:
+            raise UserError("threads has no effect on a Core ML package: leave it out")
+        ct = _import_coremltools(path)
+        try:
+            model = ct.models.MLModel(str(path), compute_units=ct.ComputeUnit[UNITS[device]])
+            description = model.get_spec().description
+            passport = model.user_defined_metadata.get(METADATA_KEY)
+        except Exception as error:  # Core ML's own come as RuntimeError, Exception, or what protobuf raises
+            raise UserError(f"Core ML cannot load {path}: {first_line(error)}; export it again") from None
+        self.info = parse_passport(passport, str(path))
+        _check_contract(description, input_shape(self.info.input_px), path)
+        self.provider = f"Core ML, {UNITS[device]}"
+        self._path = path
+        self._model: Any = model
+        self._lock = threading.Lock()  # Core ML: one prediction at a time for each model
+
+    def run(self, image: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        """NCHW, RGB, 0..1 -> the outputs of the graph contract."""
+        with self._lock:
+            if self._model is None:
+                raise ValueError("the model is closed")
+            try:
+                found = self._model.predict({INPUT_NAME: image})
+            except Exception as error:
+                raise UserError(f"Core ML cannot run {self._path}: {first_line(error)}; export it again") from None
+        return {name: np.asarray(found[name], np.float32).reshape(shape) for name, shape in OUTPUT_SHAPES.items()}
+
+    def close(self) -> None:
+        """Let go of the model."""
+        with self._lock:
+            self._model = None
+
+
+def check_package(path: Path, max_bytes: int) -> None:
+    """A UserError unless the path is a folder that can be a package, of a sane size."""
+    try:
+        if not path.exists():
+            raise UserError(f"there is no model {path}: check the path, or export one with python compress/export.py")
+        if not (path / "Manifest.json").is_file():
+            raise UserError(f"{path} is no Core ML package: it has no Manifest.json")
+        files = [file for file, _ in zip(path.rglob("*"), range(_MAX_PACKAGE_FILES + 1), strict=False)]
+        size_bytes = sum(file.stat().st_size for file in files)
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read the model {str(path)!r}: {first_line(error)}") from None
+    if len(files) > _MAX_PACKAGE_FILES or size_bytes > max_bytes:
+        raise UserError(f"{path} is larger than any package of this project: check the path")
+
+
+def _import_coremltools(path: Path) -> Any:
+    if sys.platform != "darwin":
+        raise UserError(f"{path}: Core ML runs on Apple's systems alone: here, give the .onnx file of the same model")
+    try:
+        import coremltools
+    except ImportError as error:
+        raise UserError(f"coremltools cannot be imported ({first_line(error)}): pip install coremltools") from None
+    return coremltools
+
+
+def _check_contract(description: Any, image_shape: tuple[int, ...], path: Path) -> None:
+    """Names, shapes and types against the contract."""
+    expected = {INPUT_NAME: image_shape} | OUTPUT_SHAPES
+    found = {feature.name: feature.type for feature in (*description.input, *description.output)}
+    if found.keys() != expected.keys():
+        raise UserError(
+            f"{path} does not take and give what the runner needs: export it with python compress/export.py"
+        )
+    for name, shape in expected.items():
+        kind = found[name].WhichOneof("Type")
+        if kind == "imageType":
+            raise UserError(f"{path} takes a picture, for apps: for the runner, export it without --image-input")
+        array = found[name].multiArrayType
+        # Core ML writes no shape for the results of a program.
+        if kind != "multiArrayType" or array.dataType != _FLOAT32 or tuple(array.shape) not in (shape, ()):
+            raise UserError(f"{path}: '{name}' is not float32 {list(shape)}: export it again")

@@ -1,0 +1,1 @@
+"""The parametric hand: models, skinning, what is found, meshes on disk."""

@@ -1,0 +1,100 @@
+"""What the runtime gives back for one image.
+
+Camera axes: x right, y down, z away. Joints are in the order of `runtime.hand.joints`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.hand.joints import JOINT_NAMES
+
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int64]
+
+_MM = 1000
+_MIN_LENGTH = 1e-12
+_TO_CAMERA = np.array([0, 0, -1], np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Hand:
+    """One hand. The numbers are there, and mean nothing, when it is not `present`."""
+
+    side: Literal["right", "left"]
+    present: bool
+    presence: float  # probability, 0..1
+    vertices: Floats  # (778, 3) m, relative to the wrist joint, camera axes
+    joints: Floats  # (21, 3) m, relative to the wrist joint, camera axes; of the mesh
+    joints_image: Floats  # (21, 2) px of the full image: the mesh's joints seen through `camera`
+    joints_heatmap: Floats  # (21, 3): x, y px of the full image, z m from the wrist; from the heat maps, not the mesh
+    rotations: Floats  # (16, 3, 3), MANO's joint order, the wrist's in camera axes
+    shape: Floats  # (10,) shape coefficients
+    camera: Floats  # (3,) scale (px of the full image per m), x, y (px, where the wrist is): px = scale * m + (x, y)
+    faces: Ints  # (1538, 3) vertices of each triangle, counter-clockwise seen from outside
+
+    def project(self, points: NDArray[np.floating[Any]]) -> Floats:
+        """(..., 3) wrist-relative metres -> (..., 2) px of the full image (a scaled orthographic camera)."""
+        return np.asarray(self.camera[0] * points[..., :2] + self.camera[1:], np.float32)
+
+    def normals(self) -> Floats:
+        """(778, 3) unit vectors out of the mesh at its vertices, camera axes; larger faces weigh more."""
+        corners = self.vertices[self.faces]
+        weighted = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])  # long where a face is large
+        summed = np.empty_like(self.vertices)
+        for axis in range(3):
+            weights = np.repeat(weighted[:, axis], 3)
+            summed[:, axis] = np.bincount(self.faces.reshape(-1), weights, minlength=len(summed))
+        length = np.linalg.norm(summed, axis=1, keepdims=True)
+        usable = length > _MIN_LENGTH
+        return np.where(usable, summed / np.where(usable, length, 1), _TO_CAMERA)
+
+
+@dataclass(frozen=True, eq=False)
+class Hands:
+    """Both hands of one image."""
+
+    right: Hand
+    left: Hand
+    relative_translation: Floats  # (3,) m, left wrist minus right, camera axes; only where both are present
+    stages_ms: Mapping[str, float]  # preprocess, inference, postprocess
+    dataset: str  # that the model's accuracy was measured on
+    synthetic: bool  # whether that data set is synthetic
+
+    @property
+    def present(self) -> tuple[Hand, ...]:
+        """The hands that are there, right before left."""
+        return tuple(hand for hand in (self.right, self.left) if hand.present)
+
+    def to_json_dict(self) -> dict[str, Any]:
+        """For people and programs: millimetres and pixels; what means nothing is null."""
+        both = self.right.present and self.left.present
+        return {
+            "hands": {hand.side: _hand_json(hand) for hand in (self.right, self.left)},
+            "relative_translation_mm": _rounded(self.relative_translation * _MM, 2) if both else None,
+            "stages_ms": {stage: round(ms, 3) for stage, ms in self.stages_ms.items()},
+            "joint_names": list(JOINT_NAMES),
+            "model_dataset": self.dataset,
+            "model_dataset_is_synthetic": self.synthetic,
+        }
+
+
+def _hand_json(hand: Hand) -> dict[str, Any]:
+    facts: dict[str, Any] = {"present": hand.present, "presence": round(hand.presence, 4)}
+    keys = ("joints_mm", "joints_image_px", "camera", "shape")
+    if not hand.present:
+        return facts | dict.fromkeys(keys)
+    scale, x, y = _rounded(hand.camera, 3)
+    camera = {"scale_px_per_m": scale, "x_px": x, "y_px": y}
+    values = (_rounded(hand.joints * _MM, 2), _rounded(hand.joints_image, 2), camera, _rounded(hand.shape, 4))
+    return facts | dict(zip(keys, values, strict=True))
+
+
+def _rounded(values: Floats, digits: int) -> Any:
+    """Nested lists; rounded as double precision, or the float32 tail shows."""
+    return np.round(values.astype(np.float64), digits).tolist()

@@ -1,0 +1,187 @@
+"""The square crop a network looks at, and the geometry between it and the image.
+
+Coordinates are continuous: an image spans [0, width] x [0, height] and the centre of its first pixel is (0.5, 0.5).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from runtime.errors import UserError
+from runtime.image.reading import Rgb
+from runtime.image.scratch import Scratch
+
+Points = NDArray[np.float64]  # (..., 2)
+
+BOX_SCALE = 1.25  # side of the crop over the longer side of the box
+MAX_BOX_PX = 65536.0
+_MIN_BOX_PX = 1.0
+_MAX_RGBA_BYTES = 36 * 2**20  # of 4K frames
+
+
+@dataclass(frozen=True, eq=False)
+class Crop:
+    """A square of the image, seen at output_px x output_px."""
+
+    center_px: Points  # (2,) x, y in the image
+    size_px: float  # side in the image
+    output_px: int  # S
+
+    @property
+    def scale(self) -> float:
+        """Crop pixels per image pixel."""
+        return self.output_px / self.size_px
+
+    @property
+    def corner_px(self) -> tuple[float, float]:
+        """x, y of its upper left corner in the image."""
+        x, y = self.center_px.tolist()
+        return x - self.size_px / 2, y - self.size_px / 2
+
+    def to_crop(self, points_px: ArrayLike) -> Points:
+        """Image coordinates (..., 2) -> crop coordinates."""
+        return (np.asarray(points_px, np.float64) - self.center_px) * self.scale + self.output_px / 2
+
+    def to_image(self, points_crop: ArrayLike) -> Points:
+        """Crop coordinates (..., 2) -> image coordinates."""
+        return (np.asarray(points_crop, np.float64) - self.output_px / 2) / self.scale + self.center_px
+
+    def apply(self, image: Rgb) -> Rgb:
+        """Cut the crop out of (H, W, 3): (S, S, 3), bilinear, black outside the image.
+
+        Bilinear sampling skips pixels when it shrinks by more than 2. There, the part of the image that matters is
+        first shrunk by averaging over areas, by about the whole part of the factor, which leaves 1 to 1.5 to the
+        bilinear step. Averaging maps the part's edges onto the result's edges, so the geometry stays exact.
+        """
+        source = self._source(image, Scratch())
+        if source is None:
+            return np.zeros((self.output_px, self.output_px, 3), np.uint8)
+        return self._warp(source, np.empty((self.output_px, self.output_px, 3), np.uint8), source.pixels)
+
+    def planes(self, image: Rgb, scratch: Scratch) -> NDArray[np.uint8]:
+        """The same pixels as (3, S, S), in the scratch memory and sooner: OpenCV is slow with three channels."""
+        side = self.output_px
+        source = self._source(image, scratch)
+        if source is None:
+            planes = scratch.array("planes", (4, side, side), np.uint8)
+            planes.fill(0)
+            return planes[:3]
+        height, width = source.pixels.shape[:2]
+        if 4 * height * width > _MAX_RGBA_BYTES:
+            rgb = scratch.array("crop", (side, side, 3), np.uint8)
+            return split_planes(self._warp(source, rgb, source.pixels), scratch)
+        # The fourth channel is made only where the crop samples; the picture keeps its size, as coordinates that start
+        # elsewhere would be rounded otherwise.
+        rgba = scratch.array("rgba", (height, width, 4), np.uint8)
+        spans = []
+        for axis, length in enumerate((width, height)):
+            pixel = float(source.pixel_px[axis])
+            half = self.size_px / 2 / pixel + 2
+            center = float(self.center_px[axis] - source.origin_px[axis]) / pixel
+            spans.append((max(math.floor(center - half), 0), min(math.ceil(center + half), length)))
+        (left, right), (top, bottom) = spans
+        if left < right and top < bottom:
+            part = np.s_[top:bottom, left:right]
+            cv2.cvtColor(source.pixels[part], cv2.COLOR_RGB2RGBA, rgba[part])
+        return split_planes(self._warp(source, scratch.array("crop", (side, side, 4), np.uint8), rgba), scratch)
+
+    def _source(self, image: Rgb, scratch: Scratch) -> _Source | None:
+        """What the bilinear step samples; None where the crop misses the image."""
+        block = int(self.size_px / self.output_px)
+        if block < 2:
+            return _Source(image, np.zeros(2), np.ones(2))
+        image_size = np.array([image.shape[1], image.shape[0]])
+        half = self.size_px / 2 + 2 * block  # the margin feeds the bilinear step at the crop's edge
+        start = np.floor(self.center_px - half)
+        stop = np.clip(start + np.ceil(2 * half / block) * block, 0, image_size).astype(int)
+        start = np.clip(start, 0, image_size).astype(int)
+        if (stop <= start).any():
+            return None
+        size = stop - start
+        blocks = np.maximum(np.round(size / block), 1).astype(int)
+        part = image[start[1] : stop[1], start[0] : stop[0]]
+        columns, rows = blocks.tolist()
+        shrunk = scratch.array("shrunk", (rows, columns, 3), np.uint8)
+        cv2.resize(part, (columns, rows), shrunk, interpolation=cv2.INTER_AREA)
+        return _Source(shrunk, start.astype(np.float64), size / blocks)
+
+    def _warp(self, source: _Source, result: NDArray[np.uint8], pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Sample the source into (S, S, channels); `pixels` are the source's, with as many channels."""
+        rows = []
+        for axis in range(2):
+            scale = self.scale * float(source.pixel_px[axis])
+            start = (float(source.origin_px[axis]) - float(self.center_px[axis])) * self.scale + self.output_px / 2
+            # OpenCV puts the centres of pixels at integers, hence the halves.
+            rows.append([scale * (axis == 0), scale * (axis == 1), start + 0.5 * scale - 0.5])
+        size = (self.output_px, self.output_px)
+        cv2.warpAffine(pixels, np.array(rows), size, result, cv2.INTER_LINEAR, cv2.BORDER_CONSTANT)
+        return result
+
+
+@dataclass(frozen=True, eq=False)
+class _Source:
+    """A picture that starts at origin_px of the image and has pixels of pixel_px (x, y) of the image."""
+
+    pixels: NDArray[np.uint8]  # (H, W, channels)
+    origin_px: Points  # (2,)
+    pixel_px: Points  # (2,)
+
+
+def split_planes(pixels: NDArray[np.uint8], scratch: Scratch) -> NDArray[np.uint8]:
+    """(S, S, 3 or 4) -> (3, S, S), in the scratch memory."""
+    height, width, channels = pixels.shape
+    planes = scratch.array("planes", (4, height, width), np.uint8)
+    cv2.split(pixels, list(planes[:channels]))
+    return planes[:3]
+
+
+def crop_from_box(box_xywh: ArrayLike, output_px: int, scale: float = BOX_SCALE) -> Crop:
+    """The square about a box's centre, its side `scale` times the box's longer side.
+
+    The box may reach beyond the image. One that is no box (not four finite numbers, no extent, absurdly large) is a
+    UserError.
+    """
+    return crop_of_box(checked_box(box_xywh), output_px, scale)
+
+
+def crop_of_box(box_xywh: Sequence[float], output_px: int, scale: float = BOX_SCALE) -> Crop:
+    """The same for a box that is checked already."""
+    x, y, width, height = box_xywh
+    return Crop(np.array([x + width / 2, y + height / 2]), max(width, height) * scale, output_px)
+
+
+def crop_of_image(width: int, height: int, output_px: int) -> Crop:
+    """The square around a whole image."""
+    return Crop(np.array([width / 2, height / 2]), float(max(width, height)), output_px)
+
+
+def checked_box(box_xywh: ArrayLike) -> tuple[float, float, float, float]:
+    """x, y, width, height in pixels, or a UserError."""
+    try:
+        box = np.asarray(box_xywh)
+        box = box.astype(np.float64, casting="unsafe" if box.dtype == object else "same_kind")
+    except (TypeError, ValueError):
+        raise UserError("a box is four numbers: x, y, width and height in pixels") from None
+    if box.shape != (4,):
+        raise UserError("a box is four numbers: x, y, width and height in pixels")
+    x, y, width, height = numbers = tuple(box.tolist())
+    shown = f"the box {x:g} {y:g} {width:g} {height:g}"
+    if not all(map(math.isfinite, numbers)):
+        raise UserError(f"{shown} is not finite: give x, y, width and height in pixels")
+    if min(width, height) < _MIN_BOX_PX:
+        raise UserError(f"{shown} has no extent: give x, y, width and height in pixels, not two corners")
+    if max(map(abs, numbers)) > MAX_BOX_PX:
+        raise UserError(f"{shown} is out of any image: give x, y, width and height in pixels")
+    return x, y, width, height
+
+
+def box_meets_image(box_xywh: Sequence[float], width: int, height: int) -> bool:
+    """Whether any of the box lies in the image."""
+    x, y, box_width, box_height = box_xywh
+    return x < width and y < height and x + box_width > 0 and y + box_height > 0

@@ -1,0 +1,1 @@
+"""Frames in, hands out: capture, tracking, smoothing, writing."""

@@ -1,0 +1,156 @@
+"""Frames in, hands out, as fast as the slowest part: reading, finding and showing run at the same time."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from runtime.hand.hands import Hands
+from runtime.image.reading import Rgb
+from runtime.video.capture import Source
+from runtime.video.channel import Channel
+
+_AHEAD = 4  # frames that each part may be ahead of the next one
+_FPS_OVER = 30  # frames
+_JOIN_S = 3.0  # how long a device may take to give its last frame
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One frame as it was read."""
+
+    number: int  # from 0, of those read
+    time_s: float  # since the first one: by the file's rate, or the clock for cameras
+    rgb: Rgb
+    read_ms: float
+
+
+@dataclass(frozen=True, eq=False)
+class FoundFrame:
+    """A frame and its hands."""
+
+    frame: Frame
+    hands: Hands
+    fps: float  # of the last frames; 0 at the first
+    show_ms: float  # what showing the last frame took; 0 at the first
+
+    @property
+    def stages_ms(self) -> dict[str, float]:
+        """What every stage takes; they overlap."""
+        return {"read": self.frame.read_ms, **self.hands.stages_ms, "show": self.show_ms}
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How a run went."""
+
+    frames: int  # shown
+    dropped: int  # read from a camera while the last one was still being looked at
+    seconds: float
+    interrupted: bool  # by Ctrl-C
+    stages_ms: Mapping[str, float]  # mean per frame
+
+    def to_json_dict(self) -> dict[str, Any]:
+        """For people and programs."""
+        return {
+            "frames": self.frames,
+            "frames_dropped": self.dropped,
+            "fps": round(self.frames / self.seconds, 2) if self.seconds > 0 else None,
+            "stages_ms": {stage: round(ms, 3) for stage, ms in self.stages_ms.items()},
+        }
+
+
+def run_video(source: Source, find: Callable[[Frame], Hands], show: Callable[[FoundFrame], bool]) -> Summary:
+    """Find the hands of every frame until the source ends, `show` answers False, or Ctrl-C.
+
+    `find` runs in one thread of its own, `show` in the caller's. No frame of a file is left out; of a live source the
+    latest is taken. Errors of any part are raised here, after all parts have ended. The source is closed.
+    """
+    frames: Channel[Frame] = Channel(1 if source.live else _AHEAD, keep_latest=source.live)
+    found: Channel[tuple[Frame, Hands]] = Channel(1 if source.live else _AHEAD)
+    reader = threading.Thread(target=_read, args=(source, frames), daemon=True)
+    finder = threading.Thread(target=_find, args=(frames, find, found), daemon=True)
+    shown = _Shown()
+    interrupted = False
+    reader.start()
+    finder.start()
+    try:
+        for frame, hands in found:
+            if not shown.add(frame, hands, show):
+                break
+    except KeyboardInterrupt:
+        interrupted = True
+    finally:
+        frames.abandon()
+        found.abandon()
+        finder.join()
+        reader.join(_JOIN_S)
+        if not reader.is_alive():  # a device that hangs is left to the end of the process
+            source.close()
+    return Summary(shown.count, frames.dropped, shown.seconds, interrupted, shown.mean_ms())
+
+
+class _Shown:
+    """Counts and times what was shown."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._start = time.perf_counter()
+        self._last: deque[float] = deque(maxlen=_FPS_OVER)
+        self._show_ms = 0.0
+        self._sums_ms: dict[str, float] = {}
+
+    def add(self, frame: Frame, hands: Hands, show: Callable[[FoundFrame], bool]) -> bool:
+        start = time.perf_counter()
+        self._last.append(start)
+        elapsed = start - self._last[0]
+        shown = FoundFrame(frame, hands, (len(self._last) - 1) / elapsed if elapsed > 0 else 0.0, self._show_ms)
+        go_on = show(shown)
+        self.count += 1
+        self._show_ms = 1000 * (time.perf_counter() - start)
+        for stage, ms in (shown.stages_ms | {"show": self._show_ms}).items():
+            self._sums_ms[stage] = self._sums_ms.get(stage, 0.0) + ms
+        return go_on
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self._start
+
+    def mean_ms(self) -> dict[str, float]:
+        return {stage: total / self.count for stage, total in self._sums_ms.items()}
+
+
+def _read(source: Source, frames: Channel[Frame]) -> None:
+    try:
+        first_s = None
+        number = 0
+        while True:
+            start = time.perf_counter()
+            rgb = source.read()
+            now = time.perf_counter()
+            if rgb is None:
+                break
+            first_s = now if first_s is None else first_s
+            time_s = now - first_s if source.live else number / source.fps
+            if not frames.put(Frame(number, time_s, rgb, 1000 * (now - start))):
+                break
+            number += 1
+    except BaseException as error:  # whatever it is, the caller's thread raises it
+        frames.finish(error)
+    else:
+        frames.finish()
+
+
+def _find(frames: Channel[Frame], find: Callable[[Frame], Hands], found: Channel[tuple[Frame, Hands]]) -> None:
+    try:
+        for frame in frames:
+            if not found.put((frame, find(frame))):
+                break
+    except BaseException as error:
+        found.finish(error)
+    else:
+        found.finish()

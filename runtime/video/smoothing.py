@@ -1,0 +1,175 @@
+"""Less jitter in videos: the One-Euro filter on what a hand is made of.
+
+Casiez, Roussel and Vogel, "1 Euro Filter: A Simple Speed-based Low-pass Filter for Noisy Input in Interactive Systems",
+CHI 2012. Slow movement is smoothed much, fast movement little, so that still hands are still and moving ones do not
+lag. What is not theirs: noise moves, too, so the speed that noise of the observed strength would show counts as none.
+Without that, what the network is least sure of is smoothed least.
+
+Filtered are the rotations, the shape, the camera and the hands' distance; mesh and joints are then made anew from them,
+so that they fit each other in every frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.hand.decode import HandPair
+from runtime.hand.hands import Floats, Hand, Hands
+from runtime.hand.rotations import axis_angle_from_matrix, matrix_from_axis_angle
+
+Values = NDArray[np.floating[Any]]
+
+MAX_GAP_S = 0.5  # after a longer one the past says nothing
+_MIN_PX_PER_M = 1e-6
+_SCATTER_CUTOFF_HZ = 0.5
+_NOISE_MARGIN = 6.0  # noise's share in a squared speed is taken off this many times, as it comes in bursts
+
+
+@dataclass(frozen=True)
+class OneEuro:
+    """A filter's settings. The cutoff is `min_cutoff_hz + gain * speed`; speed in units per second, less noise's."""
+
+    min_cutoff_hz: float
+    gain: float
+    speed_cutoff_hz: float = 1.5
+
+
+# Units: rotations in radians, positions in metres, the logarithm of the size; the shape belongs to the person.
+ROTATION = OneEuro(0.8, 3.0)
+POSITION = OneEuro(0.8, 18.0)
+SIZE = OneEuro(0.8, 3.0)
+SHAPE = OneEuro(0.1, 0.0)
+
+
+class OneEuroFilter:
+    """One filter for an array of vectors (..., D) or rotations (..., 3, 3), each with its own speed."""
+
+    def __init__(
+        self,
+        settings: OneEuro,
+        difference: Callable[[Values, Values], Values],
+        advance: Callable[[Values, Values], Values],
+    ) -> None:
+        self._settings = settings
+        self._difference = difference  # from one value to another, (..., D)
+        self._advance = advance  # a value moved by a difference
+        self._raw: Values | None = None
+        self._smooth: Values
+        self._speed: Values
+        self._scatter: Values  # mean square of what speeds differ from the filtered one by
+
+    def __call__(self, values: Values, step_s: float, unit: float = 1.0) -> Values:
+        """The next values, `step_s` seconds after the last ones; speed is measured in `unit`s of theirs."""
+        if self._raw is None:
+            self._raw = self._smooth = values
+            self._speed = np.zeros_like(self._difference(values, values))
+            self._scatter = np.zeros_like(self._speed[..., :1])
+            return values
+        # From raw to raw, as in the authors' code: less noise than from the smoothed value, as in the article.
+        speed = self._difference(self._raw, values) / step_s
+        newest = _weight(self._settings.speed_cutoff_hz, step_s)
+        scatter = np.sum((speed - self._speed) ** 2, axis=-1, keepdims=True)
+        self._scatter = self._scatter + _weight(_SCATTER_CUTOFF_HZ, step_s) * (scatter - self._scatter)
+        self._speed = self._speed + newest * (speed - self._speed)
+        # Of noise that is independent from frame to frame, the filtered speed keeps this part of the scatter.
+        noise = newest**2 / (2 - newest) * self._scatter
+        pace = np.sqrt(np.maximum(np.sum(self._speed**2, axis=-1, keepdims=True) - _NOISE_MARGIN * noise, 0))
+        weight = _weight(self._settings.min_cutoff_hz + self._settings.gain * pace / unit, step_s)
+        self._smooth = self._advance(self._smooth, weight * self._difference(self._smooth, values))
+        self._raw = values
+        return self._smooth
+
+
+def vector_filter(settings: OneEuro) -> OneEuroFilter:
+    """For vectors (..., D)."""
+    return OneEuroFilter(settings, lambda start, end: end - start, lambda start, step: start + step)
+
+
+def rotation_filter(settings: OneEuro) -> OneEuroFilter:
+    """For rotations (..., 3, 3): differences are rotation vectors, in-between values lie on the shortest turn."""
+    return OneEuroFilter(
+        settings,
+        lambda start, end: axis_angle_from_matrix(np.swapaxes(start, -1, -2) @ end),
+        lambda start, step: start @ matrix_from_axis_angle(step),
+    )
+
+
+class Smoother:
+    """`smoother(hands, time_s) -> Hands` for the frames of one video, in their order.
+
+    It remembers, so every video needs its own and threads must not share one. A hand that is not present is passed on
+    as it is, and starts afresh when it is back; so is `joints_heatmap`, which is no part of the mesh.
+    """
+
+    def __init__(self, models: HandPair) -> None:
+        self._models = models
+        self._time_s: float | None = None
+        self._hands: dict[str, _HandFilter] = {}
+        self._distance: OneEuroFilter | None = None
+
+    def __call__(self, hands: Hands, time_s: float) -> Hands:
+        """The frame at `time_s` seconds; ValueError where that is not after the last one."""
+        step_s = 0.0 if self._time_s is None else time_s - self._time_s
+        if self._time_s is not None and not step_s > 0:
+            raise ValueError(f"frames come in their order: {time_s} s is not after {self._time_s} s")
+        if step_s > MAX_GAP_S:
+            self._hands, self._distance = {}, None
+        self._time_s = time_s
+        right, left = self._filtered(hands.right, step_s), self._filtered(hands.left, step_s)
+        rotations, shape = np.stack([right.rotations, left.rotations]), np.stack([right.shape, left.shape])
+        vertices, joints = self._models.skin(rotations, shape)
+        distance = hands.relative_translation
+        if right.present and left.present:
+            self._distance = self._distance or vector_filter(POSITION)
+            distance = np.asarray(self._distance(distance, step_s), np.float32)
+        else:
+            self._distance = None
+        return replace(
+            hands,
+            right=_with_mesh(right, vertices[0], joints[0]) if right.present else right,
+            left=_with_mesh(left, vertices[1], joints[1]) if left.present else left,
+            relative_translation=distance,
+        )
+
+    def _filtered(self, hand: Hand, step_s: float) -> Hand:
+        if not hand.present:
+            self._hands.pop(hand.side, None)
+            return hand
+        return self._hands.setdefault(hand.side, _HandFilter())(hand, step_s)
+
+
+class _HandFilter:
+    """The filters of one hand."""
+
+    def __init__(self) -> None:
+        self._rotations = rotation_filter(ROTATION)
+        self._shape = vector_filter(SHAPE)
+        self._size = vector_filter(SIZE)
+        self._place = vector_filter(POSITION)
+
+    def __call__(self, hand: Hand, step_s: float) -> Hand:
+        """The hand with its parameters filtered; its mesh is still the old one."""
+        px_per_m = max(float(hand.camera[0]), _MIN_PX_PER_M)
+        size = self._size(np.log([px_per_m]), step_s)
+        place = self._place(hand.camera[1:], step_s, unit=px_per_m)
+        return replace(
+            hand,
+            rotations=np.asarray(self._rotations(hand.rotations, step_s), np.float32),
+            shape=np.asarray(self._shape(hand.shape, step_s), np.float32),
+            camera=np.asarray([np.exp(size[0]), *place], np.float32),
+        )
+
+
+def _with_mesh(hand: Hand, vertices: Floats, joints: Floats) -> Hand:
+    posed = replace(hand, vertices=vertices, joints=joints)
+    return replace(posed, joints_image=posed.project(joints))
+
+
+def _weight(cutoff_hz: Any, step_s: float) -> Any:
+    """What a first-order low-pass filter gives the newest value."""
+    return 1 / (1 + 1 / (2 * np.pi * cutoff_hz * step_s))

@@ -1,0 +1,360 @@
+"""Every rule of the linter on a graph that obeys it and on one that does not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import ModelProto, TensorProto, helper, numpy_helper
+
+from compress.onnx.flavours import FLAVOURS, quantize
+from compress.onnx.lint import lint, main
+from compress.onnx.to_onnx import write_onnx
+from runtime.errors import UserError
+from training.int8_rules import QuantizeSpec
+from training.network import build
+
+
+def small(flavour: str, opset: int = 17) -> ModelProto:
+    """image -> Q -> DQ -> Conv -> (cpu: Q -> DQ) -> out, as the flavour wants it; coreml-w8: image -> Conv -> out."""
+    if flavour == "coreml-w8":
+        return small_weights(opset)
+    signed = flavour == "trt"
+    kind = np.int8 if signed else np.uint8
+    constants = {
+        "x_scale": np.float32(0.5),
+        "x_zero": np.array(0 if signed else 3, kind),
+        "weight": np.arange(-8, 8, dtype=np.int8).reshape(4, 4, 1, 1),
+        "w_scale": np.array([0.1, 0.2, 0.3, 0.4], np.float32),
+        "w_zero": np.zeros(4, np.int8),
+        "bias": np.arange(4, dtype=np.float32 if signed else np.int32),
+        "b_scale": np.array([0.1, 0.2, 0.3, 0.4], np.float32) * np.float32(0.5),
+        "y_scale": np.float32(0.25),
+        "y_zero": np.array(0, kind),
+    }
+    nodes = [
+        helper.make_node("QuantizeLinear", ["image", "x_scale", "x_zero"], ["xq"], "x_quantize"),
+        helper.make_node("DequantizeLinear", ["xq", "x_scale", "x_zero"], ["x"], "x_dequantize"),
+        helper.make_node("DequantizeLinear", ["weight", "w_scale", "w_zero"], ["w"], "w_dequantize", axis=0),
+    ]
+    if not signed:
+        nodes.append(helper.make_node("DequantizeLinear", ["bias", "b_scale"], ["b"], "b_dequantize", axis=0))
+    nodes.append(helper.make_node("Conv", ["x", "w", "bias" if signed else "b"], ["out" if signed else "y"], "conv"))
+    if not signed:
+        nodes.append(helper.make_node("QuantizeLinear", ["y", "y_scale", "y_zero"], ["yq"], "y_quantize"))
+        nodes.append(helper.make_node("DequantizeLinear", ["yq", "y_scale", "y_zero"], ["out"], "y_dequantize"))
+    return model_of(nodes, constants, opset)
+
+
+def small_weights(opset: int) -> ModelProto:
+    """Int8 weights that become floats by Cast and Mul."""
+    constants = {
+        "weight": np.arange(-8, 8, dtype=np.int8).reshape(4, 4, 1, 1),
+        "w_scale": np.array([0.1, 0.2, 0.3, 0.4], np.float32).reshape(4, 1, 1, 1),
+        "bias": np.arange(4, dtype=np.float32),
+    }
+    nodes = [
+        helper.make_node("Cast", ["weight"], ["floats"], "w_cast", to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["floats", "w_scale"], ["w"], "w_scaled"),
+        helper.make_node("Conv", ["image", "w", "bias"], ["out"], "conv"),
+    ]
+    return model_of(nodes, constants, opset)
+
+
+def model_of(nodes: list[onnx.NodeProto], constants: dict[str, np.ndarray], opset: int) -> ModelProto:
+    values = [helper.make_tensor_value_info(n, TensorProto.FLOAT, (1, 4, 8, 8)) for n in ("image", "out")]
+    tensors = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, "g", values[:1], values[1:], tensors)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+
+
+def node(model: ModelProto, name: str) -> onnx.NodeProto:
+    return next(n for n in model.graph.node if n.name == name)
+
+
+def put(model: ModelProto, name: str, value: object) -> None:
+    tensor = next(t for t in model.graph.initializer if t.name == name)
+    tensor.CopyFrom(numpy_helper.from_array(np.asarray(value), name))
+
+
+def add(model: ModelProto, *nodes: onnx.NodeProto) -> None:
+    model.graph.node.extend(nodes)
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS)
+def test_what_obeys_is_clean(flavour: str) -> None:
+    model = small(flavour)
+    onnx.checker.check_model(model, full_check=True)
+    assert lint(model, flavour) == ()
+
+
+def foreign(model: ModelProto) -> None:
+    node(model, "conv").domain = "com.microsoft"
+
+
+def integer_operator(model: ModelProto) -> None:
+    add(model, helper.make_node("ConvInteger", ["xq", "weight"], ["i"], "conv_integer"))
+
+
+def negative_scale(model: ModelProto) -> None:
+    put(model, "w_scale", np.array([0.1, -0.2, 0.3, 0.4], np.float32))
+
+
+def infinite_scale(model: ModelProto) -> None:
+    put(model, "x_scale", np.float32(np.inf))
+
+
+def computed_scale(model: ModelProto) -> None:
+    node(model, "x_quantize").input[1] = node(model, "x_dequantize").input[1] = "image"
+
+
+def computed_zero_point(model: ModelProto) -> None:
+    node(model, "x_quantize").input[2] = node(model, "x_dequantize").input[2] = "xq"
+
+
+def other_scale(model: ModelProto) -> None:
+    model.graph.initializer.append(numpy_helper.from_array(np.float32(0.7), "other"))
+    node(model, "x_dequantize").input[1] = "other"
+
+
+def read_by_another(model: ModelProto) -> None:
+    add(model, helper.make_node("Cast", ["xq"], ["c"], "cast", to=1))
+
+
+def unread(model: ModelProto) -> None:
+    add(model, helper.make_node("QuantizeLinear", ["image", "x_scale", "x_zero"], ["nobody"], "lonely"))
+
+
+def dequantised_nothing(model: ModelProto) -> None:
+    node(model, "x_dequantize").input[0] = "image"
+
+
+def high_rank(model: ModelProto) -> None:
+    model.graph.initializer.append(numpy_helper.from_array(np.zeros((1, 1, 1, 1, 1), np.float32), "five"))
+
+
+def newer(model: ModelProto) -> None:
+    model.opset_import[0].version = 21
+
+
+def per_channel_activation(model: ModelProto) -> None:
+    put(model, "x_scale", np.full(4, 0.5, np.float32))
+
+
+def rounded_constant(model: ModelProto) -> None:
+    node(model, "x_quantize").input[0] = "b_scale"
+
+
+def other_type(model: ModelProto) -> None:
+    value = next(numpy_helper.to_array(t) for t in model.graph.initializer if t.name == "x_zero")
+    put(model, "x_zero", value.astype(np.int8 if value.dtype == np.uint8 else np.uint8))
+
+
+def shifted(model: ModelProto) -> None:
+    put(model, "x_zero", np.array(5, np.int8))
+
+
+def shifted_weight(model: ModelProto) -> None:
+    put(model, "w_zero", np.ones(4, np.int8))
+
+
+def unsigned_weight(model: ModelProto) -> None:
+    put(model, "weight", np.zeros((4, 4, 1, 1), np.uint8))
+    put(model, "w_zero", np.zeros(4, np.uint8))
+
+
+def wrong_axis(model: ModelProto) -> None:
+    node(model, "w_dequantize").attribute[0].i = 1
+
+
+def one_scale(model: ModelProto) -> None:
+    put(model, "w_scale", np.float32(0.1))
+
+
+def quantised_bias(model: ModelProto) -> None:
+    put(model, "bias", np.arange(4, dtype=np.int32))
+    add(model, helper.make_node("DequantizeLinear", ["bias", "b_scale"], ["b"], "b_dequantize", axis=0))
+    node(model, "conv").input[2] = "b"
+
+
+def bias_of_bytes(model: ModelProto) -> None:
+    put(model, "bias", np.arange(4, dtype=np.int8))
+
+
+def bias_of_another_scale(model: ModelProto) -> None:
+    put(model, "b_scale", np.full(4, 0.1, np.float32))
+
+
+def bias_of_a_float_input(model: ModelProto) -> None:
+    node(model, "conv").input[0] = "image"
+
+
+def rounded_softmax(model: ModelProto) -> None:
+    add(model, helper.make_node("Softmax", ["x"], ["s"], "softmax"))
+
+
+def rounded_image(model: ModelProto) -> None:
+    model.graph.initializer.append(numpy_helper.from_array(np.float32(1), "x_scale"))
+    model.graph.initializer.append(numpy_helper.from_array(np.uint8(0), "x_zero"))
+    add(model, helper.make_node("QuantizeLinear", ["image", "x_scale", "x_zero"], ["q"], "x_quantize"))
+
+
+def integers_as_they_are(model: ModelProto) -> None:
+    node(model, "w_scaled").op_type = "Add"
+
+
+def scale_per_number(model: ModelProto) -> None:
+    put(model, "w_scale", np.full((4, 4, 1, 1), 0.1, np.float32))
+
+
+def scale_of_zero(model: ModelProto) -> None:
+    put(model, "w_scale", np.zeros((4, 1, 1, 1), np.float32))
+
+
+BOTH = ("cpu", "trt")
+ALONE = ("coreml-w8",)
+BROKEN: list[tuple[Callable[[ModelProto], None], tuple[str, ...], str, str]] = [
+    (foreign, BOTH, "conv", "standard-domain"),
+    (integer_operator, BOTH, "conv_integer", "explicit-quantisation"),
+    (negative_scale, BOTH, "w_dequantize", "scale"),
+    (infinite_scale, BOTH, "x_quantize", "scale"),
+    (computed_scale, BOTH, "x_quantize", "scale"),
+    (computed_zero_point, BOTH, "x_quantize", "scale"),
+    (other_scale, BOTH, "x_dequantize", "pairs"),
+    (read_by_another, BOTH, "x_quantize", "pairs"),
+    (unread, BOTH, "lonely", "pairs"),
+    (dequantised_nothing, BOTH, "x_dequantize", "pairs"),
+    (high_rank, BOTH, "five", "rank"),
+    (newer, BOTH, "graph", "opset"),
+    (per_channel_activation, BOTH, "x_quantize", "activations"),
+    (rounded_constant, BOTH, "x_quantize", "activations"),
+    (other_type, BOTH, "x_quantize", "activations"),
+    (shifted, ("trt",), "x_quantize", "zero-point"),
+    (shifted_weight, BOTH, "conv", "weights"),
+    (unsigned_weight, BOTH, "conv", "weights"),
+    (wrong_axis, BOTH, "conv", "weights"),
+    (one_scale, BOTH, "conv", "weights"),
+    (quantised_bias, ("trt",), "conv", "bias"),
+    (bias_of_bytes, ("cpu",), "conv", "bias"),
+    (bias_of_another_scale, ("cpu",), "conv", "bias"),
+    (bias_of_a_float_input, ("cpu",), "conv", "bias"),
+    (rounded_softmax, BOTH, "softmax", "float-operators"),
+    (foreign, ALONE, "conv", "standard-domain"),
+    (newer, ALONE, "graph", "opset"),
+    (rounded_image, ALONE, "x_quantize", "weights-alone"),
+    (integers_as_they_are, ALONE, "w_cast", "weights-alone"),
+    (scale_per_number, ALONE, "w_cast", "weights-alone"),
+    (scale_of_zero, ALONE, "w_cast", "weights-alone"),
+]
+
+
+@pytest.mark.parametrize(
+    ("break_it", "flavour", "culprit", "rule"),
+    [(change, flavour, culprit, rule) for change, flavours, culprit, rule in BROKEN for flavour in flavours],
+)
+def test_what_breaks_a_rule_is_named(
+    break_it: Callable[[ModelProto], None], flavour: str, culprit: str, rule: str
+) -> None:
+    model = small(flavour)
+    break_it(model)
+    assert (culprit, rule) in {(violation.node, violation.rule) for violation in lint(model, flavour)}
+
+
+def test_every_rule_is_broken_once() -> None:
+    named = {rule for *_, rule in BROKEN}
+    assert named == {
+        "standard-domain",
+        "explicit-quantisation",
+        "scale",
+        "pairs",
+        "rank",
+        "opset",
+        "activations",
+        "zero-point",
+        "weights",
+        "bias",
+        "float-operators",
+        "weights-alone",
+    }
+
+
+def test_a_linear_scales_its_rows_or_columns() -> None:
+    for transposed, axis, clean in ((1, 0, True), (1, 1, False), (0, 1, True), (0, 0, False)):
+        model = small("trt")
+        put(model, "weight", np.zeros((4, 4), np.int8))
+        conv = node(model, "conv")
+        conv.op_type = "Gemm"
+        conv.attribute.append(helper.make_attribute("transB", transposed))
+        node(model, "w_dequantize").attribute[0].i = axis
+        assert (lint(model, "trt") == ()) is clean, (transposed, axis)
+
+
+def test_operators_that_a_version_of_tensorrt_lacks() -> None:
+    model = small("trt")
+    add(model, helper.make_node("LayerNormalization", ["image", "x_scale"], ["n"], "norm"))
+    assert lint(model, "trt") == lint(model, "trt", (8, 6)) == ()
+    assert [str(v) for v in lint(model, "trt", (8, 5))] == [
+        "norm: tensorrt-operators: LayerNormalization needs TensorRT 8.6 or later"
+    ]
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """er-nano in every flavour."""
+    folder = tmp_path_factory.mktemp("flavours")
+    torch.manual_seed(0)
+    write_onnx(build("er-nano").eval(), folder / "float.onnx")
+    crops = np.random.default_rng(0).integers(0, 256, (3, 160, 160, 3), np.uint8)
+    files = {name: folder / f"{name}.onnx" for name in FLAVOURS}
+    for name, path in files.items():
+        quantize(folder / "float.onnx", path, crops, QuantizeSpec(), name)
+    return files
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS)
+def test_what_is_written_obeys_its_own_rules_alone(exported: dict[str, Path], flavour: str) -> None:
+    model = onnx.load(exported[flavour])
+    assert lint(model, flavour, (10, 3)) == ()
+    integers = sum(n.op_type == ("Cast" if flavour == "coreml-w8" else "QuantizeLinear") for n in model.graph.node)
+    assert integers > 20
+    if flavour in BOTH:  # a graph without Q/DQ breaks no rule about them
+        assert all(lint(model, other) for other in FLAVOURS if other != flavour)
+
+
+def test_the_command(exported: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(exported["trt"]), "--flavour", "trt", "--tensorrt", "10.3"]) == 0
+    assert "clean" in capsys.readouterr().out
+    assert main([str(exported["cpu"]), "--flavour", "trt"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].count(": ") == 2 and lines[-1].endswith("violations")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--flavour", "tr"], "did you mean trt"),
+        (["--tensorrt", "ten"], r"--tensorrt 'ten'"),
+        ([], "cannot read"),
+    ],
+)
+def test_mistakes(tmp_path: Path, arguments: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        main([str(tmp_path / "none.onnx"), *arguments])
+
+
+@settings(max_examples=100, deadline=None)
+@given(cut=st.floats(0, 1), noise=st.binary(max_size=8))
+def test_a_broken_file_is_refused(tmp_path_factory: pytest.TempPathFactory, cut: float, noise: bytes) -> None:
+    content = small("cpu").SerializeToString()
+    path = tmp_path_factory.mktemp("broken") / "m.onnx"
+    path.write_bytes(content[: int(cut * (len(content) - 1))] + noise)
+    try:
+        assert main([str(path)]) in (0, 1)  # still a model
+    except UserError as error:
+        assert "\n" not in str(error)

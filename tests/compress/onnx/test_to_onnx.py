@@ -1,0 +1,88 @@
+"""The graph an export writes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import ModelProto, TensorProto, helper
+
+from compress.check.parity import check_parity
+from compress.onnx.to_onnx import MAX_RANK, OPSET, check_graph, write_onnx
+from runtime.backends.contract import OUTPUT_SHAPES
+from runtime.hand.hand_model import load_hand_models
+from training.network import ERNet, build
+
+# Absent from old TensorRT, off the Neural Engine, or not static.
+FORBIDDEN = {"GridSample", "Einsum", "ScatterND", "ScatterElements", "If", "Loop", "NonZero", "Where", "Shape", "Cast"}
+
+
+@pytest.fixture(scope="module", params=["er-nano", "er-xs", "er-s"])
+def exported(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[ERNet, Path, ModelProto]:
+    torch.manual_seed(0)
+    network = build(request.param).eval()
+    path = tmp_path_factory.mktemp("onnx") / "model.onnx"
+    write_onnx(network, path)
+    return network, path, onnx.shape_inference.infer_shapes(onnx.load(path))
+
+
+def test_contract(exported: tuple[ERNet, Path, ModelProto]) -> None:
+    network, _, model = exported
+    assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", OPSET)]
+    (image,) = model.graph.input
+    size = network.variant.crop_px
+    assert image.name == "image" and [d.dim_value for d in image.type.tensor_type.shape.dim] == [1, 3, size, size]
+    shapes = {o.name: tuple(d.dim_value for d in o.type.tensor_type.shape.dim) for o in model.graph.output}
+    assert shapes == OUTPUT_SHAPES
+
+
+def test_rules_of_small_devices(exported: tuple[ERNet, Path, ModelProto]) -> None:
+    _, _, model = exported
+    assert not {node.op_type for node in model.graph.node} & FORBIDDEN
+    assert max(len(v.type.tensor_type.shape.dim) for v in model.graph.value_info) <= MAX_RANK
+    epsilons = [
+        a.f for n in model.graph.node if n.op_type == "LayerNormalization" for a in n.attribute if a.name == "epsilon"
+    ]
+    assert epsilons and min(epsilons) >= 0.99e-4
+
+
+def test_parity_with_torch(exported: tuple[ERNet, Path, ModelProto]) -> None:
+    network, path, _ = exported
+    size = network.variant.crop_px
+    crops = np.random.default_rng(1).integers(0, 256, (3, size, size, 3), np.uint8)
+    parity = check_parity(network, path, crops, load_hand_models())
+    assert parity.passed and parity.n_images == 3
+
+
+def test_parity_sees_another_network(exported: tuple[ERNet, Path, ModelProto]) -> None:
+    network, path, _ = exported
+    torch.manual_seed(1)
+    size = network.variant.crop_px
+    crops = np.random.default_rng(1).integers(0, 256, (1, size, size, 3), np.uint8)
+    assert not check_parity(build(network.variant.name).eval(), path, crops, load_hand_models()).passed
+
+
+def model_of(*nodes: onnx.NodeProto, shape: list[int | str]) -> ModelProto:
+    value = helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)
+    result = helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)
+    graph = helper.make_graph(list(nodes), "g", [value], [result])
+    opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("com.microsoft", 1)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=8)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (model_of(helper.make_node("Relu", ["x"], ["y"]), shape=[1, 1, 1, 1, 1]), "rank 5"),
+        (model_of(helper.make_node("Relu", ["x"], ["y"]), shape=["batch", 3]), "no static shape"),
+        (model_of(helper.make_node("Gelu", ["x"], ["y"], domain="com.microsoft"), shape=[1, 3]), "outside ONNX"),
+    ],
+)
+def test_a_graph_that_breaks_a_rule(model: ModelProto, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        check_graph(model)

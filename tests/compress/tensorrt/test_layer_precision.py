@@ -1,0 +1,92 @@
+"""Precision of layers: of a parsed graph, of a built engine."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from compress.tensorrt.layer_precision import check_layers, engine_layers, graph_layers, layer_precision
+from runtime.backends.trt_api import collecting_logger
+from runtime.errors import UserError
+from tests.compress.tensorrt.conftest import FP16_LAYER, FP32_LAYER, INT8_LAYER, MOVE, small_graph
+
+
+def without(layer: dict[str, Any], *keys: str, **changes: Any) -> dict[str, Any]:
+    return {key: value for key, value in (layer | changes).items() if key not in keys}
+
+
+@pytest.mark.parametrize(
+    ("layer", "precision"),
+    [
+        (INT8_LAYER, "int8"),
+        (FP16_LAYER, "fp16"),
+        (FP32_LAYER, "fp32"),
+        (MOVE, None),
+        # int8 in and out, but the product is a float one: weights and kernel say so
+        (without(INT8_LAYER, Weights={"Type": "Float"}, TacticName="f32f32_tf32f32"), "fp32"),
+        (without(INT8_LAYER, "Weights", TacticName="sm80_xmma_fprop_f16f16_f16"), "fp16"),
+        (without(INT8_LAYER, "Weights"), "int8"),
+        (without(INT8_LAYER, "Weights", "TacticName"), "int8"),
+        (without(FP16_LAYER, "TacticName", Inputs=[{"Format/Datatype": "Row major linear FP16 format"}]), "fp16"),
+        (without(FP16_LAYER, "TacticName", Inputs=[], Outputs=[{"Format": "Half"}]), "fp16"),
+        (without(FP32_LAYER, "TacticName", "Inputs", "Outputs"), None),
+        ({"LayerType": "Constant", "Outputs": [{"Format/Datatype": "Half"}]}, None),
+        ({"Inputs": [None, 3], "Outputs": None}, None),
+        ({}, None),
+    ],
+)
+def test_the_product_counts_not_the_tensors_around_it(layer: dict[str, Any], precision: str | None) -> None:
+    assert layer_precision(layer) == precision
+
+
+def test_an_engine_is_counted_without_what_moves_data() -> None:
+    layers = [INT8_LAYER, INT8_LAYER, FP16_LAYER, FP32_LAYER, MOVE]
+    assert engine_layers(json.dumps({"Layers": layers})) == {"int8": 2, "fp16": 1, "fp32": 1}
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"Layers": 3}', "null"])
+def test_no_list_of_layers(text: str) -> None:
+    with pytest.raises(UserError, match="gave no list of layers"):
+        engine_layers(text)
+
+
+def test_layer_names_alone_are_not_enough() -> None:
+    """What an engine without detailed verbosity gives."""
+    with pytest.raises(UserError, match="without detailed verbosity"):
+        engine_layers(json.dumps({"Layers": ["conv", "relu"]}))
+
+
+json_like = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=10),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(st.dictionaries(st.sampled_from(["LayerType", "Inputs", "Outputs", "Weights", "TacticName"]), json_like))
+def test_any_layer_has_a_precision_or_none(layer: dict[str, Any]) -> None:
+    assert layer_precision(layer) in ("int8", "fp16", "fp32", None)
+
+
+def test_a_silent_fp32_engine_is_an_error() -> None:
+    check_layers({"int8": 1, "fp32": 500}, "int8")
+    with pytest.raises(UserError, match=r"no layer of the engine computes in int8 \(3 in fp16, 500 in fp32\)"):
+        check_layers({"fp16": 3, "fp32": 500}, "int8")
+    with pytest.raises(UserError, match="none at all"):
+        check_layers({}, "fp16")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+def test_a_parsed_graph_is_counted(tmp_path: Path, precision: str) -> None:
+    trt = pytest.importorskip("tensorrt_rtx")
+    logger, messages = collecting_logger(trt)
+    builder = trt.Builder(logger)
+    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    parser = trt.OnnxParser(network, logger)
+    assert parser.parse(small_graph(tmp_path / "small.onnx", precision).read_bytes()) and not messages
+    assert graph_layers(trt, network) == {precision: 1}

@@ -1,0 +1,78 @@
+"""The build without a GPU, on one small variant; tests/exports does all of them."""
+
+from __future__ import annotations
+
+import builtins
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from compress.tensorrt.__main__ import main
+from compress.tensorrt.rtx import check_build
+from runtime.errors import UserError
+from tests.compress.tensorrt.conftest import small_graph
+from tests.fixtures.variant_files import write_variant
+
+trt = pytest.importorskip("tensorrt_rtx")
+
+
+@pytest.mark.slow
+def test_the_smallest_variant_builds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ER_EDGE_CACHE", str(tmp_path / "cache"))
+    for precision in ("fp32", "fp16", "int8"):
+        check = check_build(write_variant("er-nano", precision, tmp_path), precision)
+        assert (check.status, check.reasons) == ("passed", ())
+        assert check.what == f"TensorRT for RTX {trt.__version__}, build only, for SM86"
+        assert check.graph_layers and max(check.graph_layers, key=check.graph_layers.__getitem__) == precision
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+def test_a_build_passes(tmp_path: Path, precision: str) -> None:
+    check = check_build(small_graph(tmp_path / "small.onnx", precision), precision)
+    assert (check.status, check.graph_layers) == ("passed", {precision: 1})
+    assert check.plan_bytes and check.build_seconds
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"zero_point": np.int8(3)}, "cannot parse the model.*"),
+        ({"bias": True}, "cannot parse the model.*Int32"),
+        ({"zero_point": np.uint8(0)}, "warning: .*zero_point.*INT8"),  # it builds, and clips in silence
+    ],
+)
+def test_what_tensorrt_does_not_take_fails(tmp_path: Path, changes: dict[str, Any], reason: str) -> None:
+    check = check_build(small_graph(tmp_path / "small.onnx", "int8", **changes), "int8")
+    assert check.status == "failed"
+    assert re.search(reason, check.reasons[0])
+
+
+def test_the_wrong_precision_fails(tmp_path: Path) -> None:
+    check = check_build(small_graph(tmp_path / "small.onnx"), "fp16")
+    assert check.status == "failed" and check.reasons == ("the graph computes nothing in fp16: give the fp16 file",)
+
+
+def test_without_the_package_it_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def no_rtx(name: str, *rest: Any, **more: Any) -> Any:
+        if name == "tensorrt_rtx":
+            raise ImportError("No module named 'tensorrt_rtx'")
+        return real(name, *rest, **more)
+
+    monkeypatch.setattr(builtins, "__import__", no_rtx)
+    check = check_build(tmp_path / "any.onnx", "fp32")
+    assert check.status == "not_run" and "pip install tensorrt-rtx" in check.reasons[0]
+
+
+def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good, bad = small_graph(tmp_path / "good.onnx", "int8"), small_graph(tmp_path / "bad.onnx", "int8", bias=True)
+    assert main(["--check", str(good)]) == 0
+    assert "passed (TensorRT for RTX" in capsys.readouterr().out
+    assert main(["--check", str(good), str(bad)]) == 1
+    assert "failed (TensorRT for RTX" in capsys.readouterr().out
+    with pytest.raises(UserError, match="--target has no effect with --check"):
+        main(["--check", str(good), "--target", "jetson-orin-nano"])

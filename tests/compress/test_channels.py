@@ -1,0 +1,224 @@
+"""Channels that go: which, how many, and what is left computes what it should."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import Tensor
+
+from compress import prune as command
+from compress.channels import KEEP, STEP, choose, find_groups, layer_costs, prune, rank, score_groups
+from compress.check.parity import check_parity
+from compress.onnx.flavours import quantize
+from compress.onnx.lint import lint
+from compress.onnx.to_onnx import write_onnx
+from compress.prune import PruneRequest, check, main
+from runtime.errors import UserError
+from runtime.hand.hand_model import load_hand_models
+from tests.conftest import IMAGES
+from training import trainer
+from training.checkpoint import WeightFacts, load_network, save_weights
+from training.distillation.dry_run import random_batch
+from training.hands.layer import HandLayer
+from training.int8_rules import QuantizeSpec
+from training.losses import LossWeights
+from training.network import VARIANTS, ERNet, build
+from training.network.count import count_gmac
+from training.objective import Supervised
+
+HANDS = load_hand_models()
+LAYER = HandLayer(*HANDS)
+BIG = ("er", "er-l", "er-m")
+
+
+def network(variant: str = "er-nano") -> ERNet:
+    torch.manual_seed(0)
+    net = build(variant).eval()
+    for parameter in net.parameters():
+        parameter.data.add_(0.02 * torch.randn_like(parameter))
+    return net
+
+
+def batches(variant: str = "er-nano", count: int = 1) -> list[dict[str, Tensor]]:
+    torch.manual_seed(1)
+    return [random_batch(2, VARIANTS[variant].crop_px, torch.device("cpu")) for _ in range(count)]
+
+
+@pytest.fixture(scope="module")
+def pruned() -> ERNet:
+    return prune(network(), 0.3, "taylor", LAYER, batches())
+
+
+def test_as_many_multiply_accumulates_as_asked_for(pruned: ERNet) -> None:
+    before, after = (count_gmac(net, 160) for net in (network(), pruned))
+    assert 0.67 * before < after <= 0.7 * before
+
+
+def test_channels_come_in_eights_and_some_are_left(pruned: ERNet) -> None:
+    full = network()
+    assert len(pruned.widths) > 20
+    for path, shape in pruned.widths.items():
+        module = full.get_submodule(path)
+        before = [getattr(module, name) for name in ("in_channels", "out_channels") if hasattr(module, name)]
+        for new, old in zip(shape, before, strict=False):
+            assert (old - new) % STEP == 0 and new >= KEEP * old
+
+
+def test_the_contract_stays(pruned: ERNet) -> None:
+    image = torch.rand(1, 3, 160, 160)
+    with torch.no_grad():
+        shapes = [[value.shape for value in net(image)] for net in (network(), pruned)]
+    assert shapes[0] == shapes[1]
+
+
+def test_what_goes_is_what_a_zero_would_be() -> None:
+    """Channels whose weights are 0 go first, and the network computes what it did."""
+    net = network()
+    first, last = net.get_submodule("fuse.block.mlp.0"), net.get_submodule("fuse.block.mlp.2")
+    with torch.no_grad():
+        first.get_parameter("weight")[::5] = 0
+        first.get_parameter("bias")[::5] = 0
+        last.get_parameter("weight")[:, ::5] = 0
+    kept = copy.deepcopy(net)
+    _, groups = find_groups(kept)
+    (group,) = [g for g in groups if g.name == "fuse.block.mlp.0"]
+    rank([group], score_groups([group], "taylor", Supervised(kept, LAYER, LossWeights()), batches()))
+    empty = set(range(0, first.get_parameter("weight").shape[0], 5))
+    unimportant = {channel for channel, score in zip(group.order, group.scores, strict=True) if score == 0}
+    assert empty <= unimportant < set(group.order)  # others may never have been above 0
+    assert group.scores == sorted(group.scores)
+
+
+def test_importance_by_gradient_is_another_order_than_by_size() -> None:
+    net = network()
+    _, groups = find_groups(net)
+    orders = []
+    for importance in ("taylor", "magnitude"):
+        rank(groups, score_groups(groups, importance, Supervised(net, LAYER, LossWeights()), batches()))
+        orders.append([list(group.order) for group in groups])
+    assert orders[0] != orders[1]
+    assert all(sorted(a) == sorted(b) for a, b in zip(*orders, strict=True))
+
+
+def test_costs_are_those_of_the_network() -> None:
+    net = network()
+    costs = layer_costs(net)
+    total = sum(cost.total for cost in costs.values()) / 1e9
+    assert 0.9 * count_gmac(net, 160) < total <= count_gmac(net, 160)  # without attention products
+
+
+def test_the_file_is_the_network_and_can_be_int8(pruned: ERNet, tmp_path: Path) -> None:
+    write_onnx(pruned, tmp_path / "float.onnx")
+    crops = np.random.default_rng(0).integers(0, 256, (3, 160, 160, 3), np.uint8)
+    assert check_parity(pruned, tmp_path / "float.onnx", crops, HANDS).passed
+    quantize(tmp_path / "float.onnx", tmp_path / "int8.onnx", crops, QuantizeSpec())
+    assert lint(onnx.load(tmp_path / "int8.onnx"), "cpu") == ()
+
+
+@pytest.mark.parametrize("ratio", [0.0, 1.0, -0.3, 30.0, float("nan"), float("inf")])
+def test_ratios_that_are_none(ratio: float) -> None:
+    with pytest.raises(UserError, match="is none"):
+        prune(network(), ratio, "magnitude", LAYER, ())
+    with pytest.raises(UserError, match="is none"):
+        check(PruneRequest("er-nano", ratio=ratio))
+
+
+def test_more_than_the_network_can_give() -> None:
+    with pytest.raises(UserError, match=r"cannot lose 95% .*at most \d\d%"):
+        prune(network(), 0.95, "magnitude", LAYER, ())
+
+
+def test_an_unknown_importance() -> None:
+    with pytest.raises(UserError, match="did you mean taylor"):
+        prune(network(), 0.3, "tailor", LAYER, ())
+
+
+@pytest.mark.parametrize("variant", [*(pytest.param(v, marks=pytest.mark.slow) for v in BIG), "er-s", "er-xs"])
+def test_every_variant(variant: str) -> None:
+    net = network(variant)
+    smaller = prune(net, 0.2, "magnitude", LAYER, ())
+    assert count_gmac(smaller, net.variant.crop_px) <= 0.8 * count_gmac(net, net.variant.crop_px)
+
+
+def test_the_cheapest_goes_first() -> None:
+    net = network()
+    _, groups = find_groups(net)
+    for i, group in enumerate(groups):
+        group.scores = [float(i + 1)] * len(group.order)
+    costs = layer_costs(net)
+    choose(net, groups, 0.001 * sum(cost.total for cost in costs.values()), 0.001)
+    assert sum(len(group.order) != group.kept for group in groups) >= 1
+    assert all(group.kept % STEP == 0 for group in groups)
+
+
+# ---- the command
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    hand = {"name": HANDS[0].name, "sha256": HANDS[0].sha256}
+    path = tmp_path / "er-nano.safetensors"
+    save_weights(path, network().state_dict(), WeightFacts("er-nano", hand, "made", True, 1, 1, 0))
+    return path
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "SCORED_IMAGES", IMAGES)
+    monkeypatch.setattr(trainer, "VALIDATION_IMAGES", IMAGES)
+    monkeypatch.setattr(command, "scored_batches", lambda *_: batches())
+    monkeypatch.setattr(command, "time_against", lambda full, net: (10.0, count_gmac(full, 160) / count_gmac(net, 160)))
+
+
+@pytest.mark.slow
+def test_a_checkpoint_comes_out(weights: Path, quick: None, synthetic_cache: Path, tmp_path: Path) -> None:
+    arguments = ["--variant", "er-nano", "--checkpoint", str(weights), "--run-dir", str(tmp_path / "run")]
+    assert main([*arguments, "--ratio", "0.3"]) == 0
+    loaded, facts = load_network(tmp_path / "run" / "er-nano.safetensors", "er-nano")
+    assert facts.widths and count_gmac(loaded, 160) <= 0.7 * count_gmac(network(), 160)
+    again = ["--variant", "er-nano", "--checkpoint", str(tmp_path / "run" / "er-nano.safetensors"), "--ratio", "0.3"]
+    with pytest.raises(UserError, match="pruned or trained to be int8 already"):
+        main(again)
+
+
+@pytest.mark.slow
+def test_it_recovers_and_goes_on(weights: Path, quick: None, synthetic_cache: Path, tmp_path: Path) -> None:
+    arguments = ["--variant", "er-nano", "--checkpoint", str(weights), "--run-dir", str(tmp_path / "run")]
+    arguments += ["--ratio", "0.3", "--finetune-steps", "3", "--batch", "4", "--threads", "1", "--images", "48"]
+    assert main(arguments) == 0
+    loaded, facts = load_network(tmp_path / "run" / "er-nano.safetensors", "er-nano")
+    assert facts.steps == 3 and facts.teacher is not None and loaded.widths
+    assert main(arguments) == 0  # finished: nothing is left to do
+
+
+@pytest.mark.slow
+def test_to_a_latency(weights: Path, quick: None, synthetic_cache: Path, tmp_path: Path) -> None:
+    request = PruneRequest("er-nano", weights, ratio=None, latency_ms=7.0, run_dir=tmp_path / "run")
+    path, figures = command.run(request)
+    assert 10 / figures["times_faster"] <= 7.0
+    assert 0.3 <= figures["ratio"] < 0.36  # no more than needed, as far as six tries find out
+    for latency_ms, message in ((20.0, "nothing to prune"), (0.5, "no pruning reaches")):
+        with pytest.raises(UserError, match=message):
+            command.run(PruneRequest("er-nano", weights, ratio=None, latency_ms=latency_ms, run_dir=tmp_path / "run"))
+    assert path.is_file()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"ratio": None}, {"latency_ms": 3.0}, {"ratio": None, "latency_ms": -1.0}, {"finetune_steps": -1}, {"batch": 0}],
+)
+def test_requests_that_cannot_be(changes: dict[str, Any]) -> None:
+    with pytest.raises(UserError):
+        check(PruneRequest("er-nano", **changes))
+
+
+def test_names_are_paired() -> None:
+    _, groups = find_groups(network())
+    assert all(a.name != b.name for a, b in itertools.combinations(groups, 2))

@@ -1,0 +1,195 @@
+"""Plans: blocks, the file, and which of them are refused."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from compress.onnx.calibration import graph_sha256
+from compress.onnx.quantize import select_nodes
+from compress.onnx.to_onnx import write_onnx
+from compress.precision_plan import Plan, Sensitivity, block_of, blocks_of, nodes_of, read_plan, write_plan
+from compress.sensitivity import Trial, draw_plan, joined, main, print_plan, search
+from runtime.errors import UserError
+from training.network import build
+
+PLAN = Plan(
+    "er-nano",
+    "0" * 64,
+    "cpu",
+    ("pose.mlp.2",),
+    "made (synthetic)",
+    10,
+    0.2,
+    0.1,
+    1.5,
+    "a CPU",
+    (Sensitivity("pose.mlp.2", 2, 0.3, 0.01), Sensitivity("fuse.block", 5, -0.01, 0.2)),
+)
+
+
+@pytest.fixture(scope="module")
+def float_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("float") / "nano.onnx"
+    torch.manual_seed(0)
+    write_onnx(build("er-nano").eval(), path)
+    return path
+
+
+def test_blocks_hold_every_node_once(float_file: Path) -> None:
+    model = onnx.load(float_file)
+    blocks = blocks_of(model)
+    nodes = [node for block in blocks.values() for node in block]
+    assert sorted(nodes) == sorted(select_nodes(model, ()).quantized)
+    assert 20 < len(blocks) < 40
+    assert len(blocks["pose.mlp.2"]) == 2 and "extract.heatmap" in blocks
+
+
+@pytest.mark.parametrize(
+    ("node", "block"),
+    [
+        ("/pose.1/mlp/mlp.2/Gemm", "pose.mlp.2"),
+        ("/backbone/layers.2/blocks/blocks.5/mlp/fc1/Gemm", "backbone.layers.2.blocks.5"),
+        ("/backbone/layers.0/downsample/conv1/c/Conv", "backbone.layers.0.downsample"),
+        ("/backbone/layers/layers.12/layers/layers.1/layers.1.0/c/Conv", "backbone.layers.12"),
+        ("/backbone/patch_embed/seq/seq.0/c/Conv", "backbone.patch_embed"),
+        ("/backbone/layer3/layer3.2/conv1/Conv", "backbone.layer3.2"),
+        ("/prior/desim/block/attention/query/Gemm", "prior.desim.block"),
+        ("/translation/translation.2/Gemm", "translation.2"),
+    ],
+)
+def test_names_of_blocks(node: str, block: str) -> None:
+    assert block_of(node) == block
+
+
+def test_a_graph_has_one_name(float_file: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    write_onnx(build("er-nano").eval(), tmp_path / "again.onnx")
+    assert graph_sha256(onnx.load(float_file)) == graph_sha256(onnx.load(tmp_path / "again.onnx"))
+
+
+def test_there_and_back(tmp_path: Path) -> None:
+    write_plan(tmp_path / "p.json", PLAN)
+    assert read_plan(tmp_path / "p.json", "er-nano") == PLAN
+
+
+def test_what_a_plan_says_of_a_graph(float_file: Path) -> None:
+    model = onnx.load(float_file)
+    nodes = nodes_of(replace(PLAN, graph_sha256=graph_sha256(model)), model)
+    assert {block_of(node) for node in nodes.kept_float} == {"pose.mlp.2"}
+    assert set(nodes.quantized) | set(nodes.kept_float) == set(select_nodes(model, ()).quantized)
+    with pytest.raises(UserError, match="other weights"):
+        nodes_of(PLAN, model)
+    everything = replace(PLAN, graph_sha256=graph_sha256(model), keep_float=tuple(blocks_of(model)))
+    with pytest.raises(UserError, match="leaves nothing"):
+        nodes_of(everything, model)
+
+
+def damaged(**changes: Any) -> str:
+    return json.dumps({"schema_version": 1, **asdict(PLAN), **changes})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is not a plan"),
+        ("[]", "not a plan of this version"),
+        ("{}", "not a plan of this version"),
+        (damaged(schema_version=2), "schema_version 2"),
+        (damaged(variant="er-xs"), "a plan for 'er-xs', not for 'er-nano'"),
+        (damaged(variant=3), "variant must be of type str"),
+        (damaged(keep_float=[1]), "must be names"),
+        (damaged(keep_float=None), "not a plan of this version"),
+        (damaged(n_images=True), "n_images must be of type int"),
+        (damaged(extra=1), "not a plan of this version"),
+        (damaged(sensitivities=[{}]), "not a plan of this version"),
+        ("[" * 100_000, "is not a plan"),
+        (" " * (1 << 20) + "{}", "too large"),
+    ],
+)
+def test_what_is_no_plan(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "p.json").write_text(text)
+    with pytest.raises(UserError, match=message):
+        read_plan(tmp_path / "p.json", "er-nano")
+
+
+# ---- the search, on made figures: a block costs mm and ms, and a conversion stands at every change of precision
+
+BLOCKS = tuple("abcdefgh")
+LOST = dict(zip(BLOCKS, (0.01, 0.02, 0.50, 0.01, 0.03, 0.30, 0.02, 0.01), strict=True))
+SAVED = dict(zip(BLOCKS, (1.0, 0.5, 3.0, 0.4, 2.0, -0.5, 0.2, 0.05), strict=True))
+
+
+def made(chosen: Any, conversion_ms: float = 0.1) -> Trial:
+    changes = sum((a in chosen) != (b in chosen) for a, b in itertools.pairwise(BLOCKS))
+    changes += (BLOCKS[0] in chosen) + (BLOCKS[-1] in chosen)
+    saved = sum(SAVED[block] for block in chosen)
+    return Trial(sum(LOST[block] for block in chosen), 20 - saved + conversion_ms * changes, 20.0)
+
+
+def test_the_search_spends_its_millimetres_well() -> None:
+    chosen, figures, alone = search(BLOCKS, made, 0.11)
+    assert figures.latency_ms == pytest.approx(made(chosen).latency_ms) and figures.lost_mm <= 0.11
+    assert set(alone) == set(BLOCKS)
+    assert {"a", "b", "e"} <= set(chosen) and not {"c", "f"} & set(chosen)
+    by_force = max(
+        (made([b for i, b in enumerate(BLOCKS) if mask >> i & 1]) for mask in range(1, 256)),
+        key=lambda trial: trial.times_faster if trial.lost_mm <= 0.11 else 0,
+    )
+    assert figures.times_faster > 0.99 * by_force.times_faster
+
+
+def test_a_neighbour_that_saves_nothing_alone() -> None:
+    """A block whose conversions cost more than it saves is worth it between two others."""
+    chosen, _, alone = search(BLOCKS, lambda c: made(c, 0.25), 10.0)
+    assert alone["d"].latency_ms > 20 and "d" in chosen
+
+
+def test_no_block_is_cheap_enough() -> None:
+    with pytest.raises(UserError, match=r"no block can be int8 within 0\.001 mm"):
+        search(BLOCKS, made, 0.001)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.floats(0, 3))
+def test_the_longest_beginning_within_bounds(losses: list[float], bound: float) -> None:
+    order = [str(i) for i in range(len(losses))]
+    chosen, trial = joined(order, lambda c: Trial(sum(losses[int(b)] for b in c), 1.0, 2.0), bound)
+    total, longest = 0.0, 0
+    for i, loss in enumerate(losses):
+        total += loss
+        if total <= bound:
+            longest = i + 1
+    assert len(chosen) == longest
+    assert not chosen or trial.lost_mm <= bound
+
+
+def test_a_plan_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    print_plan(PLAN)
+    printed = capsys.readouterr().out
+    assert "1.50 times faster" in printed and "synthetic" in printed
+    assert [line.split()[-1] for line in printed.splitlines()[1:3]] == ["float", "int8"]
+    draw_plan(PLAN, tmp_path / "p.png")
+    assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--variant", "er-zz"], "unknown variant"),
+        (["--variant", "er-xs", "--max-drop-mm", "nan"], "0 or more"),
+        (["--variant", "er-xs", "-o", "plan.txt"], r"must end in \.json"),
+    ],
+)
+def test_mistakes(arguments: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        main(arguments)

@@ -1,0 +1,77 @@
+"""Passports, good and bad."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from runtime.backends.contract import OUTPUT_SHAPES, OUTPUT_UNITS, Heatmap, parse_passport
+from runtime.errors import UserError
+
+GOOD: dict[str, Any] = {
+    "variant": "er-s",
+    "precision": "int8",
+    "input_px": 224,
+    "heatmap": {"depth": 7, "height": 7, "width": 7, "depth_range_m": 0.4},
+    "hand_model": {"name": "embedded-cc0", "sha256": "AB" * 32},
+    "dataset": "SynthHands test (synthetic)",
+}
+
+
+def test_a_good_passport() -> None:
+    info = parse_passport(json.dumps(GOOD | {"more": ["facts"]}), "m.onnx")
+    assert info.input_px == 224
+    assert info.heatmap == Heatmap(7, 7, 7, 0.4)
+    assert info.hand_model_sha256 == "ab" * 32
+    assert info.synthetic
+    assert not parse_passport(json.dumps(GOOD | {"dataset": "InterHand2.6M"}), "m.onnx").synthetic
+    assert not parse_passport(json.dumps(GOOD | {"synthetic": False}), "m.onnx").synthetic
+
+
+@pytest.mark.parametrize("text", [None, ""])
+def test_a_missing_passport_names_the_export(text: str | None) -> None:
+    with pytest.raises(UserError, match=r"compress/export\.py"):
+        parse_passport(text, "m.onnx")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{", "[]", "null", "1", '"x"', "[" * 100_000, " " * 2_000_000]
+    + [json.dumps({k: v for k, v in GOOD.items() if k != key}) for key in GOOD]
+    + [
+        json.dumps(GOOD | change)
+        for change in (
+            {"input_px": 224.0},
+            {"input_px": True},
+            {"input_px": 10**9},
+            {"input_px": -224},
+            {"variant": "a\nb"},
+            {"variant": ""},
+            {"variant": "a" * 1000},
+            {"dataset": 3},
+            {"synthetic": "no"},
+            {"heatmap": 7},
+            {"heatmap": GOOD["heatmap"] | {"depth": 0}},
+            {"heatmap": GOOD["heatmap"] | {"depth_range_m": float("nan")}},
+            {"heatmap": GOOD["heatmap"] | {"depth_range_m": float("inf")}},
+            {"heatmap": GOOD["heatmap"] | {"depth_range_m": 0}},
+            {"heatmap": GOOD["heatmap"] | {"depth_range_m": "0.4"}},
+            {"hand_model": {"name": "a", "sha256": "xy" * 32}},
+            {"hand_model": {"name": "a", "sha256": "ab"}},
+            {"hand_model": {"sha256": "ab" * 32}},
+        )
+    ],
+    ids=range(31),
+)
+def test_a_bad_passport(text: str) -> None:
+    with pytest.raises(UserError, match="metadata") as error:
+        parse_passport(text, "m.onnx")
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 250
+
+
+def test_the_table_is_json() -> None:
+    assert json.loads(json.dumps(OUTPUT_UNITS)) == OUTPUT_UNITS
+    assert list(OUTPUT_UNITS) == list(OUTPUT_SHAPES)

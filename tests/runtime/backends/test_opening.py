@@ -1,0 +1,105 @@
+"""Model files, good and bad."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+from numpy.testing import assert_allclose
+
+from runtime.backends.contract import METADATA_KEY, OUTPUT_SHAPES
+from runtime.backends.opening import open_backend
+from runtime.errors import UserError
+
+MakeModel = Callable[..., Path]
+
+
+def refused(path: Path, reason: str, **options: object) -> None:
+    with pytest.raises(UserError, match=reason) as error:
+        open_backend(path, **options)  # type: ignore[arg-type]
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 600
+
+
+def test_runs(tiny_model: Path) -> None:
+    backend = open_backend(tiny_model, threads=1)
+    assert backend.provider == "CPUExecutionProvider"
+    assert backend.info.variant == "er-s"
+    outputs = backend.run(np.full((1, 3, 64, 64), 0.5, np.float32))
+    assert {name: value.shape for name, value in outputs.items()} == OUTPUT_SHAPES
+    assert_allclose(outputs["camera"][0, :, 1], [0.35, 0.75], atol=1e-6)  # the image's mean moved it
+    backend.close()
+
+
+def test_suffix_case_does_not_matter(make_model: MakeModel) -> None:
+    assert open_backend(make_model("TINY.ONNX")).info.input_px == 64
+
+
+def test_paths(tmp_path: Path, make_model: MakeModel) -> None:
+    folder = tmp_path / "folder.onnx"
+    folder.mkdir()
+    empty = tmp_path / "empty.onnx"
+    empty.touch()
+    refused(folder, "is a folder")
+    refused(empty, "is empty")
+    refused(tmp_path / "none.onnx", "there is no model")
+    refused(tmp_path / "model.bin", "suffix")
+    refused(tmp_path / "model", "suffix")
+    refused(Path("a\0.onnx"), "model")
+    refused(empty / "x.onnx", "model")
+
+
+def test_damaged_files(tmp_path: Path, tiny_model: Path) -> None:
+    content = tiny_model.read_bytes()
+    path = tmp_path / "damaged.onnx"
+    for part in (content[: len(content) // 2], content[:10], b"not a model at all\nreally", bytes(1000)):
+        path.write_bytes(part)
+        refused(path, r"damaged\.onnx")
+
+
+def test_too_large(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runtime.backends.opening.MAX_MODEL_BYTES", 100)
+    refused(tiny_model, "at most")
+
+
+def test_metadata(make_model: MakeModel) -> None:
+    refused(make_model(metadata=False), rf"no '{METADATA_KEY}' metadata.*compress/export\.py")
+    refused(make_model(passport="{"), "not JSON")
+    refused(make_model(passport={"input_px": "64"}), "input_px")
+
+
+def test_wrong_contract(make_model: MakeModel) -> None:
+    refused(make_model(input_name="input"), "takes 'input', not 'image'")
+    refused(make_model(drop_output="presence"), "does not give presence")
+    refused(make_model(input_px=96), r"'image' is .*96.*, not .*64")
+    refused(make_model(outputs={"shape": np.zeros((1, 2, 11))}), "'shape' is .*11")
+
+
+@pytest.mark.parametrize("threads", [0, -1, 1000, 1.5, "2"])
+def test_threads(tiny_model: Path, threads: object) -> None:
+    refused(tiny_model, "threads", threads=threads)
+
+
+def test_devices(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused(tiny_model, "did you mean cuda", device="cudaa")
+    refused(tiny_model, "unknown device", device="")
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    refused(tiny_model, "no CUDAExecutionProvider", device="cuda")
+    assert open_backend(tiny_model, device="cpu").provider == "CPUExecutionProvider"
+
+
+def test_a_silent_fallback_is_seen(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CUDA build on a machine without CUDA falls back to the CPU without an error."""
+    real = onnxruntime.InferenceSession
+
+    def falls_back(path: str, options: object, providers: list[str]) -> object:
+        return real(path, options, providers=["CPUExecutionProvider"])
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", falls_back)
+    available = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: available)
+    refused(tiny_model, "would run on CPUExecutionProvider", device="cuda")
+    assert open_backend(tiny_model).provider == "CPUExecutionProvider"

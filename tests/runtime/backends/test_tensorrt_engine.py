@@ -1,0 +1,232 @@
+"""The TensorRT backend on stand-ins of CUDA and TensorRT: binding, shapes, types, lifecycle, threads, errors."""
+
+from __future__ import annotations
+
+import gc
+import re
+import sys
+import threading
+import types
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from runtime import load
+from runtime.backends.contract import OUTPUT_SHAPES
+from runtime.backends.cuda_session import CudaDevice, CudaSession
+from runtime.backends.opening import open_backend
+from runtime.backends.tensorrt_engine import TensorRTBackend
+from runtime.errors import UserError
+from tests.fixtures.engine_files import install, write_engine
+from tests.fixtures.fake_gpu import FakeGpu
+from tests.fixtures.fake_tensorrt import IExecutionContext, fake_tensorrt
+
+SHAPE = (1, 3, 64, 64)
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> FakeGpu:
+    gpu = FakeGpu()
+    install(monkeypatch, gpu)
+    return gpu
+
+
+def image(value: float) -> np.ndarray:
+    return np.full(SHAPE, value, np.float32)
+
+
+def all_freed(gpu: FakeGpu) -> bool:
+    gc.collect()
+    return not gpu.live and gpu.retained == 0 and not gpu.stack
+
+
+def refused(path: Path, reason: str, gpu: FakeGpu | None = None, **options: Any) -> None:
+    try:
+        TensorRTBackend(path, **{"device": "auto", "threads": None, **options})
+    except UserError as error:
+        said = str(error)  # the error itself holds on to the engine by its traceback
+    assert re.search(reason, said) and "\n" not in said
+    assert gpu is None or all_freed(gpu)
+
+
+def test_runs(tmp_path: Path, gpu: FakeGpu) -> None:
+    with open_backend(write_engine(tmp_path)) as backend:  # type: ignore[attr-defined]
+        assert backend.provider == "TensorRT 10.3.0 on Orin (made)"
+        assert backend.info.variant == "er-s" and backend.info.input_px == 64
+        outputs = backend.run(image(0.25))
+        assert {name: value.shape for name, value in outputs.items()} == OUTPUT_SHAPES
+        for index, value in enumerate(outputs.values()):
+            assert_allclose(value, 0.25 + index)
+        assert not gpu.stack  # no context left on this thread
+    assert all_freed(gpu)
+
+
+def test_a_runner_takes_engines(tmp_path: Path, gpu: FakeGpu) -> None:
+    with load(write_engine(tmp_path)) as runner:
+        hands = runner.run_crop(np.zeros((64, 64, 3), np.uint8))
+        assert hands.synthetic and set(hands.stages_ms) == {"preprocess", "inference", "postprocess"}
+    assert all_freed(gpu)
+
+
+def test_frames_allocate_nothing_and_copy_once_each_way(tmp_path: Path, gpu: FakeGpu) -> None:
+    with TensorRTBackend(write_engine(tmp_path), "cuda", None) as backend:
+        made = set(gpu.live)
+        first = backend.run(image(1))
+        for value in range(20):
+            backend.run(image(value))
+        assert gpu.live == made
+        assert gpu.copies == ["htod", "dtoh"] * 21
+        assert_allclose(first["rotation6d"], 1)  # results are the caller's, later frames do not change them
+        outputs, device_ms = backend.run_timed(image(3))
+        assert device_ms == 1.0  # the stand-in's clock counts kernels: one lies between the events
+        assert_allclose(outputs["presence"], 3 + 5)
+
+
+def test_the_engine_binds_by_name_not_by_order(tmp_path: Path, gpu: FakeGpu) -> None:
+    path = write_engine(tmp_path)
+    plan = path.read_bytes()
+    device = CudaDevice(gpu.driver)
+    shapes = dict(reversed(OUTPUT_SHAPES.items()))
+    session = CudaSession(fake_tensorrt(gpu), device, plan, {"image": SHAPE}, shapes)
+    outputs = session.run({"image": image(0)})
+    assert [int(outputs[name].flat[0]) for name in OUTPUT_SHAPES] == list(range(6))
+    session.close()
+    device.close()
+
+
+def test_cuda_graph(tmp_path: Path, gpu: FakeGpu) -> None:
+    with TensorRTBackend(write_engine(tmp_path), "auto", None, cuda_graph=True) as backend:
+        assert backend.provider.endswith("CUDA graph")
+        assert gpu.launches == 0
+        for value in (1, 2):
+            assert_allclose(backend.run(image(value))["camera"], value + 2)
+        assert gpu.launches == 2
+    assert all_freed(gpu)
+
+
+def test_cuda_graph_errors(tmp_path: Path, gpu: FakeGpu, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_engine(tmp_path)
+    gpu.bindings.cuGraphInstantiate = lambda graph, flags: (1, None)
+    with pytest.raises(UserError, match="leave the graph out"):
+        TensorRTBackend(path, "auto", None, cuda_graph=True)
+    monkeypatch.setitem(sys.modules, "cuda.bindings", None)
+    with pytest.raises(UserError, match="pip install cuda-bindings"):
+        TensorRTBackend(path, "auto", None, cuda_graph=True)
+
+
+def test_threads_share_a_backend(tmp_path: Path, gpu: FakeGpu) -> None:
+    wrong: list[object] = []
+
+    def frames(backend: TensorRTBackend, value: int) -> None:
+        try:
+            for _ in range(50):
+                outputs = backend.run(image(value))
+                if not all(np.all(v == value + i) for i, v in enumerate(outputs.values())) or gpu.stack:
+                    wrong.append(value)
+        except Exception as error:
+            wrong.append(error)
+
+    with TensorRTBackend(write_engine(tmp_path), "auto", None) as backend:
+        threads = [threading.Thread(target=frames, args=(backend, value)) for value in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert not wrong
+    assert all_freed(gpu)
+
+
+def test_closing(tmp_path: Path, gpu: FakeGpu) -> None:
+    backend = TensorRTBackend(write_engine(tmp_path), "auto", None)
+    assert backend.device_memory_bytes == 4096
+    before = backend.free_bytes()
+    assert before < 8 << 30
+    backend.close()
+    backend.close()
+    assert all_freed(gpu)
+    with pytest.raises(ValueError, match="closed"):
+        backend.run(image(0))
+
+
+@pytest.mark.parametrize("wrong", [image(0).astype(np.float64), image(0)[:, :2], image(0)[0]])
+def test_only_the_right_image(tmp_path: Path, gpu: FakeGpu, wrong: np.ndarray) -> None:
+    with (
+        TensorRTBackend(write_engine(tmp_path), "auto", None) as backend,
+        pytest.raises(ValueError, match=r"not float32 \(1, 3, 64, 64\)"),
+    ):
+        backend.run(wrong)
+
+
+def test_options_without_effect_are_refused(tmp_path: Path, gpu: FakeGpu) -> None:
+    path = write_engine(tmp_path)
+    refused(path, "give the .onnx file", gpu, device="cpu")
+    refused(path, "did you mean cuda", gpu, device="cudaa")
+    refused(path, "threads has no effect", gpu, threads=4)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "reason"),
+    [
+        ({"presence": {"mode": "NONE"}}, "gives .*, not rotation6d"),
+        ({"depth": {"mode": "OUTPUT", "shape": [1]}}, "gives .*depth, not"),
+        ({"image": {"mode": "NONE"}}, "takes .*, not image"),
+        ({"mask": {"mode": "INPUT", "shape": [1]}}, "takes image, mask, not image"),
+        ({"image": {"shape": [1, 3, 96, 96]}}, r"'image' is .*\[1, 3, 96, 96\], not float32 \[1, 3, 64, 64\]"),
+        ({"image": {"shape": [-1, 3, 64, 64]}}, r"\[-1, 3, 64, 64\], not float32"),
+        ({"camera": {"dtype": "HALF"}}, "'camera' is .*, not float32"),
+        ({"camera": {"location": "HOST"}}, "'camera' is not in the device's memory"),
+    ],
+)
+def test_engines_that_break_the_contract(tmp_path: Path, gpu: FakeGpu, tensors: Any, reason: str) -> None:
+    refused(write_engine(tmp_path, tensors), reason, gpu)
+
+
+def test_a_damaged_engine(tmp_path: Path, gpu: FakeGpu) -> None:
+    device = CudaDevice(gpu.driver)
+    with pytest.raises(UserError, match=r"cannot load the engine: IRuntime::deserializeCudaEngine: .* magic tag"):
+        CudaSession(fake_tensorrt(gpu), device, b"no engine", {}, {})
+    device.close()
+    assert all_freed(gpu)
+
+
+def test_out_of_memory_frees_what_was_made(tmp_path: Path, gpu: FakeGpu) -> None:
+    def fails(size: int) -> object:
+        raise MemoryError("out of memory")
+
+    allocate, calls = gpu.driver.mem_alloc, []
+    gpu.driver.mem_alloc = lambda size: calls.append(size) or (allocate(size) if len(calls) < 2 else fails(size))
+    with pytest.raises(MemoryError):
+        TensorRTBackend(write_engine(tmp_path), "auto", None)
+    assert len(calls) == 2 and all_freed(gpu)
+
+
+def test_a_failed_run_is_an_error(tmp_path: Path, gpu: FakeGpu, monkeypatch: pytest.MonkeyPatch) -> None:
+    with TensorRTBackend(write_engine(tmp_path), "auto", None) as backend:
+        monkeypatch.setattr(IExecutionContext, "execute_async_v3", lambda self, stream_handle: False)
+        with pytest.raises(UserError, match="could not run"):
+            backend.run(image(0))
+        assert not gpu.stack
+    assert all_freed(gpu)
+
+
+def test_what_is_missing_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_engine(tmp_path)
+    monkeypatch.setitem(sys.modules, "pycuda", None)
+    refused(path, "pycuda cannot be imported.*pip install pycuda")
+    gpu = FakeGpu(devices=0)
+    install(monkeypatch, gpu)
+    refused(path, "no NVIDIA GPU here: give the .onnx file", gpu)
+
+    def no_driver() -> None:
+        raise gpu.driver.Error("cuInit failed: no CUDA-capable device is detected")
+
+    gpu.driver.init = no_driver
+    refused(path, "CUDA does not start .*no CUDA-capable device", gpu)
+    install(monkeypatch, FakeGpu())
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    refused(path, "TensorRT cannot be imported.*on the device")
+    monkeypatch.setitem(sys.modules, "tensorrt", types.ModuleType("tensorrt"))  # what stubs alone leave
+    refused(path, "tensorrt found here is empty")

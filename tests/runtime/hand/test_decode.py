@@ -1,0 +1,104 @@
+"""Decoding against numbers worked out by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from runtime.backends.contract import Heatmap
+from runtime.errors import UserError
+from runtime.hand.decode import HandPair, decode, heatmap_joints, image_camera
+from runtime.hand.hand_model import load_hand_models, skin
+from runtime.hand.rotations import matrix_from_axis_angle
+from runtime.image.crop import Crop
+
+HEATMAP = Heatmap(depth=8, height=7, width=4, depth_range_m=0.4)
+CROP = Crop(np.array([100.0, 200.0]), 80.0, 40)  # spans x 60..140, y 160..240
+
+
+def outputs() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    rotations = matrix_from_axis_angle(rng.normal(0, 0.4, (1, 2, 16, 3)))
+    values = {
+        "rotation6d": np.concatenate([rotations[..., 0] * 3, rotations[..., 1] * 0.5], axis=-1),
+        "shape": rng.normal(0, 1, (1, 2, 10)),
+        "camera": np.array([[[2.0, 0.25, 0.5], [3.0, 0.75, 0.5]]]),
+        "joints_image": np.zeros((1, 2, 21, 3)),
+        "relative_translation": np.zeros((1, 3)),
+        "presence": np.array([[0.0, 2.0]]),
+    }
+    return {name: value.astype(np.float32) for name, value in values.items()}
+
+
+@pytest.fixture(scope="module")
+def models() -> HandPair:
+    return HandPair(*load_hand_models())
+
+
+def test_camera_in_image_pixels() -> None:
+    # A joint 0.1 m to the right of the wrist lies at 2 * 0.1 + 0.25 = 0.45 of the crop: 60 + 0.45 * 80 = 96 px.
+    camera = image_camera(np.array([[2.0, 0.25, 0.5], [3.0, 0.75, 0.5]]), CROP)
+    assert_allclose(camera, [[160, 80, 200], [240, 120, 200]])
+    assert camera[0, 0] * 0.1 + camera[0, 1] == pytest.approx(96)
+
+
+def test_heatmap_joints_by_hand() -> None:
+    cells = np.zeros((2, 21, 3))
+    cells[0, 0] = [1.5, 3.0, 3.5]  # the middle of 4 x 7 cells and of 8 bins
+    cells[1, 5] = [-0.5, 6.5, 7.5]  # a corner of the crop, the far end of the range
+    joints = heatmap_joints(cells, CROP, HEATMAP)
+    assert_allclose(joints[0, 0], [100, 200, 0], atol=1e-5)
+    assert_allclose(joints[1, 5], [60, 240, 0.2], atol=1e-5)
+
+
+def test_hands(models: HandPair) -> None:
+    raw = outputs()
+    hands = decode(raw, CROP, HEATMAP, models)
+    for i, (hand, model) in enumerate(zip(hands, (models.right, models.left), strict=True)):
+        rotations = hand.rotations
+        assert_allclose(rotations @ np.swapaxes(rotations, -1, -2), np.broadcast_to(np.eye(3), (16, 3, 3)), atol=1e-6)
+        assert_allclose(rotations[..., 0], raw["rotation6d"][0, i, :, :3] / 3, atol=1e-6)
+        vertices, joints = skin(model, rotations, raw["shape"][0, i])
+        assert_allclose(hand.vertices, vertices - joints[0], atol=1e-6)
+        assert_allclose(hand.joints, joints - joints[0], atol=1e-6)
+        assert_allclose(hand.joints[0], 0, atol=1e-7)
+        assert_allclose(hand.joints_image[0], hand.camera[1:], atol=1e-4)
+        assert_allclose(hand.joints_image, hand.project(hand.joints), atol=1e-4)
+        expected = hand.joints[:, 0] * (160, 240)[i] + (80, 120)[i]
+        assert_allclose(hand.joints_image[:, 0], expected, atol=1e-3)
+        assert hand.side == model.side
+        assert hand.vertices.dtype == hand.joints.dtype == hand.joints_image.dtype == np.float32
+    right, left = hands
+    assert (right.presence, right.present) == (0.5, False)  # a logit of 0 is not above one half
+    assert left.present
+    assert left.presence == pytest.approx(1 / (1 + np.exp(-2.0)))
+
+
+def test_a_left_hand_of_its_own_is_used(models: HandPair) -> None:
+    assert models.mirrored
+    wider = replace(models.left, v_template=models.left.v_template * np.float32(1.1))
+    own = HandPair(models.right, wider)
+    assert not own.mirrored
+    ours, theirs = decode(outputs(), CROP, HEATMAP, models), decode(outputs(), CROP, HEATMAP, own)
+    assert_allclose(theirs[0].vertices, ours[0].vertices, atol=1e-6)
+    assert np.abs(theirs[1].vertices - ours[1].vertices).max() > 1e-3
+
+
+def test_extreme_logits_do_not_overflow(models: HandPair) -> None:
+    raw = outputs() | {"presence": np.array([[-1e30, 1e30]], np.float32)}
+    with np.errstate(all="raise"):
+        right, left = decode(raw, CROP, HEATMAP, models)
+    assert (right.present, left.present) == (False, True)
+    assert right.presence < 1e-9
+    assert left.presence == pytest.approx(1)
+
+
+@pytest.mark.parametrize("name", list(outputs()))
+def test_numbers_that_are_not_finite(models: HandPair, name: str) -> None:
+    raw = outputs()
+    raw[name].reshape(-1)[-1] = np.nan
+    with pytest.raises(UserError, match=name):
+        decode(raw, CROP, HEATMAP, models)

@@ -1,0 +1,291 @@
+"""The hand model file and numpy skinning."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import zipfile
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from runtime.errors import UserError
+from runtime.hand.hand_model import EMBEDDED_MODEL, HandModel, load_hand_models, skin, skin_at_wrist
+from runtime.hand.joints import BONES, MIDDLE_MCP, WRIST
+from runtime.hand.rotations import matrix_from_axis_angle
+
+RIGHT, LEFT = load_hand_models()
+MIRROR = np.array([-1.0, 1.0, 1.0])
+
+
+def volume_cm3(vertices: np.ndarray, faces: np.ndarray) -> float:
+    """Signed, about the mesh's own centre: the small open wrist hardly counts."""
+    corners = (vertices - vertices.mean(axis=0))[faces]
+    return float(np.einsum("fc,fc->", corners[:, 0], np.cross(corners[:, 1], corners[:, 2])) / 6 * 1e6)
+
+
+def bent(flexion: float, joints: tuple[int, ...] = (2, 5, 8, 11)) -> np.ndarray:
+    """Fingers bent by `flexion` rad at these joints; default: the middle joint of all four."""
+    pose = np.zeros((16, 3))
+    pose[list(joints), 2] = flexion
+    return matrix_from_axis_angle(pose)
+
+
+# ---- the embedded hand
+
+
+def test_mesh_is_a_disk_with_a_loop_of_16_at_the_wrist() -> None:
+    sides = Counter(frozenset((int(f[i]), int(f[i - 1]))) for f in RIGHT.faces for i in range(3))
+    border = [side for side, count in sides.items() if count == 1]
+    assert set(sides.values()) == {1, 2} and len(border) == 16
+    assert all(count == 2 for count in Counter(v for side in border for v in side).values())
+    assert len(RIGHT.v_template) - len(sides) + len(RIGHT.faces) == 1  # Euler's number of a disk
+    directed = [(int(f[i]), int(f[(i + 1) % 3])) for f in RIGHT.faces for i in range(3)]
+    assert len(set(directed)) == len(directed)  # all faces are turned the same way
+    assert min(RIGHT.v_template[list(side)][:, 0].min() for side in border) > -0.005
+
+
+def test_no_slivers() -> None:
+    corners = RIGHT.v_template[RIGHT.faces]
+    sides = np.roll(corners, -1, axis=1) - corners
+    sides /= np.linalg.norm(sides, axis=2, keepdims=True)
+    angles = np.degrees(np.arccos(-(sides * np.roll(sides, 1, axis=1)).sum(axis=2)))
+    assert angles.min() >= 10
+
+
+def test_frame_and_size() -> None:
+    _, joints = skin(RIGHT, np.tile(np.eye(3), (16, 1, 1)), np.zeros(10))
+    mm = 1000 * (joints - joints[WRIST])
+    assert mm[12, 0] < -170 and abs(mm[12, 1]) < 15  # fingers to -x
+    assert mm[4, 2] > 50 and mm[20, 2] < -40  # thumb to +z, pinky to -z
+    assert 85 < np.linalg.norm(mm[MIDDLE_MCP]) < 110
+    assert volume_cm3(RIGHT.v_template, RIGHT.faces) > 200  # faces look outwards
+    lengths = [np.linalg.norm(mm[a] - mm[b]) for a, b in BONES]
+    assert min(lengths) > 12 and max(lengths) < 115
+
+
+def test_flexion_goes_towards_the_palm() -> None:
+    _, flat = skin(RIGHT, bent(0.0), np.zeros(10))
+    _, curled = skin(RIGHT, bent(1.0), np.zeros(10))
+    assert (curled[[8, 12, 16, 20], 1] < flat[[8, 12, 16, 20], 1] - 0.015).all()
+
+
+def test_regressor_weights_and_tips() -> None:
+    assert np.allclose(RIGHT.J_regressor.sum(axis=1), 1, atol=1e-5) and (RIGHT.J_regressor >= 0).all()
+    assert np.allclose(RIGHT.weights.sum(axis=1), 1, atol=1e-5)
+    assert ((RIGHT.weights > 0).sum(axis=1) <= 4).all()
+    vertices, joints = skin(RIGHT, bent(0.3), np.zeros(10))
+    assert np.array_equal(joints[[8, 12, 20, 16, 4]], vertices[RIGHT.tips])  # index, middle, pinky, ring, thumb
+
+
+@pytest.mark.parametrize("bending", [(2,), (5,), (2, 5, 8, 11), (1, 4, 7, 10)])
+def test_pose_correctives_keep_volume(bending: tuple[int, ...]) -> None:
+
+    plain = replace(RIGHT, posedirs=np.zeros_like(RIGHT.posedirs))
+    rest = volume_cm3(skin(RIGHT, bent(0.0), np.zeros(10))[0], RIGHT.faces)
+    with_correctives = volume_cm3(skin(RIGHT, bent(1.5, bending), np.zeros(10))[0], RIGHT.faces)
+    without = volume_cm3(skin(plain, bent(1.5, bending), np.zeros(10))[0], RIGHT.faces)
+    assert without < with_correctives < 1.02 * rest
+
+
+def test_shape_directions_change_size() -> None:
+    identity = np.tile(np.eye(3), (16, 1, 1))
+    spans = [np.ptp(skin(RIGHT, identity, np.eye(10)[0] * s)[0][:, 0]) for s in (-2, 0, 2)]
+    assert np.ptp(spans) > 0.005 and (np.diff(spans) > 0).all() | (np.diff(spans) < 0).all()
+
+
+def test_left_is_the_mirror_image() -> None:
+    rng = np.random.default_rng(3)
+    pose, shape = rng.normal(size=(16, 3)) * 0.4, rng.normal(size=10)
+    right, right_joints = skin(RIGHT, matrix_from_axis_angle(pose), shape)
+    left, left_joints = skin(LEFT, matrix_from_axis_angle(pose * (1, -1, -1)), shape)
+    assert np.abs(left - right * MIRROR).max() < 1e-6 and np.abs(left_joints - right_joints * MIRROR).max() < 1e-6
+    assert volume_cm3(left, LEFT.faces) > 0
+    assert np.allclose(LEFT.hands_mean.reshape(15, 3), RIGHT.hands_mean.reshape(15, 3) * (1, -1, -1))
+
+
+# ---- skinning
+
+
+def test_a_turned_wrist_turns_the_hand_about_its_joint() -> None:
+    turn = matrix_from_axis_angle(np.array([0.3, -0.8, 0.5]))
+    rotations = np.tile(np.eye(3), (16, 1, 1))
+    rest, rest_joints = skin(RIGHT, rotations, np.zeros(10))
+    rotations[0] = turn
+    turned, joints = skin(RIGHT, rotations, np.zeros(10))
+    assert np.abs(turned - ((rest - rest_joints[0]) @ turn.T + rest_joints[0])).max() < 1e-6
+    assert np.abs(joints[0] - rest_joints[0]).max() < 1e-7
+
+
+def reference_skin(model: HandModel, rotations: np.ndarray, shape: np.ndarray) -> np.ndarray:
+    """Linear blend skinning as in the papers, vertex by vertex, in double precision."""
+    rest = model.v_template + model.shapedirs.astype(np.float64) @ shape
+    joints = model.J_regressor.astype(np.float64) @ rest
+    rest = rest + model.posedirs.astype(np.float64) @ (rotations[1:] - np.eye(3)).ravel()
+    world = [np.eye(4) for _ in range(16)]
+    for j in range(16):
+        local = np.eye(4)
+        parent = int(model.parents[j])
+        local[:3, :3] = rotations[j]
+        local[:3, 3] = joints[j] - (joints[parent] if j else 0)
+        world[j] = world[parent] @ local if j else local
+    for j in range(16):
+        world[j] = world[j].copy()
+        world[j][:3, 3] -= world[j][:3, :3] @ joints[j]
+    return np.array(
+        [
+            sum(w * (world[j] @ np.append(v, 1))[:3] for j, w in enumerate(ws))
+            for v, ws in zip(rest, model.weights, strict=True)
+        ]
+    )
+
+
+def test_against_a_plain_reference() -> None:
+    rng = np.random.default_rng(5)
+    rotations, shape = matrix_from_axis_angle(rng.normal(size=(16, 3)) * 0.5), rng.normal(size=10)
+    vertices, _ = skin(RIGHT, rotations, shape)
+    assert 1000 * np.abs(vertices - reference_skin(RIGHT, rotations, shape)).max() < 1e-3
+
+
+def test_batches() -> None:
+    rng = np.random.default_rng(6)
+    rotations, shape = matrix_from_axis_angle(rng.normal(size=(2, 3, 16, 3)) * 0.5), rng.normal(size=(2, 3, 10))
+    vertices, joints = skin(RIGHT, rotations, shape)
+    assert vertices.shape == (2, 3, 778, 3) and joints.shape == (2, 3, 21, 3)
+    one, _ = skin(RIGHT, rotations[1, 2], shape[1, 2])
+    assert np.abs(vertices[1, 2] - one).max() < 1e-6
+
+
+def test_any_skeleton() -> None:
+    """Not only five chains of three: the joints of a level may have any parents."""
+    parents = np.array([-1, 0, 1, 1, 2, 0, 5, 2, 3, 0, 9, 9, 9, 12, 13, 4])
+    model = replace(RIGHT, parents=parents)
+    rng = np.random.default_rng(9)
+    rotations, shape = matrix_from_axis_angle(rng.normal(size=(16, 3)) * 0.5), rng.normal(size=10)
+    vertices, _ = skin(model, rotations, shape)
+    assert 1000 * np.abs(vertices - reference_skin(model, rotations, shape)).max() < 1e-3
+
+
+def test_one_shape_for_many_poses() -> None:
+    rotations = matrix_from_axis_angle(np.random.default_rng(2).normal(size=(3, 16, 3)))
+    many, _ = skin(RIGHT, rotations, np.ones(10))
+    for vertices, pose in zip(many, rotations, strict=True):
+        assert np.abs(vertices - skin(RIGHT, pose, np.ones(10))[0]).max() < 1e-6
+
+
+def test_at_the_wrist_and_mirrored() -> None:
+    rotations = matrix_from_axis_angle(np.random.default_rng(4).normal(size=(2, 16, 3))).astype(np.float32)
+    shape = np.ones((2, 10), np.float32)
+    vertices, joints = skin(RIGHT, rotations, shape)
+    signs = np.array([[1, 1, 1], [-1, 1, 1]], np.float32)[:, None]
+    found, found_joints = skin_at_wrist(RIGHT, rotations, shape, signs[..., None])
+    assert np.abs(found - (vertices - joints[:, :1]) * signs).max() < 1e-6
+    assert np.abs(found_joints - (joints - joints[:, :1]) * signs).max() < 1e-6
+
+
+# ---- files that are not trusted
+
+
+def members() -> dict[str, bytes]:
+    with zipfile.ZipFile(EMBEDDED_MODEL) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def write(path: Path, content: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in content.items():
+            archive.writestr(name, data)
+    return path
+
+
+def npy(array: Any, allow_pickle: bool = False) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, array, allow_pickle=allow_pickle)
+    return stream.getvalue()
+
+
+def huge_header() -> bytes:
+    stream = io.BytesIO()
+    header = {"descr": "<f4", "fortran_order": False, "shape": (1 << 40, 3)}
+    np.lib.format.write_array_header_1_0(stream, header)
+    return stream.getvalue()
+
+
+def changed(name: str, change: Any) -> bytes:
+    array = np.load(io.BytesIO(members()[f"{name}.npy"])).copy()
+    change(array)
+    return npy(array)
+
+
+class Evil:
+    """What a pickle could run."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path("/nonexistent").touch, ())
+
+
+BAD: dict[str, dict[str, bytes | None]] = {
+    "a missing array": {"weights.npy": None},
+    "an unknown array": {"extra.npy": npy(np.zeros(3))},
+    "a wrong shape": {"faces.npy": npy(np.zeros((10, 3), np.int32))},
+    "a wrong type": {"v_template.npy": npy(np.zeros((778, 3), np.complex64))},
+    "an object array": {"v_template.npy": npy(np.array([Evil()], dtype=object), allow_pickle=True)},
+    "a bare pickle": {"v_template.npy": pickle.dumps(Evil())},
+    "a huge declared size": {"v_template.npy": huge_header()},
+    "nan": {"v_template.npy": changed("v_template", lambda a: a.__setitem__((0, 0), np.nan))},
+    "millimetres": {"v_template.npy": changed("v_template", lambda a: a.__imul__(1000))},
+    "a face without its vertex": {"faces.npy": changed("faces", lambda a: a.__setitem__((0, 0), 5000))},
+    "a parent after its child": {"parents.npy": changed("parents", lambda a: a.__setitem__(1, 9))},
+    "weights of another sum": {"weights.npy": changed("weights", lambda a: a.__imul__(0.5))},
+    "absurd numbers": {"shapedirs.npy": changed("shapedirs", lambda a: a.__setitem__((0, 0, 0), 1e5))},
+    "a header with code": {"tips.npy": npy(np.zeros(5, np.int32)).replace(b"(5,)", b"5*5,")},
+    "an endless header": {"tips.npy": b"\x93NUMPY\2\0\xff\xff\xff\x7f"},
+    "half an array": {"weights.npy": members()["weights.npy"][:2000]},
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_files(case: str, tmp_path: Path) -> None:
+    content = {k: v for k, v in {**members(), **BAD[case]}.items() if v is not None}
+    path = write(tmp_path / "bad.npz", content)
+    with pytest.raises(UserError) as caught:
+        load_hand_models(path)
+    assert "\n" not in str(caught.value) and "bad.npz" in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", b"not a zip", EMBEDDED_MODEL.read_bytes()[:30000]])
+def test_no_archive(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "bad.npz"
+    path.write_bytes(content)
+    with pytest.raises(UserError):
+        load_hand_models(path)
+
+
+def test_only_deflate(tmp_path: Path) -> None:
+    """What LZMA takes to unpack is what the file asks for."""
+    with zipfile.ZipFile(tmp_path / "lzma.npz", "w", zipfile.ZIP_LZMA) as archive:
+        for name, data in members().items():
+            archive.writestr(name, data)
+    with pytest.raises(UserError, match="another method than deflate"):
+        load_hand_models(tmp_path / "lzma.npz")
+
+
+def test_no_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo.npz")
+    for path in (tmp_path, tmp_path / "none.npz", tmp_path / "fifo.npz", Path("a\0b")):
+        with pytest.raises(UserError):
+            load_hand_models(path)
+
+
+def test_a_left_hand_of_its_own(tmp_path: Path) -> None:
+    content = members()
+    wider = np.load(io.BytesIO(content["v_template.npy"])) * np.float32(1.1) * MIRROR.astype(np.float32)
+    names = ("shapedirs", "posedirs", "J_regressor", "weights", "hands_mean", "faces")
+    own = {f"left_{name}.npy": content[f"{name}.npy"] for name in names} | {"left_v_template.npy": npy(wider)}
+    right, left = load_hand_models(write(tmp_path / "two.npz", {**content, **own}))
+    assert np.allclose(left.v_template, wider) and left.sha256 == right.sha256 != RIGHT.sha256

@@ -1,0 +1,185 @@
+"""The crop: coordinates and pixels agree, at any scale."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+
+from runtime.errors import UserError
+from runtime.image.crop import Crop, box_meets_image, crop_from_box, crop_of_image
+from runtime.image.scratch import Scratch
+
+NOISE = np.random.default_rng(3).integers(0, 256, (700, 700, 3), np.uint8)
+SCRATCH = Scratch()
+
+coordinates = st.floats(-2000, 4000)
+sizes = st.floats(4, 5000)
+
+
+@given(coordinates, coordinates, sizes, st.sampled_from([64, 160, 224, 256]), coordinates, coordinates)
+def test_to_crop_and_to_image_are_inverse(
+    x: float, y: float, size: float, output_px: int, point_x: float, point_y: float
+) -> None:
+    crop = Crop(np.array([x, y]), size, output_px)
+    points = np.array([[point_x, point_y], [x, y]])
+    there = crop.to_crop(points)
+    assert_allclose(crop.to_image(there), points, atol=1e-6)
+    assert_allclose(there[1], output_px / 2, atol=1e-9)
+
+
+def test_corners_of_the_square_are_corners_of_the_crop() -> None:
+    crop = crop_from_box([100, 50, 80, 40], 224, scale=1.25)
+    assert crop.size_px == 100
+    assert_allclose(crop.center_px, [140, 70])
+    assert_allclose(crop.to_crop([[90, 20], [190, 120]]), [[0, 0], [224, 224]], atol=1e-9)
+    assert crop.to_crop(np.zeros((2, 21, 2), np.float32)).shape == (2, 21, 2)
+
+
+def draw_dot(shape: tuple[int, int], center: np.ndarray, sigma: float) -> np.ndarray:
+    """A white bell of width sigma on black, `center` in continuous coordinates."""
+    rows, columns = np.arange(shape[0]) + 0.5, np.arange(shape[1]) + 0.5
+    bell = np.exp(-((rows[:, None] - center[1]) ** 2 + (columns - center[0]) ** 2) / (2 * sigma**2))
+    return np.repeat((255 * bell).round().astype(np.uint8)[:, :, None], 3, axis=2)
+
+
+def centroid(image: np.ndarray) -> np.ndarray:
+    weight = image[..., 0].astype(np.float64)
+    rows, columns = np.arange(weight.shape[0]) + 0.5, np.arange(weight.shape[1]) + 0.5
+    return np.array([(weight @ columns).sum(), (weight.T @ rows).sum()]) / weight.sum()
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.floats(0.15, 9.7),
+    st.tuples(st.floats(0.35, 0.65), st.floats(0.35, 0.65)),
+    st.tuples(st.floats(-0.2, 0.2), st.floats(-0.2, 0.2)),
+)
+def test_a_dot_lands_where_to_crop_says(shrink: float, center: tuple[float, float], dot: tuple[float, float]) -> None:
+    side, output_px = 800, 64
+    crop = Crop(side * np.array(center), shrink * output_px, output_px)
+    position = crop.center_px + crop.size_px * np.array(dot)
+    image = draw_dot((side, side), position, sigma=max(1.5, 1.5 * shrink))
+    found = centroid(crop.apply(image))
+    # The bell is rounded to 8 bits and the crop may cut its tail when magnified.
+    if 1.5 / min(shrink, 1) < output_px * 0.08:
+        assert_allclose(found, crop.to_crop(position), atol=0.1)
+
+
+@pytest.mark.parametrize("shrink", [1.9, 2.0, 2.01, 3.0, 3.99, 4.0, 7.3])
+@pytest.mark.parametrize("offset", [(0.0, 0.0), (0.37, 0.81), (13.5, -9.25)])
+def test_dots_at_every_factor(shrink: float, offset: tuple[float, float]) -> None:
+    crop = Crop(np.array([301.0, 299.0]) + offset, shrink * 64, 64)
+    for fraction in (0.2, 0.5, 0.83):
+        position = crop.to_image([64 * fraction, 64 * (1 - fraction)])
+        image = draw_dot((640, 600), position, sigma=1.5 * shrink)
+        assert_allclose(centroid(crop.apply(image)), crop.to_crop(position), atol=0.05)
+
+
+@settings(deadline=None, max_examples=80)
+@given(
+    st.tuples(st.integers(16, 700), st.integers(16, 700)),
+    st.tuples(st.floats(-0.2, 1.2), st.floats(-0.2, 1.2)),
+    st.floats(0.3, 7.5).map(np.exp),
+    st.sampled_from([64, 160, 224]),
+)
+def test_planes_are_the_crops_pixels(
+    shape: tuple[int, int], center: tuple[float, float], size_px: float, output_px: int
+) -> None:
+    """By another way, with memory that is used again, to the last bit."""
+    image = NOISE[: shape[0], : shape[1]]
+    crop = Crop(np.array([center[0] * shape[1], center[1] * shape[0]]), float(size_px), output_px)
+    planes = crop.planes(image, SCRATCH)
+    assert planes.shape == (3, output_px, output_px)
+    assert_array_equal(planes.transpose(1, 2, 0), crop.apply(image))
+
+
+def test_planes_of_a_huge_image() -> None:
+    """Beyond what is copied to four channels."""
+    image = np.zeros((3200, 3200, 3), np.uint8)
+    image[1500:1700, 1400:1650] = NOISE[:200, :250]
+    crop = Crop(np.array([1520.3, 1590.7]), 180.5, 128)
+    pixels = crop.apply(image)
+    assert pixels.std() > 20
+    assert_array_equal(crop.planes(image, Scratch()).transpose(1, 2, 0), pixels)
+
+
+def test_identity_copies_the_pixels() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    assert_array_equal(crop_of_image(64, 64, 64).apply(image), image)
+
+
+def test_shrinking_does_not_alias() -> None:
+    """One-pixel stripes become gray; bilinear alone would give stripes or a plain black or white."""
+    image = np.zeros((600, 600, 3), np.uint8)
+    image[:, ::2] = 255
+    for size_px in (400.0, 436.0, 512.0):
+        crop = Crop(np.array([300.3, 299.1]), size_px, 64).apply(image)
+        assert abs(crop.mean() - 127.5) < 1.5
+        assert crop.std() < 26
+
+
+@pytest.mark.parametrize("size_px", [40.0, 300.0])
+def test_outside_the_image_is_black(size_px: float) -> None:
+    image = np.full((100, 100, 3), 200, np.uint8)
+    crop = Crop(np.array([0.0, 50.0]), size_px, 64)
+    pixels = crop.apply(image)
+    assert pixels.shape == (64, 64, 3)
+    assert pixels.dtype == np.uint8
+    edge = int(crop.to_crop([0, 50])[0])
+    assert not pixels[:, : edge - 1].any()
+    inside = pixels[30:34, edge + 2 : edge + 8]
+    assert_array_equal(inside, 200)
+    assert not Crop(np.array([-5000.0, 50.0]), size_px, 64).apply(image).any()
+
+
+@pytest.mark.parametrize("width", [100, 103, 407])
+def test_the_edge_of_the_image_is_where_it_belongs(width: int) -> None:
+    """Whatever is left of the width after whole blocks, nothing is added to it and nothing lost."""
+    image = np.full((101, width, 3), 200, np.uint8)
+    crop = Crop(np.array([width - 3.0, 50.0]), 320.0, 64)  # blocks of 5
+    row = crop.apply(image)[32, :, 0].astype(np.float64)
+    left = max(0.0, float(crop.to_crop([0, 0])[0]))
+    assert row.sum() / 200 == pytest.approx(float(crop.to_crop([width, 0])[0]) - left, abs=0.15)
+
+
+def test_a_white_image_stays_white() -> None:
+    for side in (200, 333, 400, 511):
+        assert crop_of_image(side, side, 64).apply(np.full((side, side, 3), 255, np.uint8)).min() == 255
+
+
+def test_whole_image_is_the_square_around_it() -> None:
+    crop = crop_of_image(640, 480, 160)
+    assert crop.size_px == 640
+    assert_allclose(crop.to_crop([[0, 0], [640, 480]]), [[0, 20], [160, 140]], atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        [np.nan, 0, 10, 10],
+        [0, np.inf, 10, 10],
+        [0, 0, 0, 10],
+        [0, 0, 10, -5],
+        [100, 100, -50, -50],
+        [0, 0, 1e9, 10],
+        [1e7, 0, 10, 10],
+        [0, 0, 10],
+        [[0, 0, 10, 10]],
+        "box",
+        None,
+        [0, 0, "a", 1],
+    ],
+)
+def test_what_is_no_box(box: object) -> None:
+    with pytest.raises(UserError) as error:
+        crop_from_box(box, 224)  # type: ignore[arg-type]
+    assert "\n" not in str(error.value)
+
+
+def test_boxes_may_reach_beyond_the_image_but_not_miss_it() -> None:
+    assert box_meets_image([-50, -50, 60, 60], 100, 100)
+    assert not box_meets_image([-50, -50, 50, 60], 100, 100)
+    assert not box_meets_image([100, 0, 10, 10], 100, 100)

@@ -1,0 +1,149 @@
+"""What the overlay shows, and where."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from runtime import Hands, load
+from runtime.image.draw import draw_hands
+
+GRAY = 128
+MakeModel = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def hands(tiny_model: Path) -> Hands:
+    return load(tiny_model)(background(), box=[40, 0, 320, 320])
+
+
+def background() -> np.ndarray:
+    return np.full((320, 400, 3), GRAY, np.uint8)
+
+
+def orange(pixels: np.ndarray) -> np.ndarray:
+    return pixels[..., 0].astype(int) > pixels[..., 2].astype(int) + 30
+
+
+def blue(pixels: np.ndarray) -> np.ndarray:
+    return pixels[..., 2].astype(int) > pixels[..., 0].astype(int) + 30
+
+
+def at(image: np.ndarray, point: np.ndarray) -> np.ndarray:
+    return image[int(point[1]), int(point[0])]
+
+
+def palm(hands: Hands, side: str) -> np.ndarray:
+    """The middle of the wrist and the knuckles, px."""
+    return np.asarray(getattr(hands, side).joints_image[[0, 5, 9, 17]].mean(axis=0))
+
+
+def test_hands_have_their_colours_where_they_are(hands: Hands) -> None:
+    image = background()
+    drawn = draw_hands(image, hands)
+    assert_array_equal(image, GRAY)  # the original stays
+    assert orange(at(drawn, palm(hands, "right")))
+    assert blue(at(drawn, palm(hands, "left")))
+    for joint in (7, 11, 15, 19):
+        assert orange(at(drawn, hands.right.joints_image[joint]))
+        assert blue(at(drawn, hands.left.joints_image[joint]))
+    assert_array_equal(drawn[:20], GRAY)
+    wrist = int(hands.right.joints_image[0, 0])
+    assert orange(drawn)[:, :wrist].any()
+    assert not blue(drawn)[:, :wrist].any()
+
+
+def test_the_side_that_faces_the_camera_is_the_one_drawn(hands: Hands) -> None:
+    """Palms face the camera and the light here; their backs, seen from inside, would be dark."""
+    drawn = draw_hands(background(), hands)
+    assert at(drawn, palm(hands, "right")).max() > 150
+    assert at(drawn, palm(hands, "left")).max() > 150
+
+
+def test_the_outline_is_where_the_vertices_are(hands: Hands) -> None:
+    drawn = draw_hands(background(), replace(hands, left=replace(hands.left, present=False)))
+    rows, columns = np.nonzero((drawn != GRAY).any(axis=2))
+    points = hands.right.project(hands.right.vertices)
+    assert columns.min() == pytest.approx(points[:, 0].min(), abs=1)
+    assert columns.max() + 1 == pytest.approx(points[:, 0].max(), abs=1)
+    assert rows.min() == pytest.approx(points[:, 1].min(), abs=1)
+    assert rows.max() + 1 == pytest.approx(points[:, 1].max(), abs=1)
+
+
+@pytest.mark.parametrize(("left_behind_by_m", "seen"), [(0.2, orange), (-0.2, blue)])
+def test_the_nearer_hand_hides_the_other(
+    hands: Hands, left_behind_by_m: float, seen: Callable[[np.ndarray], np.ndarray]
+) -> None:
+    over = replace(hands.left, camera=hands.right.camera)
+    moved = replace(hands, left=over, relative_translation=np.array([0, 0, left_behind_by_m], np.float32))
+    drawn = draw_hands(background(), moved)
+    assert seen(at(drawn, palm(hands, "right")))
+
+
+def test_hands_through_each_other_meet_where_their_surfaces_do(hands: Hands) -> None:
+    """The right hand tilted out of the picture's plane, through a copy of it in the plane."""
+    lean = hands.right.vertices.copy()
+    lean[:, 2] += (lean[:, 0] - lean[:, 0].mean()) * 2.0
+    other = replace(hands.left, vertices=hands.right.vertices, faces=hands.right.faces, camera=hands.right.camera)
+    crossed = replace(
+        hands, right=replace(hands.right, vertices=lean), left=other, relative_translation=np.zeros(3, np.float32)
+    )
+    drawn = draw_hands(background(), crossed)
+    border = float(hands.right.project(lean)[:, 0].mean())
+    row = drawn[int(palm(hands, "right")[1])]
+    assert orange(row[int(border) - 12 : int(border) - 2]).all()
+    assert blue(row[int(border) + 3 : int(border) + 12]).all()
+
+
+def test_absent_hands_are_not_drawn(hands: Hands) -> None:
+    none = replace(hands, right=replace(hands.right, present=False), left=replace(hands.left, present=False))
+    assert_array_equal(draw_hands(background(), none, skeleton=True), GRAY)
+    alone = draw_hands(background(), replace(none, left=hands.left), skeleton=True)
+    assert blue(alone).any()
+    assert not orange(alone).any()
+
+
+def test_opacity_and_edges(hands: Hands) -> None:
+    solid = draw_hands(background(), hands, opacity=1.0)
+    thin = draw_hands(background(), hands, opacity=0.3)
+    where = palm(hands, "right")
+    assert abs(int(at(thin, where)[2]) - GRAY) < abs(int(at(solid, where)[2]) - GRAY)
+    assert_array_equal(draw_hands(background(), hands, opacity=0.0), GRAY)
+    column = solid[:, :, 2][int(where[1])].astype(int)
+    assert len(np.unique(column)) > 10  # shaded, with soft edges
+
+
+def test_skeleton_marks_the_joints(hands: Hands) -> None:
+    plain, marked = draw_hands(background(), hands), draw_hands(background(), hands, skeleton=True)
+    for joint in range(21):
+        point = hands.right.joints_image[joint]
+        assert at(marked, point).astype(int).sum() > at(plain, point).astype(int).sum()
+
+
+@pytest.mark.parametrize("camera", [[1040, -5000, 0], [0, 100, 100], [-500, 100, 100], [1e9, 0, 0], [1e-3, 200, 200]])
+def test_wild_cameras_do_no_harm(hands: Hands, camera: list[float]) -> None:
+    wild = replace(hands, right=replace(hands.right, camera=np.array(camera, np.float32)))
+    wild = replace(wild, right=replace(wild.right, joints_image=wild.right.project(wild.right.joints)))
+    drawn = draw_hands(background(), wild, skeleton=True)
+    assert drawn.shape == (320, 400, 3)
+
+
+def test_partly_outside(hands: Hands) -> None:
+    camera = hands.right.camera - np.array([0, 120, 0], np.float32)
+    partly = replace(hands, right=replace(hands.right, camera=camera))
+    assert orange(draw_hands(background(), partly)[:, :20]).any()
+
+
+def test_read_only_and_large_images(hands: Hands) -> None:
+    frozen = background()
+    frozen.setflags(write=False)
+    assert orange(draw_hands(frozen, hands)).any()
+    large = np.full((1600, 2000, 3), GRAY, np.uint8)
+    bigger = replace(hands.right, camera=hands.right.camera * 5)
+    drawn = draw_hands(large, replace(hands, right=bigger, left=replace(hands.left, present=False)))
+    assert orange(at(drawn, palm(hands, "right") * 5))

@@ -1,0 +1,210 @@
+"""Images of all kinds, good and bad."""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from runtime.errors import UserError
+from runtime.image.reading import as_rgb_uint8, header_size, read_image
+
+
+def picture(channels: int = 3, dtype: type = np.uint8) -> np.ndarray:
+    """(40, 50[, channels]): a red ramp to the right, a green one downwards (in OpenCV's BGR)."""
+    top = np.iinfo(dtype).max
+    image = np.full((40, 50, max(channels, 3)), top, dtype)
+    image[..., 0] = 0
+    image[..., 1] = np.linspace(0, top, 40).astype(dtype)[:, None]
+    image[..., 2] = np.linspace(0, top, 50).astype(dtype)
+    return image[..., 2] if channels == 1 else image[..., :channels]
+
+
+def save(path: Path, image: np.ndarray, flags: tuple[int, ...] = ()) -> Path:
+    path.write_bytes(cv2.imencode(path.suffix, image, flags)[1].tobytes())
+    return path
+
+
+LOSSLESS_WEBP = (cv2.IMWRITE_WEBP_QUALITY, 101)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".webp", ".tiff"])
+def test_every_format(tmp_path: Path, suffix: str) -> None:
+    image = read_image(save(tmp_path / f"a{suffix}", picture()))
+    assert image.shape == (40, 50, 3)
+    assert image.dtype == np.uint8
+    assert_allclose(image, picture()[..., ::-1], atol=30)  # RGB, within what JPEG loses
+    assert image[20, 45, 0] > 200 > 60 > image[20, 5, 0]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "image", "flags"),
+    [
+        (".png", picture(), ()),
+        (".bmp", picture(), ()),
+        (".tiff", picture(), ()),
+        (".webp", picture(), ()),
+        (".webp", picture(), LOSSLESS_WEBP),
+        (".webp", picture(4), LOSSLESS_WEBP),
+        (".jpg", picture(), (cv2.IMWRITE_JPEG_PROGRESSIVE, 1)),
+        (".tiff", picture(3, np.uint16), ()),
+    ],
+)
+def test_header_sizes(suffix: str, image: np.ndarray, flags: tuple[int, ...]) -> None:
+    assert header_size(cv2.imencode(suffix, image, flags)[1].tobytes()) == (50, 40)
+
+
+def test_big_endian_tiff_header() -> None:
+    entries = struct.pack(">HHIHH", 256, 3, 1, 50, 0) + struct.pack(">HHII", 257, 4, 1, 40)
+    assert header_size(b"MM\0*" + struct.pack(">IH", 8, 2) + entries) == (50, 40)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tiff"])
+@pytest.mark.parametrize(("channels", "dtype"), [(1, np.uint8), (1, np.uint16), (3, np.uint16), (4, np.uint8)])
+def test_gray_alpha_and_16_bits_are_converted(tmp_path: Path, suffix: str, channels: int, dtype: type) -> None:
+    image = read_image(save(tmp_path / f"a{suffix}", picture(channels, dtype)))
+    assert image.shape == (40, 50, 3)
+    assert image.dtype == np.uint8
+    assert_allclose(image[0, :, 0], np.linspace(0, 255, 50), atol=1.5)
+    if channels == 1:
+        assert_array_equal(image[..., 0], image[..., 2])
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".bmp", ".tiff"])
+@pytest.mark.parametrize("part", [0.001, 0.02, 0.5, 0.97])
+def test_cut_short(tmp_path: Path, suffix: str, part: float) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (300, 200, 3), np.uint8)
+    path = save(tmp_path / f"a{suffix}", noise)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * part) + 2])
+    with pytest.raises(UserError, match="a" + suffix) as error:
+        read_image(path)
+    assert "\n" not in str(error.value)
+
+
+def png_claiming(width: int, height: int) -> bytes:
+    """A PNG of a few bytes that says it is huge."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(("width", "height"), [(20_000, 100), (100, 20_000), (12_000, 12_000), (2**31 - 1, 2**31 - 1)])
+def test_too_large_is_seen_before_decoding(
+    tmp_path: Path, width: int, height: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("decoded")
+
+    path = tmp_path / "huge.png"
+    path.write_bytes(png_claiming(width, height))
+    monkeypatch.setattr(cv2, "imdecode", refuse)
+    with pytest.raises(UserError, match="too many"):
+        read_image(path)
+
+
+def test_a_real_20000_px_image(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="20000 x 16 px are too many"):
+        read_image(save(tmp_path / "wide.jpg", np.zeros((16, 20_000, 3), np.uint8)))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (15, 100), (100, 15)])
+def test_too_small(tmp_path: Path, shape: tuple[int, int]) -> None:
+    with pytest.raises(UserError, match="too few"):
+        read_image(save(tmp_path / "small.png", np.zeros((*shape, 3), np.uint8)))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\0",
+        b"hello world, this is text",
+        b"\xff\xd8",
+        b"\xff\xd8\xff\xd9",
+        b"\xff\xd8\xff\xc0\x00\x11\x08",
+        b"\xff\xd8\xff" * 50,
+        b"BM" + bytes(10),
+        b"RIFF\x10\0\0\0WEBPxxxx" + bytes(40),
+        b"II*\0\xff\xff\xff\xff",
+        b"II*\0\x08\0\0\0\0\0",
+        b"\x89PNG\r\n\x1a\n" + bytes(30),
+        b"GIF89a" + bytes(100),
+    ],
+)
+def test_no_image(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "x.png"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"x\.png"):
+        read_image(path)
+
+
+def test_bad_paths(tmp_path: Path) -> None:
+    empty = tmp_path / "empty.jpg"
+    empty.touch()
+    fifo = tmp_path / "fifo.png"
+    os.mkfifo(fifo)
+    for path, reason in (
+        (empty, "is empty"),
+        (tmp_path, "is a folder"),
+        (tmp_path / "none.jpg", "No such file"),
+        (fifo, "not a regular file"),
+        (Path("/dev/zero"), "not a regular file"),
+        (empty / "below.jpg", "check the path"),
+        ("a\0b.png", "no path"),
+    ):
+        with pytest.raises(UserError, match=reason) as error:
+            read_image(path)
+        assert "\n" not in str(error.value)
+
+
+def test_exif_orientation_is_applied(tmp_path: Path) -> None:
+    content = save(tmp_path / "a.jpg", picture()).read_bytes()
+    tiff = b"MM\0*" + struct.pack(">IHHHIHHI", 8, 1, 274, 3, 1, 6, 0, 0)  # 6: turn by 90 degrees
+    exif = b"Exif\0\0" + tiff
+    turned = content[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + content[2:]
+    (tmp_path / "b.jpg").write_bytes(turned)
+    assert read_image(tmp_path / "b.jpg").shape == (50, 40, 3)
+
+
+def test_arrays_are_taken_as_they_come() -> None:
+    rgb = picture()
+    assert as_rgb_uint8(rgb) is rgb or np.shares_memory(as_rgb_uint8(rgb), rgb)
+    flipped = rgb[::-1, ::-1, ::-1]
+    assert as_rgb_uint8(flipped).flags["C_CONTIGUOUS"]
+    assert_array_equal(as_rgb_uint8(flipped), flipped)
+    frozen = rgb.copy()
+    frozen.setflags(write=False)
+    assert_array_equal(as_rgb_uint8(frozen), rgb)
+    assert_array_equal(as_rgb_uint8(rgb[..., 0]), np.repeat(rgb[..., :1], 3, axis=2))
+    assert_array_equal(as_rgb_uint8(picture(4)), picture(4)[..., :3])
+    assert_array_equal(as_rgb_uint8(picture(3, np.uint16)), picture(3, np.uint16) >> 8)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros((40, 40, 3), np.float32),
+        np.zeros((40, 40, 3), bool),
+        np.zeros((40, 40, 2), np.uint8),
+        np.zeros((3, 40, 40), np.uint8),
+        np.zeros((40,), np.uint8),
+        np.zeros((1, 40, 40, 3), np.uint8),
+        np.zeros((0, 40, 3), np.uint8),
+        np.zeros((1, 1, 3), np.uint8),
+        np.broadcast_to(np.uint8(0), (20_000, 40, 3)),
+        [[1, 2, 3]],
+        None,
+    ],
+)
+def test_arrays_that_are_no_images(array: object) -> None:
+    with pytest.raises(UserError):
+        as_rgb_uint8(array)  # type: ignore[arg-type]

@@ -1,0 +1,327 @@
+"""Files and cameras through the pipeline, with sources that stand in for them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from runtime import Hands, UserError, load
+from runtime.demo import main, process_video
+from runtime.runner import Runner
+from runtime.video.capture import CaptureSource, is_video, open_source, source_stem, without_password
+from runtime.video.loop import FoundFrame, Frame, run_video
+from runtime.video.outputs import Window, draw_times, video_file
+
+ROOT = Path(__file__).parents[3]
+FRAMES = 24
+
+
+class Frames:
+    """A source of plain frames whose first pixel is the frame's number; `then` happens after the last one."""
+
+    name = "stand-in"
+
+    def __init__(
+        self, count: int, *, live: bool = False, every_s: float = 0.0, then: Callable[[], None] | None = None
+    ) -> None:
+        self.fps = 30.0
+        self.live = live
+        self.closed = False
+        self._count, self._every_s, self._then = count, every_s, then
+        self._number = 0
+
+    def read(self) -> np.ndarray | None:
+        time.sleep(self._every_s)
+        if self._number == self._count:
+            if self._then is not None:
+                self._then()
+            return None
+        frame = np.full((48, 64, 3), 100, np.uint8)
+        frame[0, 0] = self._number
+        self._number += 1
+        return frame
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture(scope="module")
+def runner(tiny_model: Path) -> Runner:
+    return load(tiny_model, threads=1)
+
+
+@pytest.fixture(scope="module")
+def hands(runner: Runner) -> Hands:
+    return runner(np.zeros((48, 64, 3), np.uint8))
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    with video_file(path, 25.0) as video:
+        for number in range(FRAMES):
+            video.write(np.full((96, 128, 3), 5 * number, np.uint8))
+    return path
+
+
+def slow(hands: Hands, seconds: float) -> Callable[[Any], Hands]:
+    def find(frame: Frame) -> Hands:
+        time.sleep(seconds)
+        return hands
+
+    return find
+
+
+def test_no_frame_of_a_file_is_lost(hands: Hands) -> None:
+    source, seen = Frames(50), []
+    summary = run_video(source, slow(hands, 0.002), lambda found: seen.append(found) is None)
+    assert [found.frame.number for found in seen] == list(range(50))
+    assert [int(found.frame.rgb[0, 0, 0]) for found in seen] == list(range(50))
+    assert [found.frame.time_s for found in seen] == [number / 30 for number in range(50)]
+    assert (summary.frames, summary.dropped, summary.interrupted) == (50, 0, False)
+    assert list(summary.stages_ms) == ["read", "preprocess", "inference", "postprocess", "show"]
+    assert seen[-1].fps > 0
+    assert source.closed
+
+
+def test_of_a_camera_the_latest_frame_is_taken(hands: Hands) -> None:
+    source, seen = Frames(60, live=True, every_s=0.005), []
+    summary = run_video(source, slow(hands, 0.04), lambda found: seen.append(found.frame) is None)
+    numbers = [frame.number for frame in seen]
+    assert numbers == sorted(set(numbers))
+    assert len(numbers) < 30
+    assert numbers[-1] >= 57
+    assert summary.dropped == 60 - len(numbers)
+    assert all(later.time_s > sooner.time_s for sooner, later in pairwise(seen))
+
+
+def test_the_parts_overlap(hands: Hands) -> None:
+    """Three parts of 10 ms each take much less than 30 ms a frame."""
+    start = time.perf_counter()
+    run_video(Frames(30, every_s=0.01), slow(hands, 0.01), lambda found: time.sleep(0.01) is None)
+    assert time.perf_counter() - start < 0.7 * 30 * 0.03
+
+
+def test_showing_may_end_it(hands: Hands) -> None:
+    source = Frames(10_000)
+    assert run_video(source, slow(hands, 0), lambda found: found.frame.number < 5).frames == 6
+    assert source.closed
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_ctrl_c_ends_it_cleanly(hands: Hands, live: bool) -> None:
+    shown: list[int] = []
+
+    def show(found: FoundFrame) -> bool:
+        shown.append(found.frame.number)
+        if len(shown) > 3:
+            raise KeyboardInterrupt
+        return True
+
+    source = Frames(10_000, live=live, every_s=0.001)
+    before = threading.active_count()
+    summary = run_video(source, slow(hands, 0), show)
+    assert summary.interrupted
+    assert summary.frames == 3
+    assert source.closed
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("where", ["read", "find", "show"])
+def test_errors_of_every_part_come_out(hands: Hands, where: str) -> None:
+    def fail(*_: object) -> Any:
+        raise UserError(f"broken in {where}")
+
+    source = Frames(5, then=fail if where == "read" else None)
+    find = fail if where == "find" else slow(hands, 0)
+    show = fail if where == "show" else lambda found: True
+    with pytest.raises(UserError, match=f"broken in {where}"):
+        run_video(source, find, show)
+    assert source.closed
+
+
+def test_an_unplugged_camera_leaves_a_whole_video(runner: Runner, hands: Hands, tmp_path: Path) -> None:
+    source = Frames(5, live=True, every_s=0.1)
+    facts, interrupted = process_video(runner, source, slow(hands, 0), tmp_path / "camera0_overlay.mp4")
+    assert not interrupted
+    assert facts["frames"] == 5
+    # It plays at the pace of the clock: 10 frames a second fill a video of 30.
+    assert 11 <= frames_of(tmp_path / "camera0_overlay.mp4") <= 16
+
+
+def frames_of(path: Path) -> int:
+    source = CaptureSource(str(path), str(path), live=False)
+    count = 0
+    while source.read() is not None:
+        count += 1
+    source.close()
+    return count
+
+
+def test_a_video_from_end_to_end(
+    clip: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [str(clip), "--model", str(tiny_model), "--threads", "1", "--output-dir", str(tmp_path / "out")]
+    assert main([*arguments, "--whole-image", "--smooth"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["frames"], facts["frames_dropped"]) == (FRAMES, 0)
+    assert facts["model_dataset_is_synthetic"] is True
+    (path,) = (tmp_path / "out").iterdir()
+    assert facts["files"] == [str(path)]
+    assert path.name == "clip_overlay.mp4"
+    assert frames_of(path) == FRAMES
+    source = open_source(str(path))
+    assert source.fps == 25
+    first = source.read()
+    source.close()
+    assert first is not None and first.shape == (96, 128, 3)
+    assert np.ptp(first.astype(int), axis=2).max() > 30  # hands in colour
+
+
+def test_json_lines(clip: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [str(clip), "--model", str(tiny_model), "--json", "--no-overlay", "--output-dir", str(tmp_path)]
+    assert main([*arguments, "--box", "0", "0", "96", "96"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["frame"] for line in lines] == list(range(FRAMES))
+    assert lines[-1]["time_s"] == pytest.approx((FRAMES - 1) / 25, abs=1e-3)
+    assert np.shape(lines[0]["hands"]["left"]["joints_mm"]) == (21, 3)
+    assert lines[0]["model_dataset_is_synthetic"] is True
+    assert not list(tmp_path.iterdir())
+
+
+def run_demo(arguments: list[str], **options: Any) -> subprocess.Popen[str]:
+    command = [sys.executable, "runtime/demo.py", *arguments]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+
+
+def test_ctrl_c_leaves_a_readable_file(tiny_model: Path, tmp_path: Path) -> None:
+    long = tmp_path / "long.mp4"
+    with video_file(long, 30.0) as video:
+        for number in range(3000):
+            video.write(np.full((96, 128, 3), number % 250, np.uint8))
+    process = run_demo(
+        [str(long), "--model", str(tiny_model), "--json", "--whole-image", "--output-dir", str(tmp_path / "out")],
+    )
+    assert process.stdout is not None
+    for _ in range(10):
+        json.loads(process.stdout.readline())
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (130, "interrupted\n")
+    (path,) = (tmp_path / "out").iterdir()
+    assert 9 <= frames_of(path) < 3000  # the frame of the last line may not be in it
+
+
+def test_nobody_reads_the_lines(clip: Path, tiny_model: Path) -> None:
+    process = run_demo([str(clip), "--model", str(tiny_model), "--json", "--no-overlay"])
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    assert process.wait(timeout=30) == 0
+    process.stderr.close()
+
+
+def test_a_cut_off_video_and_one_that_is_none(clip: Path, tmp_path: Path) -> None:
+    for content in (clip.read_bytes()[: clip.stat().st_size // 2], b"no video" * 100, b""):
+        path = tmp_path / "damaged.mp4"
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=r"damaged\.mp4"):
+            open_source(str(path))
+
+
+def test_a_source_without_frames(runner: Runner, hands: Hands, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no frames"):
+        process_video(runner, Frames(0), slow(hands, 0), tmp_path / "a.mp4")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_stream_that_changes_its_size(tmp_path: Path) -> None:
+    with video_file(tmp_path / "a.mp4", 30.0) as video:
+        video.write(np.zeros((48, 64, 3), np.uint8))
+        video.write(np.zeros((96, 128, 3), np.uint8))
+    assert frames_of(tmp_path / "a.mp4") == 2
+
+
+def test_a_video_that_was_not_written_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CaptureSource, "frame_count", 1)
+    with pytest.raises(UserError, match="frames are missing"), video_file(tmp_path / "a.mp4", 30.0) as video:
+        for _ in range(3):
+            video.write(np.zeros((48, 64, 3), np.uint8))
+    assert not list(tmp_path.iterdir())
+
+
+def test_inputs_are_told_apart(tmp_path: Path) -> None:
+    for text in ("0", "12", "rtsp://a/b", "clip.mp4", "a/b/CLIP.MOV", "http://a"):
+        assert is_video(text)
+    for text in ("photo.jpg", "photo", "-1", "mp4", "0.png"):
+        assert not is_video(text)
+    assert [source_stem(text) for text in ("03", "rtsp://a/b.mp4", "x/clip.mp4")] == ["camera3", "stream", "clip"]
+    assert without_password("rtsp://me:secret@host:554/x") == "rtsp://host:554/x"
+
+
+def test_mistakes(clip: Path, tiny_model: Path, tmp_path: Path) -> None:
+    model = ["--model", str(tiny_model), "--output-dir", str(tmp_path / "out")]
+    for arguments, reason in (
+        ([str(tmp_path / "none.mp4")], "not there"),
+        ([str(tmp_path / "a\0.mp4")], "not there|cannot read"),
+        (["97"], "camera 97"),
+        (["100000000000000000000"], "no camera"),
+        (["http://example.invalid/a.mp4"], "only rtsp"),
+        ([str(clip), "--mesh", "glb"], "for images"),
+        ([str(clip), "--no-overlay"], "add --json"),
+        ([str(clip), "--box", "0", "0", "9", "nan"], "not finite"),
+        ([str(clip), "--box", "900", "0", "9", "9"], "outside the image"),
+        ([str(clip), "--box", "0", "0", "9", "9", "--whole-image"], "not allowed with"),
+        ([str(clip), "--show", "--no-overlay"], "not allowed with"),
+        (["photo.png", "--smooth"], "--smooth is for videos"),
+        (["photo.png", "--whole-image"], "--whole-image is for videos"),
+        (["photo.png", "--show"], "--show is for videos"),
+        (["photo.png", "--mesh", "ply"], "invalid choice"),
+    ):
+        with pytest.raises(UserError, match=reason) as error:
+            main([*arguments, *model])
+        assert "\n" not in str(error.value)
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
+
+
+def test_windows_that_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    def without(*_: object) -> None:
+        raise cv2.error("The function is not implemented")
+
+    monkeypatch.setattr(sys, "platform", "linux")
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(UserError, match="no screen"):
+        Window("title")
+    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.setattr(cv2, "namedWindow", without)
+    with pytest.raises(UserError, match="without windows"):
+        Window("title")
+
+
+def test_times_are_written_into_the_picture() -> None:
+    image = np.full((240, 320, 3), 128, np.uint8)
+    draw_times(image, 29.97, {"inference": 3.2})
+    changed = np.argwhere((image != 128).any(axis=2))
+    assert len(changed) > 100
+    assert changed.max(axis=0)[0] < 60
+    assert image.min() == 0 and image.max() == 255
+
+
+def test_environment_is_not_overwritten(monkeypatch: pytest.MonkeyPatch, clip: Path) -> None:
+    monkeypatch.setenv("OPENCV_FFMPEG_LOGLEVEL", "16")
+    open_source(str(clip)).close()
+    assert os.environ["OPENCV_FFMPEG_LOGLEVEL"] == "16"

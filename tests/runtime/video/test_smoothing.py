@@ -1,0 +1,211 @@
+"""The One-Euro filter: less jitter, little lag, one hand in every frame."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from runtime.hand.decode import HandPair
+from runtime.hand.hand_model import load_hand_models
+from runtime.hand.hands import Hand, Hands
+from runtime.hand.rotations import axis_angle_from_matrix, matrix_from_6d, matrix_from_axis_angle
+from runtime.video.smoothing import MAX_GAP_S, OneEuro, Smoother, rotation_filter, vector_filter
+from tests.conftest import resting_outputs
+
+FPS = 30
+FRAMES = 150
+SETTLED = 30  # frames until the filter has forgotten how it began
+PX_PER_M = 800.0
+# What er-xs shows on still rendered hands, typically: radians per joint, metres in the picture, share of the size.
+ROTATION_NOISE, PLACE_NOISE_M, SIZE_NOISE = 0.03, 0.002, 0.012
+
+MODELS = HandPair(*load_hand_models())
+RESTING = matrix_from_6d(resting_outputs()["rotation6d"][0])
+
+Motion = Callable[[float], tuple[np.ndarray, np.ndarray]]
+
+
+def hands_of(rotations: np.ndarray, camera: np.ndarray, shape: np.ndarray) -> Hands:
+    """Two hands as the runner would give them: (2, 16, 3, 3), (2, 3), (2, 10)."""
+    vertices, joints = MODELS.skin(rotations.astype(np.float32), shape.astype(np.float32))
+    both = []
+    for side, model in enumerate((MODELS.right, MODELS.left)):
+        hand = Hand(
+            side=model.side,
+            present=True,
+            presence=1.0,
+            vertices=vertices[side],
+            joints=joints[side],
+            joints_image=np.zeros((21, 2), np.float32),
+            joints_heatmap=np.zeros((21, 3), np.float32),
+            rotations=rotations[side].astype(np.float32),
+            shape=shape[side].astype(np.float32),
+            camera=camera[side].astype(np.float32),
+            faces=model.faces,
+        )
+        both.append(replace(hand, joints_image=hand.project(hand.joints)))
+    return Hands(both[0], both[1], np.array([0.1, 0, 0.02], np.float32), {}, "made (synthetic)", True)
+
+
+def still(time_s: float) -> tuple[np.ndarray, np.ndarray]:
+    return RESTING, np.array([[PX_PER_M, 200, 300], [PX_PER_M, 440, 300]])
+
+
+def gesturing(time_s: float) -> tuple[np.ndarray, np.ndarray]:
+    """Hands swing 15 cm either way and turn, fingers open and close, about once a second."""
+    rotations, camera = still(time_s)
+    bend = np.zeros((2, 16, 3))
+    bend[0, 1:13, 2] = 0.8 * np.sin(2 * np.pi * 1.0 * time_s)
+    bend[1] = -bend[0]
+    rotations = rotations @ matrix_from_axis_angle(bend)
+    rotations[:, 0] = matrix_from_axis_angle([0, 0.8 * np.sin(2 * np.pi * 0.8 * time_s), 0]) @ rotations[:, 0]
+    camera[:, 1] += PX_PER_M * 0.15 * np.sin(2 * np.pi * 0.8 * time_s)
+    return rotations, camera
+
+
+def film(motion: Motion, *, noisy: bool = True) -> list[Hands]:
+    rng = np.random.default_rng(0)
+    frames = []
+    for number in range(FRAMES):
+        rotations, camera = motion(number / FPS)
+        shape = np.zeros((2, 10))
+        if noisy:
+            turns = rng.normal(0, ROTATION_NOISE / np.sqrt(3), (2, 16, 3))
+            rotations = rotations @ matrix_from_axis_angle(turns)
+            camera = camera.copy()
+            camera[:, 1:] += rng.normal(0, PLACE_NOISE_M * PX_PER_M, (2, 2))
+            camera[:, 0] *= 1 + rng.normal(0, SIZE_NOISE, 2)
+            shape = rng.normal(0, 0.1, (2, 10))
+        frames.append(hands_of(rotations, camera, shape))
+    return frames
+
+
+def smoothed(frames: list[Hands]) -> list[Hands]:
+    smoother = Smoother(MODELS)
+    return [smoother(hands, number / FPS) for number, hands in enumerate(frames)]
+
+
+def values(frames: list[Hands], name: str) -> np.ndarray:
+    """(N, 2, ...) of both hands."""
+    return np.array([[getattr(hands.right, name), getattr(hands.left, name)] for hands in frames], np.float64)
+
+
+def jitter(frames: list[Hands], name: str) -> float:
+    """Root mean square of what a joint moves from frame to frame."""
+    steps = np.diff(values(frames, name)[SETTLED:], axis=0)
+    return float(np.sqrt((steps**2).sum(axis=-1).mean()))
+
+
+def lag_frames(frames: list[Hands], name: str) -> float:
+    """The delay at which the true movement fits best."""
+    found = values(frames, name)[SETTLED:].reshape(FRAMES - SETTLED, -1)
+    best = (np.inf, 0.0)
+    for lag in np.linspace(0, 3, 61):
+        truth = [hands_of(*gesturing((n - lag) / FPS), np.zeros((2, 10))) for n in range(SETTLED, FRAMES, 10)]
+        error = float(((values(truth, name).reshape(len(truth), -1) - found[::10]) ** 2).sum())
+        best = min(best, (error, float(lag)))
+    return best[1]
+
+
+@pytest.mark.parametrize("name", ["joints", "joints_image", "vertices"])
+def test_still_hands_are_still(name: str) -> None:
+    frames = film(still)
+    assert jitter(frames, name) > 5 * jitter(smoothed(frames), name)
+
+
+@pytest.mark.parametrize("name", ["joints", "joints_image"])
+def test_moving_hands_lag_less_than_a_frame(name: str) -> None:
+    frames = film(gesturing)
+    assert lag_frames(frames, name) <= 0.05
+    assert 0 < lag_frames(smoothed(frames), name) < 1
+
+
+@pytest.mark.parametrize(("pace", "most_mm"), [(0.03, 5), (0.1, 7), (0.3, 9)])
+def test_slow_hands_are_followed(pace: float, most_mm: float) -> None:
+    """Movement that is hardly faster than the noise, 4 mm of it, is no noise."""
+
+    def slowly(time_s: float) -> tuple[np.ndarray, np.ndarray]:
+        return gesturing(pace * time_s)
+
+    truth, found = film(slowly, noisy=False), smoothed(film(slowly))
+    apart = (values(truth, "joints_image") - values(found, "joints_image"))[SETTLED:] / PX_PER_M
+    assert 1000 * np.sqrt((apart**2).sum(axis=-1).mean()) < most_mm
+
+
+def test_it_stays_where_the_hands_are() -> None:
+    truth, found = film(still, noisy=False), smoothed(film(still))
+    error_m = np.abs(values(found, "joints")[SETTLED:].mean(axis=0) - values(truth, "joints")[0]).max()
+    assert error_m < 0.003
+
+
+def test_mesh_and_joints_fit_in_every_frame() -> None:
+    for hands in smoothed(film(gesturing))[::25]:
+        rotations = np.stack([hands.right.rotations, hands.left.rotations])
+        assert_allclose(
+            np.swapaxes(rotations, -1, -2) @ rotations, np.broadcast_to(np.eye(3), rotations.shape), atol=1e-5
+        )
+        vertices, joints = MODELS.skin(rotations, np.stack([hands.right.shape, hands.left.shape]))
+        for side, hand in enumerate((hands.right, hands.left)):
+            assert_allclose(hand.vertices, vertices[side], atol=1e-7)
+            assert_allclose(hand.joints, joints[side], atol=1e-7)
+            assert_allclose(hand.joints_image, hand.project(hand.joints), atol=1e-3)
+            assert hand.vertices.dtype == hand.camera.dtype == hand.rotations.dtype == np.float32
+
+
+def test_what_does_not_change_is_not_changed() -> None:
+    frames = film(still, noisy=False)
+    for hands in smoothed(frames)[:5]:
+        assert_allclose(hands.left.vertices, frames[0].left.vertices, atol=1e-6)
+        assert_allclose(hands.relative_translation, frames[0].relative_translation, atol=1e-7)
+
+
+def test_a_hand_that_comes_back_starts_afresh() -> None:
+    frames = film(still)
+    smoother = Smoother(MODELS)
+    for number in range(20):
+        smoother(frames[number], number / FPS)
+    gone = replace(frames[20], left=replace(frames[20].left, present=False))
+    passed = smoother(gone, 20 / FPS)
+    assert_array_equal(passed.left.rotations, gone.left.rotations)
+    assert not np.array_equal(passed.right.rotations, gone.right.rotations)
+    back = smoother(frames[21], 21 / FPS)
+    assert_allclose(back.left.rotations, frames[21].left.rotations, atol=1e-6)
+    assert_allclose(back.relative_translation, frames[21].relative_translation)
+
+
+def test_after_a_long_gap_the_past_is_forgotten() -> None:
+    frames = film(still)
+    smoother = Smoother(MODELS)
+    for number in range(20):
+        smoother(frames[number], number / FPS)
+    later = smoother(frames[20], 20 / FPS + MAX_GAP_S)
+    assert_allclose(later.right.rotations, frames[20].right.rotations, atol=1e-6)
+
+
+@pytest.mark.parametrize("time_s", [0.0, -1.0, float("nan")])
+def test_time_goes_forward(time_s: float) -> None:
+    smoother, frames = Smoother(MODELS), film(still, noisy=False)
+    smoother(frames[0], 0.0)
+    with pytest.raises(ValueError, match="in their order"):
+        smoother(frames[1], time_s)
+
+
+def test_the_filter_by_hand() -> None:
+    """Without speed it is an exponential average with 1 / (1 + 1 / (2 pi f dt))."""
+    steady = vector_filter(OneEuro(min_cutoff_hz=1.0, gain=0.0))
+    steady(np.array([0.0]), 0.0)
+    weight = 1 / (1 + 1 / (2 * np.pi * 0.1))
+    assert_allclose(steady(np.array([1.0]), 0.1), [weight])
+    assert_allclose(steady(np.array([1.0]), 0.1), [weight + weight * (1 - weight)])
+
+
+def test_rotations_go_the_shortest_way() -> None:
+    half = rotation_filter(OneEuro(min_cutoff_hz=1 / (2 * np.pi), gain=0.0))
+    start, end = matrix_from_axis_angle([[0, 0, 3.0]]), matrix_from_axis_angle([[0, 0, -3.0]])
+    half(start, 0.0)
+    middle = axis_angle_from_matrix(half(end, 1.0))  # a weight of one half
+    assert_allclose(np.abs(middle), [[0, 0, np.pi]], atol=1e-6)

@@ -1,0 +1,256 @@
+"""The tracker on rendered sequences: drawn hands and a network that looks for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from runtime.hand.hands import Hands
+from runtime.image.crop import BOX_SCALE
+from runtime.video.tracking import (
+    HOLD_FRAMES,
+    SEARCH_BUDGET,
+    Box,
+    Tracker,
+    box_around,
+    clipped,
+    search_boxes,
+)
+from tests.fixtures.colour_network import Stage
+
+Place = tuple[float, float] | None
+Path2D = Callable[[int], tuple[Place, Place]]
+CLOSE = 0.35  # mean joint error, in hand sizes, of a hand that is tracked
+
+
+@dataclass
+class Run:
+    """What a tracker did, per frame and hand."""
+
+    truth: list[Hands]
+    found: list[Hands]
+    boxes: list[dict[str, Box]]  # before each frame
+    network_runs: list[int]
+    size_px: tuple[int, int]
+
+    def visible(self) -> np.ndarray:
+        """(N, 2): a hand is there and all its joints lie in the picture."""
+        return np.array([[h.present and self._inside(h.joints_image) for h in (t.right, t.left)] for t in self.truth])
+
+    def gone(self) -> np.ndarray:
+        """(N, 2): nothing of a hand lies in the picture."""
+        return np.array(
+            [[not h.present or not self._touches(h.project(h.vertices)) for h in (t.right, t.left)] for t in self.truth]
+        )
+
+    def present(self) -> np.ndarray:
+        return np.array([[h.right.present, h.left.present] for h in self.found])
+
+    def error(self) -> np.ndarray:
+        """(N, 2): mean joint error in hand sizes."""
+        pairs = [((t.right, f.right), (t.left, f.left)) for t, f in zip(self.truth, self.found, strict=True)]
+        return np.array([[_error(t.joints_image, f.joints_image) for t, f in pair] for pair in pairs])
+
+    def tracked(self) -> np.ndarray:
+        return self.present() & (self.error() < CLOSE)
+
+    def _inside(self, points: np.ndarray) -> bool:
+        return bool(((points >= 0) & (points < self.size_px)).all())
+
+    def _touches(self, points: np.ndarray) -> bool:
+        return bool(((points >= 0) & (points < self.size_px)).all(axis=1).any())
+
+
+def _error(truth: np.ndarray, found: np.ndarray) -> float:
+    return float(np.linalg.norm(truth - found, axis=1).mean() / np.ptp(truth, axis=0).max())
+
+
+def track(stage: Stage, path: Path2D, frames: int) -> Run:
+    run = Run([], [], [], [], stage.size_px)
+    tracker = Tracker(stage.runner)
+    for number in range(frames):
+        truth = stage.hands(*path(number))
+        run.truth.append(truth)
+        run.boxes.append(tracker.boxes)
+        before = stage.network.runs
+        run.found.append(tracker(stage.picture(truth)))
+        run.network_runs.append(stage.network.runs - before)
+    return run
+
+
+def delays(run: Run) -> Iterator[int]:
+    """For every time a hand becomes visible: frames until it is tracked."""
+    visible, tracked = run.visible(), run.tracked()
+    for side in range(2):
+        starts = np.flatnonzero(visible[:, side] & ~np.r_[False, visible[:-1, side]])
+        for start in starts:
+            later = np.flatnonzero(tracked[start:, side])
+            yield int(later[0]) if len(later) else len(tracked)
+
+
+def moving(number: int) -> tuple[Place, Place]:
+    """Side by side, up and down, apart and together; 8 px a frame at most."""
+    t = number / 30
+    spread = 45 + 35 * np.sin(1.1 * t)
+    return (160 - spread, 120 + 50 * np.sin(2.9 * t)), (160 + spread, 120 + 45 * np.cos(2.3 * t))
+
+
+def crossing(number: int) -> tuple[Place, Place]:
+    """From side to side, through each other."""
+    x = 75 * np.cos(0.05 * number)
+    return (160 - x, 110 + 20 * np.sin(0.03 * number)), (160 + x, 130)
+
+
+def leaving(number: int) -> tuple[Place, Place]:
+    """The left hand leaves and returns, then both do."""
+    x = np.interp(number, [0, 40, 55, 90, 105, 150, 165, 200, 215], [0, 0, 130, 130, 0, 0, 130, 130, 0])
+    both = x if number >= 150 else 0.0
+    return (110 - both * 1.3, 120), (210 + x * 1.3, 110)
+
+
+def returning_elsewhere(number: int) -> tuple[Place, Place]:
+    """The left hand leaves at the right edge and comes in from the top; then both are somewhere else at once."""
+    if number < 40:
+        return (80, 150), (230, 120)
+    if number < 100:
+        return (80, 150), (230 + 9 * (number - 40), 120)
+    if number < 160:
+        return (80, 150), (240, min(-50 + 9 * (number - 100), 80))
+    return (230, 60), (260, 170)
+
+
+@pytest.mark.parametrize("path", [moving, crossing, leaving, returning_elsewhere])
+def test_hands_are_tracked_while_they_are_visible(path: Path2D) -> None:
+    run = track(Stage(), path, 240)
+    visible = run.visible()
+    assert visible.sum() > 200
+    settled = visible & np.roll(visible, 5, axis=0)  # the frames allowed for finding them are counted below
+    settled[:5] = False
+    share = run.tracked()[settled].mean()
+    assert share >= 0.99, share
+    assert max(delays(run)) <= 5
+    assert not (run.present() & run.gone()).any()
+
+
+def test_a_hand_hidden_by_the_other_keeps_its_place() -> None:
+    """While it is hidden for less than HOLD_FRAMES the box does not shrink onto the other one."""
+    stage = Stage()
+    tracker = Tracker(stage.runner)
+    both = stage.picture(stage.hands((135, 120), (185, 120)))
+    for _ in range(3):
+        tracker(both)
+    (wide,) = tracker.boxes.values()
+    alone = stage.picture(stage.hands((135, 120), None))
+    for _ in range(HOLD_FRAMES):
+        assert not tracker(alone).left.present
+        assert_allclose(tracker.boxes["both"], wide, atol=0.1 * wide[2:].max())
+    tracker(alone)
+    assert list(tracker.boxes) == ["right"]
+
+
+def test_boxes_never_leave_the_picture() -> None:
+    stage = Stage()
+    run = track(stage, leaving, 240)
+    for boxes in run.boxes:
+        for x, y, width, height in boxes.values():
+            assert x >= 0 and y >= 0 and x + width <= 320 + 1e-9 and y + height <= 240 + 1e-9
+            assert width > 0 and height > 0
+
+
+def test_no_drift() -> None:
+    """Still hands: the box stays, and after 200 frames the joints are where they were at first."""
+    run = track(Stage(), lambda number: ((135, 120), (185, 120)), 200)
+    assert len({tuple(box.round(6)) for boxes in run.boxes[5:] for box in boxes.values()}) == 1
+    first, last = (
+        np.mean([h.right.joints_image for h in run.found[part]], axis=0) for part in (slice(5, 55), slice(-50, None))
+    )
+    assert np.abs(first - last).max() < 1.0
+
+
+def test_hands_apart_have_a_crop_each() -> None:
+    stage = Stage((640, 240))
+    tracker = Tracker(stage.runner)
+    truth = stage.hands((80, 120), (560, 110))
+    for _ in range(8):
+        hands = tracker(stage.picture(truth))
+    assert sorted(tracker.boxes) == ["left", "right"]
+    assert _error(truth.right.joints_image, hands.right.joints_image) < 0.15
+    assert _error(truth.left.joints_image, hands.left.joints_image) < 0.15
+    apart_m = (truth.left.joints_image[0] - truth.right.joints_image[0]) / 330
+    assert_allclose(hands.relative_translation, [*apart_m, 0], atol=0.08)
+
+
+def test_an_empty_picture_costs_no_more_than_the_budget() -> None:
+    run = track(Stage(), lambda number: (None, None), 20)
+    assert not run.present().any()
+    assert max(run.network_runs) <= SEARCH_BUDGET
+    assert run.boxes[-1] == {}
+
+
+def test_what_tracking_costs() -> None:
+    assert np.mean(track(Stage(), lambda n: ((135, 120), (185, 120)), 30).network_runs[10:]) == 1
+    assert max(track(Stage(), lambda n: ((120, 120), None), 30).network_runs[10:]) <= 3
+    assert np.mean(track(Stage(), lambda n: ((120, 120), None), 30).network_runs[10:]) < 2.5
+
+
+def test_hands_that_the_branches_do_not_agree_on_are_not_there() -> None:
+    stage = Stage()
+    run = stage.network.run
+
+    def disagreeing(image: np.ndarray) -> dict[str, np.ndarray]:
+        outputs = run(image)
+        return outputs | {"joints_image": outputs["joints_image"] + np.float32(3)}
+
+    stage.network.run = disagreeing  # type: ignore[method-assign]
+    tracker, picture = Tracker(stage.runner), stage.picture(stage.hands((120, 120), (200, 120)))
+    assert stage.runner(picture).present
+    assert not any(tracker(picture).present for _ in range(10))
+
+
+def test_a_new_size_starts_afresh_and_reset_forgets() -> None:
+    stage, wide = Stage(), Stage((480, 300))
+    tracker = Tracker(stage.runner)
+    tracker(stage.picture(stage.hands((120, 120), (200, 120))))
+    assert tracker.boxes
+    tracker(wide.picture(wide.hands(None, None)))
+    assert not tracker.boxes
+    tracker(stage.picture(stage.hands((120, 120), (200, 120))))
+    tracker.reset()
+    assert not tracker.boxes
+
+
+def test_stage_times_are_summed() -> None:
+    stage = Stage()
+    hands = Tracker(stage.runner)(stage.picture(stage.hands((120, 120), (200, 120))))
+    assert list(hands.stages_ms) == ["preprocess", "inference", "postprocess"]
+    assert stage.network.runs == 2  # the whole picture, then closer
+
+
+def test_boxes_by_hand() -> None:
+    joints = np.array([[100.0, 50.0], [200.0, 100.0]])
+    box = box_around(joints, 640, 480)
+    assert box is not None
+    assert_allclose(box, [75, 37.5, 150, 75])
+    assert_allclose(clipped(np.array([-10.0, 460, 40, 40]), 640, 480), [0, 460, 30, 20])
+    assert clipped(np.array([-100.0, 0, 90, 40]), 640, 480) is None
+    assert clipped(np.array([636.0, 0, 90, 40]), 640, 480) is None
+
+
+@pytest.mark.parametrize("size", [(640, 480), (1920, 1080), (480, 640), (300, 300), (4000, 200)])
+def test_the_search_covers_the_picture(size: tuple[int, int]) -> None:
+    covered = np.zeros((size[1], size[0]), bool)
+    whole, *squares = search_boxes(*size, (1.0,))
+    assert whole is None
+    for box in squares:
+        assert box is not None
+        x, y, side, _ = box
+        margin = (BOX_SCALE - 1) / 2 * side
+        covered[
+            round(max(y - margin, 0)) : round(y + side + margin), round(max(x - margin, 0)) : round(x + side + margin)
+        ] = True
+        assert box[2] == box[3] > 0
+    assert covered.all()

@@ -1,0 +1,243 @@
+"""The reader of HIC, on a made set of its form: three frames of embedded hands, rendered as dots at their joints."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from runtime.errors import UserError
+from runtime.hand.hand_model import load_hand_models, skin
+from runtime.hand.rotations import matrix_from_axis_angle
+from training.data.dataset import open_frames
+from training.data.frames import INTERACTING, Frames
+from training.data.readers import hic
+from training.data.samples import load_sample
+
+HANDS = load_hand_models()
+FITS = "IJCV16___Results_MANO___parms_for___joints21"
+SIDES = ("right", "left")
+SHOWN = (("right", "left"), ("left",), ("right",))  # meshes per frame; the third has a left hand without a fit
+
+
+def posed(frame: int, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices (778, 3) and joints (21, 3) of a hand half a metre away, in the camera's frame."""
+    rng = np.random.default_rng((frame, side))
+    angles = rng.normal(scale=0.3, size=(16, 3))
+    angles[0] = rng.normal(scale=1.0, size=3)
+    vertices, joints = skin(HANDS[side], matrix_from_axis_angle(angles), rng.normal(scale=0.5, size=10))
+    place = np.array([(-0.08, 0.09)[side], 0.02 * frame, 0.5]) - joints[0]
+    return vertices + place, joints + place
+
+
+def ply(vertices: np.ndarray, kind: str) -> bytes:
+    """As meshes are commonly written: coordinates, colours, faces."""
+    head = f"ply\nformat {kind} 1.0\ncomment made\nelement vertex {len(vertices)}\n"
+    head += "property float x\nproperty float y\nproperty float z\nproperty uchar red\n"
+    head += "element face 1\nproperty list uchar int vertex_indices\nend_header\n"
+    if kind == "ascii":
+        return (head + "".join(f"{x:.7f} {y:.7f} {z:.7f} 255\n" for x, y, z in vertices) + "3 0 1 2\n").encode()
+    table = np.zeros(len(vertices), [("xyz", "<f4", 3), ("red", "u1")])
+    table["xyz"] = vertices
+    return head.encode() + table.tobytes() + b"\x03" + np.arange(3, dtype="<i4").tobytes()
+
+
+def project(points: np.ndarray) -> np.ndarray:
+    """With the centres of pixels at integers, as HIC counts."""
+    return points[..., :2] / points[..., 2:] * 525.0 + np.array([319.5, 239.5])
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ER_EDGE_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    root = tmp_path / "HIC"
+    content: dict[str, Any] = {"images": [], "annotations": []}
+    for frame, shown in enumerate(SHOWN):
+        name = f"0{frame + 1}/1/rgb/{frame:03}.png"
+        (root / name).parent.mkdir(parents=True)
+        picture = np.zeros((480, 640, 3), np.uint8)
+        paths: dict[str, str | None] = dict.fromkeys(SIDES)
+        for side in shown:
+            vertices, joints = posed(frame, SIDES.index(side))
+            x, y = project(joints[8])  # the tip of the index finger
+            rows, columns = np.mgrid[:480, :640]
+            dot = 255 * np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / 18)
+            picture[..., 2 if side == "right" else 0] = dot.astype(np.uint8)  # red and blue, as OpenCV orders them
+            paths[side] = f"{FITS}/0{frame + 1}___Model_Hand_{side[0].upper()}___ncomps45/{frame:03}.ply"
+            (root / paths[side]).parent.mkdir(parents=True, exist_ok=True)
+            (root / paths[side]).write_bytes(ply(vertices, "ascii" if frame else "binary_little_endian"))
+        cv2.imwrite(str(root / name), picture)
+        content["images"].append({"id": 10 + frame, "file_name": name, "width": 640, "height": 480, "seq_name": "01"})
+        content["annotations"].append(
+            {
+                "id": 100 + frame,
+                "image_id": 10 + frame,
+                "hand_type": "left" if shown == ("left",) else "interacting",
+                "bbox": [0, 0, 1, 1],
+                **{f"{side}_mano_path": path for side, path in paths.items()},
+            }
+        )
+    unfitted = {"id": 103, "image_id": 10, "hand_type": "right", "right_mano_path": None, "left_mano_path": None}
+    content["annotations"].append(unfitted)
+    (root / "HIC.json").write_text(json.dumps(content))
+    return root
+
+
+@pytest.fixture
+def frames(root: Path) -> Frames:
+    return open_frames(str(root), "test", HANDS)
+
+
+def test_labels(frames: Frames) -> None:
+    assert (frames.name, frames.synthetic, len(frames)) == ("HIC", False, 3)
+    assert frames.annotation_id.tolist() == [100, 101, 102]
+    assert frames.hand_type.tolist() == [INTERACTING, 1, INTERACTING]
+    assert frames.has_mano.tolist() == [[True, True], [False, True], [True, False]]
+    for frame, shown in enumerate(SHOWN):
+        for side in (SIDES.index(name) for name in shown):
+            vertices, joints = posed(frame, side)
+            fitted = skin(HANDS[side], frames.rotations_world[frame, side], frames.shape[frame, side])
+            away = (fitted[0] - fitted[1][0]) - (vertices - joints[0])
+            assert np.linalg.norm(away, axis=1).mean() < 0.2e-3
+            assert np.linalg.norm(frames.joints_world_m[frame, side] - joints, axis=1).max() < 0.5e-3
+            assert frames.joint_valid[frame, side].all() and frames.joint_in_image[frame, side].all()
+
+
+def test_samples_lie_on_the_picture(frames: Frames) -> None:
+    """The dot at an index finger's tip is where the label says, in an image of the sequence cut as any other."""
+    size = 192
+    for frame, shown in enumerate(SHOWN):
+        sample = load_sample(frames, frame, size)
+        rows, columns = np.mgrid[:size, :size] + 0.5
+        for side in (SIDES.index(name) for name in shown):
+            dot = sample.image[..., (0, 2)[side]].astype(np.float64)
+            seen = np.array([(dot * columns).sum(), (dot * rows).sum()]) / dot.sum() / size
+            assert np.abs(seen - sample.points[side, 8]).max() < 0.5 / size
+        fitted = [float(name in shown) for name in SIDES]
+        assert sample.has_mano.tolist() == fitted and sample.joint_valid_3d.any(axis=1).tolist() == [
+            bool(f) for f in fitted
+        ]
+        assert sample.presence.tolist() == ([0, 1] if frame == 1 else [1, 1])
+    translation = load_sample(frames, 0, size).relative_translation
+    assert np.abs(translation - (posed(0, 1)[1][0] - posed(0, 0)[1][0])).max() < 0.5e-3
+    assert not load_sample(frames, 2, size).has_translation
+
+
+def test_boxes_hold_the_meshes(frames: Frames) -> None:
+    for frame, shown in enumerate(SHOWN):
+        pixels = np.concatenate([project(posed(frame, SIDES.index(side))[0]) for side in shown]) + 0.5
+        expected = [*pixels.min(axis=0), *np.ptp(pixels, axis=0)]
+        assert frames.bbox[frame] == pytest.approx(expected, abs=0.05)
+
+
+def test_the_fit_is_made_once(root: Path, frames: Frames, monkeypatch: pytest.MonkeyPatch) -> None:
+    fit = hic.fit_hands
+    monkeypatch.setattr(hic, "fit_hands", lambda *_: pytest.fail("fitted again"))
+    assert np.array_equal(open_frames(str(root.parent / "HIC"), "test", HANDS).shape, frames.shape)
+    calls = []
+    monkeypatch.setattr(hic, "fit_hands", lambda *args: (calls.append(1), fit(*args))[1])
+    mesh = next(root.rglob("*.ply"))
+    mesh.write_bytes(mesh.read_bytes() + b"\n")
+    open_frames(str(root), "test", HANDS)
+    assert calls
+
+
+def test_interwilds_folder(root: Path) -> None:
+    """data/HIC/data/HIC.json: either folder may be given."""
+    outer = root.parent / "outer"
+    outer.mkdir()
+    root.rename(outer / "data")
+    assert len(open_frames(str(outer), "test", HANDS, 2)) == 2
+
+
+def test_meshes_of_another_model(root: Path) -> None:
+    for path in root.rglob("*.ply"):
+        path.write_bytes(ply(np.roll(hic.read_ply(path), 100, axis=0), "ascii"))
+    with pytest.raises(UserError, match=r"misses .*\.ply by .* mm: HIC's meshes are MANO's"):
+        open_frames(str(root), "test", HANDS)
+
+
+def test_sides_that_are_swapped(root: Path) -> None:
+    content = json.loads((root / "HIC.json").read_text())
+    first = content["annotations"][0]
+    first["right_mano_path"], first["left_mano_path"] = first["left_mano_path"], first["right_mano_path"]
+    (root / "HIC.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match="misses"):
+        open_frames(str(root), "test", HANDS)
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda c: c["annotations"][0].pop("left_mano_path"), "not in HIC's format"),
+        (lambda c: c["annotations"][0].update(hand_type="both"), "not in HIC's format"),
+        (lambda c: c["annotations"][0].update(image_id=99), "not in HIC's format"),
+        (lambda c: c["annotations"][0].update(right_mano_path="../x.ply"), "not in HIC's format"),
+        (lambda c: c["images"][0].update(file_name="/x.png"), "not in HIC's format"),
+        (lambda c: c["annotations"].clear(), "no annotation has a mesh"),
+        (lambda c: c["annotations"][0].update(right_mano_path="x.ply"), "cannot read .*x.ply"),
+        (lambda c: c.pop("images"), "not in HIC's format"),
+    ],
+)
+def test_damaged_annotations(root: Path, edit: Callable[[Any], None], message: str) -> None:
+    content = json.loads((root / "HIC.json").read_text())
+    edit(content)
+    (root / "HIC.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match=message) as caught:
+        open_frames(str(root), "test", HANDS)
+    assert "\n" not in str(caught.value)
+
+
+GOOD = ply(np.ones((778, 3)), "ascii")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"ply\n",
+        b"obj\nend_header\n",
+        GOOD[:5000],
+        ply(np.ones((778, 3)), "binary_little_endian")[:5000],
+        GOOD.replace(b"ascii", b"binary_big_endian"),
+        GOOD.replace(b"vertex 778", b"vertex 777"),
+        GOOD.replace(b"vertex 778", b"vertex 99999999999"),
+        GOOD.replace(b"float z", b"float w"),
+        GOOD.replace(b"float z", b"object z"),
+        GOOD.replace(b"property float z\n", b"property\n"),
+        GOOD.replace(b"format ascii 1.0\n", b""),
+        GOOD.replace(b"1.0000000", b"nan", 5),
+        GOOD.replace(b"\n1.0000000", b"\nx", 5),
+        b"ply\nend_header\n",
+    ],
+)
+def test_damaged_meshes(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "x.ply"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="is not the mesh of a hand") as caught:
+        hic.read_ply(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_large_meshes_are_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "x.ply"
+    path.write_bytes(GOOD + b" " * hic.MAX_PLY_BYTES)
+    with pytest.raises(UserError, match="too large"):
+        hic.read_ply(path)
+
+
+def test_other_splits_and_options(root: Path) -> None:
+    with pytest.raises(UserError, match="HIC is a test set: it has no split 'train'"):
+        open_frames(str(root), "train", HANDS)
+    with pytest.raises(UserError, match=r"only InterHand2\.6M has subsets"):
+        open_frames(str(root), "test", HANDS, subset="human_annot")

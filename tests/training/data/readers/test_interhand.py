@@ -1,0 +1,316 @@
+"""The reader of InterHand2.6M's annotation files."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from runtime.errors import UserError
+from runtime.hand.hand_model import load_hand_models, skin
+from runtime.hand.joints import INTERHAND_TO_JOINTS, WRIST
+from training.data.dataset import open_frames
+from training.data.frames import HAND_TYPES, Frames, drop_missing
+from training.data.readers.interhand import read_frames
+
+HANDS = load_hand_models()
+
+
+@pytest.fixture(scope="module")
+def frames(synthetic_root: Path) -> Frames:
+    return read_frames(synthetic_root, "train", HANDS)
+
+
+def annotations(root: Path, part: str) -> Path:
+    return root / "annotations" / "train" / f"InterHand2.6M_train_{part}.json"
+
+
+@pytest.fixture
+def copy(synthetic_root: Path, tmp_path: Path) -> Path:
+    """Annotations that a test may damage; the images stay where they are."""
+    shutil.copytree(synthetic_root / "annotations", tmp_path / "annotations")
+    shutil.copy(synthetic_root / "dataset.json", tmp_path / "dataset.json")
+    return tmp_path
+
+
+@pytest.fixture
+def change(copy: Path) -> Callable[[str, Callable[[Any], None]], None]:
+    """Change a part of the copy in place."""
+
+    def apply(part: str, edit: Callable[[Any], None]) -> None:
+        content = json.loads(annotations(copy, part).read_text())
+        edit(content)
+        annotations(copy, part).write_text(json.dumps(content))
+
+    return apply
+
+
+def test_says_that_it_is_synthetic(frames: Frames) -> None:
+    assert frames.synthetic and frames.name.startswith("SynthHands")
+
+
+def test_mano_fits_and_joint_annotations_agree(frames: Frames) -> None:
+    wrist_relative = frames.joints_world_m - frames.joints_world_m[:, :, WRIST : WRIST + 1]
+    there = frames.has_mano
+    assert there.any() and not there.all()  # single hands are among them
+    assert np.abs(wrist_relative - frames.mano_joints_m)[there].max() < 1e-5
+    assert (frames.joint_valid.any(axis=-1) == there).all()
+
+
+def test_rotations_and_shapes_skin_to_the_annotated_joints(frames: Frames) -> None:
+    row = int(np.flatnonzero(frames.has_mano.all(axis=1))[0])
+    for side, hand in enumerate(HANDS):
+        _, joints = skin(hand, frames.rotations_world[row, side], frames.shape[row, side])
+        annotated = frames.joints_world_m[row, side]
+        assert np.abs((joints - joints[0]) - (annotated - annotated[0])).max() < 1e-5
+
+
+def test_joint_order(frames: Frames, synthetic_root: Path) -> None:
+    # InterHand lists the tip first and the wrist last; the project starts at the wrist.
+    joints = json.loads(annotations(synthetic_root, "joint_3d").read_text())
+    data = json.loads(annotations(synthetic_root, "data").read_text())
+    image = data["images"][0]
+    world = np.array(joints[str(image["capture"])][str(image["frame_idx"])]["world_coord"]).reshape(2, 21, 3) / 1000
+    read = frames.joints_world_m[frames.pose_of[0]]
+    assert np.abs(read[:, WRIST] - world[:, 20]).max() < 1e-6
+    assert np.abs(read - world[:, INTERHAND_TO_JOINTS]).max() < 1e-6
+
+
+def test_joints_project_into_the_box(frames: Frames) -> None:
+    for i in range(len(frames)):
+        pose, camera = frames.pose_of[i], frames.camera_of[i]
+        rotation, position = frames.camera_rotation[camera], frames.camera_position_m[camera]
+        joints = (frames.joints_world_m[pose] - position) @ rotation.T
+        points = joints[..., :2] / joints[..., 2:] * frames.focal_px[camera] + frames.principal_px[camera]
+        points = points[frames.joint_valid[pose]]
+        x, y, width, height = frames.bbox[i]
+        assert (points >= (x - 1e-3, y - 1e-3)).all() and (points <= (x + width + 1e-3, y + height + 1e-3)).all()
+
+
+def test_first(frames: Frames) -> None:
+    assert len(frames.first(5)) == 5
+    assert frames.first(5).file_names.tolist() == frames.file_names[:5].tolist()
+    with pytest.raises(UserError, match="are needed"):
+        frames.first(10_000)
+
+
+def test_no_data_set(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no data set at"):
+        read_frames(tmp_path / "nowhere", "train", HANDS)
+    with pytest.raises(UserError, match="cannot read"):
+        read_frames(tmp_path, "train", HANDS)
+
+
+@pytest.mark.parametrize("part", ["data", "camera", "joint_3d", "MANO_NeuralAnnot"])
+@pytest.mark.parametrize("content", [b"", b"{", b"[1, 2]", b'{"images": [{"id": 1}]}', b"[" * 100_000])
+def test_damaged_annotations(copy: Path, part: str, content: bytes) -> None:
+    annotations(copy, part).write_bytes(content)
+    if part == "MANO_NeuralAnnot" and content.startswith(b'{"images'):
+        assert not read_frames(copy, "train", HANDS).has_mano.any()  # no fit of any hand is no damage
+        return
+    with pytest.raises(UserError) as caught:
+        read_frames(copy, "train", HANDS)
+    assert "\n" not in str(caught.value)
+
+
+def test_another_hand_model_is_refused(copy: Path) -> None:
+    about = json.loads((copy / "dataset.json").read_text())
+    about["hand_model"]["sha256"] = "0" * 64
+    (copy / "dataset.json").write_text(json.dumps(about))
+    with pytest.raises(UserError, match="another hand model"):
+        read_frames(copy, "train", HANDS)
+
+
+def test_without_a_note_it_is_interhand(copy: Path) -> None:
+    (copy / "dataset.json").unlink()
+    frames = read_frames(copy, "train", HANDS)
+    assert (frames.name, frames.synthetic) == ("InterHand2.6M", False)
+
+
+# What the official files hold that the synthetic ones do not.
+
+
+def test_hand_types(frames: Frames) -> None:
+    assert set(frames.hand_type) == {0, 1, 2} and frames.hand_type_valid.all()
+    there = frames.joint_valid[frames.pose_of].any(axis=2)
+    expected = np.array([[True, False], [False, True], [True, True]])
+    assert (there == expected[frames.hand_type]).all()
+    data = read_json(frames)
+    assert [HAND_TYPES[kind] for kind in frames.hand_type] == [a["hand_type"] for a in data["annotations"]]
+    assert frames.annotation_id.tolist() == [a["id"] for a in data["annotations"]]
+
+
+def read_json(frames: Frames) -> Any:
+    return json.loads(annotations(frames.image_root.parent.parent, "data").read_text())
+
+
+def test_missing_fits(copy: Path, change: Callable) -> None:
+    """null, a frame that is not in the file, a capture that is not, numbers that are none."""
+    frames = read_frames(copy, "train", HANDS)
+    both = np.flatnonzero(frames.has_mano.all(axis=1))[:3]
+    keys = [key_of_pose(frames, row) for row in both]
+
+    def edit(mano: Any) -> None:
+        mano[keys[0][0]][keys[0][1]]["left"] = None
+        del mano[keys[1][0]][keys[1][1]]
+        mano[keys[2][0]][keys[2][1]]["right"]["shape"][3] = float("nan")
+
+    change("MANO_NeuralAnnot", edit)
+    has_mano = read_frames(copy, "train", HANDS).has_mano
+    assert has_mano[both].tolist() == [[True, False], [False, False], [False, True]]
+    assert np.isfinite(read_frames(copy, "train", HANDS).mano_joints_m).all()
+    change("MANO_NeuralAnnot", lambda mano: mano.clear())
+    assert not read_frames(copy, "train", HANDS).has_mano.any()
+
+
+def key_of_pose(frames: Frames, row: int) -> tuple[str, str]:
+    image = read_json(frames)["images"][int(np.flatnonzero(frames.pose_of == row)[0])]
+    return str(image["capture"]), str(image["frame_idx"])
+
+
+def test_invalid_joints(copy: Path, change: Callable) -> None:
+    """What joint_3d lacks is a pose's; what an annotation lacks is one picture's."""
+    before = read_frames(copy, "train", HANDS)
+    key = key_of_pose(before, 0)
+
+    def unannotate(joints: Any) -> None:
+        entry = joints[key[0]][key[1]]
+        entry["joint_valid"][20] = [0]  # the right wrist
+        entry["world_coord"][0][2] = float("nan")  # the right thumb's tip
+
+    def leave(data: Any) -> None:
+        data["annotations"][1]["joint_valid"] = [0] * 42  # flat, as in the official files
+        data["annotations"][1]["hand_type_valid"] = 0
+        data["annotations"][2]["joint_valid"] = [[int(k not in (20, 21))] for k in range(42)]
+
+    change("joint_3d", unannotate)
+    change("data", leave)
+    frames = read_frames(copy, "train", HANDS)
+    assert np.argwhere(before.joint_valid & ~frames.joint_valid).tolist() == [[0, 0, 0], [0, 0, 4]]
+    assert np.isfinite(frames.joints_world_m).all()
+    assert not frames.joint_in_image[1].any() and (frames.joint_in_image[3:] == before.joint_in_image[3:]).all()
+    # The right wrist and the left thumb's tip are InterHand's 20 and 21.
+    assert np.argwhere(~frames.joint_in_image[2]).tolist() == [[0, 0], [1, 4]]
+    assert not frames.hand_type_valid[1] and frames.hand_type_valid[2:].all()
+
+
+@pytest.mark.parametrize("bad", [[5, 5, 0, 20], [5, 5, -3, 20], [0, 0, 1e9, 20], [float("nan"), 0, 9, 9]])
+def test_pictures_without_a_usable_box_are_left_out(
+    copy: Path, change: Callable, capsys: pytest.CaptureFixture[str], bad: list[float]
+) -> None:
+    names = read_frames(copy, "train", HANDS).file_names.tolist()
+
+    def edit(data: Any) -> None:
+        data["annotations"][3]["bbox"] = bad
+        del data["annotations"][7]
+        data["annotations"].reverse()  # their order is free
+
+    change("data", edit)
+    frames = read_frames(copy, "train", HANDS)
+    assert frames.file_names.tolist() == [name for i, name in enumerate(names) if i not in (3, 7)]
+    assert "2 of 48 images have no annotation or no usable box" in capsys.readouterr().out
+    assert frames.annotation_id.tolist() == [i["id"] for k, i in enumerate(images_of(copy)) if k not in (3, 7)]
+
+
+def images_of(root: Path) -> Any:
+    return json.loads(annotations(root, "data").read_text())["images"]
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda data: data["images"].append(data["images"][0]),
+        lambda data: data["annotations"].append(data["annotations"][0]),
+        lambda data: data["annotations"][0].update(hand_type="foot"),
+        lambda data: data["annotations"][0].update(joint_valid=[1] * 41),
+        lambda data: data["annotations"][0].update(bbox=[1, 2, 3]),
+        lambda data: data["images"][0].update(file_name="../../etc/passwd"),
+        lambda data: data["images"][0].update(file_name="/etc/passwd"),
+        lambda data: data["images"][0].update(file_name="x" * 1000),
+        lambda data: data["images"][0].update(frame_idx=-1),
+        lambda data: data["images"][0].update(camera="none"),
+        lambda data: data["images"][0].update(id=1 << 70),
+        lambda data: data.update(images=[], annotations=[]),
+    ],
+)
+def test_inconsistent_annotations(copy: Path, change: Callable, edit: Callable[[Any], None]) -> None:
+    change("data", edit)
+    with pytest.raises(UserError, match=r"not in InterHand2\.6M's format") as caught:
+        read_frames(copy, "train", HANDS)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("folder", ["annotations/train", "annotations", "."])
+def test_subsets(copy: Path, folder: str) -> None:
+    everything = read_frames(copy, "train", HANDS)
+    human = everything.annotation_id[[5, 2, 9]]
+    path = copy / folder / "aid_human_annot_train.txt"
+    path.write_text("".join(f"{number}\n" for number in human))
+    assert read_frames(copy, "train", HANDS, subset="human_annot").annotation_id.tolist() == sorted(human)
+    machine = open_frames(str(copy), "train", HANDS, subset="machine_annot")
+    assert sorted([*machine.annotation_id, *human]) == sorted(everything.annotation_id)
+    path.write_text("999999 0\n")
+    with pytest.raises(UserError, match=r"1 of 2 numbers .* another release's"):
+        read_frames(copy, "train", HANDS, subset="human_annot")
+    path.write_text("one\n")
+    with pytest.raises(UserError, match="not a list of annotation numbers"):
+        read_frames(copy, "train", HANDS, subset="human_annot")
+
+
+def test_boxes_from_rootnet(copy: Path) -> None:
+    """The runner's crop of such a box is RootNet's own square."""
+    from runtime.image.crop import crop_from_box
+
+    frames = read_frames(copy, "train", HANDS)
+    boxes = [
+        {"annot_id": int(number), "bbox": [10.0 + k, -20.0, 250.0, 250.0], "abs_depth": [900.0, 950.0]}
+        for k, number in enumerate(frames.annotation_id)
+    ]
+    path = copy / "rootnet_output" / "rootnet_interhand2.6m_output_train.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps(boxes[::-1]))
+    found = open_frames(str(copy), "train", HANDS, 5, boxes="rootnet")
+    for k in range(5):
+        crop = crop_from_box(found.bbox[k], 224)
+        assert crop.size_px == pytest.approx(250) and crop.center_px == pytest.approx([135 + k, 105])
+    path.write_text(json.dumps(boxes[4:]))
+    with pytest.raises(UserError, match="lacks boxes of 4 of 48 images"):
+        read_frames(copy, "train", HANDS, boxes="rootnet")
+    path.write_text('[{"annot_id": 1}]')
+    with pytest.raises(UserError, match="not in the form of RootNet's output"):
+        read_frames(copy, "train", HANDS, boxes="rootnet")
+
+
+def test_options(copy: Path) -> None:
+    with pytest.raises(UserError, match="unknown subset 'human'; did you mean human_annot"):
+        read_frames(copy, "train", HANDS, subset="human")
+    with pytest.raises(UserError, match="unknown kind of boxes 'root'"):
+        read_frames(copy, "train", HANDS, boxes="root")
+    with pytest.raises(UserError, match=r"human-annotated subset needs .*aid_human_annot_train.txt"):
+        read_frames(copy, "train", HANDS, subset="human_annot")
+    with pytest.raises(UserError, match=r"boxes from RootNet needs .*output_train.json"):
+        read_frames(copy, "train", HANDS, boxes="rootnet")
+    with pytest.raises(UserError, match=r"only InterHand2\.6M has subsets"):
+        open_frames("synthetic", "train", HANDS, 5, boxes="rootnet")
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [
+        ("images", "InterHand2.6M"),
+        ("InterHand2.6M_5fps_batch1/images", "InterHand2.6M"),
+        ("InterHand2.6M_30fps_batch1/images", "InterHand2.6M 30 fps"),
+    ],
+)
+def test_layouts(copy: Path, synthetic_root: Path, folder: str, name: str) -> None:
+    (copy / "dataset.json").unlink()
+    (copy / "InterHand2.6M_5fps_batch0/images/train").mkdir(parents=True)  # empty: not chosen
+    shutil.copytree(synthetic_root / "images" / "train", copy / folder / "train", dirs_exist_ok=True)
+    frames = read_frames(copy, "train", HANDS)
+    assert frames.image_root == copy / folder / "train" and frames.name == name
+    assert drop_missing(frames) == (frames, [])

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from runtime.hand.hand_model import load_hand_models, skin
+from runtime.hand.rotations import axis_angle_from_matrix
+from training.data.synthhands.scene import poses
+from training.data.synthhands.scene.posable import FINGER_JOINTS, JOINTS_TO_MANO, Rig, boundary_loop, build_rig
+
+
+@pytest.fixture(scope="module")
+def rig() -> Rig:
+    return build_rig(load_hand_models()[0], np.zeros(10))
+
+
+@pytest.mark.parametrize("name", list(poses.MODES))
+def test_angles_keep_to_the_joint_limits(rig: Rig, name: str) -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        angles = poses.sample_angles(name, rig, rng)
+        for finger in poses.FINGERS:
+            limits = (poses.MCP_FLEX, poses.PIP_FLEX, poses.DIP_FLEX)
+            for joint, (low, high) in zip(FINGER_JOINTS[finger], limits, strict=True):
+                assert low <= angles[joint, 0] <= high
+            assert poses.FINGER_ABDUCTION[0] <= angles[FINGER_JOINTS[finger][0], 1] <= poses.FINGER_ABDUCTION[1]
+        base, middle, last = FINGER_JOINTS["thumb"]
+        thumb = np.array([*angles[base], angles[middle, 0], angles[last, 0]])
+        assert (thumb >= poses.THUMB_LIMITS[:, 0]).all() and (thumb <= poses.THUMB_LIMITS[:, 1]).all()
+
+
+def test_flexion_brings_fingertips_to_the_palm(rig: Rig) -> None:
+    angles = np.zeros((16, 3))
+    angles[1:13, 0] = 60
+    tips = poses.posed_points(rig, poses.rotations_from_angles(rig, angles), rig.joints[16:20], np.array([3, 6, 9, 12]))
+    assert (tips[:, 1] < rig.joints[16:20, 1] - 0.02).all()  # the palm looks towards -y
+
+
+def test_forward_kinematics_equals_the_hand_model(rig: Rig) -> None:
+    model = load_hand_models()[0]
+    rng = np.random.default_rng(1)
+    _, rotations = poses.sample_pose(rig, rng)
+    rotations[0] = poses.rotations_from_angles(rig, np.full((16, 3), 25.0))[4]
+    expected = skin(model, rotations, np.zeros(10))[1][JOINTS_TO_MANO][:16]
+    found = poses.posed_points(rig, rotations, rig.joints[:16], np.arange(16))
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_sampled_poses_do_not_press_fingers_into_each_other(rig: Rig) -> None:
+    rng = np.random.default_rng(2)
+    seen = set()
+    for _ in range(150):
+        name, rotations = poses.sample_pose(rig, rng)
+        seen.add(name)
+        assert poses.self_overlap_mm(rig, rotations) <= poses.SELF_OVERLAP_MM
+        np.testing.assert_allclose(rotations @ np.swapaxes(rotations, 1, 2), np.tile(np.eye(3), (16, 1, 1)), atol=1e-9)
+    assert seen == set(poses.MODES)
+
+
+def test_self_overlap_sees_crossed_fingers(rig: Rig) -> None:
+    angles = np.zeros((16, 3))
+    angles[1, 1], angles[4, 1] = -25, 25
+    crossed = poses.self_overlap_mm(rig, poses.rotations_from_angles(rig, angles))
+    assert crossed > poses.SELF_OVERLAP_MM > poses.self_overlap_mm(rig, np.tile(np.eye(3), (16, 1, 1)))
+
+
+def test_pinching_fingertips_meet(rig: Rig) -> None:
+    rng = np.random.default_rng(3)
+    gaps = []
+    for _ in range(30):
+        rotations = poses.rotations_from_angles(rig, poses.sample_angles("pinch", rig, rng))
+        index, thumb = poses.posed_points(rig, rotations, rig.joints[[16, 20]], np.array([3, 15]))
+        gaps.append(np.linalg.norm(index - thumb))
+    assert np.median(gaps) < 0.02
+
+
+def test_mirroring_negates_y_and_z_of_axis_angle(rig: Rig) -> None:
+    _, rotations = poses.sample_pose(rig, np.random.default_rng(4))
+    expected = axis_angle_from_matrix(rotations) * [1, -1, -1]
+    np.testing.assert_allclose(axis_angle_from_matrix(poses.mirrored(rotations)), expected, atol=1e-7)
+
+
+def test_boundary_loop_follows_its_faces() -> None:
+    for model in load_hand_models():
+        loop = boundary_loop(model.faces)
+        assert len(set(loop.tolist())) == len(loop) == 16
+        edges = {(int(f[i]), int(f[(i + 1) % 3])) for f in model.faces for i in range(3)}
+        assert all((int(a), int(b)) in edges for a, b in zip(loop, np.roll(loop, -1), strict=True))

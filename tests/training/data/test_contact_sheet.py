@@ -1,0 +1,55 @@
+"""The contact sheet, looked at as a reader would: are the labels where the hands are?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from runtime.errors import UserError
+from training.data import contact_sheet as sheet
+
+
+def test_sheet(synthetic_root: Path, tmp_path: Path) -> None:
+    target = tmp_path / "sheet.png"
+    assert sheet.main([str(synthetic_root), "-o", str(target), "-n", "8", "--split", "val"]) == 0
+    picture = np.asarray(cv2.imread(str(target)))
+    assert picture.shape == (2 * 2 * sheet.TILE_PX, sheet.COLUMNS * sheet.TILE_PX, 3)
+    plain, marked = picture[: 2 * sheet.TILE_PX].reshape(2, sheet.TILE_PX, sheet.COLUMNS, sheet.TILE_PX, 3)
+    drawn = (plain != marked).any(axis=-1).transpose(1, 0, 2)
+    boxes = (marked == sheet.BOX_COLOUR).all(axis=-1).transpose(1, 0, 2) & drawn
+    for labels, box in zip(drawn, boxes, strict=True):
+        assert 0.01 < labels.mean() < 0.3  # lines, not areas
+        rows, columns = np.nonzero(box[: -sheet.TILE_PX // 12])  # the caption has such pixels too
+        assert max(np.ptp(rows), np.ptp(columns)) == pytest.approx(sheet.TILE_PX / sheet.BOX_SCALE, abs=2)
+
+
+def test_jpeg_too(synthetic_root: Path, tmp_path: Path) -> None:
+    target = tmp_path / "sheet.jpg"
+    sheet.main([str(synthetic_root), "-o", str(target), "-n", "1", "--split", "val"])
+    assert target.read_bytes().startswith(b"\xff\xd8")
+
+
+def test_the_seed_chooses(synthetic_root: Path, tmp_path: Path) -> None:
+    drawn = []
+    for seed in ("0", "0", "1"):
+        target = tmp_path / "sheet.png"
+        sheet.main([str(synthetic_root), "-o", str(target), "-n", "2", "--split", "val", "--seed", seed])
+        drawn.append(target.read_bytes())
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-o", "sheet.png"], "no data set"),
+        (["-o", "sheet.png", "-n", "0"], "-n 1 to"),
+        (["-o", "sheet.gif"], "name it .png or .jpg"),
+        (["-o", "sheet.png", "--hand-model", "none.npz"], "none.npz"),
+    ],
+)
+def test_mistakes(tmp_path: Path, arguments: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        sheet.main([str(tmp_path / "nothing"), *arguments])

@@ -1,0 +1,359 @@
+"""The protocols against numbers worked by hand; every quirk of ER's evaluator by itself."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from runtime.errors import UserError
+from runtime.hand.joints import INTERHAND_TO_JOINTS, JOINT_COUNT, JOINT_NAMES, MIDDLE_MCP
+from runtime.hand.rotations import matrix_from_axis_angle
+from training.evaluation.protocols import (
+    ER,
+    ER_WITHOUT_QUIRKS,
+    HUMAN,
+    INTERACTING,
+    LEFT,
+    MCP_SCALED,
+    PROTOCOLS,
+    RIGHT,
+    WRIST_ONLY,
+    WRIST_SCALED,
+    HandBatch,
+    Protocol,
+    Result,
+    Scores,
+    Tally,
+    Truth,
+    get_protocol,
+    measure,
+    similarity_align,
+)
+
+TIP = JOINT_NAMES.index("pinky_4")
+THUMB_TIP = JOINT_NAMES.index("thumb_4")
+
+
+def hand() -> np.ndarray:
+    """(21, 3): any hand whose bone wrist - middle MCP is 100 mm long."""
+    joints = np.random.default_rng(0).normal(size=(JOINT_COUNT, 3)) * 0.03
+    joints[0] = 0
+    joints[MIDDLE_MCP] = (0, -0.1, 0)
+    return joints
+
+
+def labels(*types: int, **changes: Any) -> Truth:
+    """Images of those hand types, all labelled; the vertices are the joints."""
+    count = len(types)
+    joints = np.broadcast_to(hand(), (count, 2, JOINT_COUNT, 3))
+    there = np.array([[kind != LEFT, kind != RIGHT] for kind in types])
+    truth = Truth(
+        hand_type=np.array(types),
+        human=np.ones(count, bool),
+        present=there,
+        presence_known=np.ones((count, 2), bool),
+        joints=joints,
+        joint_valid=np.repeat(there[..., None], JOINT_COUNT, axis=2),
+        has_mesh=there,
+        mesh_joints=joints,
+        vertices=joints,
+        relative_translation=np.tile([0.1, 0, 0], (count, 1)),
+        has_translation=there.all(axis=1),
+    )
+    return replace(truth, **changes)
+
+
+def as_prediction(truth: Truth) -> HandBatch:
+    return HandBatch(truth.mesh_joints, truth.vertices, truth.relative_translation, truth.present)
+
+
+def off_by(truth: Truth, mm: list[list[float]], joint: int = TIP) -> HandBatch:
+    """The labels with one joint off by so much; by image and hand."""
+    joints = truth.mesh_joints.copy()
+    joints[:, :, joint, 0] += np.array(mm) / 1000
+    return HandBatch(joints, joints, truth.relative_translation, truth.present)
+
+
+def result(protocol: Protocol, predicted: HandBatch, truth: Truth) -> Result:
+    tally = Tally(protocol)
+    tally.add(predicted, truth)
+    return tally.result()
+
+
+def mpjpe(protocol: Protocol, predicted: HandBatch, truth: Truth) -> tuple[float, float, float]:
+    groups = result(protocol, predicted, truth).mpjpe_mm
+    return groups.all, groups.single, groups.interacting
+
+
+def near(*expected: float) -> Any:
+    return pytest.approx(expected, abs=1e-6, nan_ok=True)
+
+
+NAN = float("nan")
+
+
+# Which images, how averaged. One joint is off by 63 mm in a single right hand, by 21 mm in the right hand of two.
+
+TRUTH = labels(RIGHT, INTERACTING)
+PREDICTED = off_by(TRUTH, [[63, 0], [21, 0]])
+
+
+def test_wrist_is_the_mean_over_joints_of_each_joints_mean() -> None:
+    # All: the joint's mean is 42 mm, 39 other joints have 0.
+    assert mpjpe(WRIST_ONLY, PREDICTED, TRUTH) == near(42 / 40, 63 / 20, 21 / 40)
+    assert mpjpe(WRIST_ONLY.as_published(), PREDICTED, TRUTH) == near(42 / 42, 63 / 21, 21 / 42)
+
+
+def test_human_averages_single_and_interacting_by_halves_of_its_own_images() -> None:
+    truth = labels(RIGHT, LEFT, INTERACTING, INTERACTING, INTERACTING)
+    predicted = off_by(truth, [[10, 0], [0, 10], [20, 20], [20, 20], [20, 20]])
+    assert mpjpe(HUMAN, predicted, truth) == near(0.75, 0.5, 1)
+    truth = replace(truth, human=np.array([True, True, True, False, False]))
+    predicted = off_by(truth, [[10, 0], [0, 10], [20, 20], [999, 999], [999, 999]])
+    assert mpjpe(HUMAN, predicted, truth) == near(0.75, 0.5, 1)
+    assert (result(HUMAN, predicted, truth).n_single, result(HUMAN, predicted, truth).n_interacting) == (2, 1)
+
+
+@pytest.mark.parametrize("protocol", [MCP_SCALED, WRIST_SCALED], ids=lambda p: p.name)
+def test_two_protocols_know_interacting_hands_only(protocol: Protocol) -> None:
+    assert mpjpe(protocol, PREDICTED, TRUTH) == near(21 / 40, NAN, 21 / 40)
+    measured = result(protocol, PREDICTED, TRUTH)
+    assert measured.mpvpe_mm.all == pytest.approx(21 / 42)  # of 2 x 21 "vertices"
+    assert (measured.n_single, measured.n_interacting) == (0, 1)
+
+
+def test_er_without_quirks_is_the_mean_over_all_joints() -> None:
+    assert mpjpe(ER_WITHOUT_QUIRKS, PREDICTED, TRUTH) == near((63 + 21) / 60, 63 / 20, 21 / 40)
+
+
+# Alignment.
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=lambda p: p.name)
+def test_labels_against_themselves(protocol: Protocol) -> None:
+    truth = labels(RIGHT, LEFT, INTERACTING)
+    measured = result(protocol, as_prediction(truth), truth)
+    figures = (measured.mpjpe_mm.all, measured.mpvpe_mm.all, measured.mrrpe_mm, measured.pa_mpjpe_mm.all)
+    assert figures == near(0, 0, 0, 0)
+    assert measured.auc.all == pytest.approx(1)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=lambda p: p.name)
+def test_place_never_counts_and_size_only_without_scale(protocol: Protocol) -> None:
+    truth = labels(INTERACTING)
+    larger = truth.mesh_joints * 1.5 + 0.3
+    groups = result(protocol, replace(as_prediction(truth), joints=larger, vertices=larger), truth)
+    # Unscaled, each joint is off by half its distance from the wrist.
+    expected = 0 if protocol.scaled else 500 * np.linalg.norm(hand()[1:], axis=1).mean()
+    assert groups.mpjpe_mm.all == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_root_decides() -> None:
+    # All joints lie at the wrist, but the middle MCP 100 mm above; the predicted one is 100 mm to the right.
+    joints = np.zeros((1, 2, JOINT_COUNT, 3))
+    joints[..., MIDDLE_MCP, 1] = -0.1
+    truth = labels(INTERACTING, joints=joints, mesh_joints=joints, vertices=joints)
+    turned = np.zeros_like(joints)
+    turned[..., MIDDLE_MCP, 0] = 0.1
+    predicted = HandBatch(turned, turned, truth.relative_translation, truth.present)
+    diagonal = 100 * np.sqrt(2)
+    assert mpjpe(MCP_SCALED, predicted, truth)[0] == pytest.approx(diagonal)  # of every other joint
+    assert mpjpe(WRIST_SCALED, predicted, truth)[0] == pytest.approx(diagonal / 20)  # of the MCP alone
+    assert mpjpe(WRIST_ONLY, predicted, truth)[0] == pytest.approx(diagonal / 20)
+
+
+def test_relative_translation_is_that_of_interacting_images_with_both_wrists() -> None:
+    truth = labels(RIGHT, INTERACTING, INTERACTING, has_translation=np.array([True, True, False]))
+    moved = truth.relative_translation + np.array([[0.5, 0, 0], [0, 0.012, 0], [0.7, 0, 0]])
+    predicted = replace(as_prediction(truth), relative_translation=moved)
+    for protocol in PROTOCOLS.values():
+        assert result(protocol, predicted, truth).mrrpe_mm == pytest.approx(12)
+
+
+def test_vertices_of_other_hands_and_of_images_without_joints_do_not_count() -> None:
+    # A fit of the hand that the image is not about; an image whose wrist is not annotated.
+    valid = np.repeat([[[True], [False]], [[False], [False]]], JOINT_COUNT, axis=2)
+    truth = labels(RIGHT, RIGHT, joint_valid=valid, has_mesh=np.array([[True, True], [True, False]]))
+    predicted = off_by(truth, [[21, 999], [999, 0]])
+    for protocol in (WRIST_ONLY, HUMAN, ER_WITHOUT_QUIRKS):
+        assert result(protocol, predicted, truth).mpvpe_mm.single == pytest.approx(1)
+
+
+def test_predicted_presence_changes_no_error() -> None:
+    unseen = replace(PREDICTED, present=np.zeros_like(PREDICTED.present))
+    for protocol in PROTOCOLS.values():
+        assert mpjpe(protocol, unseen, TRUTH) == near(*mpjpe(protocol, PREDICTED, TRUTH))
+
+
+# The quirks of ER's evaluator, each switched on alone.
+
+
+def test_quirk_1_joints_are_the_meshs() -> None:
+    annotated = TRUTH.joints.copy()
+    annotated[:, :, TIP, 0] += 0.04  # the annotation says otherwise than the fit
+    truth = replace(TRUTH, joints=annotated)
+    assert mpjpe(ER_WITHOUT_QUIRKS, as_prediction(truth), truth)[0] == pytest.approx(0)
+    assert mpjpe(replace(ER_WITHOUT_QUIRKS, joints="annotated"), as_prediction(truth), truth)[0] == pytest.approx(2)
+
+
+def test_quirk_2_the_roots_zero_error_is_averaged_in() -> None:
+    assert mpjpe(ER_WITHOUT_QUIRKS, PREDICTED, TRUTH)[1:] == near(63 / 20, 21 / 40)
+    assert mpjpe(replace(ER_WITHOUT_QUIRKS, root_counts=True), PREDICTED, TRUTH)[1:] == near(63 / 21, 21 / 42)
+
+
+def test_quirk_3_single_and_interacting_are_halves_but_for_vertices() -> None:
+    truth = labels(RIGHT, LEFT, INTERACTING, INTERACTING, INTERACTING)
+    predicted = off_by(truth, [[10, 0], [0, 10], [20, 20], [20, 20], [20, 20]])
+    # 140 mm over the 160 joints of all images; or the halves 0.5 and 1.
+    assert mpjpe(ER_WITHOUT_QUIRKS, predicted, truth) == near(140 / 160, 0.5, 1)
+    quirk = replace(ER_WITHOUT_QUIRKS, average="halves")
+    assert mpjpe(quirk, predicted, truth) == near(0.75, 0.5, 1)
+    # An image is one vertex error: 2 of 10/21 mm, 3 of 20/21 mm.
+    assert result(quirk, predicted, truth).mpvpe_mm.all == pytest.approx((2 * 10 + 3 * 20) / 21 / 5)
+
+
+def test_quirk_4_the_mask_is_read_in_another_order() -> None:
+    valid = TRUTH.joint_valid.copy()
+    valid[:, 0, THUMB_TIP] = False  # the first joint of the file's order, where ours has the wrist
+    truth = replace(TRUTH, joint_valid=valid)
+    predicted = off_by(truth, [[21, 0], [21, 0]], joint=THUMB_TIP)
+    assert mpjpe(ER_WITHOUT_QUIRKS, predicted, truth)[1:] == near(0, 0)
+    # The thumb's tip counts, for the fifth joint of the file is there; the wrist does not: 21 - root - wrist.
+    quirk = replace(ER_WITHOUT_QUIRKS, mask="interhand-order")
+    assert mpjpe(quirk, predicted, truth)[1:] == near(21 / 19, 21 / 39)
+
+
+def test_quirk_4_joint_k_goes_by_the_files_joint_k() -> None:
+    in_file = np.random.default_rng(1).random((1, 2, JOINT_COUNT)) < 0.5
+    truth = labels(INTERACTING, joint_valid=in_file[..., INTERHAND_TO_JOINTS])
+    assert np.array_equal(measure(ER, as_prediction(truth), truth).joint_counts, in_file)
+
+
+def test_quirk_5_a_hand_without_a_fit_has_no_error() -> None:
+    truth = replace(TRUTH, has_mesh=np.array([[True, False], [True, False]]))
+    predicted = off_by(truth, [[42, 0], [42, 999]])
+    assert mpjpe(ER_WITHOUT_QUIRKS, predicted, truth)[1:] == near(42 / 20, 42 / 20)
+    quirk = replace(ER_WITHOUT_QUIRKS, fit_needed=False)
+    assert mpjpe(quirk, predicted, truth)[1:] == near(42 / 20, 42 / 40)
+    for protocol in (quirk, ER_WITHOUT_QUIRKS):  # for vertices the image is skipped
+        assert result(protocol, predicted, truth).mpvpe_mm.single == pytest.approx(42 / 21)
+        assert np.isnan(result(protocol, predicted, truth).mpvpe_mm.interacting)
+
+
+def test_all_quirks_together() -> None:
+    # One interacting image, no fit of the left hand, no thumb's tip on the right, whose pinky's tip is off by 21 mm:
+    # 20 joints of the right hand (all but the wrist) and 21 of the left, each its own mean; the single image adds 21.
+    valid = TRUTH.joint_valid.copy()
+    valid[1, 0, THUMB_TIP] = False
+    truth = replace(TRUTH, joint_valid=valid, has_mesh=np.array([[True, False], [True, False]]))
+    predicted = off_by(truth, [[63, 0], [21, 999]])
+    assert mpjpe(ER, predicted, truth) == near((63 + 21) / 62, 63 / 21, 21 / 41)
+
+
+# PA-MPJPE and AUC.
+
+points = arrays(np.float64, (JOINT_COUNT, 3), elements=st.floats(-0.1, 0.1).map(lambda v: round(v, 4)))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    points,
+    arrays(np.float64, 3, elements=st.floats(-3, 3)),
+    st.floats(0.2, 5),
+    arrays(np.float64, 3, elements=st.floats(-1, 1)),
+)
+def test_similarities_do_not_change_pa(joints: np.ndarray, axis: np.ndarray, scale: float, shift: np.ndarray) -> None:
+    truth = labels(INTERACTING)
+    one = np.stack([joints, hand()])[None]
+    moved = scale * one @ matrix_from_axis_angle(axis).T + shift
+    translation, present = truth.relative_translation, truth.present
+    before = measure(MCP_SCALED, HandBatch(one, one, translation, present), truth).pa_mm
+    after = measure(MCP_SCALED, HandBatch(moved, moved, translation, present), truth).pa_mm
+    assert np.allclose(before.mean(axis=2), after.mean(axis=2), atol=1e-3)
+    assert after[0, 1].max() < 1e-6  # the labels moved
+
+
+def test_pa_never_mirrors() -> None:
+    mirrored = hand() * [-1, 1, 1]
+    aligned = similarity_align(mirrored, hand(), np.ones(JOINT_COUNT, bool))
+    assert np.linalg.norm(aligned - hand(), axis=1).mean() > 0.005
+
+
+def test_pa_goes_by_the_joints_that_count() -> None:
+    counts = np.ones(JOINT_COUNT, bool)
+    counts[TIP] = False
+    moved = 2 * hand() + 0.1
+    moved[TIP] += 0.5
+    aligned = similarity_align(moved, hand(), counts)
+    assert np.allclose(aligned[counts], hand()[counts], atol=1e-9)
+
+
+def test_pa_of_too_few_joints_is_not_measured() -> None:
+    valid = np.zeros((1, 2, JOINT_COUNT), bool)
+    valid[..., :3] = True
+    truth = labels(INTERACTING, joint_valid=valid)
+    assert np.isnan(result(WRIST_ONLY, as_prediction(truth), truth).pa_mpjpe_mm.all)
+
+
+def test_auc_is_the_area_under_the_share_of_correct_joints() -> None:
+    # 25 mm is within half of the thresholds, 60 mm within none; the other 19 joints of each hand within all.
+    truth = labels(INTERACTING)
+    measured = result(MCP_SCALED, off_by(truth, [[25, 60]]), truth).auc
+    assert measured.all == pytest.approx((38 + 0.5) / 40)
+    noise = np.random.default_rng(2).normal(size=truth.mesh_joints.shape) * 0.02
+    noise[..., [0, MIDDLE_MCP], :] = 0
+    predicted = replace(as_prediction(truth), joints=truth.mesh_joints + noise)
+    errors_mm = np.linalg.norm(np.delete(noise, MIDDLE_MCP, axis=2), axis=-1) * 1000
+    shares = [(errors_mm <= limit).mean() for limit in np.linspace(0, 50, 20001)]
+    assert result(MCP_SCALED, predicted, truth).auc.all == pytest.approx(np.mean(shares), abs=1e-3)
+
+
+# Sums and names.
+
+
+def test_batches_add_up() -> None:
+    truth = labels(RIGHT, INTERACTING, LEFT, INTERACTING)
+    predicted = off_by(truth, [[5, 0], [6, 7], [0, 9], [11, 3]])
+    for protocol in (*PROTOCOLS.values(), ER_WITHOUT_QUIRKS):
+        tally = Tally(protocol)
+        for image in range(4):
+            one = slice(image, image + 1)
+            tally.add(
+                HandBatch(**{k: v[one] for k, v in vars(predicted).items()}),
+                Truth(**{k: v[one] for k, v in vars(truth).items()}),
+            )
+        whole = result(protocol, predicted, truth)
+        assert tally.result().mpjpe_mm.all == pytest.approx(whole.mpjpe_mm.all)
+        assert tally.result().mpvpe_mm.all == pytest.approx(whole.mpvpe_mm.all)
+        assert tally.result().n_interacting == whole.n_interacting
+
+
+def test_the_accuracy_of_cards() -> None:
+    phantom = replace(PREDICTED, present=np.array([[False, True], [True, True]]))
+    scores = Scores([ER])
+    scores.add(phantom, TRUTH)
+    accuracy = scores.accuracy("made")
+    assert (accuracy.protocol, accuracy.n_images, accuracy.n_interacting) == ("mcp-scaled", 2, 1)
+    assert accuracy.presence_accuracy == pytest.approx(2 / 4)  # left taken for right
+    assert (accuracy.mpjpe_mm, accuracy.mpvpe_mm, accuracy.mrrpe_mm) == near(21 / 40, 21 / 42, 0)
+    scores = Scores()
+    scores.add(phantom, replace(TRUTH, presence_known=np.array([[False, True], [True, True]])))
+    assert scores.accuracy("made").presence_accuracy == pytest.approx(2 / 3)
+
+
+def test_nothing_to_measure_is_nan() -> None:
+    truth = labels(RIGHT)
+    measured = result(MCP_SCALED, as_prediction(truth), truth)
+    assert np.isnan([measured.mpjpe_mm.all, measured.mpvpe_mm.all, measured.mrrpe_mm, measured.auc.all]).all()
+
+
+def test_unknown_protocols_get_the_nearest_name() -> None:
+    assert get_protocol("er") is ER
+    with pytest.raises(UserError, match="unknown protocol 'wrist_scaled'; did you mean wrist-scaled"):
+        get_protocol("wrist_scaled")

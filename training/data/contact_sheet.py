@@ -1,0 +1,108 @@
+"""A contact sheet of a data set, its labels drawn over the pictures.
+
+python -m training.data.contact_sheet DIR -o sheet.png [-n 24] [--split train] [--seed 0]
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.errors import CommandParser, UserError, run_command
+from runtime.files import write_bytes_atomic
+from runtime.hand.hand_model import HandModel, load_hand_models, skin
+from runtime.hand.joints import BONES
+from runtime.image.crop import BOX_SCALE, Crop, crop_from_box
+from training.data.dataset import open_frames
+from training.data.frames import SIDES, Frames
+from training.data.samples import read_rgb
+
+TILE_PX = 256
+COLUMNS = 6
+MAX_SAMPLES = 600
+JOINT_COLOURS = ((60, 220, 60), (255, 120, 60))  # RGB: right, left
+MESH_COLOURS = ((150, 255, 150), (255, 190, 150))
+BOX_COLOUR = (200, 200, 200)
+
+
+def draw_sheet(frames: Frames, hands: tuple[HandModel, HandModel], count: int, seed: int) -> NDArray[np.uint8]:
+    """RGB sheet of `count` samples: each plain above, and with joints, bones, mesh outline and box below."""
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(frames))[:count])
+    tiles = [_tile(frames, hands, int(index)) for index in chosen]
+    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % COLUMNS)
+    rows = [np.hstack(tiles[start : start + COLUMNS]) for start in range(0, len(tiles), COLUMNS)]
+    return np.vstack(rows)
+
+
+def _tile(frames: Frames, hands: tuple[HandModel, HandModel], index: int) -> NDArray[np.uint8]:
+    box = frames.bbox[index]
+    crop = crop_from_box(box, TILE_PX, scale=BOX_SCALE)
+    plain = crop.apply(read_rgb(frames, index))
+    marked = plain.copy()
+    pose = frames.pose_of[index]
+    joints, valid, fitted = frames.joints_world_m[pose], frames.joint_valid[pose], frames.has_mano[pose]
+    for side, hand in enumerate(hands):
+        if fitted[side] and valid[side, 0]:
+            vertices, skeleton = skin(hand, frames.rotations_world[pose, side], frames.shape[pose, side])
+            pixels = _place(frames, index, crop, vertices - skeleton[0] + joints[side, 0])
+            _draw_outline(marked, pixels, hand.faces, MESH_COLOURS[side])
+        points = np.round(_place(frames, index, crop, joints[side])).astype(int).tolist()
+        for parent, child in BONES:
+            if valid[side, parent] and valid[side, child]:
+                cv2.line(marked, points[parent], points[child], JOINT_COLOURS[side], 1, cv2.LINE_AA)
+        for joint in np.flatnonzero(valid[side]):
+            cv2.circle(marked, points[joint], 2, JOINT_COLOURS[side], -1, cv2.LINE_AA)
+    (left, top), (right, bottom) = crop.to_crop(np.array([box[:2], box[:2] + box[2:]])).astype(int).tolist()
+    cv2.rectangle(marked, (left, top), (right, bottom), BOX_COLOUR, 1)
+    shown = valid.any(axis=1)
+    label = "interacting" if shown.all() else SIDES[int(shown.argmax())] if shown.any() else "no hand"
+    for colour, width in (((0, 0, 0), 3), ((255, 255, 255), 1)):
+        cv2.putText(marked, label, (4, TILE_PX - 6), cv2.FONT_HERSHEY_SIMPLEX, 0.4, colour, width, cv2.LINE_AA)
+    return np.vstack([plain, marked])
+
+
+def _place(frames: Frames, index: int, crop: Crop, world_m: NDArray[np.floating]) -> NDArray[np.floating]:
+    """World points (N, 3), m -> pixels of the crop (N, 2)."""
+    camera = frames.camera_of[index]
+    seen = (world_m - frames.camera_position_m[camera]) @ frames.camera_rotation[camera].T
+    depth = np.maximum(seen[:, 2:], 1e-3)  # unlabelled joints may lie anywhere
+    return crop.to_crop(seen[:, :2] / depth * frames.focal_px[camera] + frames.principal_px[camera])
+
+
+def _draw_outline(
+    tile: NDArray[np.uint8], pixels: NDArray[np.floating], faces: NDArray[np.int64], colour: tuple[int, ...]
+) -> None:
+    filled = np.zeros(tile.shape[:2], np.uint8)
+    for triangle in pixels[faces]:
+        cv2.fillConvexPoly(filled, np.round(triangle).astype(np.int32), 255)
+    contours, _ = cv2.findContours(filled, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(tile, contours, -1, colour, 1)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse the command line and write the sheet."""
+    parser = CommandParser(__doc__)
+    parser.add_argument("data", metavar="DIR", help="a data set's folder, or 'synthetic'")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="picture to write (.png or .jpg)")
+    parser.add_argument("-n", "--samples", type=int, default=24)
+    parser.add_argument("--split", choices=("train", "val", "test"), default="train")
+    parser.add_argument("--seed", type=int, default=0, help="which samples")
+    parser.add_argument("--hand-model", type=Path, help="a hand model .npz; default: the embedded one")
+    options = parser.parse_args(arguments)
+    if not 1 <= options.samples <= MAX_SAMPLES:
+        raise UserError(f"cannot draw {options.samples} samples: give -n 1 to {MAX_SAMPLES}")
+    if options.output.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        raise UserError(f"cannot write a picture as '{options.output.suffix}': name it .png or .jpg")
+    hands = load_hand_models(options.hand_model)
+    sheet = draw_sheet(open_frames(options.data, options.split, hands), hands, options.samples, options.seed)
+    encoded = cv2.imencode(options.output.suffix.lower(), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))[1]
+    write_bytes_atomic(options.output, encoded.tobytes())
+    print(options.output)
+    return 0
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,291 @@
+"""Reader of HIC, "Hands in Action" (Tzionas et al., IJCV 2016), as InterWild's authors prepared it for testing.
+
+    HIC.json                                   COCO style, from InterWild's authors: images[id, file_name, ...],
+                                               annotations[id, image_id, hand_type, right_mano_path, left_mano_path]
+    01/1/rgb/000.png ...                       the original sequences: 01-11 two hands or one, 15-21 with objects
+    IJCV16___Results_MANO___parms_for___joints21/...___Model_Hand_{R,L}___ncomps45/000.ply, 000.pkl       MANO fits
+
+Known from InterWild's code: it is a test set only; paths are relative to HIC.json, a missing fit is null; the meshes
+have MANO's 778 vertices, in metres, in the camera's frame (x right, y down, z forward); one pinhole camera of 640 x 480
+pixels with a focal length of 525 and its centre at (319.5, 239.5).
+
+What the format leaves unclear, and what is done here:
+- `pose` in the .pkl files has 48 numbers, but no source says whether they are angles, angles relative to MANO's mean
+  pose, or coefficients of its 45 principal components (as "ncomps45" suggests); and they are pickles. They are not
+  read: the hand model is fitted to the .ply meshes, and one that it does not meet within MAX_FIT_MM is an error.
+- There are no triangulated joints. Joints are the fitted model's; InterWild regresses the wrist from the mesh.
+  `joint_2d` (28 points, by a reader's account noisy, the left index finger in reverse order) is not read.
+- The camera's centre is half of 639 x 479: pixel centres at integers. Ours are at .5, hence (320, 240).
+- Nothing says how `bbox` was made, and InterWild does not use it. The box here is that of the meshes in the picture.
+- Whether left hands were fitted with the sign error of MANO's published left shape directions is not said. The fit to
+  the mesh does not depend on it, but for the part of the mesh that the model cannot reach.
+- A hand that its `hand_type` names but that has no fit counts as seen, without labels; an annotation without any fit
+  says nothing, not even where the hands are, and is left out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from runtime.errors import UserError
+from runtime.hand.hand_model import SHAPE_SIZE, SKELETON_JOINTS, VERTICES, HandModel, skin
+from training.data.frames import HAND_TYPES, SIDES, Floats, Frames, Names
+from training.data.readers.index import Arrays, open_index
+from training.data.readers.interhand import checked_name
+from training.data.readers.json_stream import read_json
+from training.hands.layer import HandLayer
+from training.hands.rotations_torch import matrix_from_6d
+
+FILE = "HIC.json"
+FOCAL_PX, CENTER_PX = 525.0, (320.0, 240.0)
+IMAGE_PX = (640, 480)
+MAX_FIT_MM = 2.0  # mean over the vertices
+MAX_PLY_BYTES = 1 << 20
+FIT_BATCH, FIT_STEPS = 64, 100
+
+Hands = tuple[HandModel, HandModel]
+_PLY_TYPES = {
+    **dict.fromkeys(("char", "int8"), "i1"),
+    **dict.fromkeys(("uchar", "uint8"), "u1"),
+    **dict.fromkeys(("short", "int16"), "i2"),
+    **dict.fromkeys(("ushort", "uint16"), "u2"),
+    **dict.fromkeys(("int", "int32"), "i4"),
+    **dict.fromkeys(("uint", "uint32"), "u4"),
+    **dict.fromkeys(("float", "float32"), "f4"),
+    **dict.fromkeys(("double", "float64"), "f8"),
+}
+
+
+def find_root(data: Path) -> Path | None:
+    """The folder of HIC.json, where `data` is HIC, else None."""
+    return next((folder for folder in (data, data / "data") if (folder / FILE).is_file()), None)
+
+
+def read_frames(root: Path, split: str, hands: Hands) -> Frames:
+    """The annotated images in the order of HIC.json; the hand model is fitted to their meshes at the first reading.
+
+    Raises UserError for missing, unreadable or inconsistent files, and meshes that are not of this hand model.
+    """
+    if split != "test":
+        raise UserError(f"HIC is a test set: it has no split '{split}'")
+    content = read_json(root / FILE)
+    try:
+        rows = _rows(content)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{root / FILE} is not in HIC's format ({error!r})") from error
+    meshes = [[None if path is None else root / path for path in row[3]] for row in rows]
+    depends_on = f"hic {hands[0].sha256} {_state_of([path for pair in meshes for path in pair if path is not None])}"
+    arrays = open_index([root / FILE], depends_on, lambda: _to_arrays(rows, meshes, hands))
+    return Frames(name="HIC", synthetic=False, image_root=root, file_names=Names(arrays.pop("file_names")), **arrays)
+
+
+Row = tuple[int, bytes, int, list[str | None]]  # annotation, image, hand type, meshes of the right and the left hand
+
+
+def _rows(content: dict[str, Any]) -> list[Row]:
+    file_names = {image["id"]: checked_name(image["file_name"]) for image in content["images"]}
+    rows: list[Row] = []
+    for item in content["annotations"]:
+        paths = [item[f"{side}_mano_path"] for side in SIDES]
+        for path in paths:
+            if path is not None:
+                checked_name(path)
+        kind = HAND_TYPES.index(item["hand_type"])
+        if any(path is not None for path in paths):
+            rows.append((int(item["id"]), file_names[item["image_id"]], kind, paths))
+    if not rows:
+        raise ValueError("no annotation has a mesh")
+    return rows
+
+
+def _state_of(paths: Sequence[Path]) -> str:
+    """Size and time of modification of every mesh file, as one hash; thousands of files are not read for it."""
+    digest = hashlib.sha256()
+    for path in paths:
+        try:
+            state = path.stat()
+        except OSError as error:
+            raise UserError(f"cannot read {path}: {error.strerror}") from error
+        digest.update(f"{path.name} {state.st_size} {state.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def _to_arrays(rows: Sequence[Row], paths: Sequence[Sequence[Path | None]], hands: Hands) -> Arrays:
+    vertices = np.zeros((len(rows), 2, VERTICES, 3), np.float32)
+    for row, pair in enumerate(tqdm(paths, desc="reading meshes", unit="img", leave=False, delay=1)):
+        for side, path in enumerate(pair):
+            if path is not None:
+                vertices[row, side] = read_ply(path)
+    there = np.array([[path is not None for path in pair] for pair in paths])
+    behind = there & (vertices[..., 2] <= 0).any(axis=2)
+    if behind.any():
+        row, side = np.argwhere(behind)[0]
+        raise UserError(f"{paths[row][side]} lies behind the camera: it is not one of HIC's meshes")
+    rotations, shape, shift, error_m = fit_hands(vertices, there, hands)
+    if (error_m > MAX_FIT_MM / 1000).any():
+        row, side = np.argwhere(error_m > MAX_FIT_MM / 1000)[0]
+        raise UserError(
+            f"hand model '{hands[side].name}' misses {paths[row][side]} by {error_m[row, side] * 1000:.1f} mm: "
+            "HIC's meshes are MANO's, give the converted MANO as --hand-model"
+        )
+    joints = np.stack([skin(hand, rotations[:, side], shape[:, side])[1] for side, hand in enumerate(hands)], axis=1)
+    placed = np.where(there[..., None, None], joints + shift[:, :, None], 0).astype(np.float32)
+    depth = np.where(there[..., None], vertices[..., 2], 1)[..., None]
+    pixels = vertices[..., :2] / depth * FOCAL_PX + np.array(CENTER_PX)
+    pixels[~there] = np.nan
+    low, high = np.nanmin(pixels, axis=(1, 2)), np.nanmax(pixels, axis=(1, 2))
+    depth = np.where(there[..., None], placed[..., 2], 1)[..., None]
+    points = placed[..., :2] / depth * FOCAL_PX + np.array(CENTER_PX)
+    inside = ((points >= 0) & (points <= np.array(IMAGE_PX))).all(axis=-1)
+    valid = np.repeat(there[..., None], placed.shape[2], axis=2)
+    kind = np.array([row[2] for row in rows], np.int8)
+    one = np.zeros(len(rows), np.int32)
+    return {
+        "file_names": np.array([row[1] for row in rows], np.bytes_),
+        "annotation_id": np.array([row[0] for row in rows], np.int64),
+        "pose_of": np.arange(len(rows), dtype=np.int32),
+        "camera_of": one,
+        "bbox": np.concatenate([low, high - low], axis=1).astype(np.float32),
+        "hand_type": kind,
+        "hand_type_valid": np.ones(len(rows), bool),
+        "joint_in_image": valid & inside,
+        "joints_world_m": placed,
+        "joint_valid": valid,
+        "has_mano": there,
+        "rotations_world": rotations,
+        "shape": shape,
+        "mano_joints_m": joints - joints[:, :, :1],
+        "camera_position_m": np.zeros((1, 3), np.float32),
+        "camera_rotation": np.eye(3, dtype=np.float32)[None],
+        "focal_px": np.full((1, 2), FOCAL_PX, np.float32),
+        "principal_px": np.array([CENTER_PX], np.float32),
+    }
+
+
+def fit_hands(
+    vertices: Floats, there: NDArray[np.bool_], hands: Hands
+) -> tuple[Floats, Floats, Floats, NDArray[np.float32]]:
+    """Pose and shape of the hand model that meet meshes of its own topology, by least squares.
+
+    Args:
+        vertices: (N, 2, 778, 3), m.
+        there: (N, 2), which of them are meshes.
+
+    Returns:
+        rotations (N, 2, 16, 3, 3), shape (N, 2, 10), shift (N, 2, 3) added to the posed model, and the mean distance
+        of the vertices (N, 2), m; what is not there is the identity and zeros.
+    """
+    layer = HandLayer(*hands)
+    vertices = np.where(there[..., None, None], vertices, np.stack([hand.v_template for hand in hands]))
+    parts = []
+    for start in tqdm(range(0, len(vertices), FIT_BATCH), desc="fitting the hand model", leave=False, delay=1):
+        batch = slice(start, start + FIT_BATCH)
+        parts.append(_fit_batch(layer, torch.from_numpy(vertices[batch]), hands))
+    rotations, shape, shift, error = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    rotations[~there], shape[~there], shift[~there], error[~there] = np.eye(3), 0, 0, 0
+    return rotations, shape, shift, error
+
+
+def _fit_batch(layer: HandLayer, target: torch.Tensor, hands: Hands) -> tuple[NDArray[np.float32], ...]:
+    begin = torch.stack([_turns(hand, target[:, side]) for side, hand in enumerate(hands)], dim=1)
+    begin = begin[..., :2].transpose(-1, -2).flatten(-2)
+    per_turn, per_beta = (torch.stack(x) for x in zip(*(_units(hand) for hand in hands), strict=True))
+    turned = torch.zeros_like(begin, requires_grad=True)
+    shaped = torch.zeros(len(target), 2, SHAPE_SIZE, requires_grad=True)
+    optimizer = torch.optim.LBFGS([turned, shaped], max_iter=FIT_STEPS, history_size=20, line_search_fn="strong_wolfe")
+
+    def sought() -> tuple[torch.Tensor, torch.Tensor]:
+        return matrix_from_6d(begin + turned * per_turn[..., None]), shaped * per_beta
+
+    def posed() -> tuple[torch.Tensor, torch.Tensor]:
+        """Vertices put where they meet the mesh best, and by how much they were moved."""
+        vertices = layer(*sought())[0]
+        shift = (target - vertices).mean(dim=2)
+        return vertices + shift[:, :, None], shift
+
+    def loss() -> torch.Tensor:
+        optimizer.zero_grad()
+        value = (1000 * (posed()[0] - target)).square().mean(dim=(2, 3)).sum()
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+    with torch.no_grad():
+        vertices, shift = posed()
+        error = (vertices - target).norm(dim=-1).mean(dim=-1)
+        rotations, shape = sought()
+    return tuple(values.detach().numpy() for values in (rotations, shape, shift, error))
+
+
+def _turns(hand: HandModel, target: torch.Tensor) -> torch.Tensor:
+    """Rotations (N, 16, 3, 3) of the joints, from how the skin around each has turned (Kabsch, weighted); a start."""
+    rest = torch.tensor(hand.v_template)
+    weight = torch.tensor(hand.weights.T).square()[:, None]  # (16, 1, 778)
+    weight = weight / weight.sum(dim=-1, keepdim=True)
+    source = rest - weight @ rest
+    goal = target[:, None] - weight @ target[:, None]
+    left, _, right = torch.linalg.svd((goal * weight.transpose(1, 2)).transpose(-1, -2) @ source)
+    left[..., 2] *= torch.det(left @ right).sign()[..., None]  # no reflections
+    world = left @ right
+    parents = np.maximum(hand.parents, 0).tolist()
+    local = world[:, parents].transpose(-1, -2) @ world
+    local[:, 0] = world[:, 0]
+    return local
+
+
+def _units(hand: HandModel) -> tuple[torch.Tensor, torch.Tensor]:
+    """Per joint (16,) and beta (10,) the change that moves the vertices alike: descent is slow where they differ."""
+    below = np.eye(SKELETON_JOINTS, dtype=bool)
+    for joint in range(SKELETON_JOINTS - 1, 0, -1):
+        below[hand.parents[joint]] |= below[joint]
+    moved = below.astype(np.float32) @ hand.weights.T  # (16, 778)
+    arm = np.linalg.norm(hand.v_template - hand.joint_row.reshape(-1, 1, 3), axis=-1)
+    turn_m = np.sqrt(np.square(moved * arm).mean(axis=1))
+    beta_m = np.sqrt(np.square(hand.shape_basis).mean(axis=1)) + 1e-6
+    unit_m = 0.01
+    return torch.from_numpy(unit_m / turn_m).float(), torch.from_numpy(unit_m / beta_m).float()
+
+
+def read_ply(path: Path) -> Floats:
+    """The vertices (778, 3) of a .ply file, ASCII or little-endian; a UserError where it is not such a mesh."""
+    try:
+        if path.stat().st_size > MAX_PLY_BYTES:
+            raise UserError(f"{path} is too large for the mesh of a hand")
+        return _ply_vertices(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    except (ValueError, KeyError, IndexError) as error:
+        raise UserError(f"{path} is not the mesh of a hand ({error})") from error
+
+
+def _ply_vertices(content: bytes) -> Floats:
+    head, found, body = content.partition(b"end_header\n")
+    lines = [line.split() for line in head.decode("ascii", "replace").splitlines()]
+    if not found or lines[0] != ["ply"]:
+        raise ValueError("no PLY header")
+    kind = {line[0]: line[1] for line in lines if len(line) > 1}.get("format")
+    elements = [place for place, line in enumerate(lines) if line[:1] == ["element"]]
+    if not elements or lines[elements[0]][1:] != ["vertex", str(VERTICES)]:
+        raise ValueError(f"it does not begin with {VERTICES} vertices")
+    end = elements[1] if len(elements) > 1 else len(lines)
+    properties = [(line[2], "<" + _PLY_TYPES[line[1]]) for line in lines[elements[0] : end] if line[:1] == ["property"]]
+    names = [name for name, _ in properties]
+    if kind == "binary_little_endian":
+        table = np.frombuffer(body, np.dtype(properties), VERTICES)
+        vertices = np.stack([table[axis] for axis in "xyz"], axis=1).astype(np.float32)
+    elif kind == "ascii":
+        rows = [line.split() for line in body.splitlines()[:VERTICES]]
+        vertices = np.array([[row[names.index(axis)] for axis in "xyz"] for row in rows], np.float32)
+    else:
+        raise ValueError(f"format {kind}")
+    if vertices.shape != (VERTICES, 3) or not np.isfinite(vertices).all():
+        raise ValueError("vertices are missing or not finite")
+    return vertices

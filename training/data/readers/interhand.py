@@ -1,0 +1,305 @@
+"""Reader of InterHand2.6M's annotation files (Moon et al., ECCV 2020), into an index of plain arrays.
+
+    annotations/{split}/InterHand2.6M_{split}_{data,camera,joint_3d,MANO_NeuralAnnot}.json
+    images/{split}/...                         or InterHand2.6M_{5,30}fps_batch1/images/{split}/..., as the archives are
+    aid_human_annot_{split}.txt                one annotation number per line: what people annotated; from InterWild's
+                                               authors; here, in annotations/ or in annotations/{split}/
+    rootnet_output/rootnet_interhand2.6m_output_{split}.json        or in annotations/rootnet/
+
+The 5 and the 30 frames per second releases have the same form; each has its own annotations, human-annotated numbers
+and RootNet boxes, and they do not mix. The synthetic set is written in the same form, so this is its reader, too.
+
+What the files leave open, and what is done here:
+- `joint_valid` of an annotation is about one picture (annotated and inside it), that of joint_3d about the moment.
+  Pictures whose joints are all invalid are kept: the masks of a sample leave nothing of them but presence.
+- A hand without a fit is null, or its frame or capture is not in the file at all: both are `has_mano` False.
+- Pictures without annotation, or whose box has no extent, cannot be cropped: they are left out, and counted once.
+- RootNet's boxes are the annotated ones made square and 1.25 times as large, and its users crop them as they are. They
+  are given divided by 1.25 here, since the runner's crop enlarges every box by that. Its depths serve methods that
+  lift pixels to camera space; nothing here does, so they are not read.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from runtime.errors import UserError, unknown_name
+from runtime.hand.hand_model import HandModel, skin
+from runtime.hand.joints import INTERHAND_TO_JOINTS
+from runtime.hand.rotations import matrix_from_axis_angle
+from runtime.image.crop import BOX_SCALE, MAX_BOX_PX
+from training.data.frames import HAND_TYPES, SIDES, Floats, Frames, Names
+from training.data.readers.index import Arrays, open_index
+from training.data.readers.json_stream import read_json, stream_items
+
+__all__ = ["BOXES", "SUBSETS", "Floats", "Frames", "checked_name", "read_frames"]
+
+PARTS = ("data", "camera", "joint_3d", "MANO_NeuralAnnot")
+SUBSETS = ("all", "human_annot", "machine_annot")
+BOXES = ("annotated", "rootnet")
+MIN_BOX_PX = 1.0
+MAX_NAME_BYTES = 512
+MAX_ID_FILE_BYTES = 1 << 28
+SKIN_BATCH = 1024
+_JOINTS = 42
+
+Hands = tuple[HandModel, HandModel]
+Keys = list[tuple[str, str]]
+
+
+def read_frames(root: Path, split: str, hands: Hands, *, subset: str = "all", boxes: str = "annotated") -> Frames:
+    """The images of a split below `root`, in the order of the annotation file; indexed at the first reading.
+
+    Args:
+        subset: "all" (H+M in the papers), "human_annot" (H) or "machine_annot" (M).
+        boxes: "annotated" or "rootnet", the ones most published figures were measured with.
+
+    Raises UserError for missing, unreadable or inconsistent annotation files.
+    """
+    if subset not in SUBSETS:
+        raise unknown_name("subset", subset, SUBSETS)
+    if boxes not in BOXES:
+        raise unknown_name("kind of boxes", boxes, BOXES)
+    if not root.is_dir():
+        raise UserError(f"no data set at {root}: give --data a folder that holds annotations/ and images/")
+    about = read_json(root / "dataset.json") if (root / "dataset.json").is_file() else {}
+    _check_hand_model(about, hands[0], root)
+    files = [root / "annotations" / split / f"InterHand2.6M_{split}_{part}.json" for part in PARTS]
+
+    def build() -> Arrays:
+        try:
+            return _to_arrays(files, hands)
+        except (KeyError, TypeError, ValueError, IndexError, OverflowError, AttributeError) as error:
+            raise UserError(
+                f"{root}: annotations of '{split}' are not in InterHand2.6M's format ({error!r})"
+            ) from error
+
+    arrays = open_index(files, f"interhand {hands[0].sha256}", build)
+    names = Names(arrays.pop("file_names"))
+    image_root = _image_root(root, split, names)
+    frames = Frames(
+        name=about.get("name", "InterHand2.6M 30 fps" if "30fps" in str(image_root) else "InterHand2.6M"),
+        synthetic=bool(about.get("synthetic", False)),
+        image_root=image_root,
+        file_names=names,
+        **arrays,
+    )
+    if subset != "all":
+        human = np.isin(frames.annotation_id, _human_ids(root, split, frames.annotation_id))
+        frames = frames.subset(human if subset == "human_annot" else ~human)
+    return frames if boxes == "annotated" else _with_rootnet_boxes(frames, root, split)
+
+
+def _check_hand_model(about: dict[str, Any], hand: HandModel, root: Path) -> None:
+    made_with = about.get("hand_model", {}).get("sha256")
+    if made_with is not None and made_with != hand.sha256:
+        raise UserError(f"{root} was made with another hand model than '{hand.name}': generate it again")
+
+
+def _image_root(root: Path, split: str, names: Names) -> Path:
+    """Where the first image is, else the first folder there is."""
+    archives = sorted(root.glob("InterHand2.6M_*fps_batch*"))
+    candidates = [folder / "images" / split for folder in (root, *archives)]
+    there = [folder for folder in candidates if folder.is_dir()]
+    for folder in there:
+        if len(names) and (folder / names[0]).is_file():
+            return folder
+    return (there or candidates)[0]
+
+
+def _first_of(paths: Sequence[Path], what: str) -> Path:
+    for path in paths:
+        if path.is_file():
+            return path
+    raise UserError(f"{what} needs {paths[0]}: download it, or choose without it")
+
+
+def _human_ids(root: Path, split: str, known: NDArray[np.int64]) -> NDArray[np.int64]:
+    name = f"aid_human_annot_{split}.txt"
+    folders = (root / "annotations" / split, root / "annotations", root)
+    path = _first_of([folder / name for folder in folders], "the human-annotated subset")
+    if path.stat().st_size > MAX_ID_FILE_BYTES:
+        raise UserError(f"{path} is too large for a list of annotation numbers")
+    try:
+        ids = np.array(path.read_text().split(), np.int64)
+    except (ValueError, OverflowError) as error:
+        raise UserError(f"{path} is not a list of annotation numbers") from error
+    strangers = int((~np.isin(ids, known)).sum())
+    if strangers:
+        raise UserError(f"{strangers} of {len(ids)} numbers in {path} are not annotated here: it is another release's")
+    return ids
+
+
+def _with_rootnet_boxes(frames: Frames, root: Path, split: str) -> Frames:
+    name = f"rootnet_interhand2.6m_output_{split}.json"
+    folders = (root / "rootnet_output", root / "annotations" / "rootnet")
+    path = _first_of([folder / name for folder in folders], "boxes from RootNet")
+
+    def build() -> Arrays:
+        ids, boxes = array("q"), array("d")
+        try:
+            for _, item in stream_items(path, [""]):
+                ids.append(item["annot_id"])
+                boxes.extend(_four(item["bbox"]))
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise UserError(f"{path} is not in the form of RootNet's output ({error!r})") from error
+        found = np.array(boxes).reshape(-1, 4)
+        size = found[:, 2:] / BOX_SCALE
+        shrunk = np.concatenate([found[:, :2] + (found[:, 2:] - size) / 2, size], axis=1)
+        order = np.argsort(np.array(ids), kind="stable")
+        return {"annotation_id": np.array(ids)[order], "bbox": shrunk[order].astype(np.float32)}
+
+    arrays = open_index([path], "rootnet", build)
+    row = np.searchsorted(arrays["annotation_id"], frames.annotation_id)
+    row = np.minimum(row, len(arrays["annotation_id"]) - 1)
+    without = int((arrays["annotation_id"][row] != frames.annotation_id).sum()) if len(row) else 0
+    if without or not len(arrays["annotation_id"]):
+        raise UserError(f"{path} lacks boxes of {without} of {len(frames)} images: it is another release's")
+    return replace(frames, bbox=arrays["bbox"][row])
+
+
+def _to_arrays(files: Sequence[Path], hands: Hands) -> Arrays:
+    data, cameras, joints, mano = files
+    images, poses, camera_keys = _image_arrays(data)
+    world, valid = _joint_arrays(read_json(joints), poses)
+    has_mano, pose, shape = _mano_arrays(read_json(mano), poses)
+    rotations = np.stack([_full_rotations(pose[:, side], hands[side]) for side in range(2)], axis=1)
+    by_capture = read_json(cameras)
+    camera = [{key: by_capture[c][key][k] for key in ("campos", "camrot", "focal", "princpt")} for c, k in camera_keys]
+    return {
+        **images,
+        "joints_world_m": world,
+        "joint_valid": valid,
+        "has_mano": has_mano,
+        "rotations_world": rotations,
+        "shape": shape,
+        "mano_joints_m": _mano_joints(hands, rotations, shape),
+        "camera_position_m": np.array([c["campos"] for c in camera], np.float32).reshape(-1, 3) / np.float32(1000),
+        "camera_rotation": np.array([c["camrot"] for c in camera], np.float32).reshape(-1, 3, 3),
+        "focal_px": np.array([c["focal"] for c in camera], np.float32).reshape(-1, 2),
+        "principal_px": np.array([c["princpt"] for c in camera], np.float32).reshape(-1, 2),
+    }
+
+
+def _image_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], Keys, Keys]:
+    """The arrays over images, and what their rows of poses (capture, frame) and cameras (capture, camera) are."""
+    poses: dict[tuple[str, str], int] = {}
+    cameras: dict[tuple[str, str], int] = {}
+    names: list[bytes] = []
+    image_id, pose_of, camera_of = array("q"), array("i"), array("i")
+    annotated_image, annotation_id, bbox = array("q"), array("q"), array("d")
+    hand_type, type_valid, in_image = array("b"), array("b"), bytearray()
+    for key, item in stream_items(path, ("images", "annotations")):
+        if key == "images":
+            capture = str(item["capture"])
+            image_id.append(item["id"])
+            names.append(checked_name(item["file_name"]))
+            pose_of.append(poses.setdefault((capture, str(item["frame_idx"])), len(poses)))
+            camera_of.append(cameras.setdefault((capture, str(item["camera"])), len(cameras)))
+        else:
+            annotated_image.append(item["image_id"])
+            annotation_id.append(item["id"])
+            bbox.extend(_four(item["bbox"]))
+            hand_type.append(HAND_TYPES.index(item["hand_type"]))
+            type_valid.append(bool(item["hand_type_valid"]))
+            in_image += np.asarray(item["joint_valid"], np.float32).reshape(_JOINTS).astype(bool).tobytes()
+    if not names and not annotation_id:
+        raise ValueError("neither images nor annotations")
+
+    boxes = np.array(bbox, np.float64).reshape(-1, 4)
+    row, used = _match(np.array(image_id, np.int64), np.array(annotated_image, np.int64))
+    usable: NDArray[np.bool_] = np.all(np.abs(boxes) <= MAX_BOX_PX, axis=1)  # which nan is not either
+    usable &= np.all(boxes[:, 2:] >= MIN_BOX_PX, axis=1)
+    used[used] = usable[row[used]]
+    row = row[used]
+    if not used.all():
+        tqdm.write(f"{path.name}: {int((~used).sum())} of {len(used)} images have no annotation or no usable box")
+    per_joint = np.frombuffer(bytes(in_image), bool).reshape(-1, 2, _JOINTS // 2)[:, :, INTERHAND_TO_JOINTS]
+    arrays = {
+        "file_names": np.array(names, np.bytes_)[used],
+        "annotation_id": np.array(annotation_id, np.int64)[row],
+        "pose_of": np.array(pose_of, np.int32)[used],
+        "camera_of": np.array(camera_of, np.int32)[used],
+        "bbox": boxes[row].astype(np.float32),
+        "hand_type": np.array(hand_type, np.int8)[row],
+        "hand_type_valid": np.array(type_valid, bool)[row],
+        "joint_in_image": per_joint[row],
+    }
+    return arrays, list(poses), list(cameras)
+
+
+def _match(images: NDArray[np.int64], annotated: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Per image the row of its annotation, and whether it has one."""
+    order = np.argsort(annotated, kind="stable")
+    ranked = annotated[order]
+    if len(np.unique(images)) != len(images) or (ranked[1:] == ranked[:-1]).any():
+        raise ValueError("an image occurs twice, or has two annotations")
+    if not len(annotated):
+        return np.zeros(len(images), np.int64), np.zeros(len(images), bool)
+    place = np.minimum(np.searchsorted(ranked, images), len(ranked) - 1)
+    return order[place], ranked[place] == images
+
+
+def checked_name(name: str) -> bytes:
+    """A path below the folder of images, of sensible length."""
+    encoded = name.encode()
+    if not encoded or len(encoded) > MAX_NAME_BYTES or b"\0" in encoded:
+        raise ValueError(f"unusable file name {name[:60]!r}")
+    if name.startswith(("/", "\\")) or ":" in name or ".." in name:
+        raise ValueError(f"file name {name[:60]!r} leads out of the data set")
+    return encoded
+
+
+def _four(box: Sequence[float]) -> Sequence[float]:
+    if len(box) != 4:
+        raise ValueError("a box that is not four numbers")
+    return box
+
+
+def _joint_arrays(joints: dict[str, Any], keys: Keys) -> tuple[Floats, NDArray[np.bool_]]:
+    entries = [joints[capture][frame] for capture, frame in keys]
+    world = np.array([e["world_coord"] for e in entries], np.float32).reshape(-1, 2, 21, 3) / np.float32(1000)
+    valid = np.array([e["joint_valid"] for e in entries], np.float32).reshape(-1, 2, 21) > 0
+    valid &= np.isfinite(world).all(axis=-1)
+    world = np.where(np.isfinite(world), world, np.float32(0))
+    return world[:, :, INTERHAND_TO_JOINTS], valid[:, :, INTERHAND_TO_JOINTS]
+
+
+def _mano_arrays(mano: dict[str, Any], keys: Keys) -> tuple[NDArray[np.bool_], Floats, Floats]:
+    has_mano = np.zeros((len(keys), 2), bool)
+    pose = np.zeros((len(keys), 2, 48), np.float32)
+    shape = np.zeros((len(keys), 2, 10), np.float32)
+    for row, (capture, frame) in enumerate(keys):
+        entry = mano.get(capture, {}).get(frame, {})
+        for side, name in enumerate(SIDES):
+            if (fit := entry.get(name)) is not None:
+                has_mano[row, side] = True
+                pose[row, side], shape[row, side] = fit["pose"], fit["shape"]
+    finite = np.isfinite(pose).all(axis=2) & np.isfinite(shape).all(axis=2)
+    pose[~finite], shape[~finite] = 0, 0
+    return has_mano & finite, pose, shape
+
+
+def _full_rotations(pose: Floats, hand: HandModel) -> Floats:
+    """(P, 48) axis-angle relative to hands_mean -> (P, 16, 3, 3)."""
+    full = pose.copy()
+    full[:, 3:] += hand.hands_mean
+    return matrix_from_axis_angle(full.reshape(-1, 16, 3)).astype(np.float32)
+
+
+def _mano_joints(hands: Hands, rotations: Floats, shape: Floats) -> Floats:
+    joints = np.empty((*shape.shape[:2], 21, 3), np.float32)
+    # In batches: the vertices of all poses would not fit.
+    for start in tqdm(range(0, len(shape), SKIN_BATCH), desc="posing fitted hands", leave=False, delay=1):
+        batch = slice(start, start + SKIN_BATCH)
+        for side, hand in enumerate(hands):
+            joints[batch, side] = skin(hand, rotations[batch, side], shape[batch, side])[1]
+    return joints - joints[:, :, :1]

@@ -1,0 +1,162 @@
+"""Flat textures of the back of the hand and of the palm: creases, wrinkles and mottling, drawn on the hand at rest.
+
+Values are how much the skin is darkened, 0 none; mottling goes both ways. On the arm there is only mottling.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from training.data.synthhands.drawing.rasteriser import Float32s
+from training.data.synthhands.scene.posable import FINGER_JOINTS, TIP_OF, Floats, Rig
+
+ORIGIN_M = (-0.235, -0.105)
+SIZE_M = (0.60, 0.235)
+PX_PER_M = 1000.0
+_PX_M = 1 / PX_PER_M
+_FRACTION_BITS = 4  # of line ends, for cv2
+
+BACK, PALM = 0, 1
+
+
+def skin_texture(rig: Rig, rng: np.random.Generator) -> Float32s:
+    """(2, H, W) for one person."""
+    shape = round(SIZE_M[1] * PX_PER_M), round(SIZE_M[0] * PX_PER_M)
+    wear = rng.uniform(0.8, 1.7)
+    layers = []
+    for side in (BACK, PALM):
+        lines = np.zeros(shape, np.uint8)
+        if side == PALM:
+            _finger_creases(lines, rig, rng)
+            _palm_lines(lines, rig, rng)
+        else:
+            _knuckle_wrinkles(lines, rig, rng)
+        drawn = cv2.GaussianBlur(lines, (0, 0), 0.75).astype(np.float32) * np.float32(wear / 255)
+        layers.append(drawn + _mottling(shape, rng))
+    return np.stack(layers).astype(np.float32)
+
+
+def _mottling(shape: tuple[int, int], rng: np.random.Generator) -> Float32s:
+    """Blotches of a few sizes, none finer than about 4 mm."""
+    total = np.zeros(shape, np.float32)
+    for cell_px, amount in ((4, 0.022), (10, 0.035), (28, 0.045)):
+        cells = rng.normal(size=(shape[0] // cell_px + 3, shape[1] // cell_px + 3)).astype(np.float32)
+        fine = cv2.resize(cells, None, fx=cell_px, fy=cell_px, interpolation=cv2.INTER_CUBIC)
+        total += np.float32(amount) * fine[: shape[0], : shape[1]]
+    return total
+
+
+def _finger_creases(lines: NDArray[np.uint8], rig: Rig, rng: np.random.Generator) -> None:
+    for name, chain in FINGER_JOINTS.items():
+        for level, joint in enumerate(chain):
+            if name == "thumb" and level == 0:
+                continue
+            centre, along, across = _frame(rig, joint)
+            half = _half_width_m(rig, joint)
+            # The crease at a finger's root lies at the web, well beyond the knuckle.
+            shift = 0.55 * _bone_m(rig, joint) if level == 0 else 0.0
+            doubled = (0.0, 0.0022) if level == 1 else (0.0,)
+            for gap in doubled:
+                at = centre + along * (shift + gap + rng.normal(0, 0.0004))
+                bow = along * rng.normal(0.0006, 0.0005)
+                strength = int(np.clip(rng.normal(105, 22), 50, 170) * (1 if gap == 0 else 0.6))
+                _stroke(lines, [at - across * half, at + bow, at + across * half], strength)
+            for _ in range(int(rng.integers(1, 4))):
+                at = centre + along * (shift + rng.normal(0, 0.0035))
+                a, b = np.sort(rng.uniform(-1, 1, 2)) * half
+                ends = [at + across * a, at + across * b + along * rng.normal(0, 0.0006)]
+                _stroke(lines, ends, int(rng.integers(20, 50)))
+
+
+def _palm_lines(lines: NDArray[np.uint8], rig: Rig, rng: np.random.Generator) -> None:
+    """The three main lines, between landmarks of the palm."""
+    flat = rig.joints[:, [0, 2]]
+    wrist, index, middle, ring, pinky, thumb = (flat[i] for i in (0, 1, 4, 10, 7, 13))
+
+    def point(*weights: float) -> Floats:
+        total = sum(w * p for w, p in zip(weights, (wrist, index, middle, ring, pinky, thumb), strict=True))
+        return np.asarray(total) + rng.normal(0, 0.0025, 2)
+
+    life = [
+        point(0.20, 0.75, 0, 0, 0, 0.05),
+        point(0.30, 0.25, 0.2, 0, 0, 0.25),
+        point(0.55, 0, 0.2, 0, 0, 0.25),
+        point(0.85, 0, 0, 0.05, 0, 0.10),
+    ]
+    head = [life[0] + rng.normal(0, 0.001, 2), point(0.25, 0.2, 0.35, 0.2, 0, 0), point(0.40, 0, 0, 0.25, 0.35, 0)]
+    heart = [point(0.04, 0.45, 0.51, 0, 0, 0), point(0.10, 0, 0.4, 0.5, 0, 0), point(0.20, 0, 0, 0.05, 0.75, 0)]
+    for path in (life, head, heart):
+        _stroke(lines, _curve(path), int(np.clip(rng.normal(95, 25), 40, 160)))
+    for _ in range(int(rng.integers(3, 9))):
+        start = point(*(rng.dirichlet(np.ones(6))))
+        _stroke(lines, [start, start + rng.normal(0, 0.010, 2)], int(rng.integers(15, 45)))
+    across = np.array([0.0, 1.0])
+    for gap in (0.004, 0.008):  # bracelet lines of the wrist
+        at = wrist + np.array([gap, 0.0])
+        _stroke(
+            lines,
+            [at - across * 0.024, at + 0.0015 * np.array([1.0, 0.0]), at + across * 0.024],
+            int(rng.integers(30, 80)),
+        )
+
+
+def _knuckle_wrinkles(lines: NDArray[np.uint8], rig: Rig, rng: np.random.Generator) -> None:
+    for name, chain in FINGER_JOINTS.items():
+        for level, joint in enumerate(chain):
+            if name == "thumb" and level == 0:
+                continue
+            centre, along, across = _frame(rig, joint)
+            half = _half_width_m(rig, joint) * (0.75, 0.85, 0.6)[level]
+            count, strength = ((3, 40), (6, 105), (3, 65))[level]
+            for _ in range(count):
+                offset = rng.normal(0, (0.0045, 0.0028, 0.0018)[level])
+                at = centre + along * offset
+                # Wrinkles of the back bow away from the joint on both sides.
+                bow = along * (0.5 * offset)
+                wide = half * rng.uniform(0.55, 1.0)
+                path = _curve([at - across * wide, at + bow, at + across * wide])
+                _stroke(lines, path, int(np.clip(rng.normal(strength, 15), 10, 130)))
+
+
+def _frame(rig: Rig, joint: int) -> tuple[Floats, Floats, Floats]:
+    """A joint's place in the flat texture plane (x, z), m, and unit vectors along and across its bone."""
+    tip = TIP_OF.get(joint, joint + 1)
+    along = (rig.joints[tip] - rig.joints[joint])[[0, 2]]
+    along = along / np.sqrt((along * along).sum())
+    return rig.joints[joint][[0, 2]], along, np.array([-along[1], along[0]])
+
+
+def _bone_m(rig: Rig, joint: int) -> float:
+    difference = rig.joints[TIP_OF.get(joint, joint + 1)] - rig.joints[joint]
+    return float(np.sqrt((difference * difference).sum()))
+
+
+def _half_width_m(rig: Rig, joint: int) -> float:
+    return 1.25 * float(rig.sphere_radii[rig.sphere_bones == joint].max())
+
+
+def _curve(points: list[Floats]) -> list[Floats]:
+    """Points along the Bezier curve of the given control points."""
+    steps = np.linspace(0, 1, 14)[:, None]
+    level = [np.repeat(point[None], len(steps), axis=0) for point in points]
+    while len(level) > 1:
+        level = [a * (1 - steps) + b * steps for a, b in itertools.pairwise(level)]
+    return list(level[0])
+
+
+def _stroke(lines: NDArray[np.uint8], points: list[Floats], strength: int) -> None:
+    """Draws a thin line; where lines cross the stronger one stays."""
+    pixels = (np.array(points) - ORIGIN_M) / _PX_M - 0.5
+    fixed = np.round(pixels * (1 << _FRACTION_BITS)).astype(np.int32)
+    low = np.clip(np.floor(pixels.min(axis=0)).astype(int) - 3, 0, None)
+    high = np.ceil(pixels.max(axis=0)).astype(int) + 4
+    part = lines[low[1] : high[1], low[0] : high[0]]
+    fresh = np.zeros_like(part)
+    if fresh.size:
+        offset = (low << _FRACTION_BITS).astype(np.int32)
+        cv2.polylines(fresh, [fixed - offset], False, strength, 1, cv2.LINE_AA, _FRACTION_BITS)
+        np.maximum(part, fresh, out=part)

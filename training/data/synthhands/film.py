@@ -1,0 +1,107 @@
+"""Moving pictures: one person before one camera in one light, whose hands move as they are told.
+
+For tests and demonstrations of what runs on video. Background, light and camera stay, the sensor's noise changes from
+picture to picture.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+
+from training.data.synthhands import schedule as plan
+from training.data.synthhands.drawing.background import background
+from training.data.synthhands.drawing.look import expose, noise_bank, sample_exposure, sample_lights
+from training.data.synthhands.drawing.rasteriser import NORMAL, Bytes, Pinhole, draw
+from training.data.synthhands.frame import Studio, drawn_scene, make_frame, person_of
+from training.data.synthhands.scene.body import Arm
+from training.data.synthhands.scene.cameras import Camera
+from training.data.synthhands.scene.posable import Floats
+from training.data.synthhands.scene.scene import PlacedHand, pose_hand
+
+
+@dataclass(frozen=True)
+class Move:
+    """How a hand is moved from where its scene has it."""
+
+    offset_m: tuple[float, float, float] = (0.0, 0.0, 0.0)  # camera axes: x right, y down, z away
+    bend: float = 0.0  # 0 its own fingers' pose, 1 the flat hand's
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A picture and the truth about it."""
+
+    rgb: Bytes  # (H, W, 3)
+    joints_px: Floats  # (2, 21, 2) right, left
+    joints_m: Floats  # (2, 21, 3) camera axes
+    inside: tuple[float, float]  # share of each hand's joints that lie in the picture
+
+
+class Film:
+    """Two hands of one frame of the synthetic set, ready to be moved.
+
+    `zoom` scales the picture of about 512 x 334 px, `widen` shrinks what is in it, so that hands have room to move.
+    """
+
+    def __init__(
+        self, studio: Studio, capture: int, frame: int, view: int = 0, zoom: float = 1.0, widen: float = 1.0
+    ) -> None:
+        if plan.hand_type(frame) != plan.INTERACTING:
+            raise ValueError(f"frame {frame} does not show two hands")
+        self._studio = studio
+        self._frame = make_frame(studio, capture, frame)
+        self._person = person_of(self._frame)
+        self.camera = _scaled(self._frame.views[view].camera, zoom, widen)
+        rng = plan.random_stream(plan.Stream.LOOK, capture, frame, view)
+        size = self.camera.pinhole.size_px
+        self._background = background(size, self._person.skin, self._person.surface.sleeve_colour, rng)
+        self._lights = sample_lights(self._person, rng)
+        self._exposure = replace(sample_exposure(rng), motion_px=(0.0, 0.0), gray=False)
+        self._noise = np.random.default_rng([capture, frame, view])
+
+    @property
+    def size_px(self) -> tuple[int, int]:
+        """Width, height."""
+        return self.camera.pinhole.size_px
+
+    def shoot(self, right: Move | None, left: Move | None) -> Shot:
+        """The next picture; a hand whose move is None is not there."""
+        moves = (right, left)
+        placed = [self._moved(hand, moves[hand.side] or Move()) for hand in self._frame.scene.hands]
+        shown = tuple(hand for hand in placed if moves[hand.side] is not None)
+        linear = self._background.copy()
+        if shown:
+            scene = replace(self._frame.scene, hands=shown)
+            vertices, normals, attributes, faces, parts = drawn_scene(self._studio, scene, self._person)
+            attributes[:, NORMAL : NORMAL + 3] = normals @ self.camera.rotation.T
+            points, pinhole, surface = self.camera.see(vertices), self.camera.pinhole, self._person.surface
+            draw(linear, points, faces, parts, attributes, pinhole, self._lights, surface)
+        row, column = (int(start) for start in self._noise.integers(len(noise_bank()), size=2))
+        bgr = expose(linear, replace(self._exposure, noise_start=(row, column)))
+        joints = self.camera.see(np.stack([hand.joints for hand in placed]))
+        pixels = self.camera.pinhole.project(joints)
+        inside = ((pixels >= 0) & (pixels < self.size_px)).all(axis=-1).mean(axis=-1)
+        seen = [float(share) if move is not None else 0.0 for share, move in zip(inside, moves, strict=True)]
+        return Shot(np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8), pixels, joints, (seen[0], seen[1]))
+
+    def _moved(self, hand: PlacedHand, move: Move) -> PlacedHand:
+        step = np.asarray(move.offset_m) @ self.camera.rotation
+        pose = hand.pose.copy()
+        pose[3:] += move.bend * (-self._studio.models[hand.side].hands_mean - pose[3:])
+        model = self._studio.models[hand.side]
+        vertices, joints = pose_hand(model, pose, hand.shape, hand.translation + step)
+        arm = Arm(hand.arm.centres + step, hand.arm.tangents, hand.arm.girth)
+        return replace(hand, pose=pose, translation=hand.translation + step, vertices=vertices, joints=joints, arm=arm)
+
+
+def _scaled(camera: Camera, zoom: float, widen: float) -> Camera:
+    """The same camera with another picture size and angle of view."""
+    pinhole = camera.pinhole
+    width, height = (round(length * zoom) for length in pinhole.size_px)
+    grown = np.array([width, height]) / pinhole.size_px
+    centred = pinhole.principal_px - np.array(pinhole.size_px) / 2
+    principal = (np.array(pinhole.size_px) / 2 + centred / widen) * grown
+    return replace(camera, pinhole=Pinhole(pinhole.focal_px * grown / widen, principal, (width, height)))

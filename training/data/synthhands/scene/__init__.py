@@ -1,0 +1,1 @@
+"""What a synthetic scene holds: bodies, poses, contact, cameras."""

@@ -1,0 +1,250 @@
+"""One frame: a person's right hand, left hand or both, placed in the world as MANO parameters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from runtime.hand.hand_model import HandModel, skin
+from runtime.hand.rotations import axis_angle_from_matrix, matrix_from_axis_angle
+from training.data.synthhands import schedule as plan
+from training.data.synthhands.scene.body import FOREARM_DIRECTIONS, Arm, hand_turn, sample_arm, tilted, unit
+from training.data.synthhands.scene.contact import incident_faces, mesh_gap, slide_to_gap, smallest_gap
+from training.data.synthhands.scene.posable import (
+    JOINTS_TO_MANO,
+    KNUCKLES,
+    MIRROR,
+    Floats,
+    Ints,
+    Rig,
+    boundary_loop,
+    build_rig,
+)
+from training.data.synthhands.scene.poses import mirrored, posed_spheres, sample_pose
+
+SIDES = ("right", "left")
+GAP_MM = (-3.0, 8.0)
+MAX_PENETRATION_MM = 4.5
+SHAPE_LIMIT = 2.0
+SHAPE_DIFFERENCE = 0.1  # between one person's hands, standard deviation
+
+# Rounding of what is written; the images are made from the rounded numbers, so labels are exact.
+POSE_DIGITS, SHAPE_DIGITS, TRANSLATION_DIGITS = 6, 4, 7
+
+_TILT_DEG = (26.0, 52.0)  # of a hand from the body's direction: spread, limit
+_GAP_REFINEMENTS = 4
+_GAP_TOLERANCE_MM = 1.0
+_PAIR_TRIES = 400
+_ARM_CLEARANCE_M = 0.002
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A person: hand shapes and their rig."""
+
+    number: int
+    shapes: tuple[Floats, Floats]  # (10,) right, left
+    rig: Rig
+    wrist_loops: tuple[Ints, Ints]  # vertices around each hand's wrist
+    models: tuple[HandModel, HandModel]
+
+
+@dataclass(frozen=True)
+class PlacedHand:
+    """A hand in the world: its label, and the geometry that follows from it. Metres."""
+
+    side: int
+    mode: str
+    pose: Floats  # (48,) axis-angle, relative to hands_mean
+    shape: Floats  # (10,)
+    translation: Floats  # (3,)
+    vertices: Floats  # (778, 3)
+    joints: Floats  # (21, 3) the project's order
+    arm: Arm
+
+    @property
+    def wrist_direction(self) -> Floats:
+        """Unit vector knuckles -> wrist."""
+        return wrist_direction(self.joints)
+
+
+@dataclass(frozen=True)
+class Scene:
+    hand_type: str
+    kind: str  # how the hands are put together
+    hands: tuple[PlacedHand, ...]  # right before left
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """A way of bringing two hands together: palms' turns and where the left hand is, seen from the right one."""
+
+    weight: float
+    pronation_deg: tuple[float, float]  # mean, spread; the left hand's mean has the sign of `left_palm`
+    left_palm: int
+    offset: tuple[float, float, float]
+    offset_noise: float
+    both_signs: bool  # the offset may point the other way
+    inwards: float = 0.0  # turns the hands' fingers towards each other
+
+
+_KINDS = {
+    "palm_to_palm": _Kind(0.10, (0, 24), 1, (1, 0, -0.25), 0.40, False),
+    "palm_on_back": _Kind(0.22, (75, 22), 1, (0, 0.2, 1), 0.30, True, 0.25),
+    "palms_in_depth": _Kind(0.22, (70, 24), -1, (0, 0, 1), 0.30, True, 0.25),
+    "in_depth": _Kind(0.28, (0, 65), 1, (0, 0, 1), 0.35, True, 0.15),
+    "crossing": _Kind(0.10, (20, 45), 1, (0.6, 0, 0.7), 0.50, False, 0.5),
+    "free": _Kind(0.08, (0, 65), 1, (0.4, 0, 0), 0.80, False),
+}
+PRONATION_LIMIT_DEG = 110.0
+
+
+def build_subject(models: tuple[HandModel, HandModel], capture: int, frame: int) -> Subject:
+    """The person seen in a frame."""
+    group = frame // plan.SUBJECT_FRAMES
+    rng = plan.random_stream(plan.Stream.SUBJECT, capture, group)
+    right = np.clip(rng.normal(size=10), -SHAPE_LIMIT, SHAPE_LIMIT)
+    left = np.clip(right + rng.normal(0, SHAPE_DIFFERENCE, 10), -SHAPE_LIMIT, SHAPE_LIMIT)
+    shapes = right.round(SHAPE_DIGITS), left.round(SHAPE_DIGITS)
+    loops = boundary_loop(models[0].faces), boundary_loop(models[1].faces)
+    number = capture * (plan.CAPTURE_FRAMES // plan.SUBJECT_FRAMES) + group
+    return Subject(number, shapes, build_rig(models[0], shapes[0]), loops, models)
+
+
+def sample_scene(subject: Subject, hand_type: str, rng: np.random.Generator) -> Scene:
+    """A scene with its hands near the world's origin."""
+    if hand_type == plan.INTERACTING:
+        return _sample_pair(subject, rng)
+    side = SIDES.index(hand_type)
+    mode, rotations = sample_pose(subject.rig, rng)
+    direction = tilted(FOREARM_DIRECTIONS[side], *_TILT_DEG, rng)
+    rotations = _oriented(subject, side, rotations, direction, rng.uniform(-PRONATION_LIMIT_DEG, PRONATION_LIMIT_DEG))
+    hand = _place(subject, side, mode, rotations, np.zeros(3), rng)
+    return Scene(hand_type, "single", _centred(subject, (hand,), rng))
+
+
+def wrist_direction(joints: Floats) -> Floats:
+    """Unit vector from the mean of the four knuckles to the wrist; joints (21, 3) in the project's order."""
+    mano = joints[JOINTS_TO_MANO]
+    return unit(mano[0] - mano[list(KNUCKLES)].mean(axis=0))
+
+
+def hands_gap_mm(scene: Scene, models: tuple[HandModel, HandModel]) -> float:
+    """Signed gap between the two hands' meshes; negative is penetration."""
+    right, left = scene.hands
+    return 1000 * _signed_gap(right.vertices, left.vertices, models)
+
+
+def _sample_pair(subject: Subject, rng: np.random.Generator) -> Scene:
+    for _ in range(_PAIR_TRIES):
+        scene = _try_pair(subject, rng)
+        if scene is not None:
+            return scene
+    raise RuntimeError(f"no pair of hands without penetration in {_PAIR_TRIES} tries")
+
+
+def _try_pair(subject: Subject, rng: np.random.Generator) -> Scene | None:
+    name = str(rng.choice(list(_KINDS), p=[kind.weight for kind in _KINDS.values()]))
+    kind = _KINDS[name]
+    modes, rotations, spheres = [], [], []
+    for side in range(2):
+        mode, fingers = sample_pose(subject.rig, rng)
+        home = unit(FOREARM_DIRECTIONS[side] + kind.inwards * rng.random() * np.array([2 * side - 1, -0.3, 0]))
+        turn = rng.normal(kind.pronation_deg[0] * (kind.left_palm if side else 1), kind.pronation_deg[1])
+        turn = float(np.clip(turn, -PRONATION_LIMIT_DEG, PRONATION_LIMIT_DEG))
+        full = _oriented(subject, side, fingers, tilted(home, *_TILT_DEG, rng), turn)
+        modes.append(mode)
+        rotations.append(full)
+        spheres.append(
+            posed_spheres(subject.rig, mirrored(full)) @ MIRROR if side else posed_spheres(subject.rig, full)
+        )
+    gap_mm = rng.uniform(*GAP_MM)
+    towards = np.array(kind.offset) * (rng.choice([-1.0, 1.0]) if kind.both_signs else 1.0)
+    direction = unit(towards + rng.normal(0, kind.offset_noise, 3))
+    start = spheres[0].mean(axis=0) - spheres[1].mean(axis=0) + rng.normal(0, 0.008, 3)
+    radii = subject.rig.sphere_radii
+    slide = slide_to_gap(spheres[0], radii, spheres[1] + start, radii, direction, gap_mm / 1000)
+    if not np.isfinite(slide):
+        return None
+    shift = start + slide * direction
+    right = _place(subject, 0, modes[0], rotations[0], np.zeros(3), rng)
+    left = _place(subject, 1, modes[1], rotations[1], shift, rng)
+    # The spheres are rough: the meshes have the last word on the gap.
+    moved = 0.0
+    for _ in range(_GAP_REFINEMENTS):
+        gap_now_mm = 1000 * _signed_gap(right.vertices, left.vertices + moved * direction, subject.models)
+        if abs(gap_now_mm - gap_mm) <= _GAP_TOLERANCE_MM:
+            break
+        moved += (gap_mm - gap_now_mm) / 1000
+    else:
+        return None
+    if gap_now_mm < -MAX_PENETRATION_MM or not _arms_clear(right, left, moved * direction, subject, spheres, shift):
+        return None
+    left = _moved(subject, left, moved * direction)
+    return Scene(plan.INTERACTING, name, _centred(subject, (right, left), rng))
+
+
+def _oriented(subject: Subject, side: int, fingers: Floats, direction: Floats, pronation_deg: float) -> Floats:
+    """Right-hand finger rotations (16, 3, 3) as a whole hand's of `side`, knuckles -> wrist along `direction`."""
+    rotations = fingers.copy()
+    rotations[0] = hand_turn(subject.rig, direction @ MIRROR if side else direction, pronation_deg)
+    return mirrored(rotations) if side else rotations
+
+
+def _place(
+    subject: Subject, side: int, mode: str, rotations: Floats, translation: Floats, rng: np.random.Generator
+) -> PlacedHand:
+    model = subject.models[side]
+    pose: Floats = axis_angle_from_matrix(rotations).astype(np.float64).reshape(48)
+    pose[3:] -= model.hands_mean
+    pose = pose.round(POSE_DIGITS)
+    vertices, joints = pose_hand(model, pose, subject.shapes[side], translation)
+    wrist = vertices[subject.wrist_loops[side]].mean(axis=0)
+    arm = sample_arm(side, wrist, wrist_direction(joints), rng)
+    return PlacedHand(side, mode, pose, subject.shapes[side], translation, vertices, joints, arm)
+
+
+def pose_hand(model: HandModel, pose: Floats, shape: Floats, translation: Floats) -> tuple[Floats, Floats]:
+    """World vertices (778, 3) and joints (21, 3) of MANO parameters as on disk."""
+    full = pose.astype(np.float64)
+    full[3:] += model.hands_mean
+    vertices, joints = skin(model, matrix_from_axis_angle(full.reshape(16, 3)), shape)
+    return vertices.astype(np.float64) + translation, joints.astype(np.float64) + translation
+
+
+def _moved(subject: Subject, hand: PlacedHand, offset: Floats) -> PlacedHand:
+    translation = (hand.translation + offset).round(TRANSLATION_DIGITS)
+    step = translation - hand.translation
+    vertices, joints = pose_hand(subject.models[hand.side], hand.pose, hand.shape, translation)
+    arm = Arm(hand.arm.centres + step, hand.arm.tangents, hand.arm.girth)
+    return PlacedHand(hand.side, hand.mode, hand.pose, hand.shape, translation, vertices, joints, arm)
+
+
+def _centred(subject: Subject, hands: tuple[PlacedHand, ...], rng: np.random.Generator) -> tuple[PlacedHand, ...]:
+    """The hands moved to around the origin, which is where the cameras look."""
+    joints = np.concatenate([hand.joints for hand in hands])
+    offset = rng.normal(0, 0.012, 3) - (joints.min(axis=0) + joints.max(axis=0)) / 2
+    return tuple(_moved(subject, hand, offset) for hand in hands)
+
+
+def _signed_gap(right: Floats, left: Floats, models: tuple[HandModel, HandModel]) -> float:
+    faces = [model.faces for model in models]
+    around = [incident_faces(f, len(right)) for f in faces]
+    return min(mesh_gap(right, left, faces[1], around[1]), mesh_gap(left, right, faces[0], around[0]))
+
+
+def _arms_clear(
+    right: PlacedHand, left: PlacedHand, moved: Floats, subject: Subject, spheres: list[Floats], shift: Floats
+) -> bool:
+    """Whether no arm runs into the other hand or arm."""
+    skip = 1  # the first station lies within the wrist
+    arms = right.arm.centres[skip:], left.arm.centres[skip:] + moved
+    thick = right.arm.radii_m[skip:], left.arm.radii_m[skip:]
+    hands = spheres[0], spheres[1] + shift + moved
+    radii = subject.rig.sphere_radii
+    return (
+        smallest_gap(arms[0], thick[0], arms[1], thick[1]) > _ARM_CLEARANCE_M
+        and smallest_gap(arms[0], thick[0], hands[1], radii) > _ARM_CLEARANCE_M
+        and smallest_gap(arms[1], thick[1], hands[0], radii) > _ARM_CLEARANCE_M
+    )

@@ -1,0 +1,112 @@
+"""What evaluate.py says: the table on screen, or JSON."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from training.evaluation.protocols import ER, HUMAN, MCP_SCALED, Protocol, Result, Scores
+from training.evaluation.published_figures import DATASET, Published, published_for
+
+FITTED_MODEL = "MANO"  # InterHand2.6M's and HIC's
+_ROW = "{:24s} {:>9s} {:>8s} {:>8s} {:>9s} {:>9s} {:>12s} {:>6s} {:>8s}"
+_PUBLISHED_ROW = "  {:56s} {:>7s} {:>7s} {:>7s} {:>7s} {:>7s}"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What was measured on."""
+
+    dataset: str  # with "(synthetic)" where it is
+    synthetic: bool
+    split: str
+    boxes: str  # that the crops are cut by, as the reader names them
+    n_missing: int  # images left out because their files are missing
+    human_unmarked: str | None  # why it is not known which images people annotated; None where it is
+    mean_pose_mpjpe_mm: float | None  # by mcp-scaled; None without a train split
+    hand_model: str  # that predictions and fits are skinned on
+
+
+def print_table(setting: Setting, scores: Scores, protocols: Sequence[Protocol]) -> None:
+    """The figures with their data set in the header, the published ones below, on InterHand2.6M alone."""
+    missing = f", {setting.n_missing} left out because their files are missing" if setting.n_missing else ""
+    images = f"{scores.n_images} images, {scores.n_interacting} interacting{missing}"
+    print(f"{setting.dataset}, {setting.split}: {images}; boxes: {setting.boxes}")
+    accuracy = scores.accuracy(setting.dataset)
+    print(f"mean pose: {_cell(setting.mean_pose_mpjpe_mm)} mm MPJPE by {MCP_SCALED.name}; ", end="")
+    print(f"presence: right on {accuracy.presence_accuracy:.1%} of hands\n")
+    print(_ROW.format("protocol", "MPJPE all", "single", "two", "MPVPE", "MRRPE", "PA-MPJPE", "AUC", "images"))
+    for protocol in protocols:
+        print(_ROW.format(protocol.name, *_cells(scores.result(protocol))))
+    print("mm; AUC of joints within 0 to 50 mm. The root's own zero error is left out of MPJPE, but not by er.")
+    if ER in protocols:
+        print("er is ER's own evaluator, quirks and all; the row without them is the honest one.")
+    if HUMAN in protocols and setting.human_unmarked:
+        print(f"human counts all images: {setting.human_unmarked}.")
+    if not setting.synthetic and FITTED_MODEL not in setting.hand_model:
+        print(
+            f"The set's fits are {FITTED_MODEL}'s: on hand model '{setting.hand_model}' mesh figures mean nothing, "
+            "so give --hand-model mano.npz (python -m training.hands.convert_mano)."
+        )
+    if comparable := compared(protocols, setting):
+        print("Published figures are those of InterHand2.6M's whole test split, with the methods' own boxes.")
+        for protocol in comparable:
+            _print_published(protocol, scores)
+
+
+def to_json(setting: Setting, scores: Scores, protocols: Sequence[Protocol]) -> dict[str, Any]:
+    """The same as plain data, nan as null; the top level has a card's fields."""
+    measured = {
+        **asdict(scores.accuracy(setting.dataset)),
+        **asdict(setting),
+        "protocols": {protocol.name: asdict(scores.result(protocol)) for protocol in protocols},
+    }
+    if known := compared(protocols, setting):
+        measured["published"] = [asdict(row) for protocol in known for row in published_for(protocol.name)]
+        measured["as_published"] = {p.name: asdict(scores.result(p.as_published())) for p in known}
+    without_nan: dict[str, Any] = _without_nan(measured)
+    return without_nan
+
+
+def compared(protocols: Sequence[Protocol], setting: Setting) -> tuple[Protocol, ...]:
+    """Those that there are published figures of, on the same data set."""
+    if setting.synthetic or setting.dataset != DATASET:
+        return ()
+    return tuple(p for p in protocols if published_for(p.name) and not (p.human and setting.human_unmarked))
+
+
+def _print_published(protocol: Protocol, scores: Scores) -> None:
+    title = f"published, {protocol.name}"
+    print("\n" + _PUBLISHED_ROW.format(title, "all", "single", "two", "MPVPE", "MRRPE")[2:])
+    for row in published_for(protocol.name):
+        print(_PUBLISHED_ROW.format(f"{row.method} ({row.source})", *_published_cells(row)))
+    result = scores.result(protocol.as_published())
+    groups = result.mpjpe_mm
+    figures = (groups.all, groups.single, groups.interacting, result.mpvpe_mm.all, result.mrrpe_mm)
+    print(_PUBLISHED_ROW.format("this one, the root's zero error counted as they do", *map(_cell, figures)))
+
+
+def _published_cells(row: Published) -> list[str]:
+    figures = (row.mpjpe_all_mm, row.mpjpe_single_mm, row.mpjpe_interacting_mm, row.mpvpe_mm, row.mrrpe_mm)
+    return [_cell(figure) for figure in figures]
+
+
+def _cells(result: Result) -> list[str]:
+    groups = result.mpjpe_mm
+    figures = (groups.all, groups.single, groups.interacting, result.mpvpe_mm.all, result.mrrpe_mm)
+    cells = [_cell(figure) for figure in (*figures, result.pa_mpjpe_mm.all)]
+    return [*cells, _cell(result.auc.all, 3), str(result.n_single + result.n_interacting)]
+
+
+def _cell(value: float | None, digits: int = 2) -> str:
+    return "-" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_nan(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(entry) for entry in value]
+    return None if isinstance(value, float) and math.isnan(value) else value

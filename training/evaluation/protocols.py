@@ -1,0 +1,356 @@
+"""The protocols that two-hand methods are measured by, P1 to P5, on plain arrays. Their figures never compare.
+
+| name | P | hands | root | scale | true joints | mean |
+| --- | --- | --- | --- | --- | --- | --- |
+| `wrist` | 1 | single, interacting | wrist | none | annotated | over the 42 joints' own means |
+| `mcp-scaled` | 2 | interacting | middle MCP | bone wrist - middle MCP | mesh | over all |
+| `wrist-scaled` | 3 | interacting | wrist | as P2 | mesh | over all |
+| `human` | 4 | both, human-annotated images | wrist | none | annotated | over single's 42 and interacting's 42 joints |
+| `er` | 5 | single, interacting | middle MCP | as P2 | mesh | as P4 |
+
+Sources are the methods' own evaluators: InterNet (data/InterHand2.6M/dataset.py), IntagHand (apps/eval_interhand.py),
+DIR (apps/eval.py), InterWild and ER (data/InterHand26M/InterHand26M.py). True vertices are the fitted mesh's in all.
+
+P1 to P4 leave the root's own zero error out of the mean. Every evaluator above counts it: `as_published` counts it too.
+`er` is ER's and EANet's evaluator with its quirks, each a switch of `Protocol`; `ER_WITHOUT_QUIRKS` has them off.
+Quirk 6, test boxes from RootNet's file, is the reader's affair.
+
+Beside the original figures: PA-MPJPE (a similarity per hand, no reflection, over the joints that count and the root),
+and AUC (area under the share of joints within a threshold, over 0 to 50 mm after the protocol's alignment; 1 is
+perfect). Errors are measured on every hand that is there, whatever presence was predicted. Hand axis [right, left]; the
+project's joint order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.errors import unknown_name
+from runtime.hand.joints import INTERHAND_TO_JOINTS, JOINT_COUNT, MIDDLE_MCP, WRIST
+
+Floats = NDArray[np.floating]
+Bools = NDArray[np.bool_]
+
+RIGHT, LEFT, INTERACTING = 0, 1, 2  # hand types
+AUC_LIMIT_MM = 50.0
+PA_MIN_JOINTS = 4  # fewer lie on each other after any alignment
+# Joint k of our order is masked by what the file says of its joint k (see Protocol.mask).
+_INTERHAND_MASK = np.argsort(INTERHAND_TO_JOINTS)
+
+
+@dataclass(frozen=True)
+class HandBatch:
+    """Predictions for N images in metres, wrist-relative per hand, with the translation between the wrists."""
+
+    joints: Floats  # (N, 2, 21, 3) of the mesh
+    vertices: Floats  # (N, 2, V, 3)
+    relative_translation: Floats  # (N, 3) left wrist minus right wrist
+    present: Bools  # (N, 2)
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Labels of N images, in metres and camera axes; what has no label may hold anything finite."""
+
+    hand_type: NDArray[np.integer]  # (N,) RIGHT, LEFT or INTERACTING, as annotated
+    human: Bools  # (N,) annotated by people
+    present: Bools  # (N, 2)
+    presence_known: Bools  # (N, 2)
+    joints: Floats  # (N, 2, 21, 3) annotated (triangulated), wrist-relative
+    joint_valid: Bools  # (N, 2, 21) annotated and inside the picture, and so is the hand's wrist
+    has_mesh: Bools  # (N, 2) a hand model was fitted
+    mesh_joints: Floats  # (N, 2, 21, 3) of the fitted mesh
+    vertices: Floats  # (N, 2, V, 3) of the fitted mesh, in the same place as mesh_joints
+    relative_translation: Floats  # (N, 3) left wrist minus right wrist, annotated
+    has_translation: Bools  # (N,)
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What is compared with what, and how it is averaged. A quirk of ER's evaluator bears its number."""
+
+    name: str
+    root: int  # joint at which both hands are put
+    scaled: bool  # the prediction gets the truth's length of the bone wrist - middle MCP
+    joints: Literal["annotated", "mesh"]  # the true joints; "mesh" is quirk 1: regressed, not taken from the annotation
+    single: bool  # images of a single hand count
+    human: bool = False  # only images annotated by people count
+    # Joints that count: all of the image's hands; the annotated ones; or (quirk 4) joint k of our order where joint k
+    # of InterHand's order is annotated: ER regresses its joints in our order (wrist first, fingers from base to tip),
+    # and masks them by the file's (tips first, wrist last). The wrist counts where the thumb's tip is annotated.
+    mask: Literal["hands", "joints", "interhand-order"] = "hands"
+    # MPJPE's mean: over all joints of all images; over 42 joints' means; or (quirk 3), for "all", over the 42 means of
+    # single images and the 42 of interacting ones, however many images there are of each.
+    average: Literal["all", "joints", "halves"] = "all"
+    root_counts: bool = False  # quirk 2: the root's error, always 0, is averaged in
+    fit_needed: bool = True  # quirk 5 if not: without a fit the true mesh is 0, hence the scale and the error, 0 mm
+    vertices_per: Literal["hand", "image"] = "hand"  # MPVPE's mean; per image, all of its hands need a fit
+
+    def as_published(self) -> Protocol:
+        """The same with the root's zero error counted, as all published figures have it."""
+        return replace(self, root_counts=True)
+
+
+WRIST_ONLY = Protocol("wrist", WRIST, False, "annotated", single=True, mask="joints", average="joints")
+MCP_SCALED = Protocol("mcp-scaled", MIDDLE_MCP, True, "mesh", single=False)
+WRIST_SCALED = Protocol("wrist-scaled", WRIST, True, "mesh", single=False)
+HUMAN = Protocol("human", WRIST, False, "annotated", single=True, human=True, mask="joints", average="halves")
+ER = Protocol(
+    "er",
+    MIDDLE_MCP,
+    True,
+    "mesh",
+    single=True,
+    mask="interhand-order",
+    average="halves",
+    root_counts=True,
+    fit_needed=False,
+    vertices_per="image",
+)
+# The same alignment and images; every error counts once, where it belongs.
+ER_WITHOUT_QUIRKS = replace(ER, name="er, no quirks", mask="joints", average="all", root_counts=False, fit_needed=True)
+PROTOCOLS: Mapping[str, Protocol] = {p.name: p for p in (WRIST_ONLY, MCP_SCALED, WRIST_SCALED, HUMAN, ER)}
+
+
+def get_protocol(name: str) -> Protocol:
+    """The protocol of that name; a UserError with the names a command takes and the nearest where there is none."""
+    if name not in PROTOCOLS:
+        raise unknown_name("protocol", name, (*PROTOCOLS, "all"))
+    return PROTOCOLS[name]
+
+
+@dataclass(frozen=True)
+class Groups:
+    """A figure over all images that count, those of a single hand, and those of two; nan where there are none."""
+
+    all: float
+    single: float
+    interacting: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """Figures of one protocol."""
+
+    mpjpe_mm: Groups
+    mpvpe_mm: Groups
+    mrrpe_mm: float  # over interacting images with both wrists annotated
+    pa_mpjpe_mm: Groups
+    auc: Groups
+    n_single: int  # images of which a joint counts
+    n_interacting: int
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Errors of N images by one protocol, and which of them count."""
+
+    joint_mm: Floats  # (N, 2, 21)
+    joint_counts: Bools  # (N, 2, 21)
+    pa_mm: Floats  # (N, 2, 21)
+    pa_counts: Bools  # (N, 2, 21)
+    vertex_mm: Floats  # (N, 2) mean over the vertices
+    vertex_counts: Bools  # (N, 2)
+    translation_mm: Floats  # (N,)
+    translation_counts: Bools  # (N,)
+
+
+def measure(protocol: Protocol, predicted: HandBatch, truth: Truth) -> Errors:
+    """Errors of every image by `protocol`."""
+    hands = np.stack([truth.hand_type != LEFT, truth.hand_type != RIGHT], axis=1)
+    interacting = truth.hand_type == INTERACTING
+    images = (interacting | protocol.single) & (truth.human | (not protocol.human))
+    if protocol.mask == "hands":
+        counts = np.repeat(hands[..., None], JOINT_COUNT, axis=2)
+    else:
+        counts = truth.joint_valid
+        images = images & counts.any(axis=(1, 2))
+        if protocol.mask == "interhand-order":
+            counts = counts[..., _INTERHAND_MASK]
+    counts = counts & images[:, None, None]
+    if protocol.joints == "mesh" and protocol.fit_needed:
+        counts = counts & truth.has_mesh[..., None]
+
+    mesh_joints = np.where(truth.has_mesh[..., None, None], truth.mesh_joints, 0)
+    true_joints = mesh_joints if protocol.joints == "mesh" else truth.joints
+    joint_mm = _distances_mm(protocol, predicted.joints, predicted.joints, true_joints, true_joints)
+    vertex_mm = _distances_mm(protocol, predicted.vertices, predicted.joints, truth.vertices, mesh_joints).mean(axis=-1)
+    pa_counts = counts & (counts.sum(axis=-1, keepdims=True) >= PA_MIN_JOINTS)
+    aligned = similarity_align(predicted.joints, true_joints, pa_counts)
+    if not protocol.root_counts:
+        counts = counts & (np.arange(JOINT_COUNT) != protocol.root)
+    return Errors(
+        joint_mm=joint_mm,
+        joint_counts=counts,
+        pa_mm=np.linalg.norm(aligned - true_joints, axis=-1) * 1000,
+        pa_counts=pa_counts,
+        vertex_mm=vertex_mm,
+        vertex_counts=hands & truth.has_mesh & images[:, None],
+        translation_mm=np.linalg.norm(predicted.relative_translation - truth.relative_translation, axis=-1) * 1000,
+        translation_counts=images & interacting & truth.has_translation,
+    )
+
+
+def bone_length(joints: Floats) -> Floats:
+    """(..., 21, 3) -> (...) length of the bone wrist - middle MCP."""
+    return np.linalg.norm(joints[..., MIDDLE_MCP, :] - joints[..., WRIST, :], axis=-1)
+
+
+def similarity_align(points: Floats, target: Floats, counts: Bools) -> NDArray[np.float64]:
+    """Points (..., J, 3) turned, scaled and moved onto `target` by least squares over the joints that count (..., J).
+
+    Never mirrored. After Umeyama, PAMI 1991. Where nothing counts, any finite points.
+    """
+    weight = counts[..., None].astype(np.float64)
+    total = np.maximum(weight.sum(axis=-2, keepdims=True), 1)
+    from_mean = (points * weight).sum(axis=-2, keepdims=True) / total
+    to_mean = (target * weight).sum(axis=-2, keepdims=True) / total
+    source, goal = points - from_mean, target - to_mean
+    u, stretch, vt = np.linalg.svd(np.swapaxes(goal * weight, -1, -2) @ source)
+    sign = np.ones_like(stretch)
+    sign[..., -1] = np.sign(np.linalg.det(u) * np.linalg.det(vt))
+    rotation = (u * sign[..., None, :]) @ vt
+    spread = np.maximum((source**2 * weight).sum(axis=(-2, -1)), 1e-18)
+    scale = (stretch * sign).sum(axis=-1) / spread
+    return scale[..., None, None] * source @ np.swapaxes(rotation, -1, -2) + to_mean
+
+
+def _distances_mm(
+    protocol: Protocol, points: Floats, joints: Floats, true_points: Floats, true_joints: Floats
+) -> Floats:
+    """Distances of points (N, 2, K, 3) put at their root joint, scaled by the bone where the protocol says so."""
+    root = slice(protocol.root, protocol.root + 1)
+    mine, other = points - joints[..., root, :], true_points - true_joints[..., root, :]
+    if protocol.scaled:
+        scale = bone_length(true_joints) / np.maximum(bone_length(joints), 1e-9)
+        mine = mine * scale[..., None, None]
+    return np.linalg.norm(mine - other, axis=-1) * 1000
+
+
+class Tally:
+    """Sums of one protocol's errors, batch after batch; the memory does not grow."""
+
+    def __init__(self, protocol: Protocol) -> None:
+        self.protocol = protocol
+        # Sum and count; by group (single, interacting), hand and joint.
+        self._joint, self._pa, self._within = (np.zeros((2, 2, 2, JOINT_COUNT)) for _ in range(3))
+        self._vertex = np.zeros((2, 2))
+        self._translation = np.zeros(2)
+        self._images = np.zeros(2, int)
+
+    def add(self, predicted: HandBatch, truth: Truth) -> None:
+        """Count the images of a batch."""
+        errors = measure(self.protocol, predicted, truth)
+        within = np.clip(1 - errors.joint_mm / AUC_LIMIT_MM, 0, 1)  # the area under one joint's step, exactly
+        vertex_mm, vertex_counts = errors.vertex_mm, errors.vertex_counts
+        if self.protocol.vertices_per == "image":
+            hands = np.where(truth.hand_type == INTERACTING, 2, 1)
+            vertex_mm = np.where(vertex_counts, vertex_mm, 0).sum(axis=1) / hands
+            vertex_counts = vertex_counts.sum(axis=1) == hands
+        groups = (truth.hand_type != INTERACTING, truth.hand_type == INTERACTING)
+        for group, images in enumerate(groups):
+            for sums, values, counts in (
+                (self._joint, errors.joint_mm, errors.joint_counts),
+                (self._within, within, errors.joint_counts),
+                (self._pa, errors.pa_mm, errors.pa_counts),
+            ):
+                sums[:, group] += _sum_and_count(values[images], counts[images])
+            self._vertex[:, group] += [part.sum() for part in _sum_and_count(vertex_mm[images], vertex_counts[images])]
+            self._images[group] += errors.joint_counts[images].any(axis=(1, 2)).sum()
+        self._translation += _sum_and_count(errors.translation_mm, errors.translation_counts)
+
+    def result(self) -> Result:
+        """The figures of all that was counted."""
+        total, count = self._vertex
+        return Result(
+            mpjpe_mm=self._average(self._joint),
+            mpvpe_mm=Groups(
+                _ratio(total.sum(), count.sum()), *(_ratio(t, n) for t, n in zip(total, count, strict=True))
+            ),
+            mrrpe_mm=_ratio(*self._translation),
+            pa_mpjpe_mm=self._average(self._pa),
+            auc=self._average(self._within),
+            n_single=int(self._images[0]),
+            n_interacting=int(self._images[1]),
+        )
+
+    def _average(self, sums: Floats) -> Groups:
+        total, count = sums
+        if self.protocol.average == "all":
+            single, interacting = (_ratio(total[g].sum(), count[g].sum()) for g in range(2))
+            return Groups(_ratio(total.sum(), count.sum()), single, interacting)
+        single, interacting = (_mean_of_means(total[g], count[g]) for g in range(2))
+        if self.protocol.average == "halves":
+            return Groups(_mean_of_means(total, count), single, interacting)
+        return Groups(_mean_of_means(total.sum(axis=0), count.sum(axis=0)), single, interacting)
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """What a card or passport says: `mcp-scaled` over the images with both hands; nan where nothing was measured."""
+
+    dataset: str
+    protocol: str
+    mpjpe_mm: float
+    mpvpe_mm: float
+    mrrpe_mm: float
+    presence_accuracy: float  # share of the hands of which it is known
+    n_images: int
+    n_interacting: int
+
+
+class Scores:
+    """One predictor's figures by several protocols, batch after batch."""
+
+    def __init__(self, protocols: Sequence[Protocol] = (MCP_SCALED,)) -> None:
+        self.n_images = 0
+        self.n_interacting = 0
+        self._presence = np.zeros(2)  # right, known
+        self._tallies = {protocol: Tally(protocol) for protocol in (*protocols, MCP_SCALED)}
+
+    def add(self, predicted: HandBatch, truth: Truth) -> None:
+        """Count the images of a batch."""
+        self.n_images += len(truth.hand_type)
+        self.n_interacting += int((truth.hand_type == INTERACTING).sum())
+        known = truth.presence_known
+        self._presence += [((predicted.present == truth.present) & known).sum(), known.sum()]
+        for tally in self._tallies.values():
+            tally.add(predicted, truth)
+
+    def result(self, protocol: Protocol) -> Result:
+        """Figures of a protocol that was asked for."""
+        return self._tallies[protocol].result()
+
+    def accuracy(self, dataset: str) -> Accuracy:
+        """Figures by the protocol of cards and passports."""
+        result = self.result(MCP_SCALED)
+        return Accuracy(
+            dataset=dataset,
+            protocol=MCP_SCALED.name,
+            mpjpe_mm=result.mpjpe_mm.interacting,
+            mpvpe_mm=result.mpvpe_mm.interacting,
+            mrrpe_mm=result.mrrpe_mm,
+            presence_accuracy=_ratio(*self._presence),
+            n_images=self.n_images,
+            n_interacting=self.n_interacting,
+        )
+
+
+def _sum_and_count(values: Floats, counts: Bools) -> NDArray[np.float64]:
+    """Over the first axis: (2, ...)."""
+    return np.stack([np.where(counts, values, 0).sum(axis=0, dtype=np.float64), counts.sum(axis=0)])
+
+
+def _ratio(total: float, count: float) -> float:
+    return float(total / count) if count else float("nan")
+
+
+def _mean_of_means(total: Floats, count: Floats) -> float:
+    """Over the joints that were seen; the originals give nan where one never was."""
+    seen = count > 0
+    return float((total[seen] / count[seen]).mean()) if seen.any() else float("nan")

@@ -1,0 +1,1 @@
+"""Backbones with their official parameter names."""
