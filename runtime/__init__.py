@@ -6,12 +6,17 @@ This package ships inside products: it needs numpy, OpenCV and one inference eng
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from runtime.errors import UserError
     from runtime.hand.hands import Hand, Hands
     from runtime.runner import load
+
+# Before any import of onnxruntime, whoever does it: from 1.29 on it writes a device id into the home folder and looks a
+# host up. Every package of the project imports this one first.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = ["Hand", "Hands", "UserError", "load"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import secrets
 import stat
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from runtime.errors import UserError
 
+_PIECE_BYTES = 2**20
 _ADVICE = {
     errno.ENOSPC: "free some space or write elsewhere",
     errno.EDQUOT: "free some space or write elsewhere",
@@ -70,6 +72,15 @@ def write_error(path: str | os.PathLike[str], error: OSError) -> UserError:
     """One line on why `path` could not be written and what to do."""
     advice = _ADVICE.get(error.errno or 0, "check the path and the disk")
     return UserError(f"cannot write {path}: {error.strerror or error}; {advice}")
+
+
+def file_sha256(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a file's bytes as hex, read in pieces."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        while piece := file.read(_PIECE_BYTES):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def write_bytes_atomic(path: str | os.PathLike[str], content: bytes) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from runtime.backends.contract import INPUT_NAME, METADATA_KEY, OUTPUT_SHAPES, ModelInfo, input_shape, parse_passport
 from runtime.backends.onnx_sizes import check_declared_sizes
+from runtime.backends.session import import_onnxruntime, open_session
 from runtime.errors import UserError, first_line, unknown_name
 
 Outputs = dict[str, NDArray[np.float32]]  # names and shapes: contract.OUTPUT_SHAPES
@@ -44,16 +45,10 @@ class OnnxRuntimeBackend:
     """ONNX files by onnxruntime."""
 
     def __init__(self, path: Path, device: str, threads: int | None) -> None:
-        ort = _import_onnxruntime()
+        providers = _choose_providers(device, import_onnxruntime().get_available_providers())
         check_declared_sizes(path)
-        options = ort.SessionOptions()
-        options.log_severity_level = 4
-        if threads is not None:
-            options.intra_op_num_threads = threads
-            options.inter_op_num_threads = 1
-        providers = _choose_providers(device, ort.get_available_providers())
         try:
-            session = ort.InferenceSession(str(path), options, providers=providers)
+            session = open_session(path, threads, providers=providers)
         except Exception as error:  # onnxruntime has a class for every status, without a common one
             raise UserError(f"onnxruntime cannot load {path}: {first_line(error)}; export it again") from None
         self.provider: str = session.get_providers()[0]
@@ -139,14 +134,6 @@ def check_model_file(path: Path) -> None:
     if size_bytes > MAX_MODEL_BYTES:
         most = f"{MAX_MODEL_BYTES >> 20} MiB"
         raise UserError(f"{path} has {size_bytes >> 20} MiB, a model at most {most}: check the path")
-
-
-def _import_onnxruntime() -> Any:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise UserError(f"onnxruntime cannot be imported ({first_line(error)}): pip install onnxruntime") from None
-    return onnxruntime
 
 
 def _choose_providers(device: str, available: list[str]) -> list[str]:

@@ -47,6 +47,7 @@ FORBIDDEN = {
 }
 OS_ALLOWED = {
     *("PathLike", "fspath", "environ", "open", "close", "fsync", "replace", "dup2", "devnull", "path", "fsdecode"),
+    "sched_getaffinity",
     *("O_RDONLY", "O_WRONLY", "O_CREAT", "O_EXCL"),
 }
 # The package's one import by name, of its own modules.
