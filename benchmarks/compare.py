@@ -209,7 +209,7 @@ def print_comparison(comparison: Comparison) -> None:
         threads = "-" if d.threads is None else str(d.threads)
         figures = (f"{d.old:.3f}", f"{d.new:.3f} {d.unit}", f"{d.change.estimate:+.2f} {unit}", span)
         rows.append((d.row, threads, d.figure, *figures, said))
-    print_table(rows)
+    print_table(rows, left=(0, 7))
     for line in comparison.broken:
         print(f"no longer runs: {line}")
     for line in comparison.notes:

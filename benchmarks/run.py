@@ -15,6 +15,7 @@ import argparse
 import shlex
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,10 +30,10 @@ from benchmarks.candidates.planned_rows import Plan, draft
 from benchmarks.devices.device_facts import available_cores
 from benchmarks.devices.jetson.report import is_here, measure_jetson
 from benchmarks.measure.latency import SCHEDULE
-from benchmarks.measure.probes import write_probes
+from benchmarks.measure.limits import write_probes
 from benchmarks.records.record import FAILED, Record
 from benchmarks.records.run_records import Sheet, make_way
-from benchmarks.records.screen import print_absent, print_rows
+from benchmarks.records.screen import print_run
 from compress.check.timing import Schedule
 from runtime.errors import CommandParser, UserError, run_command
 from targets import THIS_MACHINE, Target, TargetError, load_target
@@ -48,7 +49,7 @@ class RunRequest:
 
     models: tuple[Path, ...]
     output: Path
-    targets: tuple[str, ...] = (THIS_MACHINE,)
+    targets: tuple[str, ...] = ()  # to predict a lower bound for
     data: str = "synthetic"
     images: int = IMAGES  # 0: no accuracy
     threads: tuple[int, ...] = (1,)
@@ -62,7 +63,7 @@ class RunRequest:
 
 def run(request: RunRequest) -> list[Record]:
     """Measure all that is asked for; the records, which are in the file, too. UserError for what the user can mend."""
-    from benchmarks.measure.session import fill_in, measure_accuracies, measure_latencies, measure_memories
+    from benchmarks.measure import session  # brings the whole data reader: mistakes are told before
 
     targets = tuple(load_profile(name) for name in dict.fromkeys(request.targets))
     artifacts = [artifact_candidate(path, request.device, request.hand_model) for path in request.models]
@@ -74,16 +75,18 @@ def run(request: RunRequest) -> list[Record]:
         check_names(candidates)
         plan = Plan(candidates, absent, request.threads, request.schedule, targets, command_line())
         sheet = Sheet(request.output, draft(plan))
-        measure_memories(plan, sheet)
-        measure_accuracies(plan, sheet, request.data, request.images, request.hand_model)
+        session.measure_memories(plan, sheet)
+        session.measure_accuracies(plan, sheet, request.data, request.images, request.hand_model)
         for threads in request.threads:
-            measure_latencies(plan, sheet, threads)
-            fill_in(plan, sheet, threads)
+            session.measure_latencies(plan, sheet, threads)
+            session.fill_in(plan, sheet, threads)
     return sheet.records
 
 
 def load_profile(name: str) -> Target:
-    """A device profile; a UserError where there is none."""
+    """Load a device profile to predict for; a UserError where there is none."""
+    if name == THIS_MACHINE:
+        raise UserError(f"--target {THIS_MACHINE} has no effect: this machine is measured, not predicted")
     try:
         return load_target(name)
     except TargetError as error:
@@ -91,16 +94,14 @@ def load_profile(name: str) -> Target:
 
 
 def check_names(candidates: Sequence[Candidate]) -> None:
-    """Rows are told apart by their names, which are the files' own."""
-    seen: dict[str, Candidate] = {}
-    for candidate in candidates:
-        if candidate.name in seen:
-            raise UserError(f"two rows would be called '{candidate.name}': give files of different names")
-        seen[candidate.name] = candidate
+    """Raise a UserError for two rows of the same name: they are told apart by their files' names."""
+    name, count = Counter(candidate.name for candidate in candidates).most_common(1)[0]
+    if count > 1:
+        raise UserError(f"two rows would be called '{name}': give files of different names")
 
 
 def command_line() -> str:
-    """That began this run, without the machine's own folders."""
+    """Return the command that began this run, without the machine's own folders."""
 
     def shown(word: str) -> str:
         path = Path(word)
@@ -113,34 +114,20 @@ def command_line() -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Parse the command line, measure, print the table. Exit code 1 where a row failed."""
-    args = _parse(arguments)
+    parser = _parser()
+    args = parser.parse_args(arguments)
     if len(args.target) == 1 and is_here(args.target[0]):  # an engine of each file is built here and measured
+        _refuse_what_a_jetson_ignores(parser, args)
         return measure_jetson(args.model, args.target[0], args.output or Path(), args.overwrite)
-    output = args.output or Path("records.jsonl")
-    schedule = replace(SCHEDULE, rounds=args.rounds, block_seconds=args.seconds)
-    request = RunRequest(
-        models=tuple(args.model),
-        output=output,
-        targets=tuple(args.target),
-        data=args.data,
-        images=args.images,
-        threads=tuple(dict.fromkeys(thread_count(word) for word in args.threads)),
-        peers=tuple(args.peers),
-        mediapipe=args.mediapipe,
-        device=args.device,
-        hand_model=args.hand_model,
-        schedule=replace(schedule, warmup_seconds=min(SCHEDULE.warmup_seconds, args.seconds)),
-        overwrite=args.overwrite,
-    )
+    request = _request(args)
     records = run(request)
-    print_rows(records)
-    print_absent(records)
-    print(f"{len(records)} records in {output}; next: python benchmarks/report.py {output} -o report.html")
+    print_run(records)
+    print(f"{len(records)} records in {request.output}; next: python benchmarks/report.py {request.output} -o r.html")
     return int(any(record.verdict.status == FAILED for record in records))
 
 
 def thread_count(word: str) -> int:
-    """`all` or a number."""
+    """Read `all` or a number."""
     if word == ALL_THREADS:
         return available_cores()
     if not word.isdecimal() or not 1 <= int(word) <= MAX_THREADS:
@@ -148,41 +135,57 @@ def thread_count(word: str) -> int:
     return int(word)
 
 
-def _parse(arguments: list[str] | None) -> argparse.Namespace:
+def _parser() -> CommandParser:
     parser = CommandParser(__doc__ or "")
-    parser.add_argument("--model", type=Path, nargs="+", required=True, metavar="FILE", help="exported models")
-    parser.add_argument(
-        "-o",
-        "--output",
-        type=Path,
-        metavar="FILE",
-        help="default: records.jsonl; on a Jetson the folder for it",
-    )
-    parser.add_argument(
-        "--target", nargs="+", default=[THIS_MACHINE], metavar="T", help="devices to predict a lower bound for"
-    )
-    parser.add_argument("--data", default="synthetic", help="'synthetic' or a folder in InterHand2.6M's layout")
-    parser.add_argument("--images", type=int, default=IMAGES, metavar="N", help="of the test split; 0: no accuracy")
-    parser.add_argument("--threads", nargs="+", default=["1"], metavar="N", help="numbers, or 'all'")
-    parser.add_argument("--peers", nargs="+", default=[], metavar="PEER", help=f"{', '.join(PEERS)} or {ALL}")
-    parser.add_argument("--mediapipe", type=Path, metavar="WHEEL", help="the wheel with MediaPipe's networks")
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda, for the artefacts")
-    parser.add_argument("--hand-model", type=Path, metavar="FILE", help="that the models were trained on")
-    parser.add_argument("--rounds", type=int, default=SCHEDULE.rounds, metavar="N", help="blocks of each candidate")
-    parser.add_argument(
-        "--seconds", type=float, default=SCHEDULE.block_seconds, metavar="S", help="after which a block ends"
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace the records; the old ones are kept beside")
-    args = parser.parse_args(arguments)
+    add = parser.add_argument
+    add("--model", type=Path, nargs="+", required=True, metavar="FILE", help="exported models")
+    add("-o", "--output", type=Path, metavar="FILE", help="default: records.jsonl; on a Jetson the folder for it")
+    add("--target", nargs="+", default=[], metavar="T", help="devices to predict a lower bound for")
+    add("--data", default="synthetic", help="'synthetic' or a folder in InterHand2.6M's layout")
+    add("--images", type=int, default=IMAGES, metavar="N", help="of the test split; 0: no accuracy")
+    add("--threads", nargs="+", default=["1"], metavar="N", help="numbers, or 'all'")
+    add("--peers", nargs="+", default=[], metavar="PEER", help=f"{', '.join(PEERS)} or {ALL}")
+    add("--mediapipe", type=Path, metavar="WHEEL", help="the wheel with MediaPipe's networks")
+    add("--device", default="auto", help="auto, cpu or cuda, for the artefacts")
+    add("--hand-model", type=Path, metavar="FILE", help="that the models were trained on")
+    add("--rounds", type=int, default=SCHEDULE.rounds, metavar="N", help="blocks of each candidate")
+    add("--seconds", type=float, default=SCHEDULE.block_seconds, metavar="S", help="after which a block ends")
+    add("--overwrite", action="store_true", help="replace the records; the old ones are kept beside")
+    return parser
+
+
+def _request(args: argparse.Namespace) -> RunRequest:
     if args.images < 0:
         raise UserError("--images must be 0 or more")
     if not 1 <= args.rounds <= 1000:
         raise UserError("--rounds must be from 1 to 1000")
-    if not 0 < args.seconds <= 600:
+    if not 0 < args.seconds <= 600:  # nor nan
         raise UserError("--seconds must be above 0 and up to 600")
     if args.mediapipe is not None and not {"mediapipe", ALL} & set(args.peers):
         raise UserError("--mediapipe has no effect without --peers mediapipe")
-    return args
+    if args.images == 0 and args.data != "synthetic":
+        raise UserError("--data has no effect with --images 0")
+    warmup_seconds = min(SCHEDULE.warmup_seconds, args.seconds)
+    return RunRequest(
+        models=tuple(args.model),
+        output=args.output or Path("records.jsonl"),
+        targets=tuple(args.target),
+        data=args.data,
+        images=args.images,
+        threads=tuple(dict.fromkeys(map(thread_count, args.threads))),
+        peers=tuple(args.peers),
+        mediapipe=args.mediapipe,
+        device=args.device,
+        hand_model=args.hand_model,
+        schedule=replace(SCHEDULE, rounds=args.rounds, block_seconds=args.seconds, warmup_seconds=warmup_seconds),
+        overwrite=args.overwrite,
+    )
+
+
+def _refuse_what_a_jetson_ignores(parser: CommandParser, args: argparse.Namespace) -> None:
+    for name, value in vars(args).items():
+        if name not in ("model", "output", "target", "overwrite") and value != parser.get_default(name):
+            raise UserError(f"--{name.replace('_', '-')} has no effect on a Jetson that is its own target")
 
 
 if __name__ == "__main__":

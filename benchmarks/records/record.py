@@ -1,8 +1,8 @@
 """The record: one JSON line per artefact, device and number of threads; the one place where its fields are explained.
 
-A record is what `benchmarks/run.py` measured of one candidate. Units stand in the names. What was not measured is null,
-and `not_measured` says why, by the field's name. A file of records is UTF-8, one JSON object per line. Raw samples lie
-beside it: `records.jsonl` has `records.npz` (see benchmarks/records/raw_samples.py).
+A record is what `benchmarks/run.py` measured of one candidate. Units stand in the names. What was not measured is null
+or absent, and `not_measured` says why, by the field's name. A file of records is UTF-8, one JSON object per line. Raw
+samples lie beside it: `records.jsonl` has `records.npz` (see benchmarks/records/raw_samples.py).
 
 name            of the row, unique with `threads` in a file: `er-xs_224_int8`, `er-xs torch eager`, `fp32 products`
 kind            artifact (a file of this project), peer (what it is compared with), probe (a limit of the machine)
@@ -22,11 +22,14 @@ times_faster    than the fp32 file of the same network at the same threads: medi
                 blocks, low, high: 95 % bootstrap interval over rounds; null for the fp32 file itself
 relative_time   this row's time over another's in the same rounds, by that row's name: median, low, high as above
                 (below 1: this row is the faster one)
+gpu_ms          median of the network alone between two events on the device, where it runs on a GPU
 stages_ms       medians of a whole call of the runner on a picture: pre (crop, scale), infer, post (hands in metres)
 load_ms         of the model, in a fresh process, without importing the engine: cold (file not in the page cache), warm
 build_s         what it took to build an engine file
 memory_mb       of a fresh process with this model alone: rss_before (interpreter, numpy, OpenCV), rss_after_load (and
-                the engine's library and the model), rss_peak (VmHWM after some runs), device_delta (accelerator memory)
+                the engine's library and the model), rss_peak (VmHWM after some runs), device_delta (what the engine
+                says it takes on the accelerator); where CPU and GPU share memory: available_drop (of MemAvailable) and
+                cuda_free_drop (of cudaMemGetInfo), both by loading
 power_w         of the whole board or package while this candidate ran: idle, mean, max, source
 energy_mj_per_frame  power_w.mean x latency_ms.p50
 parity          with PyTorch, from the artefact's passport: vertex_mm, projection_px, n_images
@@ -34,8 +37,8 @@ accuracy        of the artefact through the runner: dataset, synthetic, protocol
                 presence_accuracy, n_images, n_interacting, delta_vs_fp32_mm (same images; null without the fp32 file)
 limit           share_pct: 2 x gmac by p50 over what the probe of the same precision and threads reaches; of that probe
                 itself: gflops (products) or gb_s (memory) or us (one launch)
-predictions     lower bounds by a roofline, not measurements: target, lower_bound_ms, measured_by_predicted (null for
-                other devices than this), launches_counted (false: the profile does not say what one costs), sources
+predictions     lower bounds on devices that are not at hand, not measurements: target, lower_bound_ms, sources; records
+                before 2026-11-27 have a roofline of this machine, too: measured_by_predicted, launches_counted
 verdict         status: PROFILING (begun; a run that was killed leaves it), FINISHED, DOUBTFUL (finished, but reasons
                 say what speaks against the figures), FAILED, NOT_RUN (reasons say how to get it); reasons
 environment     versions of python and libraries, git commit
@@ -51,7 +54,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from benchmarks.records.typed_json import BadJson, load_json, typed
+from benchmarks.records.typed_json import BadJson, parse_json
 from runtime.errors import UserError
 from runtime.files import write_text_atomic
 
@@ -187,6 +190,8 @@ class MemoryMb:
     rss_after_load: float
     rss_peak: float
     device_delta: float | None = None
+    available_drop: float | None = None
+    cuda_free_drop: float | None = None
 
 
 @dataclass(frozen=True)
@@ -240,9 +245,9 @@ class Prediction:
 
     target: str
     lower_bound_ms: float
-    measured_by_predicted: float | None
-    launches_counted: bool
     sources: list[str]
+    measured_by_predicted: float | None = None
+    launches_counted: bool = False
 
 
 @dataclass(frozen=True)
@@ -270,6 +275,7 @@ class Record:
     latency_ms: LatencyMs | None = None
     times_faster: Ratio | None = None
     relative_time: dict[str, Ratio] = field(default_factory=dict)
+    gpu_ms: float | None = None
     stages_ms: StagesMs | None = None
     load_ms: LoadMs | None = None
     build_s: float | None = None
@@ -325,17 +331,16 @@ def read_records(path: Path) -> list[Record]:
 
 
 def parse_record(line: str) -> Record:
-    """One line; a BadJson says what is wrong with it."""
-    content = load_json(line)
-    if not isinstance(content, dict) or content.get("schema_version") != SCHEMA_VERSION:
+    """Read one line; a BadJson says what is wrong with it."""
+    record = parse_json(Record, line)
+    if record.schema_version != SCHEMA_VERSION:
         raise BadJson(f"it is not a record of schema version {SCHEMA_VERSION}")
-    record = typed(Record, content)
     for value, known, what in ((record.kind, KINDS, "kind"), (record.verdict.status, STATUSES, "verdict.status")):
         if value not in known:
             raise BadJson(f"{what} is '{value[:40]}' (there are {', '.join(known)})")
     latency = record.latency_ms
     if latency is not None and (latency.min <= 0 or not latency.blocks_p50):
         raise BadJson("latency_ms: times are above 0, in one block at least")
-    if record.verdict.status in (FINISHED, DOUBTFUL) and latency is None:
+    if latency is None and record.verdict.status in (FINISHED, DOUBTFUL):
         raise BadJson("latency_ms is missing from a finished record")
     return record

@@ -27,8 +27,8 @@ def test_one_point_has_no_slope() -> None:
 
 
 def test_the_plot(tmp_path: Path) -> None:
-    curves = [Curve("a", [1.0, 2.0], [1.0, 4.0], [0.9, 3.9], [1.1, 4.1]), Curve("b", [1.0], [2.0])]
-    plot(Study("crop", "made", "px", "ms", curves), tmp_path / "p.png")
+    curves = [Curve("a", [1.0, 2.0], [1.0, 4.0], [0.9, 3.9], [1.1, 4.1]), Curve("er-xs", *([2.0],) * 4)]
+    plot(Study("crop", "made", "px", "ms", curves, []), tmp_path / "p.png")
     picture = cv2.imread(str(tmp_path / "p.png"))
     assert picture.shape[0] > 400 and picture.std() > 5
     assert [path.name for path in tmp_path.iterdir()] == ["p.png"]
