@@ -17,7 +17,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 if not __package__:  # run as a file: packages are found from the project's root, and this folder hides none
@@ -43,44 +43,34 @@ MAX_THREADS = 256
 IMAGES = 1000
 
 
-@dataclass(frozen=True)
-class RunRequest:
-    """What to measure, and how."""
+def run(args: argparse.Namespace) -> list[Record]:
+    """Measure all that is asked for; return the records, which are in the file, too.
 
-    models: tuple[Path, ...]
-    output: Path
-    targets: tuple[str, ...] = ()  # to predict a lower bound for
-    data: str = "synthetic"
-    images: int = IMAGES  # 0: no accuracy
-    threads: tuple[int, ...] = (1,)
-    peers: tuple[str, ...] = ()
-    mediapipe: Path | None = None
-    device: str = "auto"
-    hand_model: Path | None = None
-    schedule: Schedule = SCHEDULE
-    overwrite: bool = False
-
-
-def run(request: RunRequest) -> list[Record]:
-    """Measure all that is asked for; the records, which are in the file, too. UserError for what the user can mend."""
+    UserError for what the user can mend.
+    """
     from benchmarks.measure import session  # brings the whole data reader: mistakes are told before
 
-    targets = tuple(load_profile(name) for name in dict.fromkeys(request.targets))
-    artifacts = [artifact_candidate(path, request.device, request.hand_model) for path in request.models]
-    make_way(request.output, request.overwrite)
+    targets = tuple(load_profile(name) for name in dict.fromkeys(args.target))
+    artifacts = [artifact_candidate(path, args.device, args.hand_model) for path in args.model]
+    make_way(args.output, args.overwrite)
     with tempfile.TemporaryDirectory() as folder:
-        setting = Setting(tuple(artifacts), Path(folder), request.mediapipe)
-        peers, absent = make_peers(request.peers, setting)
+        peers, absent = make_peers(args.peers, Setting(tuple(artifacts), Path(folder), args.mediapipe))
         candidates = (*artifacts, *peers, *write_probes(Path(folder)))
         check_names(candidates)
-        plan = Plan(candidates, absent, request.threads, request.schedule, targets, command_line())
-        sheet = Sheet(request.output, draft(plan))
+        plan = Plan(candidates, absent, args.threads, schedule_of(args), targets, command_line())
+        sheet = Sheet(args.output, draft(plan))
         session.measure_memories(plan, sheet)
-        session.measure_accuracies(plan, sheet, request.data, request.images, request.hand_model)
-        for threads in request.threads:
+        session.measure_accuracies(plan, sheet, args.data, args.images, args.hand_model)
+        for threads in plan.threads:
             session.measure_latencies(plan, sheet, threads)
             session.fill_in(plan, sheet, threads)
     return sheet.records
+
+
+def schedule_of(args: argparse.Namespace) -> Schedule:
+    """Return how long to time: as asked for, and a warm-up no longer than a block."""
+    warmup_seconds = min(SCHEDULE.warmup_seconds, args.seconds)
+    return replace(SCHEDULE, rounds=args.rounds, block_seconds=args.seconds, warmup_seconds=warmup_seconds)
 
 
 def load_profile(name: str) -> Target:
@@ -119,10 +109,10 @@ def main(arguments: list[str] | None = None) -> int:
     if len(args.target) == 1 and is_here(args.target[0]):  # an engine of each file is built here and measured
         _refuse_what_a_jetson_ignores(parser, args)
         return measure_jetson(args.model, args.target[0], args.output or Path(), args.overwrite)
-    request = _request(args)
-    records = run(request)
+    _check(args)
+    records = run(args)
     print_run(records)
-    print(f"{len(records)} records in {request.output}; next: python benchmarks/report.py {request.output} -o r.html")
+    print(f"{len(records)} records in {args.output}; next: python benchmarks/report.py {args.output} -o r.html")
     return int(any(record.verdict.status == FAILED for record in records))
 
 
@@ -154,7 +144,10 @@ def _parser() -> CommandParser:
     return parser
 
 
-def _request(args: argparse.Namespace) -> RunRequest:
+def _check(args: argparse.Namespace) -> None:
+    """Raise a UserError for flags that are out of range or have no effect; count threads."""
+    args.output = args.output or Path("records.jsonl")
+    args.threads = tuple(dict.fromkeys(map(thread_count, args.threads)))
     if args.images < 0:
         raise UserError("--images must be 0 or more")
     if not 1 <= args.rounds <= 1000:
@@ -165,21 +158,6 @@ def _request(args: argparse.Namespace) -> RunRequest:
         raise UserError("--mediapipe has no effect without --peers mediapipe")
     if args.images == 0 and args.data != "synthetic":
         raise UserError("--data has no effect with --images 0")
-    warmup_seconds = min(SCHEDULE.warmup_seconds, args.seconds)
-    return RunRequest(
-        models=tuple(args.model),
-        output=args.output or Path("records.jsonl"),
-        targets=tuple(args.target),
-        data=args.data,
-        images=args.images,
-        threads=tuple(dict.fromkeys(map(thread_count, args.threads))),
-        peers=tuple(args.peers),
-        mediapipe=args.mediapipe,
-        device=args.device,
-        hand_model=args.hand_model,
-        schedule=replace(SCHEDULE, rounds=args.rounds, block_seconds=args.seconds, warmup_seconds=warmup_seconds),
-        overwrite=args.overwrite,
-    )
 
 
 def _refuse_what_a_jetson_ignores(parser: CommandParser, args: argparse.Namespace) -> None:

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.page.drawing import Plot, to_svg
-from benchmarks.page.figure_table import Column, shown_columns
+from benchmarks.page.figure_table import shown_columns
 from benchmarks.page.message import make_message
 from benchmarks.page.rows import Group, Row, artifacts, groups, is_pruned, measured
+from benchmarks.records.columns import Column
 from benchmarks.records.raw_samples import EXAMPLES
 from benchmarks.records.record import DOUBTFUL, FAILED, NOT_RUN, PROFILING
 from benchmarks.records.screen import limit_text

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from benchmarks.candidates.candidate import BARE_BACKBONE, MEDIAPIPE_HANDS, network_name
 from benchmarks.page.rows import Row, artifacts, is_pruned, measured
+from benchmarks.records.columns import COLUMNS, interval, number, part_of
 from benchmarks.records.record import Record
-from benchmarks.records.screen import interval, number, part_of
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,8 @@ def _times(files: Sequence[Record]) -> str:
         ("the bare backbone in fp32", [_backbone(record) for record in files]),
     ):
         found = [record.relative_time.get(peer) for record, peer in zip(files, peers, strict=True)]
-        if ratios := [f"{ratio.median:.2f}" for ratio in found if ratio is not None]:
+        ratios = [f"{ratio.median:.2f}" for ratio in found if ratio is not None]
+        if len(ratios) == len(files):
             beside.append(f"{_listed(ratios)} times as long as {what}")
     verb = "takes" if len(files) == 1 else "take"
     return f"{names} {verb} {times} ms a crop{': ' if beside else ''}{', and '.join(beside)}."
@@ -89,17 +90,12 @@ def _backbone(record: Record) -> str:
 
 
 def _cells(record: Record) -> tuple[str, ...]:
-    size_mb = None if record.artifact.bytes is None else record.artifact.bytes / 1e6
-    ratios = [record.relative_time.get(name) for name in (MEDIAPIPE_HANDS, _backbone(record))]
-    return (
-        record.name,
-        number(size_mb, 1),
-        number(part_of(record.latency_ms, "p50"), 2),
-        "-" if record.times_faster is None else interval(record.times_faster),
-        number(part_of(record.accuracy, "mpjpe_mm"), 2),
-        number(part_of(record.accuracy, "delta_vs_fp32_mm"), 2),
-        *("-" if ratio is None else f"{ratio.median:.2f}" for ratio in ratios),
+    name, size, ms, error, lost = (
+        COLUMNS[key].text(record) for key in ("name", "size_mb", "p50_ms", "mpjpe_mm", "delta_vs_fp32_mm")
     )
+    ratios = [record.relative_time.get(name) for name in (MEDIAPIPE_HANDS, _backbone(record))]
+    beside = ["-" if ratio is None else f"{ratio.median:.2f}" for ratio in ratios]
+    return name, size, ms, interval(record.times_faster), error, lost, *beside
 
 
 def _ms(value: float) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchmarks.records.record import DOUBTFUL, FAILED, NOT_RUN, Ratio, Record
+from benchmarks.records.columns import COLUMNS, interval
+from benchmarks.records.record import NOT_RUN, Record
 
-COLUMNS = ("row", "MB", "MPJPE mm", "lost mm", "p50 ms", "p90 ms", "x fp32", "% of limit", "RSS MB", "")
-LEFT = (0, len(COLUMNS) - 1)
+SHOWN = ("name", "size_mb", "mpjpe_mm", "delta_vs_fp32_mm", "p50_ms", "p99_ms", "limit_share_pct", "rss_peak_mb")
 
 
 def print_run(records: Sequence[Record]) -> None:
@@ -30,7 +30,12 @@ def print_rows(rows: Sequence[Record]) -> None:
     """Print the rows of one number of threads, the machine's limits, ratios to peers, and doubts."""
     threads = rows[0].runtime.threads
     print(f"\n{rows[0].device.name}, {'no setting of threads' if threads is None else f'threads: {threads}'}")
-    print_table([COLUMNS, *(cells(record) for record in rows if record.kind != "probe")], LEFT)
+    table = [(*(COLUMNS[key].title for key in SHOWN), "x fp32", "verdict")]
+    for record in rows:
+        if record.kind != "probe":
+            figures = (COLUMNS[key].text(record) for key in SHOWN)
+            table.append((*figures, interval(record.times_faster), record.verdict.status))
+    print_table(table, left=(0, len(SHOWN) + 1))
     for record in rows:
         if record.kind == "probe" and record.limit is not None:
             print(f"  limit, {record.name}: {limit_text(record)}")
@@ -45,28 +50,6 @@ def print_rows(rows: Sequence[Record]) -> None:
             print(f"  {record.name}: {'; '.join(record.verdict.reasons)}")
 
 
-def cells(record: Record) -> tuple[str, ...]:
-    """Return the cells of one row; what was not measured is a dash."""
-    size_mb = None if record.artifact.bytes is None else record.artifact.bytes / 1e6
-    return (
-        record.name,
-        number(size_mb, 1),
-        number(part_of(record.accuracy, "mpjpe_mm"), 2),
-        number(part_of(record.accuracy, "delta_vs_fp32_mm"), 2),
-        number(part_of(record.latency_ms, "p50"), 2),
-        number(part_of(record.latency_ms, "p90"), 2),
-        "-" if record.times_faster is None else interval(record.times_faster),
-        number(part_of(record.limit, "share_pct"), 0),
-        number(part_of(record.memory_mb, "rss_peak"), 0),
-        record.verdict.status if record.verdict.status in (DOUBTFUL, FAILED) else "",
-    )
-
-
-def part_of(part: object, field: str) -> float | None:
-    """Return a field of what may not have been measured."""
-    return None if part is None else getattr(part, field)
-
-
 def limit_text(record: Record) -> str:
     """Return a probe's figure with its unit; empty where the row is none."""
     limit = record.limit
@@ -75,16 +58,6 @@ def limit_text(record: Record) -> str:
     if limit.us is not None:
         return f"{limit.us:.2f} us each"
     return f"{limit.gb_s:.0f} GB/s" if limit.gb_s is not None else f"{limit.gflops or 0:.0f} Gop/s"
-
-
-def interval(ratio: Ratio) -> str:
-    """Return `1.94 (1.90-1.98)`."""
-    return f"{ratio.median:.2f} ({ratio.low:.2f}-{ratio.high:.2f})"
-
-
-def number(value: float | None, digits: int) -> str:
-    """Return a dash for nothing."""
-    return "-" if value is None else f"{value:.{digits}f}"
 
 
 def print_table(rows: Sequence[Sequence[str]], left: Sequence[int]) -> None:
