@@ -6,7 +6,8 @@ Accuracy, time and memory are of the same file through the same runner; all cand
 block. Rows are written as PROFILING before anything is measured, so that a crash or a kill leaves a trace, and filled
 in as they are done; raw samples lie beside the records (.npz). What speaks against a figure stands in its row.
 
-On a Jetson, `--target jetson-...` builds an engine of each file and measures it; elsewhere it predicts a lower bound.
+On a Jetson, `--target` with its own name builds an engine of each ONNX file, where there is none, and measures those;
+elsewhere it predicts a lower bound.
 """
 
 from __future__ import annotations
@@ -26,16 +27,17 @@ from benchmarks.candidates.candidate import Candidate
 from benchmarks.candidates.facts import artifact_candidate
 from benchmarks.candidates.peers import ALL, PEERS, Setting, make_peers
 from benchmarks.candidates.planned_rows import Plan, draft
-from benchmarks.devices.device_facts import available_cores
-from benchmarks.devices.jetson.report import is_here, measure_jetson
+from benchmarks.devices.device_facts import available_cores, is_this_jetson
 from benchmarks.measure.latency import SCHEDULE
 from benchmarks.measure.probes import write_probes
 from benchmarks.records.record import FAILED, Record
 from benchmarks.records.run_records import Sheet, make_way
 from benchmarks.records.screen import print_absent, print_rows
 from compress.check.timing import Schedule
+from compress.device_profile import load_profile
+from compress.tensorrt.engine_file import prepare_engines
 from runtime.errors import CommandParser, UserError, run_command
-from targets import THIS_MACHINE, Target, TargetError, load_target
+from targets import THIS_MACHINE
 
 ALL_THREADS = "all"
 MAX_THREADS = 256
@@ -82,14 +84,6 @@ def run(request: RunRequest) -> list[Record]:
     return sheet.records
 
 
-def load_profile(name: str) -> Target:
-    """A device profile; a UserError where there is none."""
-    try:
-        return load_target(name)
-    except TargetError as error:
-        raise UserError(str(error)) from None
-
-
 def check_names(candidates: Sequence[Candidate]) -> None:
     """Rows are told apart by their names, which are the files' own."""
     seen: dict[str, Candidate] = {}
@@ -114,13 +108,14 @@ def command_line() -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Parse the command line, measure, print the table. Exit code 1 where a row failed."""
     args = _parse(arguments)
-    if len(args.target) == 1 and is_here(args.target[0]):  # an engine of each file is built here and measured
-        return measure_jetson(args.model, args.target[0], args.output or Path(), args.overwrite)
-    output = args.output or Path("records.jsonl")
+    here = len(args.target) == 1 and is_this_jetson(args.target[0])
+    models = with_engines(args) if here else args.model
+    if args.images is None:  # a Jetson has no data set, unless one is named: parity on the shipped crops instead
+        args.images = 0 if here and args.data == "synthetic" else IMAGES
     schedule = replace(SCHEDULE, rounds=args.rounds, block_seconds=args.seconds)
     request = RunRequest(
-        models=tuple(args.model),
-        output=output,
+        models=tuple(models),
+        output=args.output,
         targets=tuple(args.target),
         data=args.data,
         images=args.images,
@@ -135,8 +130,17 @@ def main(arguments: list[str] | None = None) -> int:
     records = run(request)
     print_rows(records)
     print_absent(records)
-    print(f"{len(records)} records in {output}; next: python benchmarks/report.py {output} -o report.html")
+    print(f"{len(records)} records in {args.output}; next: python benchmarks/report.py {args.output} -o report.html")
     return int(any(record.verdict.status == FAILED for record in records))
+
+
+def with_engines(args: argparse.Namespace) -> list[Path]:
+    """Return the files to measure on a Jetson: an engine in the place of each ONNX file. They are built beside them."""
+    if args.threads != ["1"]:
+        raise UserError("--threads has no effect on engines")
+    onnx = [path for path in args.model if path.suffix == ".onnx"]
+    engines = prepare_engines(onnx, args.target[0]) if onnx else []
+    return [*engines, *(path for path in args.model if path.suffix != ".onnx" and path not in engines)]
 
 
 def thread_count(word: str) -> int:
@@ -151,18 +155,12 @@ def thread_count(word: str) -> int:
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = CommandParser(__doc__ or "")
     parser.add_argument("--model", type=Path, nargs="+", required=True, metavar="FILE", help="exported models")
-    parser.add_argument(
-        "-o",
-        "--output",
-        type=Path,
-        metavar="FILE",
-        help="default: records.jsonl; on a Jetson the folder for it",
-    )
+    parser.add_argument("-o", "--output", type=Path, default=Path("records.jsonl"), metavar="FILE")
     parser.add_argument(
         "--target", nargs="+", default=[THIS_MACHINE], metavar="T", help="devices to predict a lower bound for"
     )
     parser.add_argument("--data", default="synthetic", help="'synthetic' or a folder in InterHand2.6M's layout")
-    parser.add_argument("--images", type=int, default=IMAGES, metavar="N", help="of the test split; 0: no accuracy")
+    parser.add_argument("--images", type=int, metavar="N", help=f"of the test split, {IMAGES} unless said; 0: none")
     parser.add_argument("--threads", nargs="+", default=["1"], metavar="N", help="numbers, or 'all'")
     parser.add_argument("--peers", nargs="+", default=[], metavar="PEER", help=f"{', '.join(PEERS)} or {ALL}")
     parser.add_argument("--mediapipe", type=Path, metavar="WHEEL", help="the wheel with MediaPipe's networks")
@@ -174,7 +172,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--overwrite", action="store_true", help="replace the records; the old ones are kept beside")
     args = parser.parse_args(arguments)
-    if args.images < 0:
+    if args.images is not None and args.images < 0:
         raise UserError("--images must be 0 or more")
     if not 1 <= args.rounds <= 1000:
         raise UserError("--rounds must be from 1 to 1000")

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.devices import tegra
+from benchmarks.devices.device_reader import read_files
 
 _ROOT = Path("/")
 
@@ -46,17 +46,16 @@ class Conditions:
 def snapshot(root: Path = _ROOT) -> Snapshot:
     """The machine now."""
     busy_s, stolen_s = _cpu_times(root)
-    cpu_hz = [clock.current for clock in tegra.cpu_clocks(root).values() if clock.current is not None]
-    gpu_hz = tegra.gpu_clock(root).current
+    facts, intel_events = read_files(root), _intel_throttle_events(root)
     return Snapshot(
         wall_s=time.perf_counter(),
         busy_s=busy_s,
         stolen_s=stolen_s,
         own_s=time.process_time(),
-        cpu_mhz=sum(cpu_hz) / len(cpu_hz) / 1e6 if cpu_hz else None,
-        gpu_mhz=None if gpu_hz is None else gpu_hz / 1e6,
-        temperature_c=max(tegra.temperatures_c(root).values(), default=None),
-        throttle_events=_throttle_events(root),
+        cpu_mhz=sum(facts.cpu_mhz) / len(facts.cpu_mhz) if facts.cpu_mhz else None,
+        gpu_mhz=facts.gpu_mhz,
+        temperature_c=max(facts.temperatures_c.values(), default=None),
+        throttle_events=facts.throttle_events if intel_events is None else intel_events,
         slowed=_slowed(root),
     )
 
@@ -94,11 +93,11 @@ def _cpu_times(root: Path) -> tuple[float | None, float | None]:
     return (user + nice + system + irq + softirq) * tick_s, steal * tick_s
 
 
-def _throttle_events(root: Path) -> int | None:
-    """Of Intel's CPUs for heat, of a Jetson for current and voltage."""
+def _intel_throttle_events(root: Path) -> int | None:
+    """Of Intel's CPUs for heat; a Jetson counts its own for current and voltage."""
     counters = (root / "sys/devices/system/cpu").glob("cpu[0-9]*/thermal_throttle/core_throttle_count")
     counts = [count for path in counters if (count := _number(path, 10)) is not None]
-    return sum(counts) if counts else tegra.throttle_events(root)
+    return sum(counts) if counts else None
 
 
 def _slowed(root: Path) -> bool | None:

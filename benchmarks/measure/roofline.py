@@ -69,15 +69,14 @@ def ceilings_of(target: Target) -> Ceilings | str:
         missing = [name for name in ("fp32_gflops", "memory_gb_s") if getattr(peaks, name) is None]
         return f"the profile {target.name} has no {' and no '.join(missing)}"
     known = {"fp32": peaks.fp32_gflops, "fp16": peaks.fp16_gflops, "int8": peaks.int8_gops}
-    launch = target.figures.get("launch_us")
-    figures = [figure for figure in (*known.values(), peaks.memory_gb_s, launch) if figure is not None]
+    figures = [figure for figure in (*known.values(), peaks.memory_gb_s) if figure is not None]
     mode = f"@{target.power_mode.name}" if target.power_mode else ""
     return Ceilings(
         target=f"{target.name}{mode}",
         gflops={name: figure.value for name, figure in known.items() if figure is not None},
         other_gflops=peaks.fp32_gflops.value,
         gb_s=peaks.memory_gb_s.value,
-        launch_us=None if launch is None else {"fp32": launch.value},
+        launch_us=None,
         fuses=target.kind != "cpu",
         sources=tuple(dict.fromkeys(figure.source for figure in figures)),
     )

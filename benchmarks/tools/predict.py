@@ -23,8 +23,9 @@ from benchmarks.measure.node_times import WHOLE_GRAPH, module_of, module_times_m
 from benchmarks.measure.probes import PROBES, write_probes
 from benchmarks.measure.roofline import NOTE, Bound, Ceilings, bounds, ceilings_of, measured_ceilings, total_ms
 from benchmarks.records.screen import number, print_table
-from benchmarks.run import load_profile, thread_count
+from benchmarks.run import thread_count
 from compress.check.timing import Schedule
+from compress.device_profile import load_profile
 from runtime.backends.opening import check_model_file
 from runtime.errors import CommandParser, UserError, run_command
 from targets import THIS_MACHINE

@@ -113,7 +113,7 @@ def choose_gpu(trt_module: Any, config: Any, name: str) -> None:
 
 
 def load_timing_cache(config: trt.IBuilderConfig, path: Path) -> None:
-    """Use kernels timed in earlier builds on this machine. A cache that does not suit is left aside: it is only time."""
+    """Use kernels timed in earlier builds on this machine; a cache that does not suit is left aside."""
     content = path.read_bytes() if path.is_file() and path.stat().st_size <= MAX_CACHE_BYTES else b""
     for candidate in (content, b""):
         cache = config.create_timing_cache(candidate)
