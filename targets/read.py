@@ -57,7 +57,8 @@ def _contradiction(target: Target) -> str | None:
         return f"[absent] says why, for just what is missing: {', '.join(sorted(unexplained))}"
     if ("int8" in target.precisions) != (target.int8_flavour is not None):
         return "int8 and int8_flavour go together"
-    if len({bool(target.power_modes), target.power_mode is not None, bool(target.memory_bus_bytes)}) > 1:
+    modes = (target.power_modes, target.mode, target.power_mode, target.memory_bus_bytes)
+    if len(set(map(bool, modes))) > 1:
         return "power_modes, one of them as mode, and memory_bus_bytes go together"
     if ("coreml" in target.formats) != (target.deployment_target is not None):
         return "coreml and deployment_target go together"
