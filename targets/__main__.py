@@ -59,20 +59,11 @@ def cell(figure: Figure | None) -> str:
 def print_target(target: Target) -> None:
     """Print everything a profile says, one fact a line."""
     print(f"{target.name}: {target.description}")
-    facts = {
-        "formats": target.formats,
-        "precisions": target.precisions,
-        "int8 flavour": target.int8_flavour,
-        "int8 sums overflow": "yes, weights keep to 7 bits" if target.int8_saturates else "no",
-        "Python": target.python,
-        "TensorRT": target.tensorrt,
-        "deployment target": target.deployment_target,
-        "power mode": target.mode,
-        "power modes": tuple(mode.name for mode in target.power_modes),
-    }
-    for name, value in facts.items():
-        if value:
+    for name, value in vars(target).items():
+        if value and name not in ("name", "description", "absent", "figures", "power_modes"):
             print(f"  {name}: {', '.join(value) if isinstance(value, tuple) else value}")
+    if target.power_modes:
+        print(f"  power_modes: {', '.join(mode.name for mode in target.power_modes)}")
     for missing, reason in target.absent.items():
         print(f"  no {missing}: {reason}")
     peaks = {name: figure for name, figure in vars(target.peaks).items() if figure is not None}

@@ -9,19 +9,12 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from tqdm import tqdm
+from typing import Any
 
 from compress.tensorrt.layer_precision import graph_layers
 from runtime.backends.trt_api import Message, collecting_logger, first_error
 from runtime.errors import UserError
 from runtime.files import write_bytes_atomic
-
-if TYPE_CHECKING:
-    import tensorrt as trt
-
-MAX_CACHE_BYTES = 2**28
 
 
 @dataclass(frozen=True)
@@ -60,16 +53,12 @@ def build_plan(trt_module: Any, model: bytes, spec: BuildSpec) -> Plan:
     check_graph(layers, spec.precision)
     config = builder.create_builder_config()
     configure(trt_module, config, spec)
-    with tqdm(desc=f"building as {spec.precision}", unit="step", leave=False) as bar:
-        if hasattr(config, "progress_monitor"):
-            monitor = progress_monitor(trt_module, bar)  # the configuration does not keep it alive
-            config.progress_monitor = monitor
-        content = builder.build_serialized_network(network, config)
+    content = builder.build_serialized_network(network, config)
     if content is None:
         raise UserError(f"TensorRT cannot build the engine: {first_error(messages)[:300]}")
     built = time.perf_counter()
-    if spec.timing_cache is not None:
-        save_timing_cache(config, spec.timing_cache)
+    if spec.timing_cache is not None and (cache := config.get_timing_cache()) is not None:
+        write_bytes_atomic(spec.timing_cache, bytes(cache.serialize()))
     return Plan(bytes(content), parsed - start, built - parsed, layers, tuple(messages))
 
 
@@ -89,68 +78,21 @@ def network_flags(trt_module: Any) -> int:
     return 0 if typed is None else 1 << int(typed)
 
 
-def configure(trt_module: Any, config: trt.IBuilderConfig, spec: BuildSpec) -> None:
+def configure(trt_module: Any, config: Any, spec: BuildSpec) -> None:
     """Set verbosity, workspace, GPU and timing cache."""
     config.profiling_verbosity = trt_module.ProfilingVerbosity.DETAILED  # the inspector needs it
     if spec.workspace_mib is not None:
         config.set_memory_pool_limit(trt_module.MemoryPoolType.WORKSPACE, spec.workspace_mib << 20)
     if spec.compute_capability is not None:
-        choose_gpu(trt_module, config, spec.compute_capability)
+        config.num_compute_capabilities = 1
+        config.set_compute_capability(getattr(trt_module.ComputeCapability, spec.compute_capability), 0)
     if spec.timing_cache is not None:
         load_timing_cache(config, spec.timing_cache)
 
 
-def choose_gpu(trt_module: Any, config: Any, name: str) -> None:
-    """Build for a GPU that is not here."""
-    if not hasattr(config, "set_compute_capability"):
-        raise UserError("this TensorRT builds for the GPU at hand alone")
-    gpu = getattr(trt_module.ComputeCapability, name, None)
-    if gpu is None:
-        known = ", ".join(name for name in dir(trt_module.ComputeCapability) if name.startswith("SM"))
-        raise UserError(f"this TensorRT does not build for {name} (it does for {known})")
-    config.num_compute_capabilities = 1
-    config.set_compute_capability(gpu, 0)
-
-
-def load_timing_cache(config: trt.IBuilderConfig, path: Path) -> None:
+def load_timing_cache(config: Any, path: Path) -> None:
     """Use kernels timed in earlier builds on this machine; a cache that does not suit is left aside."""
-    content = path.read_bytes() if path.is_file() and path.stat().st_size <= MAX_CACHE_BYTES else b""
-    for candidate in (content, b""):
-        cache = config.create_timing_cache(candidate)
+    for content in (path.read_bytes() if path.is_file() else b"", b""):
+        cache = config.create_timing_cache(content)
         if cache is not None and config.set_timing_cache(cache, False):  # False: not one of another GPU or version
             return
-
-
-def save_timing_cache(config: trt.IBuilderConfig, path: Path) -> None:
-    """Keep the timed kernels for the next build."""
-    cache = config.get_timing_cache()
-    if cache is not None:
-        write_bytes_atomic(path, bytes(cache.serialize()))
-
-
-def progress_monitor(trt_module: Any, bar: Any) -> Any:
-    """Return what TensorRT tells its progress to; the bar follows the phase that has the most steps so far."""
-
-    class Monitor(trt_module.IProgressMonitor):  # type: ignore[misc, name-defined, unused-ignore]
-        def __init__(self) -> None:
-            trt_module.IProgressMonitor.__init__(self)
-            self._steps: dict[str, int] = {}
-
-        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
-            self._steps[phase_name] = num_steps
-            self._show(phase_name, 0)
-
-        def step_complete(self, phase_name: str, step: int) -> bool:
-            self._show(phase_name, step + 1)
-            return True  # False would stop the build
-
-        def phase_finish(self, phase_name: str) -> None:
-            self._show(phase_name, self._steps.get(phase_name, 0))
-
-        def _show(self, phase: str, step: int) -> None:
-            steps = self._steps.get(phase, 0)
-            if bar.total is None or steps >= bar.total:
-                bar.total, bar.n = steps, step
-                bar.set_postfix_str(phase[:40])
-
-    return Monitor()

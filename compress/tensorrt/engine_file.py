@@ -99,7 +99,6 @@ def prepare_engines(
         raise UserError("there is no file to build engines from: export fp32, fp16 (--fp16) or int8 (--int8 --target)")
     for job in jobs.values():
         if overwrite or not is_built(job):
-            print(f"building {job.path} (minutes, the first time)", flush=True)
             print(summary(job.path, build(job)))
     return list(jobs)
 
@@ -154,6 +153,7 @@ def check_request(request: EngineRequest) -> int | None:
 def build(job: Job) -> Engine:
     """Build, look into the engine, write it with its passport."""
     request, spec = job.request, job.spec
+    print(f"building {job.path} (minutes, the first time)", flush=True)
     start = time.perf_counter()
     plan = build_plan(job.trt, request.onnx.read_bytes(), spec)
     seconds = time.perf_counter() - start

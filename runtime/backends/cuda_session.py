@@ -193,21 +193,19 @@ class _Arena:
 
 
 def check_tensors(trt: Any, engine: Any, inputs: Shapes, outputs: Shapes) -> None:
-    """A UserError unless the engine has just these float32 tensors, on the device."""
+    """Raise a UserError unless the engine has just these float32 tensors, on the device."""
+    expected = {name: (trt.TensorIOMode.INPUT, tuple(shape)) for name, shape in inputs.items()}
+    expected |= {name: (trt.TensorIOMode.OUTPUT, tuple(shape)) for name, shape in outputs.items()}
     names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
-    for expected, mode, what in (
-        (inputs, trt.TensorIOMode.INPUT, "takes"),
-        (outputs, trt.TensorIOMode.OUTPUT, "gives"),
-    ):
-        found = [name for name in names if engine.get_tensor_mode(name) == mode]
-        if set(found) != set(expected):
-            raise UserError(f"the engine {what} {', '.join(found)[:200]}, not {', '.join(expected)}: build it again")
-        for name, shape in expected.items():
-            has, dtype = tuple(engine.get_tensor_shape(name)), engine.get_tensor_dtype(name)
-            if has != tuple(shape) or dtype != trt.DataType.FLOAT:
-                raise UserError(f"the engine's '{name}' is {dtype} {list(has)}, not float32 {list(shape)}")
-            if engine.get_tensor_location(name) != trt.TensorLocation.DEVICE:
-                raise UserError(f"the engine's '{name}' is not in the device's memory: build it again")
+    if set(names) != set(expected):
+        has = ", ".join(names)[:200]
+        raise UserError(f"the engine takes and gives {has}, not {', '.join(expected)}: build it again")
+    for name, (mode, shape) in expected.items():
+        has_shape, dtype = tuple(engine.get_tensor_shape(name)), engine.get_tensor_dtype(name)
+        if (engine.get_tensor_mode(name), has_shape, dtype) != (mode, shape, trt.DataType.FLOAT):
+            raise UserError(f"the engine's '{name}' is {dtype} {list(has_shape)}, not float32 {list(shape)}")
+        if engine.get_tensor_location(name) != trt.TensorLocation.DEVICE:
+            raise UserError(f"the engine's '{name}' is not in the device's memory: build it again")
 
 
 def device_memory_bytes(engine: Any) -> int | None:

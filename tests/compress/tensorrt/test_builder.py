@@ -44,8 +44,6 @@ def test_the_configuration() -> None:
     config: Any = SimpleNamespace(set_memory_pool_limit=pools.__setitem__)
     configure(TRT_10_3, config, BuildSpec("fp16", workspace_mib=512))
     assert pools == {POOLS.WORKSPACE: 512 << 20} and config.profiling_verbosity == VERBOSITY.DETAILED
-    with pytest.raises(UserError, match="for the GPU at hand alone"):
-        configure(TRT_10_3, config, BuildSpec("fp16", compute_capability="SM86"))
 
 
 def test_graphs_of_another_precision() -> None:
@@ -56,7 +54,7 @@ def test_graphs_of_another_precision() -> None:
         check_graph({"fp32": 9}, "fp16")
 
 
-def test_a_real_build_with_cache_workspace_and_progress(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_real_build_with_cache_and_workspace(tmp_path: Path) -> None:
     trt = pytest.importorskip("tensorrt_rtx")
     model = small_graph(tmp_path / "small.onnx", "int8").read_bytes()
     cache = tmp_path / "timing.cache"
@@ -64,17 +62,13 @@ def test_a_real_build_with_cache_workspace_and_progress(tmp_path: Path, capfd: p
     plan = build_plan(trt, model, spec)
     assert plan.content and plan.messages == () and plan.graph_layers == {"int8": 1}
     assert cache.stat().st_size > 0
-    assert "building as int8" in capfd.readouterr().err
     assert len(build_plan(trt, model, spec).content) == len(plan.content)  # with its own cache
     cache.write_bytes(b"another machine's" * 100)
     assert build_plan(trt, model, spec).content  # a cache that does not suit is left aside
 
 
-def test_what_cannot_be_parsed_or_built(tmp_path: Path) -> None:
+def test_what_cannot_be_parsed() -> None:
     trt = pytest.importorskip("tensorrt_rtx")
     with pytest.raises(UserError, match="cannot parse the model: ") as error:
         build_plan(trt, b"no model", BuildSpec("fp32", compute_capability="SM86"))
     assert "\n" not in str(error.value)
-    model = small_graph(tmp_path / "small.onnx").read_bytes()
-    with pytest.raises(UserError, match=r"does not build for SM87 \(it does for .*SM86"):
-        build_plan(trt, model, BuildSpec("fp32", compute_capability="SM87"))
