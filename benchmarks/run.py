@@ -6,7 +6,8 @@ Accuracy, time and memory are of the same file through the same runner; all cand
 block. Rows are written as PROFILING before anything is measured, so that a crash or a kill leaves a trace, and filled
 in as they are done; raw samples lie beside the records (.npz). What speaks against a figure stands in its row.
 
-On a Jetson, `--target jetson-...` builds an engine of each file and measures it; elsewhere it predicts a lower bound.
+On a Jetson, `--target` with its own name builds an engine of each ONNX file, where there is none, and measures those;
+elsewhere it predicts a lower bound.
 """
 
 from __future__ import annotations
@@ -27,16 +28,17 @@ from benchmarks.candidates.candidate import Candidate
 from benchmarks.candidates.facts import artifact_candidate
 from benchmarks.candidates.peers import ALL, PEERS, Setting, make_peers
 from benchmarks.candidates.planned_rows import Plan, draft
-from benchmarks.devices.device_facts import available_cores
-from benchmarks.devices.jetson.report import is_here, measure_jetson
+from benchmarks.devices.device_facts import available_cores, is_this_jetson
 from benchmarks.measure.latency import SCHEDULE
 from benchmarks.measure.limits import write_probes
 from benchmarks.records.record import FAILED, Record
 from benchmarks.records.run_records import Sheet, make_way
 from benchmarks.records.screen import print_run
 from compress.check.timing import Schedule
+from compress.device_profile import load_profile
+from compress.tensorrt.engine_file import prepare_engines
 from runtime.errors import CommandParser, UserError, run_command
-from targets import THIS_MACHINE, Target, TargetError, load_target
+from targets import THIS_MACHINE
 
 ALL_THREADS = "all"
 MAX_THREADS = 256
@@ -73,16 +75,6 @@ def schedule_of(args: argparse.Namespace) -> Schedule:
     return replace(SCHEDULE, rounds=args.rounds, block_seconds=args.seconds, warmup_seconds=warmup_seconds)
 
 
-def load_profile(name: str) -> Target:
-    """Load a device profile to predict for; a UserError where there is none."""
-    if name == THIS_MACHINE:
-        raise UserError(f"--target {THIS_MACHINE} has no effect: this machine is measured, not predicted")
-    try:
-        return load_target(name)
-    except TargetError as error:
-        raise UserError(str(error)) from None
-
-
 def check_names(candidates: Sequence[Candidate]) -> None:
     """Raise a UserError for two rows of the same name: they are told apart by their files' names."""
     name, count = Counter(candidate.name for candidate in candidates).most_common(1)[0]
@@ -104,16 +96,18 @@ def command_line() -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Parse the command line, measure, print the table. Exit code 1 where a row failed."""
-    parser = _parser()
-    args = parser.parse_args(arguments)
-    if len(args.target) == 1 and is_here(args.target[0]):  # an engine of each file is built here and measured
-        _refuse_what_a_jetson_ignores(parser, args)
-        return measure_jetson(args.model, args.target[0], args.output or Path(), args.overwrite)
-    _check(args)
+    args = _parse(arguments)
     records = run(args)
     print_run(records)
     print(f"{len(records)} records in {args.output}; next: python benchmarks/report.py {args.output} -o r.html")
     return int(any(record.verdict.status == FAILED for record in records))
+
+
+def with_engines(models: Sequence[Path], target: str) -> list[Path]:
+    """Return the files to measure on a Jetson: an engine in the place of each ONNX file. They are built beside them."""
+    onnx = [path for path in models if path.suffix == ".onnx"]
+    engines = prepare_engines(onnx, target) if onnx else []
+    return [*engines, *(path for path in models if path.suffix != ".onnx" and path not in engines)]
 
 
 def thread_count(word: str) -> int:
@@ -125,14 +119,14 @@ def thread_count(word: str) -> int:
     return int(word)
 
 
-def _parser() -> CommandParser:
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = CommandParser(__doc__ or "")
     add = parser.add_argument
     add("--model", type=Path, nargs="+", required=True, metavar="FILE", help="exported models")
-    add("-o", "--output", type=Path, metavar="FILE", help="default: records.jsonl; on a Jetson the folder for it")
-    add("--target", nargs="+", default=[], metavar="T", help="devices to predict a lower bound for")
+    add("-o", "--output", type=Path, default=Path("records.jsonl"), metavar="FILE", help="default: records.jsonl")
+    add("--target", nargs="+", default=[], metavar="T", help="devices to predict for, or the Jetson at hand")
     add("--data", default="synthetic", help="'synthetic' or a folder in InterHand2.6M's layout")
-    add("--images", type=int, default=IMAGES, metavar="N", help="of the test split; 0: no accuracy")
+    add("--images", type=int, metavar="N", help=f"of the test split, {IMAGES} unless said; 0: none")
     add("--threads", nargs="+", default=["1"], metavar="N", help="numbers, or 'all'")
     add("--peers", nargs="+", default=[], metavar="PEER", help=f"{', '.join(PEERS)} or {ALL}")
     add("--mediapipe", type=Path, metavar="WHEEL", help="the wheel with MediaPipe's networks")
@@ -141,12 +135,14 @@ def _parser() -> CommandParser:
     add("--rounds", type=int, default=SCHEDULE.rounds, metavar="N", help="blocks of each candidate")
     add("--seconds", type=float, default=SCHEDULE.block_seconds, metavar="S", help="after which a block ends")
     add("--overwrite", action="store_true", help="replace the records; the old ones are kept beside")
-    return parser
-
-
-def _check(args: argparse.Namespace) -> None:
-    """Raise a UserError for flags that are out of range or have no effect; count threads."""
-    args.output = args.output or Path("records.jsonl")
+    args = parser.parse_args(arguments)
+    if THIS_MACHINE in args.target:
+        raise UserError(f"--target {THIS_MACHINE} has no effect: this machine is measured, not predicted")
+    here = len(args.target) == 1 and is_this_jetson(args.target[0])
+    if here and args.threads != ["1"]:
+        raise UserError("--threads has no effect on engines")
+    if args.images is None:  # a Jetson has no data set, unless one is named: parity on the shipped crops instead
+        args.images = 0 if here and args.data == "synthetic" else IMAGES
     args.threads = tuple(dict.fromkeys(map(thread_count, args.threads)))
     if args.images < 0:
         raise UserError("--images must be 0 or more")
@@ -158,12 +154,9 @@ def _check(args: argparse.Namespace) -> None:
         raise UserError("--mediapipe has no effect without --peers mediapipe")
     if args.images == 0 and args.data != "synthetic":
         raise UserError("--data has no effect with --images 0")
-
-
-def _refuse_what_a_jetson_ignores(parser: CommandParser, args: argparse.Namespace) -> None:
-    for name, value in vars(args).items():
-        if name not in ("model", "output", "target", "overwrite") and value != parser.get_default(name):
-            raise UserError(f"--{name.replace('_', '-')} has no effect on a Jetson that is its own target")
+    if here:
+        args.model, args.target = with_engines(args.model, args.target[0]), []
+    return args
 
 
 if __name__ == "__main__":

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from compress.device_profile import here, load_profile
 from compress.formats import OnnxFile, get_format, onnx_files
 from compress.onnx.calibration import CalibrationSpec
 from runtime.errors import UserError
-from targets import THIS_MACHINE, Target, TargetError, load_target, nearest_profile, refusal
+from targets import THIS_MACHINE, Target, refusal
 from targets.profile import PRECISIONS as TARGET_PRECISIONS
 from training.network import get_variant
 
@@ -82,7 +83,7 @@ def check_request(request: ExportRequest) -> Target | None:
             raise UserError(f"format {name} has no precision {request.precision}: it takes {fitting}")
     if request.image_input and "coreml" not in request.formats:
         raise UserError("--image-input has no effect without --format coreml")
-    target = load_profile(request)
+    target = load_target(request)
     for flag, given in request.int8_only.items():
         if given and request.precision != "int8":
             raise UserError(f"{flag} has no effect without --int8")
@@ -103,14 +104,11 @@ def check_request(request: ExportRequest) -> Target | None:
     return target
 
 
-def load_profile(request: ExportRequest) -> Target | None:
+def load_target(request: ExportRequest) -> Target | None:
     """The target's profile, if one is named; a UserError where it does not take what is asked for."""
     if request.target is None:
         return None
-    try:
-        target = load_target(request.target)
-    except TargetError as error:
-        raise UserError(str(error)) from error
+    target = load_profile(request.target)
     # Weights as integers are computed in float: whether a device reads them is a question of its format.
     precision = request.precision if request.precision in TARGET_PRECISIONS else None
     for name in request.formats:
@@ -129,9 +127,9 @@ def check_pruning(request: ExportRequest) -> None:
     """Flags that say how, without --prune, are a mistake; the rest is prune's own check."""
     if request.prune is not None and request.prune_to_ms is not None:
         raise UserError("--prune and --prune-to-ms exclude each other")
-    if request.prune_to_ms is not None and request.target not in (None, THIS_MACHINE, here := nearest_profile()):
+    if request.prune_to_ms is not None and request.target not in (None, THIS_MACHINE, here()):
         raise UserError(
-            f"--prune-to-ms is measured on this machine ({here}): run it on {request.target}, or give --prune RATIO"
+            f"--prune-to-ms is measured on this machine ({here()}): run it on {request.target}, or give --prune RATIO"
         )
     if request.prune is None and request.prune_to_ms is None:
         for flag, given in (("--importance", request.importance), ("--finetune-steps", request.finetune_steps)):

@@ -17,18 +17,10 @@ __all__ = [
     "Target",
     "TargetError",
     "identify",
-    "load_target",
     "nearest_profile",
     "parse_target",
+    "read_target",
     "refusal",
     "target_names",
     "this_machine",
 ]
-
-
-def load_target(name: str) -> Target:
-    """The profile of that name: `NAME`, `NAME@MODE` for one power mode of a Jetson, or `this-machine`.
-
-    A TargetError with the nearest name where there is none.
-    """
-    return this_machine() if name == THIS_MACHINE else read_target(name)

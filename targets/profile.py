@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Literal, get_args
 
 UNVERIFIED = "unverified"
 
-KINDS = ("cpu", "jetson", "apple")
-FORMATS = ("onnx", "tensorrt", "coreml")
-PRECISIONS = ("fp32", "fp16", "int8")
-INT8_FLAVOURS = ("cpu", "trt", "coreml-w8")
-DEPLOYMENT_TARGETS = ("iOS15", "iOS16", "iOS17", "iOS18")
-FIGURES = (
+Kind = Literal["cpu", "jetson", "apple"]
+Format = Literal["onnx", "tensorrt", "coreml"]
+Precision = Literal["fp32", "fp16", "int8"]
+Int8Flavour = Literal["cpu", "trt", "coreml-w8"]
+Missing = Literal[Format, Precision]
+DeploymentTarget = Literal["iOS15", "iOS16", "iOS17", "iOS18"]
+FigureName = Literal[
     "memory_gb",
     "workspace_mib",  # that a TensorRT build may take
     "fp32_gflops",
     "fp16_gflops",
     "int8_gops",
     "memory_gb_s",
-    "neural_engine_tops",
-    "int8_speedup_peak",  # of int8 over fp32 products
-)
+]
+FORMATS: tuple[str, ...] = get_args(Format)
+PRECISIONS: tuple[str, ...] = get_args(Precision)
+DEPLOYMENT_TARGETS: tuple[str, ...] = get_args(DeploymentTarget)
 
 # Ampere as in Orin: a TPC has 8 tensor cores and 256 CUDA cores. Tensor cores x 1024 x clock gives NVIDIA's own dense
 # INT8 figures of every Orin module; FP16 is half of that, FP32 on CUDA cores one multiply-add a clock.
@@ -59,7 +62,7 @@ class PowerMode:
 
 @dataclass(frozen=True)
 class Peaks:
-    """Dense arithmetic and memory peaks, for a roofline: a lower bound of the latency. None: nobody knows."""
+    """Dense arithmetic and memory peaks, for a lower bound of the latency. None: nobody knows."""
 
     fp32_gflops: Figure | None = None
     fp16_gflops: Figure | None = None
@@ -69,44 +72,42 @@ class Peaks:
 
 @dataclass(frozen=True)
 class Target:
-    """One device profile, in one power mode where the device has several."""
+    """One device profile, in one power mode where the device has several: the fields of a TOML file and its name."""
 
     name: str
     description: str
-    kind: str
-    formats: tuple[str, ...]
-    precisions: tuple[str, ...]
-    int8_flavour: str | None  # which int8 file it runs, a name of compress.onnx.flavours or coreml-w8
-    int8_saturates: bool  # uint8 x int8 products are summed in 16 bits, which overflow: weights must keep to 7 bits
-    opset_max: int
-    python: tuple[str, ...]
-    tensorrt: tuple[str, ...]  # branches that its system brings
-    compute_capability: str | None
-    deployment_target: str | None  # the oldest iOS an export for it must run on
-    compatible: tuple[str, ...]  # parts of /proc/device-tree/compatible that identify it
-    memory_bus_bytes: int | None
-    absent: dict[str, str]  # format or precision -> why there is none
-    figures: dict[str, Figure]
+    kind: Kind
+    formats: tuple[Format, ...]
+    precisions: tuple[Precision, ...]
+    absent: dict[Missing, str]  # why there is none, for each format and precision that is missing
+    int8_flavour: Int8Flavour | None = None  # which int8 file it runs
+    int8_saturates: bool = False  # uint8 x int8 products are summed in 16 bits and overflow: weights keep to 7 bits
+    python: tuple[str, ...] = ()
+    tensorrt: tuple[str, ...] = ()  # branches that its system brings
+    deployment_target: DeploymentTarget | None = None  # the oldest iOS an export for it must run on
+    compatible: tuple[str, ...] = ()  # parts of /proc/device-tree/compatible that identify it
+    figures: dict[FigureName, Figure] = field(default_factory=dict)
+    memory_bus_bytes: int | None = None
+    mode: str | None = None  # the power mode: in a file, the one that the module is delivered in
     power_modes: tuple[PowerMode, ...] = ()
-    power_mode: PowerMode | None = None
 
-    def figure(self, name: str) -> float | None:
-        """A number of FIGURES, or None where the profile has none."""
+    def figure(self, name: FigureName) -> float | None:
+        """Return a number, or None where the profile has none."""
         found = self.figures.get(name)
         return None if found is None else found.value
 
     @property
-    def int8_speedup_peak(self) -> float | None:
-        """Of int8 over fp32 products, or None where nobody knows."""
-        return self.figure("int8_speedup_peak")
+    def power_mode(self) -> PowerMode | None:
+        """The mode that the profile is in; None for a device without modes."""
+        return next((mode for mode in self.power_modes if mode.name == self.mode), None)
 
     @property
     def peaks(self) -> Peaks:
         """Of the power mode, by the rule above; without modes the profile's own figures."""
         mode, bus = self.power_mode, self.memory_bus_bytes
         if mode is None or bus is None:
-            own = {name: self.figures.get(name) for name in ("fp32_gflops", "fp16_gflops", "int8_gops", "memory_gb_s")}
-            return Peaks(**own)
+            figures = self.figures
+            return Peaks(*(figures.get(name) for name in ("fp32_gflops", "fp16_gflops", "int8_gops", "memory_gb_s")))
         int8 = mode.tpcs * TENSOR_CORES_PER_TPC * INT8_OPS_PER_TENSOR_CORE_CLOCK * mode.gpu_mhz / 1000
         fp32 = mode.tpcs * CUDA_CORES_PER_TPC * 2 * mode.gpu_mhz / 1000
         arithmetic = f"{mode.tpcs} TPCs at {mode.gpu_mhz:g} MHz ({mode.source})"
@@ -114,9 +115,8 @@ class Target:
         return Peaks(Figure(fp32, arithmetic), Figure(int8 / 2, arithmetic), Figure(int8, arithmetic), memory)
 
     def in_mode(self, name: str) -> Target:
-        """The same device in another power mode."""
-        for mode in self.power_modes:
-            if mode.name == name:
-                return replace(self, power_mode=mode)
-        modes = ", ".join(mode.name for mode in self.power_modes) or "none"
-        raise TargetError(f"{self.name} has no power mode '{name}' (there are {modes})")
+        """Return the same device in another power mode; a TargetError where it has no such mode."""
+        names = [mode.name for mode in self.power_modes]
+        if name not in names:
+            raise TargetError(f"{self.name} has no power mode '{name}' (there are {', '.join(names) or 'none'})")
+        return replace(self, mode=name)

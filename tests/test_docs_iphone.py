@@ -16,7 +16,7 @@ from compress.export import parse_args
 from runtime.backends.contract import INPUT_NAME, OUTPUT_SHAPES
 from runtime.errors import UserError
 from runtime.image.crop import BOX_SCALE
-from targets import load_target
+from targets import read_target
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "docs/iphone.md").read_text()
@@ -32,7 +32,7 @@ SWIFT = "".join(re.findall(r"```swift\n(.*?)```", TEXT, re.DOTALL))
 @pytest.mark.parametrize("line", [line for line in COMMANDS if "compress/export.py" in line])
 def test_exports_parse(line: str) -> None:
     args = parse_args(shlex.split(line)[2:])
-    assert args.format == ["coreml"] and load_target(args.target).formats == ("coreml",)
+    assert args.format == ["coreml"] and read_target(args.target).formats == ("coreml",)
 
 
 @pytest.mark.parametrize("line", [line for line in COMMANDS if "-m compress" in line])

@@ -8,11 +8,10 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 
-from benchmarks.devices import tegra
+from benchmarks.devices.device_reader import read_files
 
 _ROOT = Path("/")
 
@@ -47,18 +46,16 @@ class Conditions:
 
 def snapshot() -> Snapshot:
     """Look at the machine now."""
-    times = psutil.cpu_times()
-    gpu_hz = tegra.gpu_clock().current
-    sensors: dict[str, list[Any]] = getattr(psutil, "sensors_temperatures", dict)()  # not on macOS and Windows
+    times, facts, intel_events = psutil.cpu_times(), read_files(), _intel_throttle_events()
     return Snapshot(
         wall_s=time.perf_counter(),
         busy_s=sum(getattr(times, name, 0.0) for name in ("user", "nice", "system", "irq", "softirq")),
         stolen_s=getattr(times, "steal", None),
         own_s=time.process_time(),
-        cpu_mhz=_cpu_mhz(),
-        gpu_mhz=None if gpu_hz is None else gpu_hz / 1e6,
-        temperature_c=max((sensor.current for chip in sensors.values() for sensor in chip), default=None),
-        throttle_events=_throttle_events(),
+        cpu_mhz=sum(facts.cpu_mhz) / len(facts.cpu_mhz) if facts.cpu_mhz else None,
+        gpu_mhz=facts.gpu_mhz,
+        temperature_c=max(facts.temperatures_c.values(), default=None),
+        throttle_events=facts.throttle_events if intel_events is None else intel_events,
         slowed=_slowed(),
     )
 
@@ -83,19 +80,11 @@ def between(start: Snapshot, end: Snapshot) -> Conditions:
     )
 
 
-def _cpu_mhz() -> float | None:
-    try:
-        frequency = psutil.cpu_freq()
-    except (OSError, NotImplementedError, AttributeError):  # psutil's ways to say that the system has none
-        return None
-    return None if frequency is None or not frequency.current else float(frequency.current)
-
-
-def _throttle_events() -> int | None:
-    """Count those of Intel's CPUs for heat, or a Jetson's for current and voltage."""
+def _intel_throttle_events() -> int | None:
+    """Count those of Intel's CPUs for heat; a Jetson counts its own for current and voltage."""
     counters = (_ROOT / "sys/devices/system/cpu").glob("cpu[0-9]*/thermal_throttle/core_throttle_count")
     counts = [count for path in counters if (count := _number(path, 10)) is not None]
-    return sum(counts) if counts else tegra.throttle_events()
+    return sum(counts) if counts else None
 
 
 def _slowed() -> bool | None:

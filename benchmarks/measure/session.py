@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from tqdm import tqdm
@@ -14,20 +15,23 @@ from benchmarks.candidates.candidate import PROBE, Candidate, noise_picture
 from benchmarks.candidates.engines import Opened, open_candidate
 from benchmarks.candidates.planned_rows import Plan, protocol_of
 from benchmarks.devices.device_facts import clocks_of
-from benchmarks.measure.accuracy import Labels, load_labels, measure_accuracy
+from benchmarks.devices.engine_parity import shipped_parity
+from benchmarks.devices.power_meters import find_meter
 from benchmarks.measure.conditions import snapshot
 from benchmarks.measure.derive import derived
 from benchmarks.measure.doubt import doubts
 from benchmarks.measure.latency import Timed, time_candidates
 from benchmarks.measure.memory import measure_fresh
-from benchmarks.measure.power import PowerLog, find_meter
+from benchmarks.measure.power import PowerLog
 from benchmarks.measure.stats import summarise
 from benchmarks.records.raw_samples import Arrays, artifact_key, row_key, samples_path
 from benchmarks.records.record import DOUBTFUL, FINISHED, Input, Record, Runtime, StagesMs, Verdict
 from benchmarks.records.run_records import Sheet
 from runtime.errors import UserError, first_line
 from runtime.hand.hand_model import load_hand_models
-from training.data.dataset import open_frames
+
+if TYPE_CHECKING:
+    from benchmarks.measure.accuracy import Labels
 
 NO_METER = "no power sensor that can be read"
 
@@ -49,7 +53,13 @@ def measure_accuracies(plan: Plan, sheet: Sheet, data: str, images: int, hand_mo
     if images == 0:
         for candidate in plan.artifacts:
             sheet.explain(candidate.name, "accuracy", "not asked for (--images 0)")
+            if candidate.path.suffix == ".engine":
+                _check_engine(sheet, candidate)
         return
+    # torch reads data sets; a device may have none
+    from benchmarks.measure.accuracy import load_labels, measure_accuracy
+    from training.data.dataset import open_frames
+
     hands = load_hand_models(hand_model)
     frames = open_frames(data, "test", hands, images)
 
@@ -66,6 +76,15 @@ def measure_accuracies(plan: Plan, sheet: Sheet, data: str, images: int, hand_mo
         sheet.change_all(candidate.name, accuracy=accuracy)
         sheet.keep_samples({artifact_key(candidate.name, what): array for what, array in arrays.items()})
         sheet.save()
+
+
+def _check_engine(sheet: Sheet, candidate: Candidate) -> None:
+    """Compare an engine with its ONNX file on the shipped crops; one that differs too much fails."""
+    hand_model = None if candidate.hand_model is None else Path(candidate.hand_model)
+    parity = shipped_parity(candidate.path, hand_model=hand_model)
+    print(f"{candidate.name}: {parity.mean_mm:.4f} mm from onnxruntime on {parity.crops} shipped crops")
+    if parity.reason is not None:
+        sheet.fail(candidate.name, parity.reason)
 
 
 def measure_latencies(plan: Plan, sheet: Sheet, threads: int) -> None:

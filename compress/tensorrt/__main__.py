@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from compress.tensorrt.builder import WEAK_PRECISIONS
 from compress.tensorrt.engine_file import EngineRequest, make_engine, read_model_passport, summary
 from compress.tensorrt.rtx import BuildCheck, check_build
 from runtime.errors import CommandParser, UserError, run_command
@@ -20,27 +19,26 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("files", nargs="+", type=Path, help="exported ONNX files")
     parser.add_argument("--check", action="store_true", help="only build with TensorRT for RTX, for an RTX GPU")
     parser.add_argument("--target", help="a device profile: workspace limit, and what does not fit")
-    parser.add_argument("--weak", choices=WEAK_PRECISIONS, help="let TensorRT 10 choose precisions by flags")
     parser.add_argument("--workspace-mib", type=int, help="memory that building may take; default: the profile's")
     parser.add_argument("--output-dir", type=Path, help="default: beside the ONNX file")
     parser.add_argument("--overwrite", action="store_true", help="replace engines of an earlier build")
     args = parser.parse_args(arguments)
     if args.check:
-        for flag in ("target", "weak", "workspace_mib", "output_dir"):
-            if getattr(args, flag) is not None:
+        for flag in ("target", "workspace_mib", "output_dir", "overwrite"):
+            if getattr(args, flag) not in (None, False):
                 raise UserError(f"--{flag.replace('_', '-')} has no effect with --check")
         checks = {path: check_build(path, read_model_passport(path)[1]) for path in args.files}
         for path, check in checks.items():
             print(f"{path}: {describe_check(check)}")
         return 0 if all(check.status == "passed" for check in checks.values()) else 1
     for path in args.files:
-        request = EngineRequest(path, args.target, args.weak, args.workspace_mib, args.output_dir, args.overwrite)
+        request = EngineRequest(path, args.target, args.workspace_mib, args.output_dir, args.overwrite)
         print(summary(*make_engine(request)))
     return 0
 
 
 def describe_check(check: BuildCheck) -> str:
-    """One line; the reasons of a failed one follow."""
+    """Return one line; the reasons of a failed one follow."""
     line = f"{check.status} ({check.what})"
     if check.graph_layers is not None:
         layers = ", ".join(f"{count} {name}" for name, count in check.graph_layers.items())

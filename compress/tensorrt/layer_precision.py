@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -15,20 +16,7 @@ if TYPE_CHECKING:
 PRECISIONS = ("int8", "fp16", "fp32")
 _OF_TYPE = {"int8": "int8", "half": "fp16", "fp16": "fp16", "float": "fp32", "fp32": "fp32"}
 # Layers that move, hold or convert data.
-_MOVES = (
-    "reformat",
-    "shuffle",
-    "constant",
-    "noop",
-    "no_op",
-    "signal",
-    "wait",
-    "slice",
-    "concat",
-    "copy",
-    "cast",
-    "quantize",
-)
+_MOVES = re.compile("reformat|shuffle|constant|noop|no_op|signal|wait|slice|concat|copy|cast|quantize")
 # What NVIDIA's kernels are called after the types they multiply; int8 first: its tactics name their float result, too.
 _OF_TACTIC = (
     ("int8", ("i8i8", "int8", "imma", "_s8")),
@@ -83,11 +71,10 @@ def layer_precision(layer: Mapping[str, Any]) -> str | None:
 
     Types of the inputs alone mislead: a float convolution may read int8. Weights say it best, then the kernel's name.
     """
-    kind = str(layer.get("LayerType", "")).lower()
     weights = layer.get("Weights")
     if isinstance(weights, Mapping) and (of_weights := _OF_TYPE.get(str(weights.get("Type", "")).lower())):
         return of_weights
-    if any(move in kind for move in _MOVES):
+    if _MOVES.search(str(layer.get("LayerType", "")).lower()):
         return None
     tactic = str(layer.get("TacticName", "")).lower()
     for precision, marks in _OF_TACTIC:

@@ -14,36 +14,43 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.backends.cuda_graph import record_graph
 from runtime.backends.trt_api import collecting_logger, describe_machine, first_error
-from runtime.errors import UserError
+from runtime.errors import UserError, first_line
 
 if TYPE_CHECKING:
-    import tensorrt as trt
-
     from runtime.backends.trt_api import Machine
 
 Shapes = Mapping[str, tuple[int, ...]]
 
+ON_THE_DEVICE = "engines are built and run on the device they are for (docs/jetson.md); elsewhere, use the .onnx file"
 _ALIGNMENT_BYTES = 256  # that TensorRT wants of every tensor's address
 _DEVICE = 0
 
 
 def import_pycuda() -> Any:
-    """pycuda.driver, initialised; a UserError where it, the driver or the GPU is missing."""
+    """Return pycuda.driver, initialised; a UserError where it, the driver or the GPU is missing.
+
+    Call it before TensorRT is imported, whose library fails badly without a driver.
+    """
     try:
         import pycuda.driver as cuda
     except ImportError as error:
-        reason = (str(error).splitlines() or ["no reason"])[0][:200]
-        raise UserError(f"pycuda cannot be imported ({reason}): pip install pycuda, on the device") from None
+        raise UserError(
+            f"there is no NVIDIA driver here, or pycuda is missing ({first_line(error)}): {ON_THE_DEVICE}"
+        ) from None
     try:
         cuda.init()
         count = cuda.Device.count()
     except cuda.Error as error:
-        raise UserError(f"CUDA does not start ({error}): engines need an NVIDIA GPU and its driver") from None
+        raise UserError(f"CUDA does not start ({first_line(error)}): {ON_THE_DEVICE}") from None
     if not count:
-        raise UserError("there is no NVIDIA GPU here: give the .onnx file of the same model")
+        raise UserError(f"there is no NVIDIA GPU here: {ON_THE_DEVICE}")
     return cuda
+
+
+def machine_here(cuda: Any, tensorrt_version: str) -> Machine:
+    """Return what engines built here are bound to."""
+    return describe_machine(tensorrt_version, cuda.get_driver_version(), cuda.Device(_DEVICE).compute_capability())
 
 
 class CudaDevice:
@@ -62,10 +69,6 @@ class CudaDevice:
             yield
         finally:
             self._context.pop()
-
-    def machine(self, tensorrt_version: str) -> Machine:
-        """What engines are bound to."""
-        return describe_machine(tensorrt_version, self.cuda.get_driver_version(), self._device.compute_capability())
 
     @property
     def name(self) -> str:
@@ -90,9 +93,7 @@ class CudaSession:
     Inputs and outputs are float32 with static shapes: `inputs` and `outputs` say which there must be.
     """
 
-    def __init__(
-        self, trt: Any, device: CudaDevice, plan: bytes, inputs: Shapes, outputs: Shapes, cuda_graph: bool = False
-    ) -> None:
+    def __init__(self, trt: Any, device: CudaDevice, plan: bytes, inputs: Shapes, outputs: Shapes) -> None:
         """Raises UserError where the engine cannot be loaded or does not keep the shapes."""
         self._lock = threading.Lock()
         self._device = device
@@ -101,12 +102,12 @@ class CudaSession:
         with device.current(), contextlib.ExitStack() as undo:
             undo.callback(self._release)
             logger, messages = collecting_logger(trt)
-            self._runtime: trt.Runtime | None = trt.Runtime(logger)
-            self._engine: trt.ICudaEngine | None = self._runtime and self._runtime.deserialize_cuda_engine(plan)
+            self._runtime: Any = trt.Runtime(logger)
+            self._engine: Any = self._runtime.deserialize_cuda_engine(plan)
             if self._engine is None:
                 raise UserError(f"TensorRT cannot load the engine: {first_error(messages)}")
             check_tensors(trt, self._engine, inputs, outputs)
-            self._context: trt.IExecutionContext | None = self._engine.create_execution_context()
+            self._context: Any = self._engine.create_execution_context()
             if self._context is None:
                 raise UserError(f"TensorRT has no memory for the engine: {first_error(messages)}")
             self._stream: Any = cuda.Stream()
@@ -117,11 +118,6 @@ class CudaSession:
             for arena in (self._in, self._out):
                 for name, address in arena.addresses.items():
                     self._context.set_tensor_address(name, address)
-            self._graph: Any = None
-            if cuda_graph:
-                self._enqueue()  # the first run sets up what must not happen while recording
-                self._stream.synchronize()
-                self._graph = record_graph(self._stream, self._enqueue)
             undo.pop_all()
 
     @property
@@ -129,12 +125,11 @@ class CudaSession:
         """That TensorRT takes to run the engine, without weights and tensors; None where it does not say."""
         return device_memory_bytes(self._engine)
 
-    def run(self, values: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
-        """Inputs by name -> outputs by name, copies that the caller may keep."""
-        return self.run_timed(values)[0]
+    def run(self, values: Mapping[str, NDArray[np.float32]]) -> tuple[dict[str, NDArray[np.float32]], float]:
+        """Return the outputs by name, copies that the caller may keep, and the GPU's own time for the network, ms.
 
-    def run_timed(self, values: Mapping[str, NDArray[np.float32]]) -> tuple[dict[str, NDArray[np.float32]], float]:
-        """The same with the GPU's own time for the network, ms: between events, without the copies."""
+        The time lies between two events on the stream, without the copies.
+        """
         cuda = self._device.cuda
         with self._lock:
             if self._closed:
@@ -144,10 +139,8 @@ class CudaSession:
                     np.copyto(view, values[name], casting="no")
                 cuda.memcpy_htod_async(self._in.device, self._in.host, self._stream)
                 self._start.record(self._stream)
-                if self._graph is None:
-                    self._enqueue()
-                else:
-                    self._graph.launch()
+                if not self._context.execute_async_v3(self._stream.handle):
+                    raise UserError("TensorRT could not run the engine: build it again on this device")
                 self._end.record(self._stream)
                 cuda.memcpy_dtoh_async(self._out.host, self._out.device, self._stream)
                 self._stream.synchronize()
@@ -161,22 +154,17 @@ class CudaSession:
                 with self._device.current():
                     self._release()
 
-    def _enqueue(self) -> None:
-        assert self._context is not None
-        if not self._context.execute_async_v3(self._stream.handle):
-            raise UserError("TensorRT could not run the engine: build it again on this device")
-
     def _release(self) -> None:
         """In the order of dependence; what was not made yet is not there."""
         self._closed = True
         stream = getattr(self, "_stream", None)
         if stream is not None:
             stream.synchronize()
-        for name in ("_graph", "_in", "_out"):
+        for name in ("_in", "_out"):
             part = getattr(self, name, None)
             if part is not None:
                 part.free()
-        for name in ("_graph", "_context", "_engine", "_runtime", "_start", "_end", "_stream"):
+        for name in ("_context", "_engine", "_runtime", "_start", "_end", "_stream"):
             setattr(self, name, None)
 
 
@@ -205,21 +193,19 @@ class _Arena:
 
 
 def check_tensors(trt: Any, engine: Any, inputs: Shapes, outputs: Shapes) -> None:
-    """A UserError unless the engine has just these float32 tensors, on the device."""
+    """Raise a UserError unless the engine has just these float32 tensors, on the device."""
+    expected = {name: (trt.TensorIOMode.INPUT, tuple(shape)) for name, shape in inputs.items()}
+    expected |= {name: (trt.TensorIOMode.OUTPUT, tuple(shape)) for name, shape in outputs.items()}
     names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
-    for expected, mode, what in (
-        (inputs, trt.TensorIOMode.INPUT, "takes"),
-        (outputs, trt.TensorIOMode.OUTPUT, "gives"),
-    ):
-        found = [name for name in names if engine.get_tensor_mode(name) == mode]
-        if set(found) != set(expected):
-            raise UserError(f"the engine {what} {', '.join(found)[:200]}, not {', '.join(expected)}: build it again")
-        for name, shape in expected.items():
-            has, dtype = tuple(engine.get_tensor_shape(name)), engine.get_tensor_dtype(name)
-            if has != tuple(shape) or dtype != trt.DataType.FLOAT:
-                raise UserError(f"the engine's '{name}' is {dtype} {list(has)}, not float32 {list(shape)}")
-            if engine.get_tensor_location(name) != trt.TensorLocation.DEVICE:
-                raise UserError(f"the engine's '{name}' is not in the device's memory: build it again")
+    if set(names) != set(expected):
+        has = ", ".join(names)[:200]
+        raise UserError(f"the engine takes and gives {has}, not {', '.join(expected)}: build it again")
+    for name, (mode, shape) in expected.items():
+        has_shape, dtype = tuple(engine.get_tensor_shape(name)), engine.get_tensor_dtype(name)
+        if (engine.get_tensor_mode(name), has_shape, dtype) != (mode, shape, trt.DataType.FLOAT):
+            raise UserError(f"the engine's '{name}' is {dtype} {list(has_shape)}, not float32 {list(shape)}")
+        if engine.get_tensor_location(name) != trt.TensorLocation.DEVICE:
+            raise UserError(f"the engine's '{name}' is not in the device's memory: build it again")
 
 
 def device_memory_bytes(engine: Any) -> int | None:

@@ -66,17 +66,12 @@ def l4t_release(root: Path = Path("/")) -> str | None:
     return f"{found[1]}.{found[2]}" if found else None
 
 
-def cuda_version(number: int) -> str:
-    """12060 -> 12.6."""
-    return f"{number // 1000}.{number % 1000 // 10}"
-
-
 def describe_machine(tensorrt_version: str, driver_version: int, capability: tuple[int, int]) -> Machine:
-    """The machine at hand."""
+    """Describe the machine at hand; a driver's version 12060 is CUDA 12.6."""
     major, minor = capability
     return Machine(
         tensorrt=tensorrt_version,
-        cuda=cuda_version(driver_version),
+        cuda=f"{driver_version // 1000}.{driver_version % 1000 // 10}",
         compute_capability=f"{major}.{minor}",
         l4t=l4t_release(),
         architecture=platform.machine(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,6 @@ from compress.export_report import print_result
 from compress.formats import FORMATS, export_label, onnx_files
 from compress.other_formats import describe
 from compress.request import ExportRequest
-from compress.tensorrt import gpu
 from runtime.errors import UserError
 
 
@@ -70,8 +70,7 @@ def all_formats(small_request: ExportRequest, tmp_path_factory: pytest.TempPathF
     """An int8 export in every format, on a machine without a GPU."""
     folder = tmp_path_factory.mktemp("formats")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gpu, "LIBRARY", "no-such-driver.so")
-        patch.setattr(gpu.probe_gpu, "__defaults__", ("no-such-driver.so",))
+        patch.setitem(sys.modules, "pycuda", None)
         patch.setattr(other_formats, "PACKAGE_CROPS", 6)
         formats = ("onnx", "tensorrt", "coreml")
         entry = export(replace(small_request, formats=formats, output_dir=folder))
@@ -153,7 +152,7 @@ def test_weights_alone(small_request: ExportRequest, tmp_path: Path) -> None:
 def test_the_exit_code_is_that_of_the_worst_format(
     small_request: ExportRequest, synthetic_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gpu.probe_gpu, "__defaults__", ("no-such-driver.so",))
+    monkeypatch.setitem(sys.modules, "pycuda", None)
     words = ["--variant", "er-nano", "--random-weights", "--test-images", "32", "--output-dir", str(tmp_path)]
     assert main([*words, "--fp32", "--format", "onnx"]) == 0
     assert main([*words, "--fp32", "--format", "onnx", "tensorrt", "--overwrite"]) == 1

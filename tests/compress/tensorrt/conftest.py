@@ -12,9 +12,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from compress.tensorrt.gpu import Gpu
 from runtime.backends.contract import METADATA_KEY
 from tests.conftest import tiny_passport
+from tests.fixtures.engine_files import install
+from tests.fixtures.fake_gpu import FakeGpu
 
 INT8_LAYER = {
     "Name": "conv",
@@ -46,8 +47,10 @@ MOVE = {
 }
 
 
-def small_graph(path: Path, precision: str = "fp32", zero_point: Any = None, bias: bool = False) -> Path:
-    """One convolution of an 8 x 8 image with 8 channels, as float, half or with Q/DQ; not of the graph contract."""
+def small_graph(
+    path: Path, precision: str = "fp32", zero_point: Any = None, bias: bool = False, flavour: str = "trt"
+) -> Path:
+    """Write one convolution of an 8 x 8 image with 8 channels, as float, half or with Q/DQ; not of the contract."""
     kind = TensorProto.FLOAT16 if precision == "fp16" else TensorProto.FLOAT
     values: dict[str, Any] = {}
     nodes = []
@@ -81,7 +84,8 @@ def small_graph(path: Path, precision: str = "fp32", zero_point: Any = None, bia
     constants = [numpy_helper.from_array(np.asarray(value), name) for name, value in values.items()]
     graph = helper.make_graph(nodes, "small", shapes[:1], shapes[1:], constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    model.metadata_props.add(key=METADATA_KEY, value=json.dumps(tiny_passport() | {"precision": precision}))
+    facts = tiny_passport() | {"precision": precision, "quantisation": {"flavour": flavour}}
+    model.metadata_props.add(key=METADATA_KEY, value=json.dumps(facts))
     onnx.save(model, path)
     return path
 
@@ -117,6 +121,5 @@ def jetson_tensorrt(monkeypatch: pytest.MonkeyPatch, layers: list[Any], version:
 
     module = Module()
     module.Runtime = Runtime  # type: ignore[attr-defined]
-    monkeypatch.setattr("compress.tensorrt.engine_file.import_tensorrt", lambda: module)
-    monkeypatch.setattr("compress.tensorrt.engine_file.probe_gpu", lambda: Gpu("Orin (made)", (8, 7), 12060))
+    install(monkeypatch, FakeGpu(), module)
     return module

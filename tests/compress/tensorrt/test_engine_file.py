@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from compress.passport import file_sha256
 from compress.tensorrt.__main__ import main
-from compress.tensorrt.engine_file import EngineRequest, find_or_make_engine, make_engine
+from compress.tensorrt.engine_file import EngineRequest, make_engine, prepare_engines
 from runtime.backends.engine_passport import check_engine, read_engine_passport
 from runtime.errors import UserError
+from runtime.files import file_sha256
 from tests.compress.tensorrt.conftest import FP32_LAYER, INT8_LAYER, MOVE, jetson_tensorrt, small_graph
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use Deprecated in TensorRT-RTX")  # its timing cache does nothing
 LAYERS = [INT8_LAYER, INT8_LAYER, FP32_LAYER, MOVE]
+NANO = "jetson-orin-nano"
 
 
 @pytest.fixture
@@ -25,63 +25,75 @@ def int8_file(tmp_path: Path) -> Path:
     return small_graph(tmp_path / "er-s_64_int8-trt.onnx", "int8")
 
 
-def test_an_engine_and_its_passport(int8_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_and_its_passport(
+    int8_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     jetson_tensorrt(monkeypatch, LAYERS)
-    path, made = make_engine(EngineRequest(int8_file, target="jetson-orin-nano"))
+    path, made = make_engine(EngineRequest(int8_file, target=NANO))
     assert path.name == "er-s_64_int8_trt10.3.0_sm87.engine" and path.parent == int8_file.parent
     passport, info = read_engine_passport(path)
-    assert passport == made and info.precision == "int8" and info.variant == "er-s"
-    assert passport.engine_layers == {"int8": 2, "fp32": 1} and passport.graph_layers == {"int8": 1}
-    assert passport.workspace_mib == 1024 and passport.strongly_typed and passport.device_memory_bytes == 123456
-    assert passport.onnx_sha256 == file_sha256(int8_file) and passport.build_seconds > 0
+    assert passport == made.passport and info.precision == "int8" and info.variant == "er-s"
+    assert passport.workspace_mib == 1024 and passport.onnx_sha256 == file_sha256(int8_file)
     assert (passport.machine.tensorrt, passport.machine.compute_capability) == ("10.3.0", "8.7")
     check_engine(passport, path, path.read_bytes(), passport.machine)
+    facts = json.loads(path.with_suffix(".json").read_text())["engine"]
+    assert facts["engine_layers"] == {"int8": 2, "fp32": 1} and facts["graph_layers"] == {"int8": 1}
+    assert facts["build_seconds"] > 0 and facts["device_memory_bytes"] == 123456
     assert (path.parent / "timing_trt10.3.0_sm87.cache").is_file()
     with pytest.raises(UserError, match="exists: give --overwrite"):
         make_engine(EngineRequest(int8_file))
-    make_engine(EngineRequest(int8_file, overwrite=True))
-
-
-def test_an_engine_is_built_again_only_where_it_must(int8_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    jetson_tensorrt(monkeypatch, LAYERS)
-    request = EngineRequest(int8_file, target="jetson-orin-nano")
-    path, first = find_or_make_engine(request)
-    assert find_or_make_engine(request) == (path, first)
-    assert find_or_make_engine(replace(request, overwrite=True))[1] != first  # at least its time is another
-    path.write_bytes(path.read_bytes() + b"x")
-    _, again = find_or_make_engine(request)
-    assert check_engine(again, path, path.read_bytes(), again.machine) is None
-    small_graph(int8_file, "int8", bias=False)
-    int8_file.write_bytes(int8_file.read_bytes().replace(b"small", b"other"))
-    assert find_or_make_engine(request)[1].onnx_sha256 == file_sha256(int8_file) != first.onnx_sha256
-    jetson_tensorrt(monkeypatch, LAYERS, version="10.13.0")
-    newer, _ = find_or_make_engine(request)
-    assert newer.name == "er-s_64_int8_trt10.13.0_sm87.engine" and path.exists()
-
-
-def test_the_command_of_a_refusal_builds(
-    int8_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """What a passport tells the user to type is a command that works."""
-    jetson_tensorrt(monkeypatch, LAYERS)
-    path, passport = make_engine(EngineRequest(int8_file, target="jetson-orin-nano"))
+    # What the passport tells the user to type is a command that works.
     program, flag, module, *words = passport.rebuild_command(path.parent).split()
     assert (program, flag, module) == ("python", "-m", "compress.tensorrt")
     assert main(words) == 0
     assert "layers: 2 int8, 1 fp32; device memory 0.1 MB" in capsys.readouterr().out
+    elsewhere, _ = make_engine(EngineRequest(int8_file, output_dir=int8_file.parent / "engines"))
+    assert elsewhere.parent.name == "engines"
 
 
-def test_a_silent_fp32_engine_leaves_no_file(int8_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    jetson_tensorrt(monkeypatch, [FP32_LAYER, FP32_LAYER])
-    with pytest.raises(UserError, match=r"no layer of the engine computes in int8 \(2 in fp32\)"):
+def test_engines_are_built_again_only_where_they_must(
+    int8_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    jetson_tensorrt(monkeypatch, LAYERS)
+    fp32_file = small_graph(int8_file.with_name("er-s_64_fp32.onnx"))
+    cpu_file = small_graph(int8_file.with_name("er-s_64_int8.onnx"), "int8", flavour="cpu")
+
+    def built() -> tuple[list[str], list[bool]]:
+        paths = prepare_engines([fp32_file, int8_file, cpu_file], NANO)
+        said = capsys.readouterr().out
+        assert f"left out: {cpu_file}: int8 of flavour cpu, export it with --target" in said
+        return [path.name for path in paths], [f"building {path}" in said for path in paths]
+
+    names = ["er-s_64_fp32_trt10.3.0_sm87.engine", "er-s_64_int8_trt10.3.0_sm87.engine"]
+    assert built() == (names, [True, True])
+    assert built() == (names, [False, False])
+    engine = int8_file.with_name(names[1])
+    engine.write_bytes(engine.read_bytes() + b"x")
+    assert built() == (names, [False, True])
+    int8_file.write_bytes(int8_file.read_bytes().replace(b"small", b"other"))
+    assert built() == (names, [False, True])
+    jetson_tensorrt(monkeypatch, LAYERS, version="10.13.0")
+    assert built()[1] == [True, True] and engine.exists()
+    with pytest.raises(UserError, match=r"would both become .*int8_trt.*give one of them"):
+        prepare_engines([int8_file, small_graph(int8_file.with_name("er-s_64_w.onnx"), "int8")], NANO)
+    with pytest.raises(UserError, match="no file to build engines from"):
+        prepare_engines([cpu_file], NANO)
+
+
+@pytest.mark.parametrize(
+    ("layers", "reason"),
+    [
+        ([FP32_LAYER, FP32_LAYER], r"no layer of the engine computes in int8 \(2 in fp32\)"),
+        ([], "cannot load the engine that it built"),
+    ],
+)
+def test_an_engine_that_is_not_what_it_should_be_leaves_no_file(
+    int8_file: Path, monkeypatch: pytest.MonkeyPatch, layers: list[Any], reason: str
+) -> None:
+    jetson_tensorrt(monkeypatch, layers)
+    with pytest.raises(UserError, match=reason):
         make_engine(EngineRequest(int8_file))
     assert not list(int8_file.parent.glob("*.engine"))
-
-
-def test_an_engine_that_does_not_load(int8_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    jetson_tensorrt(monkeypatch, [])
-    with pytest.raises(UserError, match="cannot load the engine that it built"):
-        make_engine(EngineRequest(int8_file))
 
 
 @pytest.mark.parametrize(
@@ -91,41 +103,29 @@ def test_an_engine_that_does_not_load(int8_file: Path, monkeypatch: pytest.Monke
         ({"target": "raspberry-pi-5"}, "NVIDIA's GPUs alone"),
         ({"target": "jetson-orin"}, "did you mean jetson-orin-n"),
         ({"workspace_mib": 0}, "must be 1 or more"),
-        ({"weak": "int4"}, "unknown precision 'int4'"),
-        ({"weak": "int8"}, "from the graph alone: leave out --weak"),
+        ({"onnx": b""}, "is empty"),
+        ({"onnx": b"x" * 100}, "onnxruntime cannot load"),
+        ({"onnx": "w8"}, "w8: engines are built from fp32, fp16, int8 files"),
         ({"onnx": Path("none.onnx")}, "there is no model"),
+        ({"onnx": Path(__file__)}, "no ONNX file"),
     ],
 )
 def test_requests_that_cannot_be(
     int8_file: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], reason: str
 ) -> None:
     jetson_tensorrt(monkeypatch, LAYERS)
+    onnx = changes.pop("onnx", int8_file)
+    if isinstance(onnx, bytes):
+        int8_file.write_bytes(onnx)
+    elif onnx == "w8":
+        small_graph(int8_file, "w8")
     with pytest.raises(UserError, match=reason) as error:
-        make_engine(EngineRequest(**{"onnx": int8_file} | changes))
+        make_engine(EngineRequest(onnx if isinstance(onnx, Path) else int8_file, **changes))
     assert "\n" not in str(error.value)
 
 
-def test_files_that_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    jetson_tensorrt(monkeypatch, LAYERS)
-    other = tmp_path / "model.bin"
-    other.write_bytes(b"x")
-    with pytest.raises(UserError, match="no ONNX file"):
-        make_engine(EngineRequest(other))
-    broken = tmp_path / "broken.onnx"
-    broken.write_bytes(b"x" * 100)
-    with pytest.raises(UserError, match="onnxruntime cannot load"):
-        make_engine(EngineRequest(broken))
-
-
-def test_without_a_gpu_the_first_thing_said_is_that(int8_file: Path) -> None:
+def test_without_a_gpu_the_first_thing_said_is_that(int8_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before TensorRT is imported, which would fail badly."""
-    with pytest.raises(UserError, match=r"no NVIDIA driver here|finds no GPU"):
-        main([str(int8_file), "--target", "jetson-orin-nano"])
-
-
-def test_model_passports_stay_inside(int8_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    jetson_tensorrt(monkeypatch, LAYERS)
-    path, _ = make_engine(EngineRequest(int8_file, output_dir=int8_file.parent / "engines"))
-    assert path.parent.name == "engines"
-    facts = json.loads(path.with_suffix(".json").read_text())
-    assert facts["model"]["hand_model"]["sha256"] and facts["schema_version"] == 1
+    monkeypatch.setitem(__import__("sys").modules, "pycuda", None)
+    with pytest.raises(UserError, match="no NVIDIA driver here"):
+        main([str(int8_file), "--target", NANO])

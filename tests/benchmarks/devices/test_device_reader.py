@@ -1,0 +1,96 @@
+"""What machines say of themselves, on made trees of three Jetsons and by a made jetson-stats."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from benchmarks.devices.device_facts import describe_device, is_this_jetson
+from benchmarks.devices.device_reader import DeviceFacts, read_device, read_files
+from runtime.errors import UserError
+from tests.fixtures.jetson_tree import AGX_ORIN, JETSONS, ORIN_NANO, ORIN_NX, make_jetson_stats, make_tree, write
+
+
+@pytest.fixture(autouse=True)
+def no_jetson_stats(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "jtop", None)
+
+
+@pytest.mark.parametrize("name", JETSONS)
+@pytest.mark.parametrize("locked", [False, True])
+def test_a_jetson_by_its_files(tmp_path: Path, name: str, locked: bool) -> None:
+    jetson = JETSONS[name]
+    facts = read_device(make_tree(tmp_path, jetson, locked=locked))
+    assert (facts.board, facts.l4t, facts.power_mode) == (jetson.model, jetson.l4t, "25W")
+    assert facts.cpu_mhz == (1344.0,) * jetson.cpus and facts.gpu_mhz == jetson.gpu_hz[0] / 1e6
+    assert facts.locked is locked
+    assert facts.temperatures_c == {"cpu-thermal": 51.187, "gpu-thermal": 50.218}  # not of what is off
+    assert facts.throttle_events == 2 and facts.available_mb == 6144.0
+
+
+def test_a_machine_that_says_nothing(tmp_path: Path) -> None:
+    assert read_device(tmp_path) == DeviceFacts()
+
+
+def test_parts_that_are_off_or_do_not_answer(tmp_path: Path) -> None:
+    root = make_tree(tmp_path, AGX_ORIN, mode_id=9)
+    for cpu in range(4, 12):
+        write(root, f"sys/devices/system/cpu/cpu{cpu}/online", "0\n")
+    write(root, "sys/class/thermal/thermal_zone1/temp", "-256000\n")
+    (root / AGX_ORIN.gpu / "min_freq").unlink()
+    facts = read_files(root)
+    assert len(facts.cpu_mhz) == 4 and facts.locked is None
+    assert facts.power_mode is None and list(facts.temperatures_c) == ["cpu-thermal"]
+
+
+def test_jetson_stats_has_the_last_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = make_tree(tmp_path, ORIN_NANO)
+    monkeypatch.setitem(sys.modules, "jtop", make_jetson_stats())
+    facts = read_device(root)
+    assert (facts.power_mode, facts.locked, facts.cpu_mhz, facts.gpu_mhz) == ("MAXN_SUPER", True, (1728.0,), 1020.0)
+    assert facts.temperatures_c == {"cpu": 49.5}
+    assert facts.throttle_events == 2  # which only the files have
+    assert read_files(root).power_mode == "25W"
+
+    def not_running() -> Any:
+        raise RuntimeError("The jtop.service is not active")
+
+    monkeypatch.setitem(sys.modules, "jtop", SimpleNamespace(jtop=not_running))
+    assert read_device(root) == read_files(root)
+
+
+def test_a_record_describes_the_device(tmp_path: Path) -> None:
+    device = describe_device(make_tree(tmp_path, ORIN_NX))
+    assert (device.name, device.soc) == (ORIN_NX.model, "nvidia,p3768-0000+p3767-0000")
+    assert (device.jetpack, device.power_mode) == ("6 (L4T 36.4.7)", "25W")
+    plain = describe_device(tmp_path / "none")
+    assert plain.name and plain.cpu_flags == []
+    assert (plain.soc, plain.jetpack, plain.cuda, plain.power_mode) == (None, None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [
+        (
+            "jetson-orin-nx",
+            r"this board is jetson-orin-nano \(NVIDIA.*\), not jetson-orin-nx: give --target jet",
+        ),
+        ("jetson-orin-nano@15W", "in power mode 25W, not 15W: sudo nvpmodel"),
+    ],
+)
+def test_another_board_or_mode_is_refused(tmp_path: Path, target: str, reason: str) -> None:
+    with pytest.raises(UserError, match=reason):
+        is_this_jetson(target, make_tree(tmp_path, ORIN_NANO))
+
+
+def test_engines_are_built_for_the_board_at_hand_alone(tmp_path: Path) -> None:
+    root = make_tree(tmp_path / "nano", ORIN_NANO)
+    assert is_this_jetson("jetson-orin-nano", root) and is_this_jetson("jetson-orin-nano@25W", root)
+    assert not is_this_jetson("raspberry-pi-5", root)
+    assert not is_this_jetson("jetson-orin-nano", tmp_path / "pc")
+    write(root, "proc/device-tree/compatible", "nvidia,p9999-0000\0nvidia,tegra234\0")
+    assert is_this_jetson("jetson-orin-nano", root)  # a board that no profile knows is what its user says
