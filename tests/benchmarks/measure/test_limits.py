@@ -13,7 +13,7 @@ from benchmarks.measure.graph_cost import count_gmac
 from benchmarks.measure.limits import lower_bound, machine_limits, share_of_limit
 from benchmarks.records.record import Artifact, Limit, Prediction
 from runtime.errors import UserError
-from targets import Figure, load_target
+from targets import Figure, read_target
 from tests.fixtures.made_records import made_record
 
 SIDE, CHANNELS, OUT = 8, 4, 16
@@ -65,7 +65,7 @@ def test_share_of_the_peak_of_the_rows_own_precision() -> None:
 
 def test_a_bound_is_the_longer_of_products_and_memory() -> None:
     peaks = {"fp32_gflops": Figure(10.0, "a"), "int8_gops": Figure(40.0, "b"), "memory_gb_s": Figure(1.0, "c")}
-    target = replace(load_target("raspberry-pi-5"), figures=peaks)
+    target = replace(read_target("raspberry-pi-5"), figures=peaks)
     facts = Facts(Artifact(bytes=1_000_000), gmac={"int8": 0.2, "fp16": 0.05})
     found = lower_bound(target, facts)
     assert found == Prediction("raspberry-pi-5", pytest.approx(0.4 / 40 * 1e3 + 0.1 / 10 * 1e3), ["b", "a", "c"])
