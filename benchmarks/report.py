@@ -1,7 +1,7 @@
 """One self-contained page of records: python benchmarks/report.py RECORDS... -o report.html
 
-Table, plots, examples, doubts and commands in one file that needs no network. The raw samples beside the records (.npz)
-give histograms, joints, occlusion and examples; without them these parts are left out.
+What the rows say in words, plots, examples, table, doubts and commands in one file that needs no network. The raw
+samples beside the records (.npz) give joints, occlusion and examples; without them these parts are left out.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from tqdm import tqdm
 if not __package__:  # run as a file: packages are found from the project's root, and this folder hides none
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from benchmarks.page.drawing import write_png
 from benchmarks.page.figure_table import to_csv, to_markdown
 from benchmarks.page.html import make_page
-from benchmarks.page.plot import write_png
 from benchmarks.page.plots import make_plots
 from benchmarks.page.rows import measured, read_rows
 from compress.precision_plan import read_plan
@@ -40,7 +40,7 @@ class ReportRequest:
 
 
 def write_report(request: ReportRequest) -> list[Path]:
-    """All files asked for, replaced atomically. UserError for what cannot be read or has no row that ran."""
+    """Write all files asked for, atomically. UserError for what cannot be read or has no row that ran."""
     rows = read_rows(request.records)
     shown = measured(rows)
     if not shown:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 ARTIFACT, PEER, PROBE = "artifact", "peer", "probe"
-PICTURE_SHAPE = (334, 512, 3)
-PICTURE_BOX = (90.0, 30.0, 300.0, 260.0)
+# Rows that the report compares files of this project with, by name.
+MEDIAPIPE_HANDS, BARE_BACKBONE = "MediaPipe 2 x hand landmarks", "bare backbone"
 
 
 @dataclass(frozen=True)
@@ -27,13 +28,18 @@ class Candidate:
     device: str = "auto"  # of the runner
     hand_model: str | None = None  # of the runner; None: the embedded one
 
+    @property
+    def path(self) -> Path:
+        """Return its first file."""
+        return Path(self.files[0])
+
     def to_json(self) -> dict[str, Any]:
-        """For another process."""
+        """Return it as JSON for another process."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Candidate:
-        """Out of this project's own process."""
+        """Read what `to_json` wrote."""
         return cls(**{**content, "files": tuple(content["files"])})
 
 
@@ -47,6 +53,11 @@ class Picture:
 
 
 def noise_picture() -> Picture:
-    """The same on every machine. Time does not depend on what is seen: the graphs have no branches."""
-    rgb = np.random.default_rng(0).integers(0, 256, PICTURE_SHAPE, np.uint8)
-    return Picture(rgb, PICTURE_BOX, "seeded noise")
+    """Return the same picture on every machine. Time does not depend on what is seen: the graphs have no branches."""
+    rgb = np.random.default_rng(0).integers(0, 256, (334, 512, 3), np.uint8)
+    return Picture(rgb, (90.0, 30.0, 300.0, 260.0), "seeded noise")
+
+
+def network_name(stem: str) -> str:
+    """Return the network's part of a file's name: `er-s`, `er-s-p30`."""
+    return stem.split("_")[0]

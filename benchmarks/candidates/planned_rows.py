@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 
 from benchmarks.candidates.candidate import ARTIFACT, PEER, PROBE, Candidate, noise_picture
-from benchmarks.candidates.facts import facts_of, fp32_file
+from benchmarks.candidates.facts import Facts, facts_of, fp32_file
 from benchmarks.devices.device_facts import describe_device
+from benchmarks.measure.limits import lower_bound
 from benchmarks.records.record import (
     NOT_RUN,
     PROFILING,
     SCHEMA_VERSION,
     Artifact,
-    Device,
     Input,
+    Prediction,
     Protocol,
     Record,
     Runtime,
     Verdict,
 )
 from compress.check.timing import UNCOUNTED_RUNS, Schedule
-from compress.passport import git_commit
+from compress.passport import git_commit, tool_versions
 from targets import Target
 
-TOOLS = ("numpy", "opencv-python-headless", "onnx", "onnxruntime", "torch", "openvino", "tensorrt")
 SYNC = "a run is done when its outputs are on the host"
 ONLY_ARTIFACTS = "artefacts alone go through the runner"
 # Why a field stays empty, by the row's kind, where nothing else is said.
@@ -48,91 +45,79 @@ EMPTY: Mapping[str, Mapping[str, str]] = {
 
 @dataclass(frozen=True)
 class Plan:
-    """Of one run."""
+    """Everything a run is asked for, checked."""
 
     candidates: tuple[Candidate, ...]
     absent: Mapping[str, str]  # peers that cannot run: why, and how to get them
     threads: tuple[int, ...]
     schedule: Schedule
-    targets: tuple[Target, ...]
+    targets: tuple[Target, ...]  # to predict a lower bound for
     command: str
 
+    @property
+    def artifacts(self) -> list[Candidate]:
+        """Return the files of this project."""
+        return [candidate for candidate in self.candidates if candidate.kind == ARTIFACT]
+
     def key(self, candidate: Candidate, threads: int) -> tuple[str, int | None]:
-        """Of a candidate's row."""
+        """Return the key of a candidate's row."""
         return candidate.name, threads if candidate.threaded else None
 
     def timed_at(self, threads: int) -> list[Candidate]:
-        """Candidates with a row of their own at so many threads; those without threads have theirs at the first."""
+        """Return who has a row of its own at so many threads; those without threads have theirs at the first."""
         first = threads == self.threads[0]
         return [candidate for candidate in self.candidates if candidate.threaded or first]
 
     def baseline(self, candidate: Candidate) -> str | None:
-        """The name of the row that `times_faster` refers to: the fp32 file of the same network, if it is measured."""
+        """Return the name of the row that `times_faster` refers to, if the fp32 file of the network is measured."""
         if candidate.variant is None:
             return None
-        path = fp32_file(Path(candidate.files[0])).resolve()
-        return next((c.name for c in self.artifacts() if Path(c.files[0]).resolve() == path), None)
-
-    def artifacts(self) -> list[Candidate]:
-        """Files of this project."""
-        return [candidate for candidate in self.candidates if candidate.kind == ARTIFACT]
+        path = fp32_file(candidate.path).resolve()
+        return next((artifact.name for artifact in self.artifacts if artifact.path.resolve() == path), None)
 
 
 def draft(plan: Plan) -> list[Record]:
-    """All rows of a run, in their order, as PROFILING."""
+    """Make all rows of a run, in their order: PROFILING, or NOT_RUN for absent peers."""
     created = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    device, environment = describe_device(), tool_versions()
-    records = []
+    device, environment = describe_device(), {**tool_versions(), "git_commit": git_commit()}
     facts = {candidate.name: facts_of(candidate) for candidate in plan.candidates}
-    for threads in plan.threads:
-        for candidate in plan.timed_at(threads):
-            known = facts[candidate.name]
-            records.append(
-                Record(
-                    schema_version=SCHEMA_VERSION,
-                    created_utc=created,
-                    name=candidate.name,
-                    kind=candidate.kind,
-                    variant=candidate.variant,
-                    artifact=known.artifact,
-                    input=Input(),
-                    runtime=Runtime(candidate.engine, None, None, None, plan.key(candidate, threads)[1]),
-                    device=device,
-                    protocol=protocol_of(plan.schedule),
-                    build_s=known.build_s,
-                    parity=known.parity,
-                    not_measured=dict(EMPTY[candidate.kind]),
-                    environment=environment,
-                    command=plan.command,
-                    verdict=Verdict(PROFILING),
-                )
-            )
-    return [*records, *_absent_rows(plan, created, device, environment)]
 
-
-def _absent_rows(plan: Plan, created: str, device: Device, environment: dict[str, str | None]) -> list[Record]:
-    return [
-        Record(
+    def row(name: str, kind: str, runtime: Runtime, known: Facts, variant: str | None, verdict: Verdict) -> Record:
+        bounds = {target.name: lower_bound(target, known) for target in plan.targets if kind == ARTIFACT}
+        unknown = [bound for bound in bounds.values() if isinstance(bound, str)]
+        return Record(
             schema_version=SCHEMA_VERSION,
             created_utc=created,
             name=name,
-            kind=PEER,
-            variant=None,
-            artifact=Artifact(),
+            kind=kind,
+            variant=variant,
+            artifact=known.artifact,
             input=Input(),
-            runtime=Runtime(name, None, None, None, None),
+            runtime=runtime,
             device=device,
             protocol=protocol_of(plan.schedule),
+            build_s=known.build_s,
+            parity=known.parity,
+            predictions=[bound for bound in bounds.values() if isinstance(bound, Prediction)],
+            not_measured={**EMPTY[kind], **({"predictions": "; ".join(unknown)} if unknown else {})},
             environment=environment,
             command=plan.command,
-            verdict=Verdict(NOT_RUN, [reason]),
+            verdict=verdict,
         )
-        for name, reason in plan.absent.items()
-    ]
+
+    rows = []
+    for threads in plan.threads:
+        for one in plan.timed_at(threads):
+            runtime = Runtime(one.engine, None, None, None, plan.key(one, threads)[1])
+            rows.append(row(one.name, one.kind, runtime, facts[one.name], one.variant, Verdict(PROFILING)))
+    for name, reason in plan.absent.items():
+        runtime = Runtime(name, None, None, None, None)
+        rows.append(row(name, PEER, runtime, Facts(Artifact()), None, Verdict(NOT_RUN, [reason])))
+    return rows
 
 
 def protocol_of(schedule: Schedule, runs: int = 0) -> Protocol:
-    """How a row is timed."""
+    """Say how a row is timed."""
     return Protocol(
         warmup_seconds=schedule.warmup_seconds,
         warmup_runs=UNCOUNTED_RUNS,
@@ -143,14 +128,3 @@ def protocol_of(schedule: Schedule, runs: int = 0) -> Protocol:
         sync=SYNC,
         picture=noise_picture().name,
     )
-
-
-def tool_versions() -> dict[str, str | None]:
-    """Of what takes part, and the project's own commit."""
-    versions: dict[str, str | None] = {"python": platform.python_version(), "git_commit": git_commit()}
-    for tool in TOOLS:
-        try:
-            versions[tool] = version(tool)
-        except PackageNotFoundError:
-            versions[tool] = None
-    return versions

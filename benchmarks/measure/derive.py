@@ -1,4 +1,4 @@
-"""What follows from the rows of one run at one number of threads: ratios, shares of the limits, predictions' errors."""
+"""What follows from the rows of one run at one number of threads: ratios, shares of the limits, losses to fp32."""
 
 from __future__ import annotations
 
@@ -7,80 +7,58 @@ from dataclasses import replace
 
 import numpy as np
 
-from benchmarks.measure.graph_cost import Layer
-from benchmarks.measure.probes import PROBES
-from benchmarks.measure.roofline import Ceilings, bounds, total_ms
+from benchmarks.measure.limits import machine_limits, share_of_limit
 from benchmarks.measure.stats import ratio
-from benchmarks.records.record import Limit, Prediction, Ratio, Record
+from benchmarks.records.record import Ratio, Record
 
-PROBE_OF_PRECISION = {"fp32": "fp32 products", "int8": "int8 products"}
-
-
-def machine_limits(records: Sequence[Record]) -> dict[str, Limit]:
-    """What the probes reached, by their names; those that were timed."""
-    return {
-        record.name: PROBES[record.name].limit(record.latency_ms.p50)
-        for record in records
-        if record.name in PROBES and record.latency_ms is not None
-    }
+NO_BASELINE = "the fp32 file of the same network is not among the rows: see --peers fp32"
+NO_LIMIT = "no probe was timed, or the products of the row are not known"
 
 
-def relative_times(record: Record, others: Sequence[Record]) -> dict[str, Ratio]:
-    """The row's time over that of each other row of the same rounds."""
-    if record.latency_ms is None:
-        return {}
-    own = np.array(record.latency_ms.blocks_p50)
-    return {
-        other.name: ratio(own, np.array(other.latency_ms.blocks_p50))
-        for other in others
-        if other.latency_ms is not None and other.name != record.name and len(other.latency_ms.blocks_p50) == len(own)
-    }
+def derived(rows: Sequence[Record], baselines: Mapping[str, str | None]) -> list[Record]:
+    """Return the rows, timed in turn with each other, with all that follows from them.
 
-
-def times_faster(record: Record, baseline: Record | None) -> Ratio | None:
-    """Than the fp32 file of the same network; None for that file itself, or where one was not timed."""
-    if baseline is None or baseline.name == record.name or not record.latency_ms or not baseline.latency_ms:
-        return None
-    return ratio(np.array(baseline.latency_ms.blocks_p50), np.array(record.latency_ms.blocks_p50))
-
-
-def share_of_limit(record: Record, limits: Mapping[str, Limit]) -> Limit | None:
-    """Of what the probe of the row's precision reached; a precision without a probe is computed in fp32 here."""
-    probe = limits.get(PROBE_OF_PRECISION.get(record.artifact.precision or "fp32", "fp32 products"))
-    if record.latency_ms is None or not record.artifact.gmac or probe is None or not probe.gflops:
-        return None
-    reached = 2 * record.artifact.gmac / (record.latency_ms.p50 / 1e3)
-    return Limit(share_pct=100 * reached / probe.gflops)
-
-
-def predict(
-    record: Record, layers: Mapping[bool, Sequence[Layer]], ceilings: Sequence[Ceilings], this_machine: str
-) -> list[Prediction]:
-    """A lower bound per device. `layers`: of the row's files, by what engines fuse."""
-    predictions = []
-    for device in ceilings:
-        bound_ms = total_ms(bounds(layers[device.fuses], device))
-        measured = record.latency_ms.p50 if record.latency_ms and device.target == this_machine else None
-        predictions.append(
-            Prediction(
-                target=device.target,
-                lower_bound_ms=bound_ms,
-                measured_by_predicted=None if measured is None else measured / bound_ms,
-                launches_counted=device.launch_us is not None,
-                sources=list(device.sources),
+    baselines: the name of each row's fp32 file, None where it is not among the rows.
+    """
+    by_name = {row.name: row for row in rows}
+    limits = machine_limits(rows)
+    others = [row for row in rows if row.kind != "probe"]
+    found = []
+    for row in rows:
+        if row.kind == "probe":
+            found.append(replace(row, limit=limits.get(row.name)))
+            continue
+        baseline = by_name.get(baselines[row.name] or "")
+        limit = share_of_limit(row, limits)
+        reasons = {
+            **({} if baseline else {"times_faster": NO_BASELINE}),
+            **({} if limit else {"limit": NO_LIMIT}),
+        }
+        found.append(
+            replace(
+                with_delta(row, baseline),
+                times_faster=None if baseline is None or baseline is row else time_ratio(baseline, row),
+                relative_time={o.name: r for o in others if o is not row and (r := time_ratio(row, o)) is not None},
+                limit=limit,
+                not_measured={**row.not_measured, **reasons},
             )
         )
-    return predictions
+    return found
 
 
-def with_delta(record: Record, baseline: Record | None) -> Record:
-    """The row with what its accuracy lost to fp32 on the same images."""
-    own, other = record.accuracy, None if baseline is None else baseline.accuracy
-    comparable = own is not None and other is not None and own.mpjpe_mm is not None and other.mpjpe_mm is not None
-    if not comparable or own is None or other is None:
-        return record
-    same = (own.dataset, own.protocol, own.n_images) == (other.dataset, other.protocol, other.n_images)
-    if not same:
-        return record
-    delta = own.mpjpe_mm - other.mpjpe_mm  # type: ignore[operator]
-    return replace(record, accuracy=replace(own, delta_vs_fp32_mm=delta))
+def time_ratio(row: Record, other: Record) -> Ratio | None:
+    """Divide a row's time by that of another row of the same rounds; None where one was not timed."""
+    if row.latency_ms is None or other.latency_ms is None:
+        return None
+    own, others = np.array(row.latency_ms.blocks_p50), np.array(other.latency_ms.blocks_p50)
+    return ratio(own, others) if len(own) == len(others) else None
+
+
+def with_delta(row: Record, baseline: Record | None) -> Record:
+    """Return the row with what its accuracy lost to fp32, where both saw the same images."""
+    own, other = row.accuracy, None if baseline is None else baseline.accuracy
+    if own is None or other is None or own.mpjpe_mm is None or other.mpjpe_mm is None:
+        return row
+    if (own.dataset, own.protocol, own.n_images) != (other.dataset, other.protocol, other.n_images):
+        return row
+    return replace(row, accuracy=replace(own, delta_vs_fp32_mm=own.mpjpe_mm - other.mpjpe_mm))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import cache
@@ -19,44 +18,42 @@ from benchmarks.devices.device_facts import clocks_of
 from benchmarks.devices.engine_parity import shipped_parity
 from benchmarks.devices.power_meters import find_meter
 from benchmarks.measure.conditions import snapshot
-from benchmarks.measure.derive import machine_limits, predict, relative_times, share_of_limit, times_faster, with_delta
+from benchmarks.measure.derive import derived
 from benchmarks.measure.doubt import doubts
-from benchmarks.measure.graph_cost import Layer, read_layers
 from benchmarks.measure.latency import Timed, time_candidates
 from benchmarks.measure.memory import measure_fresh
 from benchmarks.measure.power import PowerLog
-from benchmarks.measure.probes import PROBES
-from benchmarks.measure.roofline import Ceilings, ceilings_of, measured_ceilings
-from benchmarks.records.raw_samples import artifact_key, row_key, samples_path
-from benchmarks.records.record import DOUBTFUL, FINISHED, Input, Limit, Runtime, StagesMs, Verdict
+from benchmarks.measure.stats import summarise
+from benchmarks.records.raw_samples import Arrays, artifact_key, row_key, samples_path
+from benchmarks.records.record import DOUBTFUL, FINISHED, Input, Record, Runtime, StagesMs, Verdict
 from benchmarks.records.run_records import Sheet
-from runtime.errors import UserError
+from runtime.errors import UserError, first_line
 from runtime.hand.hand_model import load_hand_models
-from targets import THIS_MACHINE
 
 if TYPE_CHECKING:
     from benchmarks.measure.accuracy import Labels
 
+NO_METER = "no power sensor that can be read"
+
 
 def measure_memories(plan: Plan, sheet: Sheet) -> None:
-    """Resident memory and load time, each candidate in processes of its own."""
+    """Measure resident memory and load time, each candidate in processes of its own."""
     measured = [candidate for candidate in plan.candidates if candidate.kind != PROBE]
     for candidate in tqdm(measured, desc="memory", unit="file", leave=False):
         fresh = measure_fresh(candidate, plan.threads[0])
         sheet.change_all(candidate.name, load_ms=fresh.load_ms, memory_mb=fresh.memory_mb)
-        if fresh.reason is not None:
-            for field, value in (("load_ms", fresh.load_ms), ("memory_mb", fresh.memory_mb)):
-                if value is None:
-                    sheet.explain(candidate.name, field, fresh.reason)
+        for field, value in (("load_ms", fresh.load_ms), ("memory_mb", fresh.memory_mb)):
+            if value is None:
+                sheet.explain(candidate.name, field, fresh.reason or "")
         sheet.save()
 
 
 def measure_accuracies(plan: Plan, sheet: Sheet, data: str, images: int, hand_model: Path | None) -> None:
-    """Of every artefact on the first images of the data set's test split."""
+    """Measure every artefact on the first images of the data set's test split."""
     if images == 0:
-        for candidate in plan.artifacts():
+        for candidate in plan.artifacts:
             sheet.explain(candidate.name, "accuracy", "not asked for (--images 0)")
-            if candidate.files[0].endswith(".engine"):
+            if candidate.path.suffix == ".engine":
                 _check_engine(sheet, candidate)
         return
     # torch reads data sets; a device may have none
@@ -70,14 +67,12 @@ def measure_accuracies(plan: Plan, sheet: Sheet, data: str, images: int, hand_mo
     def labels(crop_px: int) -> Labels:
         return load_labels(frames, crop_px, hands)
 
-    for candidate in plan.artifacts():
+    for candidate in plan.artifacts:
         opened = _open(sheet, candidate, plan.threads[0])
         if opened is None or opened.runner is None:
             continue
-        with opened.runner:
-            accuracy, arrays = measure_accuracy(
-                opened.runner, frames, hands, labels(opened.runner.input_px), candidate.name
-            )
+        with opened.runner as runner:
+            accuracy, arrays = measure_accuracy(runner, frames, hands, labels(runner.input_px), candidate.name)
         sheet.change_all(candidate.name, accuracy=accuracy)
         sheet.keep_samples({artifact_key(candidate.name, what): array for what, array in arrays.items()})
         sheet.save()
@@ -86,15 +81,15 @@ def measure_accuracies(plan: Plan, sheet: Sheet, data: str, images: int, hand_mo
 def _check_engine(sheet: Sheet, candidate: Candidate) -> None:
     """Compare an engine with its ONNX file on the shipped crops; one that differs too much fails."""
     hand_model = None if candidate.hand_model is None else Path(candidate.hand_model)
-    parity = shipped_parity(Path(candidate.files[0]), hand_model=hand_model)
+    parity = shipped_parity(candidate.path, hand_model=hand_model)
     print(f"{candidate.name}: {parity.mean_mm:.4f} mm from onnxruntime on {parity.crops} shipped crops")
     if parity.reason is not None:
         sheet.fail(candidate.name, parity.reason)
 
 
 def measure_latencies(plan: Plan, sheet: Sheet, threads: int) -> None:
-    """Of all candidates that have a row at so many threads, in turn; then what speaks against the figures."""
-    picture = noise_picture()
+    """Time all candidates that have a row at so many threads, in turn; then say what speaks against the figures."""
+    candidates = {candidate.name: candidate for candidate in plan.timed_at(threads)}
     start_c = snapshot().temperature_c
     meter = find_meter()
     power = None if meter is None else PowerLog(meter)
@@ -102,58 +97,32 @@ def measure_latencies(plan: Plan, sheet: Sheet, threads: int) -> None:
         power.measure_idle()
     with ExitStack() as stack:
         opened: dict[str, Opened] = {}
-        candidates = {candidate.name: candidate for candidate in plan.timed_at(threads)}
         for candidate in tqdm(candidates.values(), desc=f"{threads} threads, opening", unit="file", leave=False):
             ready = _open(sheet, candidate, threads)
             if ready is not None:
                 stack.callback(ready.close)
                 opened[candidate.name] = ready
-        timed = time_candidates(opened, plan.schedule, picture, power, f"{threads} threads")
-        for name, result in timed.items():
-            key = plan.key(candidates[name], threads)
-            _keep(sheet, key, result, opened[name], plan)
-            device = replace(sheet[key].device, temp_start_c=start_c, temp_end_c=snapshot().temperature_c)
-            sheet.change(key, device=device)
+        timed = time_candidates(opened, plan.schedule, power, f"{threads} threads")
+    end_c = snapshot().temperature_c
+    for name, result in timed.items():
+        row = timed_row(sheet[plan.key(candidates[name], threads)], result, opened[name], plan)
+        device = replace(row.device, temp_start_c=start_c, temp_end_c=end_c)
+        sheet.put(replace(row, device=device, samples=samples_path(sheet.path).name))
+        sheet.keep_samples(run_samples(row, result))
     sheet.save()
 
 
 def fill_in(plan: Plan, sheet: Sheet, threads: int) -> None:
-    """What follows from the rows of one pass: ratios, shares of the limits, predictions, losses to fp32."""
+    """Fill in what follows from the rows of one pass: ratios, shares of the limits, losses to fp32."""
     candidates = plan.timed_at(threads)
-    rows = {candidate.name: sheet[plan.key(candidate, threads)] for candidate in candidates}
-    limits = machine_limits(list(rows.values()))
-    ceilings, unknown = _ceilings(plan, threads, limits)
-    for candidate in candidates:
-        row = rows[candidate.name]
-        if candidate.kind == PROBE:
-            sheet.change(row.key, limit=limits.get(row.name))
-            continue
-        baseline = rows.get(plan.baseline(candidate) or "")
-        others = [other for name, other in rows.items() if name not in PROBES]
-        row = replace(
-            with_delta(row, baseline),
-            times_faster=times_faster(row, baseline),
-            relative_time=relative_times(row, others),
-            limit=share_of_limit(row, limits),
-        )
-        reasons = dict(row.not_measured)
-        if baseline is None:
-            reasons["times_faster"] = "the fp32 file of the same network is not among the rows: see --peers fp32"
-        layers = _layers(candidate)
-        if isinstance(layers, str):
-            reasons["predictions"] = layers
-        else:
-            row = replace(row, predictions=predict(row, layers, ceilings, THIS_MACHINE))
-            if unknown:
-                reasons["predictions"] = "; ".join(unknown)
-        if row.limit is None:
-            reasons["limit"] = "no probe was timed, or the products of the row are not known"
-        sheet.change(row.key, **{**vars(row), "not_measured": reasons})
+    rows = [sheet[plan.key(candidate, threads)] for candidate in candidates]
+    for row in derived(rows, {candidate.name: plan.baseline(candidate) for candidate in candidates}):
+        sheet.put(row)
     sheet.save()
 
 
 def _open(sheet: Sheet, candidate: Candidate, threads: int) -> Opened | None:
-    """The candidate, or None and a failed row: one bad peer must not end the run."""
+    """Open a candidate; None and a failed row where it does not: one bad peer must not end the run."""
     if not sheet.alive(candidate.name):
         return None
     try:
@@ -161,72 +130,38 @@ def _open(sheet: Sheet, candidate: Candidate, threads: int) -> Opened | None:
     except UserError as error:
         sheet.fail(candidate.name, str(error))
     except Exception as error:  # engines have no class of errors in common
-        lines = str(error).strip().splitlines() or [""]
-        sheet.fail(candidate.name, f"{type(error).__name__}: {lines[0][:200]}")
+        sheet.fail(candidate.name, f"{type(error).__name__}: {first_line(error)}")
     return None
 
 
-def _keep(sheet: Sheet, key: tuple[str, int | None], timed: Timed, opened: Opened, plan: Plan) -> None:
-    """One candidate's figures into its row."""
-    row = sheet[key]
+def timed_row(row: Record, timed: Timed, opened: Opened, plan: Plan) -> Record:
+    """Return the row with one candidate's figures."""
     runtime = Runtime(
         opened.runtime, opened.version, opened.provider_requested, opened.provider_used, row.runtime.threads
     )
-    reasons = doubts(timed.latency, timed.conditions, runtime)
-    stages = None
-    if timed.stages_ms is not None:
-        stages = StagesMs(*(float(value) for value in np.median(timed.stages_ms, axis=0)))
-        sheet.keep_samples({row_key(*key, "stages_ms"): timed.stages_ms})
-    runs = np.concatenate(timed.blocks)
-    block = np.repeat(np.arange(len(timed.blocks)), [len(part) for part in timed.blocks])
-    sheet.keep_samples({row_key(*key, "runs_ms"): runs.astype(np.float32), row_key(*key, "block"): block.astype("u2")})
-    not_measured = dict(row.not_measured)
-    if timed.power is None:
-        not_measured["power_w"] = not_measured["energy_mj_per_frame"] = "no power sensor that can be read"
-    sheet.change(
-        key,
+    latency = summarise(timed.blocks)
+    reasons = doubts(latency, timed.conditions, runtime)
+    stages, power = timed.stages_ms, timed.power
+    no_power = dict.fromkeys(("power_w", "energy_mj_per_frame"), NO_METER) if power is None else {}
+    return replace(
+        row,
         input=Input(list(opened.input_shape), opened.input_shape[0]),
         runtime=runtime,
         device=replace(row.device, clocks=clocks_of(timed.conditions)),
-        protocol=protocol_of(plan.schedule, len(runs)),
-        latency_ms=timed.latency,
-        stages_ms=stages,
-        power_w=timed.power,
-        energy_mj_per_frame=None if timed.power is None else timed.power.mean * timed.latency.p50,
-        samples=samples_path(sheet.path).name,
-        not_measured=not_measured,
+        protocol=protocol_of(plan.schedule, sum(map(len, timed.blocks))),
+        latency_ms=latency,
+        stages_ms=None if stages is None else StagesMs(*np.median(stages, axis=0).tolist()),
+        power_w=power,
+        energy_mj_per_frame=None if power is None else power.mean * latency.p50,
+        not_measured={**row.not_measured, **no_power},
         verdict=Verdict(DOUBTFUL if reasons else FINISHED, reasons),
     )
 
 
-def _ceilings(plan: Plan, threads: int, limits: Mapping[str, Limit]) -> tuple[list[Ceilings], list[str]]:
-    """Of every target; and why some have none."""
-    found: list[Ceilings] = []
-    unknown: list[str] = []
-    for target in plan.targets:
-        ceilings: Ceilings | str
-        if target.name != THIS_MACHINE:
-            ceilings = ceilings_of(target)
-        elif len(limits) == len(PROBES):
-            ceilings = measured_ceilings(limits, THIS_MACHINE, threads)
-        else:
-            ceilings = "a probe of this machine failed"
-        if isinstance(ceilings, str):
-            unknown.append(ceilings)
-        else:
-            found.append(ceilings)
-    return found, unknown
-
-
-@cache
-def _layers(candidate: Candidate) -> Mapping[bool, Sequence[Layer]] | str:
-    """Of the candidate's ONNX files, by what engines fuse; or why there are none."""
-    if not all(file.endswith(".onnx") for file in candidate.files):
-        return "an engine file does not show its graph"
-    try:
-        return {
-            fuses: [layer for file in candidate.files for layer in read_layers(Path(file), fuses)]
-            for fuses in (False, True)
-        }
-    except UserError as error:
-        return str(error)
+def run_samples(row: Record, timed: Timed) -> Arrays:
+    """Return the raw samples of one row (benchmarks.records.raw_samples)."""
+    block = np.repeat(np.arange(len(timed.blocks)), [len(part) for part in timed.blocks])
+    samples: Arrays = {"runs_ms": np.concatenate(timed.blocks).astype(np.float32), "block": block.astype(np.uint16)}
+    if timed.stages_ms is not None:
+        samples["stages_ms"] = timed.stages_ms
+    return {row_key(*row.key, what): array for what, array in samples.items()}

@@ -30,7 +30,7 @@ class Interval:
 
 
 def summarise(blocks: Sequence[Floats]) -> LatencyMs:
-    """Of one candidate's blocks of runs, ms."""
+    """Summarise one candidate's blocks of runs, ms."""
     runs = np.concatenate([np.asarray(block, np.float64) for block in blocks])
     p50, p90, p95, p99 = np.percentile(runs, (50, 90, 95, 99))
     medians = block_medians(blocks)
@@ -53,39 +53,39 @@ def summarise(blocks: Sequence[Floats]) -> LatencyMs:
 
 
 def block_medians(blocks: Sequence[Floats]) -> NDArray[np.float64]:
-    """(blocks,)."""
+    """Return each block's median: (blocks,)."""
     return np.array([np.median(block) for block in blocks], np.float64)
 
 
 def median_interval(values: Floats) -> Interval:
-    """Of the median of independent values."""
+    """Return the interval of the median of independent values."""
     values = np.asarray(values, np.float64)
     return _interval(float(np.median(values)), np.median(_resample(values), axis=1))
 
 
 def mean_interval(values: Floats) -> Interval:
-    """Of the mean of independent values."""
+    """Return the interval of the mean of independent values."""
     values = np.asarray(values, np.float64)
-    generator = np.random.default_rng(_SEED)
+    generator = np.random.default_rng(_SEED)  # draw by draw: there may be thousands of values
     means = [values[generator.integers(0, len(values), len(values))].mean() for _ in range(RESAMPLES)]
     return _interval(float(values.mean()), np.array(means))
 
 
 def ratio(numerator_p50: Floats, denominator_p50: Floats) -> Ratio:
-    """Of two candidates timed in the same rounds: round by round."""
+    """Divide two candidates timed in the same rounds, round by round."""
     interval = median_interval(np.asarray(numerator_p50) / np.asarray(denominator_p50))
     return Ratio(interval.estimate, interval.low, interval.high)
 
 
 def change(old_p50: Floats, new_p50: Floats) -> Interval:
-    """NEW over OLD less 1, of two runs whose blocks have nothing to do with each other."""
+    """Return NEW over OLD less 1, of two runs whose blocks have nothing to do with each other."""
     old, new = np.asarray(old_p50, np.float64), np.asarray(new_p50, np.float64)
     drawn = np.median(_resample(new, 1), axis=1) / np.median(_resample(old), axis=1)
     return _interval(float(np.median(new) / np.median(old)) - 1, drawn - 1)
 
 
 def drift_pct(medians: Floats) -> float:
-    """How much the last third of the blocks is slower than the first third."""
+    """Return how much the last third of the blocks is slower than the first third."""
     third = max(len(medians) // 3, 1)
     return float(100 * (np.median(medians[-third:]) / np.median(medians[:third]) - 1))
 

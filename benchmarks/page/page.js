@@ -1,10 +1,5 @@
 "use strict";
 (() => {
-  const figures = JSON.parse(document.getElementById("figures").textContent);
-  for (const [key, figure] of Object.entries(figures)) {
-    Plotly.newPlot(key, figure.data, figure.layout, { responsive: true, displayModeBar: false });
-  }
-
   const body = document.querySelector("#rows tbody");
   const heads = [...document.querySelectorAll("#rows th")];
   const rows = () => [...body.rows];

@@ -1,47 +1,8 @@
 """The record: one JSON line per artefact, device and number of threads; the one place where its fields are explained.
 
-A record is what `benchmarks/run.py` measured of one candidate. Units stand in the names. What was not measured is null,
-and `not_measured` says why, by the field's name. A file of records is UTF-8, one JSON object per line. Raw samples lie
-beside it: `records.jsonl` has `records.npz` (see benchmarks/records/raw_samples.py).
-
-name            of the row, unique with `threads` in a file: `er-xs_224_int8`, `er-xs torch eager`, `fp32 products`
-kind            artifact (a file of this project), peer (what it is compared with), probe (a limit of the machine)
-variant         null where the row is of no variant
-artifact        path as given, format (onnx, engine, ...), precision, bytes on disk, sha256, opset, params_m 10^6, gmac
-                10^9 multiply-accumulates of convolutions, linears and attention products
-input           shape of the network's input, batch
-runtime         name, version, provider_requested, provider_used, threads (null: the engine has no such setting)
-device          name, soc (board), os, cores, cpu_flags (of arithmetic alone), jetpack, cuda, tensorrt, power_mode,
-                clocks (cpu_mhz, gpu_mhz: lowest and highest seen; locked), temp_start_c, temp_end_c (hottest sensor)
-protocol        warmup_seconds, warmup_runs (uncounted at the start of every block), rounds (blocks of each candidate,
-                in turn with all others'), runs (counted, all blocks), block_runs, min_seconds (a block ends at
-                whichever comes first), sync (when a run counts as done), picture (what the network looked at)
-latency_ms      of the network alone, over all runs; p50_low, p50_high: 95 % bootstrap interval of the blocks' median;
-                blocks_p50: each block's median in the order of time; cv_pct: standard deviation by mean of all runs
-times_faster    than the fp32 file of the same network at the same threads: median over rounds of the ratio of the two
-                blocks, low, high: 95 % bootstrap interval over rounds; null for the fp32 file itself
-relative_time   this row's time over another's in the same rounds, by that row's name: median, low, high as above
-                (below 1: this row is the faster one)
-stages_ms       medians of a whole call of the runner on a picture: pre (crop, scale), infer, post (hands in metres)
-load_ms         of the model, in a fresh process, without importing the engine: cold (file not in the page cache), warm
-build_s         what it took to build an engine file
-memory_mb       of a fresh process with this model alone: rss_before (interpreter, numpy, OpenCV), rss_after_load (and
-                the engine's library and the model), rss_peak (VmHWM after some runs), device_delta (accelerator memory)
-power_w         of the whole board or package while this candidate ran: idle, mean, max, source
-energy_mj_per_frame  power_w.mean x latency_ms.p50
-parity          with PyTorch, from the artefact's passport: vertex_mm, projection_px, n_images
-accuracy        of the artefact through the runner: dataset, synthetic, protocol, mpjpe_mm, mpvpe_mm, mrrpe_mm,
-                presence_accuracy, n_images, n_interacting, delta_vs_fp32_mm (same images; null without the fp32 file)
-limit           share_pct: 2 x gmac by p50 over what the probe of the same precision and threads reaches; of that probe
-                itself: gflops (products) or gb_s (memory) or us (one launch)
-predictions     lower bounds by a roofline, not measurements: target, lower_bound_ms, measured_by_predicted (null for
-                other devices than this), launches_counted (false: the profile does not say what one costs), sources
-verdict         status: PROFILING (begun; a run that was killed leaves it), FINISHED, DOUBTFUL (finished, but reasons
-                say what speaks against the figures), FAILED, NOT_RUN (reasons say how to get it); reasons
-environment     versions of python and libraries, git commit
-samples         the raw samples' file beside the records, null where there is none
-command         that made the record
-created_utc     when the run began
+A record is what `benchmarks/run.py` measured of one candidate. Units stand in the names. What was not measured is null
+or absent, and `not_measured` says why, by the field's name. A file of records is UTF-8, one JSON object per line. Raw
+samples lie beside it: `records.jsonl` has `records.npz` (see benchmarks/records/raw_samples.py).
 """
 
 from __future__ import annotations
@@ -51,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from benchmarks.records.typed_json import BadJson, load_json, typed
+from benchmarks.records.typed_json import BadJson, parse_json
 from runtime.errors import UserError
 from runtime.files import write_text_atomic
 
@@ -65,14 +26,14 @@ MAX_FILE_BYTES = 64 * 2**20
 class Artifact:
     """The file, or files, of a row."""
 
-    path: str | None = None
-    format: str | None = None
+    path: str | None = None  # as given
+    format: str | None = None  # onnx, tensorrt, torch
     precision: str | None = None
-    bytes: int | None = None
+    bytes: int | None = None  # on disk
     sha256: str | None = None
     opset: int | None = None
-    params_m: float | None = None
-    gmac: float | None = None
+    params_m: float | None = None  # 10^6
+    gmac: float | None = None  # 10^9 multiply-accumulates of convolutions, linears and attention products
 
 
 @dataclass(frozen=True)
@@ -91,7 +52,7 @@ class Runtime:
     version: str | None
     provider_requested: str | None
     provider_used: str | None
-    threads: int | None
+    threads: int | None  # null: the engine has no such setting
 
 
 @dataclass(frozen=True)
@@ -108,16 +69,16 @@ class Device:
     """Where it ran."""
 
     name: str
-    soc: str | None = None
+    soc: str | None = None  # of the board
     os: str | None = None
     cores: int | None = None
-    cpu_flags: list[str] = field(default_factory=list)
+    cpu_flags: list[str] = field(default_factory=list)  # of arithmetic alone
     jetpack: str | None = None
     cuda: str | None = None
     tensorrt: str | None = None
     power_mode: str | None = None
     clocks: Clocks | None = None
-    temp_start_c: float | None = None
+    temp_start_c: float | None = None  # of the hottest sensor
     temp_end_c: float | None = None
 
 
@@ -126,18 +87,18 @@ class Protocol:
     """How it was timed."""
 
     warmup_seconds: float
-    warmup_runs: int
-    rounds: int
-    runs: int
-    block_runs: int
-    min_seconds: float
-    sync: str
-    picture: str
+    warmup_runs: int  # uncounted, at the start of every block
+    rounds: int  # blocks of each candidate, in turn with all others'
+    runs: int  # counted, all blocks
+    block_runs: int  # a block ends after so many runs, or
+    min_seconds: float  # after so long, whichever comes first
+    sync: str  # when a run counts as done
+    picture: str  # what the network looked at
 
 
 @dataclass(frozen=True)
 class LatencyMs:
-    """Of the network alone."""
+    """Of the network alone, over all runs."""
 
     mean: float
     std: float
@@ -147,15 +108,15 @@ class LatencyMs:
     p95: float
     p99: float
     max: float
-    cv_pct: float
-    p50_low: float
+    cv_pct: float  # standard deviation by mean
+    p50_low: float  # 95 % bootstrap interval of the blocks' median
     p50_high: float
-    blocks_p50: list[float]
+    blocks_p50: list[float]  # each block's median in the order of time
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """Of two rows' times, round by round."""
+    """Of two rows' times: median over rounds of the ratio of the two blocks, 95 % bootstrap interval over rounds."""
 
     median: float
     low: float
@@ -164,34 +125,36 @@ class Ratio:
 
 @dataclass(frozen=True)
 class StagesMs:
-    """Of one call of the runner."""
+    """Medians of a whole call of the runner on a picture."""
 
-    pre: float
+    pre: float  # crop, scale
     infer: float
-    post: float
+    post: float  # hands in metres
 
 
 @dataclass(frozen=True)
 class LoadMs:
-    """Of the model."""
+    """Of the model, in a fresh process, without importing the engine."""
 
-    cold: float | None
+    cold: float | None  # file not in the page cache
     warm: float | None
 
 
 @dataclass(frozen=True)
 class MemoryMb:
-    """Of a fresh process, 10^6 bytes."""
+    """Of a fresh process with this model alone, 10^6 bytes."""
 
-    rss_before: float
-    rss_after_load: float
-    rss_peak: float
-    device_delta: float | None = None
+    rss_before: float  # interpreter, numpy, OpenCV
+    rss_after_load: float  # and the engine's library and the model
+    rss_peak: float  # VmHWM after some runs
+    device_delta: float | None = None  # what the engine says it takes on the accelerator
+    available_drop: float | None = None  # of MemAvailable by loading, where CPU and GPU share memory
+    cuda_free_drop: float | None = None  # of cudaMemGetInfo by loading
 
 
 @dataclass(frozen=True)
 class PowerW:
-    """While the candidate ran."""
+    """Of the whole board or package while this candidate ran."""
 
     idle: float | None
     mean: float
@@ -201,7 +164,7 @@ class PowerW:
 
 @dataclass(frozen=True)
 class ParityFacts:
-    """With PyTorch."""
+    """With PyTorch, from the artefact's passport."""
 
     vertex_mm: float
     projection_px: float
@@ -210,9 +173,9 @@ class ParityFacts:
 
 @dataclass(frozen=True)
 class AccuracyMm:
-    """Through the runner."""
+    """Of the artefact through the runner."""
 
-    dataset: str
+    dataset: str  # with "(synthetic)" where it is
     synthetic: bool
     protocol: str
     mpjpe_mm: float | None
@@ -221,74 +184,75 @@ class AccuracyMm:
     presence_accuracy: float | None
     n_images: int
     n_interacting: int
-    delta_vs_fp32_mm: float | None = None
+    delta_vs_fp32_mm: float | None = None  # same images; null without the fp32 file
 
 
 @dataclass(frozen=True)
 class Limit:
-    """Of the machine, and this row's share of it."""
+    """Of the machine: a row's share of it, or in the row of a probe what the probe reaches."""
 
-    share_pct: float | None = None
-    gflops: float | None = None
-    gb_s: float | None = None
-    us: float | None = None
+    share_pct: float | None = None  # 2 x gmac by p50 over what the probe of the same precision and threads reaches
+    gflops: float | None = None  # products
+    gb_s: float | None = None  # memory, and
+    us: float | None = None  # one launch: of records before 2026-11-27
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """A lower bound, not a measurement."""
+    """A lower bound on a device that is not at hand, not a measurement."""
 
     target: str
     lower_bound_ms: float
-    measured_by_predicted: float | None
-    launches_counted: bool
     sources: list[str]
+    measured_by_predicted: float | None = None  # of records before 2026-11-27, a roofline of this machine
+    launches_counted: bool = False  # by that roofline
 
 
 @dataclass(frozen=True)
 class Verdict:
     """How the row ended."""
 
-    status: str
-    reasons: list[str] = field(default_factory=list)
+    status: str  # PROFILING: begun; a run that was killed leaves it. DOUBTFUL: finished, but reasons speak against it
+    reasons: list[str] = field(default_factory=list)  # of NOT_RUN: how to get it
 
 
 @dataclass(frozen=True)
 class Record:
-    """One row. The module's docstring explains every field."""
+    """One row."""
 
     schema_version: int
-    created_utc: str
-    name: str
-    kind: str
-    variant: str | None
+    created_utc: str  # when the run began
+    name: str  # unique with `threads` in a file: `er-xs_224_int8`, `er-xs torch eager`, `fp32 products`
+    kind: str  # artifact (a file of this project), peer (what it is compared with), probe (a limit of the machine)
+    variant: str | None  # null where the row is of no variant
     artifact: Artifact
     input: Input
     runtime: Runtime
     device: Device
     protocol: Protocol
     latency_ms: LatencyMs | None = None
-    times_faster: Ratio | None = None
-    relative_time: dict[str, Ratio] = field(default_factory=dict)
+    times_faster: Ratio | None = None  # than the fp32 file of the same network, at the same threads
+    relative_time: dict[str, Ratio] = field(default_factory=dict)  # by another row's name; below 1: this one is faster
+    gpu_ms: float | None = None  # median between two events on the device
     stages_ms: StagesMs | None = None
     load_ms: LoadMs | None = None
-    build_s: float | None = None
+    build_s: float | None = None  # of an engine file
     memory_mb: MemoryMb | None = None
     power_w: PowerW | None = None
-    energy_mj_per_frame: float | None = None
+    energy_mj_per_frame: float | None = None  # power_w.mean x latency_ms.p50
     parity: ParityFacts | None = None
     accuracy: AccuracyMm | None = None
     limit: Limit | None = None
     predictions: list[Prediction] = field(default_factory=list)
     verdict: Verdict = field(default_factory=lambda: Verdict(PROFILING))
     not_measured: dict[str, str] = field(default_factory=dict)
-    environment: dict[str, str | None] = field(default_factory=dict)
-    samples: str | None = None
-    command: str = ""
+    environment: dict[str, str | None] = field(default_factory=dict)  # versions of python and libraries, git commit
+    samples: str | None = None  # the raw samples' file beside the records
+    command: str = ""  # that made the record
 
     @property
     def key(self) -> tuple[str, int | None]:
-        """What tells rows of one file apart."""
+        """Return what tells rows of one file apart."""
         return self.name, self.runtime.threads
 
 
@@ -299,7 +263,7 @@ def write_records(path: Path, records: Sequence[Record]) -> None:
 
 
 def read_records(path: Path) -> list[Record]:
-    """The records of a file, which is not trusted. A UserError names the line and the field that is wrong."""
+    """Read the records of a file, which is not trusted. A UserError names the line and the field that is wrong."""
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise UserError(f"{path} is too large for a file of records ({MAX_FILE_BYTES >> 20} MiB at most)")
@@ -325,17 +289,16 @@ def read_records(path: Path) -> list[Record]:
 
 
 def parse_record(line: str) -> Record:
-    """One line; a BadJson says what is wrong with it."""
-    content = load_json(line)
-    if not isinstance(content, dict) or content.get("schema_version") != SCHEMA_VERSION:
+    """Read one line; a BadJson says what is wrong with it."""
+    record = parse_json(Record, line)
+    if record.schema_version != SCHEMA_VERSION:
         raise BadJson(f"it is not a record of schema version {SCHEMA_VERSION}")
-    record = typed(Record, content)
     for value, known, what in ((record.kind, KINDS, "kind"), (record.verdict.status, STATUSES, "verdict.status")):
         if value not in known:
             raise BadJson(f"{what} is '{value[:40]}' (there are {', '.join(known)})")
     latency = record.latency_ms
     if latency is not None and (latency.min <= 0 or not latency.blocks_p50):
         raise BadJson("latency_ms: times are above 0, in one block at least")
-    if record.verdict.status in (FINISHED, DOUBTFUL) and latency is None:
+    if latency is None and record.verdict.status in (FINISHED, DOUBTFUL):
         raise BadJson("latency_ms is missing from a finished record")
     return record

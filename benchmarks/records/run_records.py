@@ -17,7 +17,7 @@ Key = tuple[str, int | None]
 
 
 class Sheet:
-    """Rows by name and threads."""
+    """The rows of a run by name and threads."""
 
     def __init__(self, path: Path, records: Sequence[Record]) -> None:
         self.path = path
@@ -30,39 +30,39 @@ class Sheet:
 
     @property
     def records(self) -> list[Record]:
-        """All rows."""
+        """Return all rows."""
         return list(self._rows.values())
 
     def rows_of(self, name: str) -> list[Record]:
-        """Of one candidate, at all numbers of threads."""
+        """Return a candidate's rows at all numbers of threads."""
         return [record for record in self._rows.values() if record.name == name]
 
     def alive(self, name: str) -> bool:
-        """Whether nothing of the candidate has failed."""
+        """Say whether nothing of the candidate has failed."""
         return all(record.verdict.status != FAILED for record in self.rows_of(name))
 
-    def change(self, key: Key, **changes: Any) -> None:
-        """Fill in some fields of a row; `save` writes them."""
-        self._rows[key] = replace(self._rows[key], **changes)
+    def put(self, record: Record) -> None:
+        """Replace a row; `save` writes it."""
+        self._rows[record.key] = record
 
     def change_all(self, name: str, **changes: Any) -> None:
-        """The same of all of a candidate's rows."""
+        """Fill in some fields of all of a candidate's rows; `save` writes them."""
         for record in self.rows_of(name):
-            self.change(record.key, **changes)
+            self.put(replace(record, **changes))
 
     def explain(self, name: str, field: str, reason: str) -> None:
-        """Why a field of a candidate's rows stays empty."""
+        """Say why a field of a candidate's rows stays empty."""
         for record in self.rows_of(name):
-            self.change(record.key, not_measured={**record.not_measured, field: reason})
+            self.put(replace(record, not_measured={**record.not_measured, field: reason}))
 
     def fail(self, name: str, reason: str) -> None:
         """Give a candidate up; rows that are finished stay."""
         for record in self.rows_of(name):
             if record.verdict.status == PROFILING:
-                self.change(record.key, verdict=Verdict(FAILED, [reason]))
+                self.put(replace(record, verdict=Verdict(FAILED, [reason])))
 
     def keep_samples(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Raw samples; `save` writes them."""
+        """Add raw samples; `save` writes them."""
         self._samples |= arrays
 
     def save(self) -> None:
@@ -97,5 +97,5 @@ def make_way(path: Path, overwrite: bool) -> None:
 
 
 def before(path: Path) -> Path:
-    """Where --overwrite keeps the records that were there."""
+    """Return where --overwrite keeps the records that were there."""
     return path.with_name(f"{path.stem}.before{path.suffix}")

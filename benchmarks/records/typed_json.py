@@ -1,15 +1,16 @@
-"""JSON from outside into frozen dataclasses: every field named, of its type, of a sane size; nothing more."""
+"""JSON from outside into frozen dataclasses: known fields alone, each of its type, numbers finite, texts short."""
 
 from __future__ import annotations
 
 import json
 import math
-from dataclasses import fields, is_dataclass
-from types import NoneType, UnionType
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from collections.abc import Callable
+from typing import Any, TypeVar, get_origin
+
+import cattrs
+from cattrs.cols import list_structure_factory
 
 MAX_TEXT_CHARACTERS = 4000
-MAX_ITEMS = 10_000
 
 T = TypeVar("T")
 
@@ -18,66 +19,63 @@ class BadJson(ValueError):
     """What is wrong, in one line."""
 
 
-def load_json(text: str) -> Any:
-    """Parse JSON as its standard has it: no NaN, no Infinity."""
+def parse_json(kind: type[T], text: str) -> T:
+    """Read a dataclass of plain types, lists, dicts and other such dataclasses. A BadJson names what is wrong.
+
+    Fields without a default must be there.
+    """
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
-    except BadJson:
-        raise
+        content = json.loads(text)
     except (ValueError, RecursionError):
         raise BadJson("it is not JSON") from None
+    if not isinstance(content, dict):
+        raise BadJson("it is not a JSON object")
+    try:
+        return _CONVERTER.structure(content, kind)
+    except cattrs.BaseValidationError as error:
+        first = cattrs.transform_error(error, format_exception=_reason)[0]
+        raise BadJson(first.replace(" @ $.", " at ").removesuffix(" @ $")) from None
 
 
-def _refuse_constant(name: str) -> None:
-    raise BadJson(f"{name} is no JSON number")
+def _reason(error: BaseException, kind: type | None) -> str:
+    if isinstance(error, KeyError):
+        return "a field is missing"
+    if isinstance(error, cattrs.ForbiddenExtraKeysError):
+        return f"unknown field {sorted(map(str, error.extra_fields))[0][:40]!r}"
+    return str(error) if isinstance(error, BadJson) else f"this is no {getattr(kind, '__name__', 'such value')}"
 
 
-def typed(kind: type[T], value: Any) -> T:
-    """`value`, out of JSON, as the dataclass `kind`, whose fields are plain types, lists or dicts of them, other such
-    dataclasses, or any of these or None. A BadJson names the first field that is wrong."""
-    result: T = _parse(kind, value, "")
-    return result
+def _plain(kind: Any) -> Callable[[Any, Any], Any]:
+    """A reader that converts nothing but whole numbers into floats."""
+
+    def read(value: Any, _: Any) -> Any:
+        if kind is float and type(value) is int:
+            value = float(value) if abs(value) < 2**63 else math.inf
+        if type(value) is not kind:
+            raise BadJson(f"{str(value)[:40]!r} is not {kind.__name__}")
+        if kind is float and not math.isfinite(value):
+            raise BadJson("the number is not finite")
+        if kind is str and (len(value) > MAX_TEXT_CHARACTERS or not value.isprintable()):
+            raise BadJson("it is not a short line of text")
+        return value
+
+    return read
 
 
-def _parse(kind: Any, value: Any, where: str) -> Any:
-    if isinstance(kind, UnionType):
-        (given,) = (option for option in get_args(kind) if option is not NoneType)
-        return None if value is None else _parse(given, value, where)
-    if is_dataclass(kind):
-        return _parse_dataclass(kind, value, where)
-    origin = get_origin(kind)
-    if origin in (list, dict):
-        if not isinstance(value, origin) or len(value) > MAX_ITEMS:
-            raise BadJson(f"{where} is not a {'list' if origin is list else 'JSON object'} of a sane length")
-        item = get_args(kind)[-1]
-        if origin is list:
-            return [_parse(item, one, f"{where}[{index}]") for index, one in enumerate(value)]
-        return {_parse(str, key, where): _parse(item, one, f"{where}.{key[:40]}") for key, one in value.items()}
-    return _parse_plain(kind, value, where)
+def _list_reader(kind: Any, converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
+    """cattrs' own takes any iterable, texts too."""
+    read_items = list_structure_factory(kind, converter)
+
+    def read(value: Any, _: Any) -> Any:
+        if not isinstance(value, list):
+            raise BadJson(f"{str(value)[:40]!r} is not a list")
+        return read_items(value, kind)
+
+    return read
 
 
-def _parse_dataclass(kind: Any, value: Any, where: str) -> Any:
-    if not isinstance(value, dict):
-        raise BadJson(f"{where or 'it'} is not a JSON object")
-    names = {field.name for field in fields(kind)}
-    inside = f"{where}." if where else ""
-    if odd := sorted(set(value) - names):
-        raise BadJson(f"unknown field {inside}{odd[0][:40]!r}")
-    if missing := sorted(names - set(value)):
-        raise BadJson(f"{inside}{missing[0]} is missing")
-    hints = get_type_hints(kind)
-    return kind(
-        **{field.name: _parse(hints[field.name], value[field.name], inside + field.name) for field in fields(kind)}
-    )
-
-
-def _parse_plain(kind: type, value: Any, where: str) -> Any:
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value) if abs(value) < 2**63 else math.inf
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise BadJson(f"{where} is {str(value)[:40]!r}, not {kind.__name__}")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise BadJson(f"{where} is not finite")
-    if isinstance(value, str) and (len(value) > MAX_TEXT_CHARACTERS or not value.isprintable()):
-        raise BadJson(f"{where} is not a short line of text")
-    return value
+_CONVERTER = cattrs.Converter(forbid_extra_keys=True)
+_PLAIN: tuple[Any, ...] = (str, int, float, bool)
+for _kind in _PLAIN:
+    _CONVERTER.register_structure_hook(_kind, _plain(_kind))
+_CONVERTER.register_structure_hook_factory(lambda kind: get_origin(kind) is list, _list_reader)

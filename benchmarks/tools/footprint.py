@@ -1,4 +1,4 @@
-"""How small and quick the runtime is on this machine, in fresh processes, against its aims.
+"""How small and quick the runtime is on this machine, in fresh processes (footprint_parts.py), against its aims.
 
 python benchmarks/tools/footprint.py --model exports/er-xs_224_int8.onnx -o benchmarks/results/footprint.json
 """
@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -17,8 +15,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.devices.device_facts import describe_device, installed
-from benchmarks.measure.memory import status_mb
+if not __package__:  # run as a file: packages are found from the project's root, and this folder hides none
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
+
+from benchmarks.candidates.engines import installed
+from benchmarks.devices.device_facts import describe_device
+from benchmarks.measure.memory import ask_fresh
+from benchmarks.measure.process_memory import status_mb
 from runtime.errors import CommandParser, UserError, run_command
 from runtime.files import write_text_atomic
 
@@ -28,7 +31,8 @@ IMAGE_BYTES = 480 * 640 * 3  # of the smallest picture that allocations are meas
 STARTS = 7
 STAGE_FRAMES = 1000
 ALLOCATION_FRAMES = 20
-LIMIT_SECONDS = 3600
+
+Told = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -38,33 +42,34 @@ class Aim:
     name: str
     most: float
     unit: str
-    figure: Callable[[dict[str, Any]], float]
+    figure: Callable[[Told], float]
 
 
 AIMS = (
-    Aim("import_and_load", 0.6, "s", lambda told: float(told["start"]["total_s"])),
-    Aim("resident_after_100_frames", 110, "MB", lambda told: float(told["memory"]["after_100_frames_mb"])),
-    Aim("growth", 1, "MB", lambda told: float(told["memory"]["growth_mb"])),
-    Aim("pre_and_post_on_one_thread", 1.5, "ms", lambda told: float(told["stages"]["pre_and_post_ms"])),
-    Aim("pre_and_post_of_the_frame", 0.15, "share", lambda told: float(told["stages"]["share"])),
+    Aim("import_and_load", 0.6, "s", lambda told: told["start"]["total_s"]),
+    Aim("resident_after_100_frames", 110, "MB", lambda told: told["memory"]["after_100_frames_mb"]),
+    Aim("growth", 1, "MB", lambda told: told["memory"]["growth_mb"]),
+    Aim("pre_and_post_on_one_thread", 1.5, "ms", lambda told: told["stages"]["pre_and_post_ms"]),
+    Aim("pre_and_post_of_the_frame", 0.15, "share", lambda told: told["stages"]["share"]),
     Aim(
         "allocated_at_once_after_the_first_frame",
         IMAGE_BYTES,
         "bytes",
-        lambda told: float(max(told["allocations"]["peak_bytes"].values())),
+        lambda told: max(told["allocations"]["peak_bytes"].values()),
     ),
 )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; `arguments` without the program's name."""
+    """Measure, print, and write what is asked for."""
     options = _parse(arguments)
     if status_mb("VmRSS") is None:
         raise UserError("this system has no /proc/self/status: measure on Linux")
     models = {path.stem: measure(path, options.frames) for path in options.model}
+    files = " ".join(map(str, options.model))
     report = {
         "schema_version": SCHEMA_VERSION,
-        "command": _command(options),
+        "command": f"python benchmarks/tools/footprint.py --model {files} --frames {options.frames}",
         "device": asdict(describe_device()),
         "versions": versions(),
         "models": models,
@@ -78,10 +83,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def measure(path: Path, frames: int) -> dict[str, Any]:
-    """All figures of one model file; memory grows over that many frames."""
+def measure(path: Path, frames: int) -> Told:
+    """Measure all figures of one model file; memory grows over that many frames."""
     starts = [ask("start", path) for _ in range(STARTS)]
-    told: dict[str, Any] = {
+    told: Told = {
         "bytes": path.stat().st_size,
         "start": {key: median(start[key] for start in starts) for key in starts[0]} | {"processes": STARTS},
         "memory": ask("memory", path, frames),
@@ -91,36 +96,22 @@ def measure(path: Path, frames: int) -> dict[str, Any]:
     return told | {"aims": [_verdict(aim, told) for aim in AIMS]}
 
 
-def ask(part: str, path: Path, frames: int = 0) -> dict[str, Any]:
-    """One part of the measurement, in a process of its own. A UserError where it fails."""
-    root = Path(__file__).parents[2]
-    command = [sys.executable, "-m", "benchmarks.tools.footprint_parts", part, str(path.resolve()), str(frames)]
-    paths = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
-    environment = {**os.environ, "PYTHONPATH": paths}
+def ask(part: str, path: Path, frames: int = 0) -> Told:
+    """Measure one part in a process of its own. A UserError where it fails."""
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=True, env=environment
-        )
-    except subprocess.CalledProcessError as error:
-        last = (error.stderr.strip().splitlines() or ["it gave no reason"])[-1]
-        raise UserError(f"cannot measure {path}: {last[:300]}") from None
-    told: dict[str, Any] = json.loads(done.stdout)
-    return told
+        return ask_fresh("benchmarks.tools.footprint_parts", part, str(path.resolve()), str(frames))
+    except UserError as error:
+        raise UserError(f"cannot measure {path}: {error}") from None
 
 
 def versions() -> dict[str, str | None]:
-    """Of Python and the libraries that count."""
+    """Return those of Python and the libraries that count."""
     return {"python": platform.python_version(), **{name: installed(name) for name in PACKAGES}}
 
 
-def _verdict(aim: Aim, told: dict[str, Any]) -> dict[str, Any]:
+def _verdict(aim: Aim, told: Told) -> Told:
     figure = aim.figure(told)
     return {"name": aim.name, "unit": aim.unit, "most": aim.most, "figure": figure, "met": figure <= aim.most}
-
-
-def _command(options: argparse.Namespace) -> str:
-    files = " ".join(str(path) for path in options.model)
-    return f"python benchmarks/tools/footprint.py --model {files} --frames {options.frames}"
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -1,41 +1,36 @@
-"""What `footprint` asks fresh processes: each part runs alone, imports the runtime only, and prints JSON.
+"""What `footprint` asks fresh processes: each part imports the runtime only, step by step, and prints JSON.
 
 python -m benchmarks.tools.footprint_parts PART MODEL FRAMES
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 import time
-from collections.abc import Callable
+import tracemalloc
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.measure.process_memory import status_mb
+
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     from runtime.runner import Runner
 
 BOX = (170.0, 90.0, 300.0, 300.0)
-SETTLED = 100  # frames after which memory is read
-WARM_UP = 30
+SETTLED_FRAMES = 100  # after which memory is read
+WARM_UP_FRAMES = 30
 CALM_PART = 10
-_STATUS = Path("/proc/self/status")
 
-
-def resident_mb() -> float:
-    """Of this process, 10^6 bytes."""
-    for line in _STATUS.read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) * 1024 / 1e6
-    raise OSError(f"{_STATUS} does not say VmRSS")
+# Imports stand inside the functions: what each of them takes is what is measured.
 
 
 def start(model: str, frames: int) -> dict[str, Any]:
-    """Seconds from an interpreter that runs to a model that is loaded; numpy's and OpenCV's imports are counted."""
+    """Measure the seconds from an interpreter that runs to a model that is loaded, imports counted."""
     begin = time.perf_counter()
     from runtime import load
 
@@ -47,17 +42,11 @@ def start(model: str, frames: int) -> dict[str, Any]:
 
 
 def memory(model: str, frames: int) -> dict[str, Any]:
-    """Resident memory step by step, and its growth over `frames` more."""
+    """Measure resident memory step by step, and its growth over `frames` more."""
     steps = {"python": resident_mb()}
-    import numpy as np  # noqa: F401
-
-    steps["numpy"] = resident_mb()
-    import cv2  # noqa: F401
-
-    steps["opencv"] = resident_mb()
-    import onnxruntime  # noqa: F401
-
-    steps["onnxruntime"] = resident_mb()
+    for name, module in (("numpy", "numpy"), ("opencv", "cv2"), ("onnxruntime", "onnxruntime")):
+        importlib.import_module(module)
+        steps[name] = resident_mb()
     from runtime.backends.opening import open_backend
     from runtime.hand.decode import HandPair
     from runtime.hand.hand_model import load_hand_models
@@ -69,15 +58,15 @@ def memory(model: str, frames: int) -> dict[str, Any]:
     steps["model"] = resident_mb()
     runner = Runner(backend, models)
     rgb = picture(480, 640)
-    _run(runner, rgb, SETTLED)
+    run_frames(runner, rgb, SETTLED_FRAMES)
     steps["frames"] = after = resident_mb()
-    _run(runner, rgb, frames)
+    run_frames(runner, rgb, frames)
     parts = dict(zip(steps, (later - earlier for earlier, later in pairwise([0.0, *steps.values()])), strict=True))
     return {"after_100_frames_mb": after, "parts_mb": parts, "frames": frames, "growth_mb": resident_mb() - after}
 
 
 def stages(model: str, frames: int) -> dict[str, Any]:
-    """Milliseconds of each stage on one thread, the median of the fastest tenth of many frames."""
+    """Measure the milliseconds of each stage on one thread, the median of the fastest tenth of many frames."""
     import cv2
     import numpy as np
 
@@ -86,7 +75,7 @@ def stages(model: str, frames: int) -> dict[str, Any]:
     cv2.setNumThreads(1)
     runner = load(model, threads=1)
     rgb = picture(480, 640)
-    _run(runner, rgb, WARM_UP)
+    run_frames(runner, rgb, WARM_UP_FRAMES)
     names = ("preprocess_ms", "inference_ms", "postprocess_ms")
     spent = np.array([list(runner(rgb, moved(number)).stages_ms.values()) for number in range(frames)])
     # Other programs slow the network down most, which would flatter the rest: the frames they disturb least count.
@@ -103,9 +92,7 @@ def stages(model: str, frames: int) -> dict[str, Any]:
 
 
 def allocations(model: str, frames: int) -> dict[str, Any]:
-    """Bytes that are allocated at once while a frame is worked on, after the first: at most, by kind of picture."""
-    import tracemalloc
-
+    """Measure the most bytes that are allocated at once while a frame is worked on, by kind of picture."""
     from runtime import load
 
     runner = load(model, threads=1)
@@ -113,22 +100,24 @@ def allocations(model: str, frames: int) -> dict[str, Any]:
     peaks = {}
     for name, rgb in pictures().items():
         for what, box in (("a box", BOX), ("whole", None)):
-            runner(rgb, box)
-            peaks[f"{name}, {what}"] = max(_peak_bytes(runner, rgb, box) for _ in range(frames))
+            runner(rgb, box)  # the first frame allocates what is kept
+            peaks[f"{name}, {what}"] = 0
+            for _ in range(frames):
+                tracemalloc.reset_peak()
+                before = tracemalloc.get_traced_memory()[0]
+                runner(rgb, box)
+                peak = tracemalloc.get_traced_memory()[1] - before
+                peaks[f"{name}, {what}"] = max(peaks[f"{name}, {what}"], peak)
     return {"peak_bytes": peaks, "frames": frames}
 
 
-def _peak_bytes(runner: Runner, rgb: NDArray[Any], box: tuple[float, ...] | None) -> int:
-    import tracemalloc
-
-    tracemalloc.reset_peak()
-    before = tracemalloc.get_traced_memory()[0]
-    runner(rgb, box)
-    return tracemalloc.get_traced_memory()[1] - before
+def resident_mb() -> float:
+    """Return what this process has in memory, 10^6 bytes."""
+    return status_mb("VmRSS") or 0.0
 
 
-def picture(height: int, width: int) -> NDArray[np.uint8]:
-    """Something with edges; without numpy's generators, which take memory of their own."""
+def picture(height: int, width: int) -> NDArray[Any]:
+    """Return something with edges; without numpy's generators, which take memory of their own."""
     import numpy as np
 
     rgb = np.empty((height, width, 3), np.uint8)
@@ -139,7 +128,7 @@ def picture(height: int, width: int) -> NDArray[np.uint8]:
 
 
 def pictures() -> dict[str, NDArray[Any]]:
-    """Every kind that the runner takes."""
+    """Return every kind that the runner takes."""
     import numpy as np
 
     rgb = picture(480, 640)
@@ -155,20 +144,18 @@ def pictures() -> dict[str, NDArray[Any]]:
 
 
 def moved(number: int) -> tuple[float, ...]:
-    """The box of a frame: it wanders and breathes as a tracked one."""
+    """Return the box of a frame: it wanders and breathes as a tracked one."""
     x, y, width, height = BOX
     return (x + number % 17, y - number % 11, width + number % 7, height)
 
 
-def _run(runner: Runner, rgb: NDArray[Any], frames: int) -> None:
+def run_frames(runner: Runner, rgb: NDArray[Any], frames: int) -> None:
+    """Run that many frames of a wandering box."""
     for number in range(frames):
         runner(rgb, moved(number))
 
 
-PARTS: dict[str, Callable[[str, int], dict[str, Any]]] = {
-    part.__name__: part for part in (start, memory, stages, allocations)
-}
-
 if __name__ == "__main__":
     _, asked, model_file, count = sys.argv
-    print(json.dumps(PARTS[asked](model_file, int(count))))
+    parts = {part.__name__: part for part in (start, memory, stages, allocations)}
+    print(json.dumps(parts[asked](model_file, int(count))))

@@ -9,15 +9,23 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.records.typed_json import BadJson, load_json, typed
+from benchmarks.records.typed_json import BadJson, parse_json
+from compress.check.advice import has_int8_dot_products
+from compress.export import export
+from compress.request import ExportRequest
 from runtime.errors import CommandParser, UserError, run_command
 from runtime.files import write_text_atomic
+from runtime.machine import processor_name
+from training.checkpoint import shipped_weights
+from training.data.cache import CACHE_VARIABLE
+from training.data.synthhands import ensure_synthetic
+from training.network import VARIANTS
 
 REFERENCE = Path(__file__).parents[1] / "results" / "reference.json"
 IMAGES = 128  # for calibration, and of the test split: few, so that a test can hold the exports against it
@@ -54,28 +62,23 @@ class Reference:
     files: dict[str, Expected]
 
 
-def measure_exports(variants: Mapping[str, object]) -> tuple[str, dict[str, Expected]]:
-    """Export each variant in every flavour; the data set's label, and the files by name."""
-    from compress.export import export
-    from compress.request import ExportRequest
-
+def measure_exports(variants: Iterable[str]) -> tuple[str, dict[str, Expected]]:
+    """Export each variant in every flavour; return the data set's label, and the files by name."""
     found: dict[str, Expected] = {}
     dataset = ""
     with tempfile.TemporaryDirectory() as folder:
         for variant in variants:
             for precision, formats in EXPORTS:
-                calibrated = IMAGES if precision == "int8" else None
-                entry = export(
-                    ExportRequest(
-                        variant,
-                        precision,
-                        formats,
-                        calib_samples=calibrated,
-                        test_images=IMAGES,
-                        max_drop_mm=1.0,
-                        output_dir=Path(folder) / precision,
-                    )
+                request = ExportRequest(
+                    variant,
+                    precision,
+                    formats,
+                    calib_samples=IMAGES if precision == "int8" else None,
+                    test_images=IMAGES,
+                    max_drop_mm=1.0,
+                    output_dir=Path(folder) / precision,
                 )
+                entry = export(request)
                 if entry["verdict"]["status"] != "passed":
                     raise UserError(f"{variant} {precision}: {'; '.join(entry['verdict']['reasons'])}")
                 dataset = entry["dataset"]
@@ -90,7 +93,7 @@ def _expected(facts: Mapping[str, Any]) -> Expected:
 
 
 def deviations(reference: Reference, found: Mapping[str, Expected], timed: bool) -> list[str]:
-    """Everything out of tolerance, one line each; `timed`: whether this CPU's speed can be compared."""
+    """Name everything out of tolerance, one line each; `timed`: whether this CPU's speed can be compared."""
     lines = [f"{name}: is not exported any more" for name in reference.files if name not in found]
     lines += [f"{name}: has no reference" for name in found if name not in reference.files]
     allowed = reference.tolerances
@@ -112,47 +115,37 @@ def deviations(reference: Reference, found: Mapping[str, Expected], timed: bool)
 
 @contextmanager
 def small_set() -> Iterator[None]:
-    """A cache of its own with IMAGES images of each split, so that figures do not depend on what lies in the user's."""
-    from training.data.synthhands import ensure_synthetic
-
-    before = os.environ.get("ER_EDGE_CACHE")
+    """Use a cache of its own with IMAGES images of each split: figures do not depend on what lies in the user's."""
+    before = os.environ.get(CACHE_VARIABLE)
     with tempfile.TemporaryDirectory() as folder:
-        os.environ["ER_EDGE_CACHE"] = folder
+        os.environ[CACHE_VARIABLE] = folder
         try:
             for split in ("train", "test"):
                 ensure_synthetic(split, IMAGES)
             yield
         finally:
-            if before is None:
-                del os.environ["ER_EDGE_CACHE"]
-            else:
-                os.environ["ER_EDGE_CACHE"] = before
+            os.environ.pop(CACHE_VARIABLE)
+            if before is not None:
+                os.environ[CACHE_VARIABLE] = before
 
 
 def read_reference(path: Path = REFERENCE) -> Reference:
-    """The committed one; a UserError where it is damaged."""
+    """Read the committed one; a UserError where it is damaged."""
     try:
-        return typed(Reference, load_json(path.read_text()))
+        return parse_json(Reference, path.read_text())
     except (OSError, BadJson) as error:
-        raise UserError(
-            f"{path} is no reference ({error}): make it with python -m benchmarks.tools.reference --write"
-        ) from None
+        how = "make it with python -m benchmarks.tools.reference --write"
+        raise UserError(f"{path} is no reference ({error}): {how}") from None
 
 
-def shipped() -> dict[str, object]:
-    """Variants that come with weights."""
-    from training.checkpoint import shipped_weights
-    from training.network import VARIANTS
-
-    return {name: variant for name, variant in VARIANTS.items() if shipped_weights(name)}
+def shipped() -> list[str]:
+    """Return the variants that come with weights."""
+    return [name for name in VARIANTS if shipped_weights(name)]
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Measure, and compare or write."""
-    from compress.check.advice import has_int8_dot_products
-    from runtime.machine import processor_name
-
-    parser = CommandParser(__doc__)
+    parser = CommandParser(__doc__ or "")
     parser.add_argument("--write", action="store_true", help="replace the reference by what is measured now")
     args = parser.parse_args(arguments)
     reference = None if args.write else read_reference()

@@ -9,25 +9,33 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from benchmarks.candidates.candidate import PEER, Candidate, noise_picture
-from benchmarks.candidates.engines import open_candidate
-from benchmarks.candidates.module_export import write_module
+if not __package__:  # run as a file: packages are found from the project's root, and this folder hides none
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
+
+from benchmarks.candidates.peers import write_module
 from benchmarks.devices.device_facts import available_cores
-from benchmarks.measure.stats import block_medians, median_interval
+from benchmarks.measure.stats import block_medians
+from benchmarks.page.drawing import VARIANT_COLOURS, Plot, write_png
 from compress.check.timing import Schedule, time_blocks
+from compress.export import export
+from compress.request import ExportRequest
+from runtime.backends.session import open_session
 from runtime.errors import CommandParser, UserError, run_command, unknown_name
-from runtime.files import atomic_path, write_text_atomic
+from runtime.files import write_text_atomic
 from runtime.machine import processor_name
-from training.network import VARIANTS, get_variant
+from training.data.synthhands import ensure_synthetic
+from training.network import VARIANTS, ERNet, build, get_variant
+from training.network.count import count_parameters_m
 
 CROPS_PX = (128, 160, 192, 224, 256, 288, 320)
 BATCHES = (1, 2, 4, 8, 16)
@@ -36,97 +44,81 @@ DATA_IMAGES = 384  # per point: seconds of work, against which starting processe
 EXPORT_IMAGES = 32  # for calibration and for the test: the least an export takes
 SCHEDULE = Schedule(rounds=8, block_seconds=1.0, block_runs=100, warmup_seconds=0.3)
 
-
-@dataclass(frozen=True)
-class Curve:
-    """One line of a plot; `low`, `high`: 95 % interval of each point where it was repeated."""
-
-    name: str
-    x: list[float]
-    y: list[float]
-    low: list[float] = field(default_factory=list)
-    high: list[float] = field(default_factory=list)
+Curves = dict[str, dict[float, float]]  # y by x, by name
+Measure = Callable[[Sequence[str], Schedule], Curves]
 
 
 @dataclass(frozen=True)
 class Study:
     """One plot."""
 
-    name: str
     title: str
     x_label: str
     y_label: str
-    curves: list[Curve]
-    notes: list[str] = field(default_factory=list)
+    measure: Measure
 
 
-def fit_exponent(x: Sequence[float], y: Sequence[float]) -> tuple[float, float]:
-    """Exponent and factor of y = factor * x^exponent, by least squares of the logarithms."""
-    if len(x) < 2:
+def fit_exponent(points: Mapping[float, float]) -> tuple[float, float]:
+    """Return exponent and factor of y = factor * x^exponent, by least squares of the logarithms."""
+    if len(points) < 2:
         raise ValueError("one point has no slope")
-    exponent, offset = np.polyfit(np.log(x), np.log(y), 1)
+    exponent, offset = np.polyfit(np.log(list(points)), np.log(list(points.values())), 1)
     return float(exponent), float(np.exp(offset))
 
 
-def study_crop(networks: Sequence[str], schedule: Schedule) -> Study:
-    """Latency over the crop's side, where the network takes it."""
-    sizes = {name: [(px, (1, 3, px, px)) for px in CROPS_PX] for name in networks}
-    curves, notes = _time_shapes(sizes, schedule)
-    return Study("crop", "Latency over crop size, one thread", "crop, px", "ms per crop", curves, notes)
+def network_study(values: Callable[[], Sequence[int]], what: str) -> Measure:
+    """Time networks in turn over their crop's side ("crop"), the batch or the threads; tell what they do not take."""
 
-
-def study_batch(networks: Sequence[str], schedule: Schedule) -> Study:
-    """Latency over the batch."""
-    crop = {name: get_variant(name).crop_px for name in networks}
-    sizes = {name: [(batch, (batch, 3, crop[name], crop[name])) for batch in BATCHES] for name in networks}
-    curves, notes = _time_shapes(sizes, schedule)
-    return Study("batch", "Latency over batch, one thread", "batch, crops", "ms per batch", curves, notes)
-
-
-def study_threads(networks: Sequence[str], schedule: Schedule) -> Study:
-    """Latency over onnxruntime's threads."""
-    counts = list(range(1, available_cores() + 1))
-    with tempfile.TemporaryDirectory() as folder:
+    def measure(networks: Sequence[str], schedule: Schedule) -> Curves:
         runs: dict[str, Callable[[], object]] = {}
-        for name in networks:
-            path = Path(folder) / f"{name}.onnx"
-            _write(name, (1, 3, get_variant(name).crop_px, get_variant(name).crop_px), path)
-            for count in counts:
-                runs[f"{name}|{count}"] = _open(path, count)
-        curves = _curves(dict.fromkeys(networks, counts), time_blocks(runs, schedule, label="threads"))
-    return Study("threads", "Latency over threads, batch 1", "threads", "ms per crop", curves)
+        with tempfile.TemporaryDirectory() as folder:
+            for name in networks:
+                for x in tqdm(values(), desc=f"exporting {name}", unit="file", leave=False):
+                    px = x if what == "crop" else get_variant(name).crop_px
+                    shape = (x if what == "batch" else 1, 3, px, px)
+                    path = Path(folder) / "network.onnx"
+                    try:
+                        write_module(ERNet(replace(get_variant(name), crop_px=px)).eval(), shape, path)
+                    except ValueError as error:
+                        print(f"  {name} does not take {x}: {error}")
+                        continue
+                    runs[f"{name}|{x}"] = _runner(path, shape, x if what == "threads" else 1)
+        curves: Curves = {}
+        for key, blocks in time_blocks(runs, schedule, label=what).items():
+            name, _, x_text = key.partition("|")
+            curves.setdefault(name, {})[float(x_text)] = float(np.median(block_medians(blocks)))
+        return curves
+
+    return measure
 
 
-def study_data(networks: Sequence[str], schedule: Schedule) -> Study:
-    """Time to generate the synthetic set over processes."""
-    from training.data.synthhands import ensure_synthetic
+def _runner(path: Path, shape: tuple[int, int, int, int], threads: int) -> Callable[[], object]:
+    session = open_session(path, threads)
+    feed = {"image": np.random.default_rng(0).random(shape, np.float32)}
+    return lambda: session.run(None, feed)
 
-    counts = list(range(1, available_cores() + 1))
-    with tempfile.TemporaryDirectory() as folder:  # first a few, so that the renderer is compiled
-        ensure_synthetic("test", 8, root=Path(folder), workers=1, progress=False)
-    seconds = []
-    for workers in tqdm(counts, desc="data generation", unit="point", leave=False):
+
+def data_study(networks: Sequence[str], schedule: Schedule) -> Curves:
+    """Time the generation of the synthetic set over processes."""
+    seconds: dict[float, float] = {}
+    for workers in tqdm([0, *range(1, available_cores() + 1)], desc="data generation", unit="point", leave=False):
         with tempfile.TemporaryDirectory() as folder:
             start = time.perf_counter()
-            ensure_synthetic("test", DATA_IMAGES, root=Path(folder), workers=workers, progress=False)
-            seconds.append(time.perf_counter() - start)
-    curve = Curve("SynthHands", [float(n) for n in counts], seconds)
-    return Study("data", f"Generating {DATA_IMAGES} synthetic images", "processes", "s", [curve])
+            images = DATA_IMAGES if workers else 8  # first a few, so that the renderer is compiled
+            ensure_synthetic("test", images, root=Path(folder), workers=workers or 1, progress=False)
+            seconds[float(workers)] = time.perf_counter() - start
+    del seconds[0]
+    return {"SynthHands": seconds}
 
 
-def study_export(networks: Sequence[str], schedule: Schedule) -> Study:
-    """Time of a whole int8 export over the variants' parameters."""
-    from compress.export import export
-    from compress.request import ExportRequest
-    from training.network import build
-    from training.network.count import count_parameters_m
-
-    points = []
+def export_study(networks: Sequence[str], schedule: Schedule) -> Curves:
+    """Time whole int8 exports over the variants' parameters."""
+    seconds: dict[float, float] = {}
     for name in tqdm(networks, desc="export", unit="variant", leave=False):
         with tempfile.TemporaryDirectory() as folder:
             request = ExportRequest(
-                variant=name,
-                precision="int8",
+                name,
+                "int8",
                 random_weights=True,
                 calib_samples=EXPORT_IMAGES,
                 test_images=EXPORT_IMAGES,
@@ -135,96 +127,49 @@ def study_export(networks: Sequence[str], schedule: Schedule) -> Study:
             )
             start = time.perf_counter()
             export(request)
-            points.append((count_parameters_m(build(name)), time.perf_counter() - start, name))
-    points.sort()
-    curve = Curve("int8 export", [p[0] for p in points], [p[1] for p in points])
-    notes = [f"{name}: {millions:.1f} M, {seconds:.0f} s" for millions, seconds, name in points]
-    title = f"Export over variant size ({EXPORT_IMAGES} images to calibrate, {EXPORT_IMAGES} to test)"
-    return Study("export", title, "parameters, M", "s", [curve], notes)
+            seconds[count_parameters_m(build(name))] = time.perf_counter() - start
+    return {"int8 export": dict(sorted(seconds.items()))}
 
 
-STUDIES: dict[str, Callable[[Sequence[str], Schedule], Study]] = {
-    "crop": study_crop,
-    "batch": study_batch,
-    "threads": study_threads,
-    "data": study_data,
-    "export": study_export,
+def _core_counts() -> range:
+    return range(1, available_cores() + 1)
+
+
+STUDIES = {
+    "crop": Study("Latency over crop size, one thread", "px", "ms per crop", network_study(lambda: CROPS_PX, "crop")),
+    "batch": Study("Latency over batch, one thread", "crops", "ms per batch", network_study(lambda: BATCHES, "batch")),
+    "threads": Study("Latency over threads, batch 1", "threads", "ms per crop", network_study(_core_counts, "threads")),
+    "data": Study(f"Generating {DATA_IMAGES} synthetic images", "processes", "s", data_study),
+    "export": Study(f"Int8 export with {EXPORT_IMAGES} images", "parameters, M", "s", export_study),
 }
 
 
-def _time_shapes(
-    sizes: dict[str, list[tuple[int, tuple[int, int, int, int]]]], schedule: Schedule
-) -> tuple[list[Curve], list[str]]:
-    """One thread; what a network does not take becomes a note."""
-    notes = []
-    taken: dict[str, list[int]] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        runs: dict[str, Callable[[], object]] = {}
-        for name, shapes in sizes.items():
-            for value, shape in tqdm(shapes, desc=f"exporting {name}", unit="file", leave=False):
-                path = Path(folder) / f"{name}_{value}.onnx"
-                try:
-                    _write(name, shape, path)
-                except ValueError as error:
-                    notes.append(f"{name} does not take {value}: {error}")
-                    continue
-                taken.setdefault(name, []).append(value)
-                runs[f"{name}|{value}"] = _open(path, 1)
-        return _curves(taken, time_blocks(runs, schedule, label="scaling")), notes
-
-
-def _write(name: str, shape: tuple[int, int, int, int], path: Path) -> None:
-    from training.network import ERNet
-
-    write_module(ERNet(replace(get_variant(name), crop_px=shape[2])).eval(), shape, path)
-
-
-def _open(path: Path, threads: int) -> Callable[[], object]:
-    return open_candidate(Candidate(path.stem, PEER, "onnxruntime", (str(path),)), threads, noise_picture()).run
-
-
-def _curves(values: dict[str, list[int]], blocks: dict[str, list[np.ndarray]]) -> list[Curve]:
-    curves = []
-    for name, xs in values.items():
-        points = [median_interval(block_medians(blocks[f"{name}|{x}"])) for x in xs]
-        y, low, high = ([getattr(p, part) for p in points] for part in ("estimate", "low", "high"))
-        curves.append(Curve(f"{name} fp32", [float(x) for x in xs], y, low, high))
-    return curves
-
-
-def plot(study: Study, path: Path) -> None:
-    """Points, their intervals, and the fitted law, on logarithmic axes."""
-    import matplotlib
-
-    matplotlib.use("agg")
-    import matplotlib.pyplot as plt
+def plot(name: str, study: Study, curves: Curves, path: Path) -> None:
+    """Plot points and the fitted law on logarithmic axes."""
+    from matplotlib.axes import Axes  # optional: heavy, for plots alone
     from matplotlib.ticker import NullLocator, ScalarFormatter
 
-    figure, axes = plt.subplots(figsize=(6.4, 4.4), layout="constrained")
-    ticks: set[float] = set()
-    for curve in study.curves:
-        ticks |= set(curve.x)
-        label = curve.name
-        if len(curve.x) > 1:
-            exponent, factor = fit_exponent(curve.x, curve.y)
-            label = f"{curve.name}, exponent {exponent:.2f}"
-        spread = None
-        if curve.low:
-            spread = [np.subtract(curve.y, curve.low), np.subtract(curve.high, curve.y)]
-        points = axes.errorbar(curve.x, curve.y, yerr=spread, fmt="o", capsize=3, label=label)
-        if len(curve.x) > 1:
-            line = np.geomspace(min(curve.x), max(curve.x), 50)
-            axes.plot(line, factor * line**exponent, color=points[0].get_color(), linewidth=1)
-    axes.set(title=study.title, xlabel=study.x_label, ylabel=study.y_label, xscale="log", yscale="log")
-    axes.set_xticks(sorted(ticks))
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(ScalarFormatter())
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.grid(alpha=0.3, which="both")
-    axes.legend()
-    with atomic_path(path, suffix=".part.png") as temporary:
-        figure.savefig(temporary, dpi=150)
-    plt.close(figure)
+    def draw(axes: Axes) -> None:
+        for label, points in curves.items():
+            (dots,) = axes.plot(list(points), list(points.values()), "o", color=VARIANT_COLOURS.get(label))
+            dots.set_label(f"{label}{law_of(points)}")
+            if len(points) > 1:
+                exponent, factor = fit_exponent(points)
+                line = np.geomspace(min(points), max(points), 50)
+                axes.plot(line, factor * line**exponent, color=dots.get_color(), linewidth=1)
+        axes.set(xlabel=study.x_label, ylabel=study.y_label, xscale="log", yscale="log")
+        axes.set_xticks(sorted({x for points in curves.values() for x in points}))
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(ScalarFormatter())
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.legend()
+
+    write_png(Plot(name, study.title, draw), path)
+
+
+def law_of(points: Mapping[float, float]) -> str:
+    """Return the exponent for a legend; nothing for one point."""
+    return f", exponent {fit_exponent(points)[0]:.2f}" if len(points) > 1 else ""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -232,24 +177,18 @@ def main(arguments: list[str] | None = None) -> int:
     args = _parse(arguments)
     content = {}
     for name in args.study:
+        study = STUDIES[name]
         networks = args.variants or (tuple(VARIANTS) if name == "export" else NETWORKS)
-        study = STUDIES[name](networks, replace(SCHEDULE, rounds=args.rounds))
-        plot(study, args.output / f"scaling_{name}.png")
-        content[name] = asdict(study)
-        for curve in study.curves:
-            law = f", exponent {fit_exponent(curve.x, curve.y)[0]:.2f}" if len(curve.x) > 1 else ""
-            points = ", ".join(f"{x:g}: {y:.3g}" for x, y in zip(curve.x, curve.y, strict=True))
-            print(f"{study.name}, {curve.name}{law} ({study.x_label}: {study.y_label}; {points})")
-        for note in study.notes:
-            print(f"  {note}")
-    facts = {"machine": processor_name(), "rounds": args.rounds, "load": _load(), "studies": content}
+        curves = study.measure(networks, replace(SCHEDULE, rounds=args.rounds))
+        plot(name, study, curves, args.output / f"scaling_{name}.png")
+        content[name] = {"title": study.title, "x": study.x_label, "y": study.y_label, "curves": curves}
+        for label, points in curves.items():
+            told = ", ".join(f"{x:g}: {y:.3g}" for x, y in points.items())
+            print(f"{name}, {label}{law_of(points)} ({study.x_label}: {study.y_label}; {told})")
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None  # how busy the machine was in the last minute
+    facts = {"machine": processor_name(), "rounds": args.rounds, "load": load, "studies": content}
     write_text_atomic(args.output / "scaling.json", json.dumps(facts, indent=2) + "\n")
     return 0
-
-
-def _load() -> float | None:
-    """How busy the machine was in the last minute."""
-    return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:

@@ -14,7 +14,7 @@ from benchmarks.report import main
 from runtime.errors import UserError
 from tests.fixtures.made_records import made_report
 
-MAX_PAGE_BYTES = 6_000_000
+MAX_PAGE_BYTES = 3_000_000
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 
 
@@ -28,7 +28,7 @@ def test_everything_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert (
         "er-xs_224_int8" in (tmp_path / "r.csv").read_text() and "| er-xs_224_int8 |" in (tmp_path / "r.md").read_text()
     )
-    assert len(list((tmp_path / "plots").glob("*.png"))) == 9
+    assert len(list((tmp_path / "plots").glob("*.png"))) == 7
     printed = capsys.readouterr().out
     assert "r.html: " in printed and "MB" in printed
     assert not list(tmp_path.glob(".*"))

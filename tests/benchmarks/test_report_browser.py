@@ -67,14 +67,20 @@ def click_heading(browser: Any, title: str) -> None:
 
 
 def test_every_plot_has_its_points(browser: Any) -> None:
-    drawn = browser.execute_script(
-        "return [...document.querySelectorAll('.plot')].map(p => p.querySelectorAll('.point, path.js-line').length)"
+    tips = browser.execute_script(
+        "return [...document.querySelectorAll('.plot')].map(p => p.querySelectorAll('svg title').length)"
     )
-    assert len(drawn) == 9 and min(drawn) >= 1
-    size = browser.execute_script(
-        "return document.querySelectorAll('.plot')[0].querySelectorAll('.points path').length"
+    assert len(tips) == 7 and min(tips) >= 1 and tips[0] == 3
+    sizes = browser.execute_script(
+        "return [...document.querySelectorAll('.plot svg')].map(s => [s.clientWidth, s.clientHeight])"
     )
-    assert size == 3
+    assert all(width > 300 and height > 100 for width, height in sizes)
+
+
+def test_the_verdict_is_seen(browser: Any) -> None:
+    browser.set_window_size(1280, 900)
+    right = browser.execute_script("return document.querySelectorAll('#rows th')[1].getBoundingClientRect().right")
+    assert browser.find_elements("css selector", "#rows th")[1].text == "verdict" and right <= 1280
 
 
 def test_sorting(browser: Any) -> None:
@@ -84,9 +90,9 @@ def test_sorting(browser: Any) -> None:
     assert names(browser) == ["er-xs_224_int8", "er-xs_224_fp32", "er-s_224_int8", "a peer", "er-s_224_int8"]
     click_heading(browser, "p50 ms")
     assert names(browser) == ["er-s_224_int8", "a peer", "er-s_224_int8", "er-xs_224_fp32", "er-xs_224_int8"]
-    click_heading(browser, "MPJPE mm")
+    click_heading(browser, "MPJPE mm, made (synthetic)")
     assert names(browser)[0].startswith("er-s") and names(browser)[-1] == "a peer"  # nothing measured: last
-    click_heading(browser, "MPJPE mm")
+    click_heading(browser, "MPJPE mm, made (synthetic)")
     assert names(browser)[0] == "er-xs_224_int8" and names(browser)[-1] == "a peer"
     click_heading(browser, "row")
     assert names(browser)[0] == "a peer"
@@ -99,7 +105,7 @@ def test_filtering(browser: Any) -> None:
         label.text.split("\n")[0]: Select(label.find_element("tag name", "select"))
         for label in browser.find_elements("css selector", "#filters label")
     }
-    assert set(choices) == {"kind", "precision", "threads", "data set", "verdict"}
+    assert set(choices) == {"kind", "precision", "threads", "verdict"}
     choices["precision"].select_by_visible_text("fp32")
     assert names(browser) == ["er-xs_224_fp32"]
     assert browser.find_element("id", "count").text == "1 of 5 rows"
@@ -117,9 +123,7 @@ def test_on_a_phone(browser: Any, tmp_path: Path) -> None:
     browser.refresh()
     width = browser.execute_script("return document.documentElement.scrollWidth")
     assert width <= 390  # wide tables scroll by themselves
-    plots = browser.execute_script(
-        "return [...document.querySelectorAll('.plot svg.main-svg')].map(s => s.clientWidth)"
-    )
+    plots = browser.execute_script("return [...document.querySelectorAll('.plot svg')].map(s => s.clientWidth)")
     assert plots and max(plots) <= 390
     text = browser.execute_script("return parseFloat(getComputedStyle(document.querySelector('#rows td')).fontSize)")
     assert text >= 12

@@ -1,7 +1,9 @@
-"""What is plotted, and as what."""
+"""What is plotted, and as what: a point of the page says what it is."""
 
 from __future__ import annotations
 
+import re
+from html import unescape
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.page.plot import Plot, Series, to_plotly, write_png
-from benchmarks.page.plots import FRONT, make_plots, overlap_bins, pareto_front
+from benchmarks.page.drawing import Plot, to_svg, widened, write_png
+from benchmarks.page.plots import make_plots, overlap_bins, pareto_front
 from benchmarks.page.rows import Row, read_rows
 from compress.precision_plan import Plan, Sensitivity
 from tests.fixtures.made_records import made_report
@@ -26,9 +28,13 @@ def rows(tmp_path: Path) -> list[Row]:
     return read_rows([made_report(tmp_path)])
 
 
-def by_title(plots: list[Plot], title: str) -> Plot:
+def svg_of(plots: list[Plot], title: str) -> str:
     (found,) = [plot for plot in plots if plot.title == title]
-    return found
+    return to_svg(found)
+
+
+def tips(svg: str) -> list[str]:
+    return [unescape(text) for text in re.findall("<title>(.*?)</title>", svg)]
 
 
 def test_all_plots(rows: list[Row]) -> None:
@@ -37,53 +43,39 @@ def test_all_plots(rows: list[Row]) -> None:
         "Accuracy against size",
         "Accuracy against latency",
         "Error of each joint",
-        "Error of each finger",
         "Error by occlusion",
         "One call of the runner",
-        "Lower bound and measurement",
         "Scatter of single runs, threads: 1",
         "Scatter of single runs, threads: 4",
         "int8, block by block: er-xs",
     ]
     assert len({plot.key for plot in plots}) == len(plots)
     assert all(set(plot.key) <= set("abcdefghijklmnopqrstuvwxyz0123456789-_") for plot in plots)
-    accuracy = [plot for plot in plots if "MPJPE" in plot.y_label]
-    assert len(accuracy) == 6 and all("made (synthetic)" in plot.y_label for plot in accuracy)
 
 
-def test_accuracy_against_size(rows: list[Row]) -> None:
-    plot = by_title(make_plots(rows), "Accuracy against size")
-    assert {series.name: list(zip(series.x, series.y, strict=True)) for series in plot.series} == {
-        "er-xs": [(3.0, 21.4), (10.0, 21.3)],
-        "er-s": [(9.0, 19.8)],
-        FRONT: [(3.0, 21.4), (9.0, 19.8)],
-    }
-    assert plot.series[0].texts == ["int8", "fp32"] == plot.series[0].marks
+def test_tips_say_what_a_point_is(rows: list[Row]) -> None:
+    plots = make_plots(rows, [PLAN])
+    assert tips(svg_of(plots, "Accuracy against size")) == [
+        "er-xs_224_int8: 3 MB, 21.40 mm",
+        "er-xs_224_fp32: 10 MB, 21.30 mm",
+        "er-s_224_int8: 9 MB, 19.80 mm",
+    ]
+    assert tips(svg_of(plots, "Error of each joint")) == ["er-xs_224_int8", "er-xs_224_fp32", "er-s_224_int8"]
+    occlusion = tips(svg_of(plots, "Error by occlusion"))
+    assert len(occlusion) == 3 * 5 and occlusion[0].startswith("er-xs_224_int8, one hand: ")
+    low, mean, high = (float(re.findall(r"[\d.]+", occlusion[1].partition(": ")[2])[i]) for i in (1, 0, 2))
+    assert low <= mean <= high
+    assert "er-xs_224_int8, crop and scale: 0.40 ms" in tips(svg_of(plots, "One call of the runner"))
+    assert tips(svg_of(plots, "Scatter of single runs, threads: 1"))[0].startswith("er-xs_224_int8: median 3.0")
+    worst = tips(svg_of(plots, "int8, block by block: er-xs"))
+    assert worst == ["backbone.1: +0.200 mm lost, +0.10 ms saved", "backbone.0: +0.010 mm lost, +0.20 ms saved"]
 
 
 def test_synthetic_and_real_share_no_axis(rows: list[Row], tmp_path: Path) -> None:
     plots = make_plots([*rows, *read_rows([made_report(tmp_path, "real", "InterHand2.6M")])])
-    for plot in plots:
-        if "MPJPE" in plot.y_label:
-            assert ("InterHand2.6M" in plot.y_label) != ("synthetic" in plot.y_label)
-    assert sum(plot.title == "Accuracy against size" for plot in plots) == 2
-
-
-def test_fingers_and_joints(rows: list[Row]) -> None:
-    plots = make_plots(rows)
-    joints = by_title(plots, "Error of each joint").series[0]
-    assert len(joints.x) == 20 and "middle 1" not in joints.x  # the root has no error
-    errors = rows[0].seen("joint_mm")
-    assert errors is not None
-    assert joints.y[0] == pytest.approx(float(np.nanmean(errors[:, :, 0])))
-    fingers = by_title(plots, "Error of each finger").series[0]
-    assert fingers.y[4] == pytest.approx(float(np.nanmean(errors[:, :, 17:21])))
-
-
-def test_occlusion(rows: list[Row]) -> None:
-    series = by_title(make_plots(rows), "Error by occlusion").series[0]
-    assert series.x == ["one hand", "two, apart", "0% to 10%", "10% to 25%", "over 25%"]
-    assert all(low <= y <= high for y, (low, high) in zip(series.y, series.spread, strict=True))
+    errors = [svg for svg in map(to_svg, plots) if "MPJPE" in svg]
+    assert len(errors) == 8
+    assert all(("InterHand2.6M" in svg) != ("made (synthetic)" in svg) for svg in errors)
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), max_size=30))
@@ -94,21 +86,7 @@ def test_each_image_is_in_one_bin(images: list[tuple[float, bool]]) -> None:
     assert (np.sum(bins, axis=0) == 1).all()
 
 
-def test_histograms_are_shares(rows: list[Row]) -> None:
-    for series in by_title(make_plots(rows), "Scatter of single runs, threads: 1").series:
-        assert 0.98 <= sum(series.y) <= 1.0
-
-
-def test_blocks(rows: list[Row]) -> None:
-    plot = by_title(make_plots(rows, [PLAN]), "int8, block by block: er-xs")
-    assert plot.series[0].x == ["backbone.1", "backbone.0"] and plot.series[0].y == [0.2, 0.01]
-    assert "leaves in float: backbone.1" in plot.note and "synthetic" in plot.note
-
-
-POINTS = st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20)), min_size=1, max_size=30)
-
-
-@given(POINTS)
+@given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20)), min_size=1, max_size=30))
 def test_pareto_front(points: list[tuple[float, float]]) -> None:
     front = pareto_front(points)
     for x, y in points:
@@ -116,32 +94,18 @@ def test_pareto_front(points: list[tuple[float, float]]) -> None:
         assert ((x, y) in front) != beaten
 
 
-@pytest.mark.parametrize("horizontal", [False, True])
-@pytest.mark.parametrize("stacked", [False, True])
-def test_bars_are_drawn(tmp_path: Path, horizontal: bool, stacked: bool) -> None:
-    series = [Series(name, ["one", "two"], [1.0, 2.0], "bars", spread=[(0.5, 2.0), (1.0, 3.0)]) for name in "ab"]
-    plot = Plot("k", "T", "", "ms\nof it", series, stacked=stacked, horizontal=horizontal)
-    figure = to_plotly(plot)
-    (first, _) = figure["data"]
-    assert list(first["y" if horizontal else "x"]) == ["one", "two"]
-    axis = figure["layout"]["xaxis" if horizontal else "yaxis"]
-    assert axis["title"]["text"] == "ms<br>of it"
-    assert figure["layout"]["barmode"] == ("stack" if stacked else "group")
-    write_png(plot, tmp_path / "k.png")
-    assert (tmp_path / "k.png").read_bytes().startswith(b"\x89PNG")
+@given(st.lists(st.floats(0, 100), min_size=1, max_size=5))
+def test_noise_is_no_cliff(values: list[float]) -> None:
+    low, high = widened(values, 2.0)
+    assert low < min(values) and max(values) < high and high - low >= 2.0
 
 
-def test_points_and_lines_are_drawn(rows: list[Row], tmp_path: Path) -> None:
+def test_svg_for_a_page_and_png_for_print(rows: list[Row], tmp_path: Path) -> None:
     for plot in make_plots(rows):
-        figure = to_plotly(plot)
-        assert len(figure["data"]) == len(plot.series)
-        write_png(plot, tmp_path / f"{plot.key}.png")
-        assert (tmp_path / f"{plot.key}.png").stat().st_size > 5000
-    marks = to_plotly(by_title(make_plots(rows), "Accuracy against size"))["data"][0]["marker"]["symbol"]
-    assert list(marks) == ["triangle-up", "circle"]
-
-
-def test_many_rows_wait_for_a_click() -> None:
-    series = [Series(str(number), [1.0, 2.0], [1.0, 2.0], "steps") for number in range(10)]
-    visible = [trace["visible"] for trace in to_plotly(Plot("k", "T", "x", "y", series))["data"]]
-    assert visible == [True] * 8 + ["legendonly"] * 2
+        svg = to_svg(plot)
+        assert svg.startswith("<svg") and 'viewBox="' in svg and " width=" not in svg.partition(">")[0]
+        assert to_svg(plot) == svg  # the same file from the same figures
+        ids, links = set(re.findall(r' id="([^"]+)"', svg)), set(re.findall(r'(?:url\(|href=")#([\w-]+)', svg))
+        assert links == ids  # none that another plot of the page could have, too
+    write_png(plot, tmp_path / "p.png")
+    assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG") and (tmp_path / "p.png").stat().st_size > 5000

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from benchmarks.page.rows import absent, artifacts, devices, doubts, groups, measured, read_rows
+from benchmarks.page.rows import artifacts, devices, groups, is_pruned, measured, read_rows, unpruned
 from runtime.errors import UserError
 from tests.fixtures.made_records import made_report
 
@@ -18,22 +19,17 @@ def test_what_is_shown(tmp_path: Path) -> None:
         *("er-xs_224_int8", "er-xs_224_fp32", "er-s_224_int8", "er-s_224_int8, 4 threads", "a peer"),
     ]
     assert [(row.record.name, row.record.runtime.threads) for row in artifacts(rows)] == [
-        ("er-xs_224_int8", 1),
-        ("er-xs_224_fp32", 1),
-        ("er-s_224_int8", 1),
+        *(("er-xs_224_int8", 1), ("er-xs_224_fp32", 1), ("er-s_224_int8", 1)),
     ]
     assert groups(rows) == [("made (synthetic)", "mcp-scaled")]
     assert devices(rows) == ["made CPU"]
-    assert doubts(rows) == [("er-s_224_int8, 4 threads", "DOUBTFUL", ["busy: <b>others</b>"])]
-    assert absent(rows) == [("another", "pip install another")]
 
 
 def test_samples_belong_to_their_file(tmp_path: Path) -> None:
     (row, *_) = read_rows([made_report(tmp_path)])
-    runs, errors = row.timed("runs_ms"), row.seen("joint_mm")
-    assert runs is not None and runs.shape == (400,)
-    assert errors is not None and errors.shape == (120, 2, 21) and np.isnan(errors[:, :, 9]).all()
-    assert row.seen("nothing") is None
+    errors = row.seen("joint_mm", 3)
+    assert errors.shape == (120, 2, 21) and np.isnan(errors[:, :, 9]).all()
+    assert row.seen("nothing", 1).size == row.seen("joint_mm", 2).size == 0
 
 
 def test_the_same_row_twice(tmp_path: Path) -> None:
@@ -45,4 +41,12 @@ def test_the_same_row_twice(tmp_path: Path) -> None:
 def test_without_samples(tmp_path: Path) -> None:
     path = made_report(tmp_path)
     path.with_suffix(".npz").unlink()
-    assert all(row.timed("runs_ms") is None for row in read_rows([path]))
+    assert all(row.seen("joint_mm", 3).size == 0 for row in read_rows([path]))
+
+
+def test_files_of_whole_networks_are_the_ones_to_take(tmp_path: Path) -> None:
+    (first, *others) = artifacts(read_rows([made_report(tmp_path)]))
+    pruned = replace(first, record=replace(first.record, name="er-xs-p30_224_int8"))
+    assert is_pruned(pruned.record) and not is_pruned(first.record)
+    assert unpruned([pruned, *others]) == others
+    assert unpruned([pruned]) == [pruned]

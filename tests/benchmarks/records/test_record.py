@@ -31,7 +31,10 @@ def test_there_and_back(tmp_path: Path) -> None:
         ({"kind": "pear"}, "kind is 'pear'"),
         ({"verdict": {"status": "GREAT", "reasons": []}}, "verdict.status is 'GREAT'"),
         ({"latency_ms": None}, "missing from a finished record"),
-        ({"name": 3}, "name is '3', not str"),
+        ({"name": 3}, "'3' is not str at name"),
+        ({"artifact": []}, "this is no Artifact at artifact"),
+        ({"predictions": {}}, "is not a list at predictions"),
+        ({"predictions": [{"target": "x"}]}, r"missing at predictions\[0\]"),
         ({"surprise": 1}, "unknown field 'surprise'"),
         ({"command": "a\nb"}, "short line of text"),
         ({"energy_mj_per_frame": 10**400}, "not finite"),
@@ -43,10 +46,12 @@ def test_what_is_wrong_is_named(change: dict[str, object], message: str) -> None
         parse_record(json.dumps(content))
 
 
-def test_a_missing_field_is_named() -> None:
+def test_fields_without_a_default_must_be_there() -> None:
     content = asdict(made_record())
-    del content["device"]["cores"]
-    with pytest.raises(BadJson, match=r"device\.cores is missing"):
+    del content["device"]["cores"]  # what a device reader could not read
+    assert parse_record(json.dumps(content)).device.cores is None
+    del content["device"]["name"]
+    with pytest.raises(BadJson, match=r"a field is missing at device\.name"):
         parse_record(json.dumps(content))
 
 

@@ -10,25 +10,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.tools.scaling import Curve, Study, fit_exponent, main, plot
+from benchmarks.tools.scaling import STUDIES, fit_exponent, main, plot
 from runtime.errors import UserError
 
 
 @given(exponent=st.floats(-3, 3), factor=st.floats(1e-3, 1e3))
 def test_a_power_law_is_found_again(exponent: float, factor: float) -> None:
     x = [1.0, 2.0, 3.0, 8.0]
-    found = fit_exponent(x, [factor * value**exponent for value in x])
+    found = fit_exponent({value: factor * value**exponent for value in x})
     assert found == pytest.approx((exponent, factor), rel=1e-6, abs=1e-6)
 
 
 def test_one_point_has_no_slope() -> None:
     with pytest.raises(ValueError, match="one point"):
-        fit_exponent([1.0], [2.0])
+        fit_exponent({1.0: 2.0})
 
 
 def test_the_plot(tmp_path: Path) -> None:
-    curves = [Curve("a", [1.0, 2.0], [1.0, 4.0], [0.9, 3.9], [1.1, 4.1]), Curve("b", [1.0], [2.0])]
-    plot(Study("crop", "made", "px", "ms", curves), tmp_path / "p.png")
+    plot("crop", STUDIES["crop"], {"a": {1.0: 1.0, 2.0: 4.0}, "er-xs": {1.0: 2.0}}, tmp_path / "p.png")
     picture = cv2.imread(str(tmp_path / "p.png"))
     assert picture.shape[0] > 400 and picture.std() > 5
     assert [path.name for path in tmp_path.iterdir()] == ["p.png"]
@@ -40,8 +39,8 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     words = ["-o", str(tmp_path), "--study", "batch", "--variants", "er-nano", "--rounds", "1"]
     assert main(words) == 0
     assert "exponent" in capsys.readouterr().out
-    (curve,) = json.loads((tmp_path / "scaling.json").read_text())["studies"]["batch"]["curves"]
-    assert curve["x"] == [1, 4] and curve["y"][1] > 1.5 * curve["y"][0]
+    (points,) = json.loads((tmp_path / "scaling.json").read_text())["studies"]["batch"]["curves"].values()
+    assert list(points) == ["1.0", "4.0"] and points["4.0"] > 1.5 * points["1.0"]
     assert (tmp_path / "scaling_batch.png").is_file()
 
 

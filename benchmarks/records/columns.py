@@ -1,0 +1,80 @@
+"""The figures of a record as columns of a table: the terminal's, the report's, CSV's and Markdown's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from benchmarks.records.record import Ratio, Record
+
+Value = str | float | None
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column; `digits` behind the point where it is shown, None for texts."""
+
+    key: str  # in CSV, with the unit
+    title: str
+    value: Callable[[Record], Value]
+    digits: int | None = None
+    filtered: bool = False  # the page lets one choose among its values
+    on_page: bool = True
+
+    def text(self, record: Record) -> str:
+        """Return the value as it is shown; a dash for nothing."""
+        value = self.value(record)
+        return value if isinstance(value, str) else number(value, self.digits or 0)
+
+
+def number(value: float | None, digits: int) -> str:
+    """Return a dash for nothing."""
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def interval(ratio: Ratio | None) -> str:
+    """Return `1.94 (1.90-1.98)`."""
+    return "-" if ratio is None else f"{ratio.median:.2f} ({ratio.low:.2f}-{ratio.high:.2f})"
+
+
+def part_of(part: object, field: str) -> float | None:
+    """Return a field of what may not have been measured."""
+    return None if part is None else getattr(part, field)
+
+
+def _threads(record: Record) -> Value:
+    return None if record.runtime.threads is None else str(record.runtime.threads)
+
+
+def _size_mb(record: Record) -> Value:
+    return None if record.artifact.bytes is None else record.artifact.bytes / 1e6
+
+
+COLUMNS = {
+    column.key: column
+    for column in (
+        Column("name", "row", lambda r: r.name),
+        Column("verdict", "verdict", lambda r: r.verdict.status.lower(), filtered=True),
+        Column("kind", "kind", lambda r: r.kind, filtered=True),
+        Column("precision", "precision", lambda r: r.artifact.precision, filtered=True),
+        Column("engine", "engine", lambda r: r.runtime.name, filtered=True),
+        Column("device", "device", lambda r: r.device.name, filtered=True),
+        Column("threads", "threads", _threads, filtered=True),
+        Column("size_mb", "MB", _size_mb, 2),
+        Column("gmac", "GMAC", lambda r: r.artifact.gmac, 3, on_page=False),
+        Column("mpjpe_mm", "MPJPE mm", lambda r: part_of(r.accuracy, "mpjpe_mm"), 2),
+        Column("delta_vs_fp32_mm", "lost mm", lambda r: part_of(r.accuracy, "delta_vs_fp32_mm"), 2),
+        Column("p50_ms", "p50 ms", lambda r: part_of(r.latency_ms, "p50"), 2),
+        Column("p50_low_ms", "low", lambda r: part_of(r.latency_ms, "p50_low"), 2, on_page=False),
+        Column("p50_high_ms", "high", lambda r: part_of(r.latency_ms, "p50_high"), 2, on_page=False),
+        Column("p99_ms", "p99 ms", lambda r: part_of(r.latency_ms, "p99"), 2),
+        Column("cv_pct", "CV %", lambda r: part_of(r.latency_ms, "cv_pct"), 1, on_page=False),
+        Column("times_faster", "x fp32", lambda r: part_of(r.times_faster, "median"), 2),
+        Column("limit_share_pct", "% of limit", lambda r: part_of(r.limit, "share_pct"), 0),
+        Column("load_cold_ms", "load ms", lambda r: part_of(r.load_ms, "cold"), 0),
+        Column("rss_peak_mb", "RSS MB", lambda r: part_of(r.memory_mb, "rss_peak"), 0),
+        Column("gpu_ms", "GPU ms", lambda r: r.gpu_ms, 2),
+        Column("energy_mj", "mJ", lambda r: r.energy_mj_per_frame, 1),
+        Column("dataset", "data set", lambda r: None if r.accuracy is None else r.accuracy.dataset, filtered=True),
+    )
+}
