@@ -40,8 +40,6 @@ from training.data.frames import HAND_TYPES, SIDES, Floats, Frames, Names
 from training.data.readers.index import Arrays, open_index
 from training.data.readers.json_stream import read_json, stream_items
 
-__all__ = ["BOXES", "SUBSETS", "Floats", "Frames", "checked_name", "read_frames"]
-
 PARTS = ("data", "camera", "joint_3d", "MANO_NeuralAnnot")
 SUBSETS = ("all", "human_annot", "machine_annot")
 BOXES = ("annotated", "rootnet")
@@ -146,7 +144,7 @@ def _with_rootnet_boxes(frames: Frames, root: Path, split: str) -> Frames:
     def build() -> Arrays:
         ids, boxes = array("q"), array("d")
         try:
-            for _, item in stream_items(path, [""]):
+            for item in stream_items(path, None):
                 ids.append(item["annot_id"])
                 boxes.extend(_four(item["bbox"]))
         except (KeyError, TypeError, ValueError, OverflowError) as error:
@@ -197,27 +195,25 @@ def _image_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], Keys, Keys]:
     image_id, pose_of, camera_of = array("q"), array("i"), array("i")
     annotated_image, annotation_id, bbox = array("q"), array("q"), array("d")
     hand_type, type_valid, in_image = array("b"), array("b"), bytearray()
-    for key, item in stream_items(path, ("images", "annotations")):
-        if key == "images":
-            capture = str(item["capture"])
-            image_id.append(item["id"])
-            names.append(checked_name(item["file_name"]))
-            pose_of.append(poses.setdefault((capture, str(item["frame_idx"])), len(poses)))
-            camera_of.append(cameras.setdefault((capture, str(item["camera"])), len(cameras)))
-        else:
-            annotated_image.append(item["image_id"])
-            annotation_id.append(item["id"])
-            bbox.extend(_four(item["bbox"]))
-            hand_type.append(HAND_TYPES.index(item["hand_type"]))
-            type_valid.append(bool(item["hand_type_valid"]))
-            in_image += np.asarray(item["joint_valid"], np.float32).reshape(_JOINTS).astype(bool).tobytes()
-    if not names and not annotation_id:
-        raise ValueError("neither images nor annotations")
+    for item in stream_items(path, "images"):
+        capture = str(item["capture"])
+        image_id.append(item["id"])
+        names.append(checked_name(item["file_name"]))
+        pose_of.append(poses.setdefault((capture, str(item["frame_idx"])), len(poses)))
+        camera_of.append(cameras.setdefault((capture, str(item["camera"])), len(cameras)))
+    for item in stream_items(path, "annotations"):
+        annotated_image.append(item["image_id"])
+        annotation_id.append(item["id"])
+        bbox.extend(_four(item["bbox"]))
+        hand_type.append(HAND_TYPES.index(item["hand_type"]))
+        type_valid.append(bool(item["hand_type_valid"]))
+        in_image += np.asarray(item["joint_valid"], np.float32).reshape(_JOINTS).astype(bool).tobytes()
+    if not names or not annotation_id:
+        raise ValueError("no images, or no annotations")
 
     boxes = np.array(bbox, np.float64).reshape(-1, 4)
     row, used = _match(np.array(image_id, np.int64), np.array(annotated_image, np.int64))
-    usable: NDArray[np.bool_] = np.all(np.abs(boxes) <= MAX_BOX_PX, axis=1)  # which nan is not either
-    usable &= np.all(boxes[:, 2:] >= MIN_BOX_PX, axis=1)
+    usable = (np.abs(boxes) <= MAX_BOX_PX).all(axis=1) & (boxes[:, 2:] >= MIN_BOX_PX).all(axis=1)
     used[used] = usable[row[used]]
     row = row[used]
     if not used.all():

@@ -23,11 +23,11 @@ from runtime.hand.joints import INTERHAND_TO_JOINTS
 from training.data.readers.interhand import read_frames
 from training.data.synthhands import ensure_synthetic, files, shards
 from training.data.synthhands import generate as write
-from training.data.synthhands import schedule as plan
+from training.data.synthhands import schedule
 from training.data.synthhands.__main__ import main
 from training.data.synthhands.scene.scene import SIDES, pose_hand
 
-ONE = plan.SHARD_IMAGES
+ONE = schedule.SHARD_IMAGES
 
 
 @pytest.fixture(scope="module")
@@ -79,13 +79,13 @@ def test_files_have_the_official_form(root: Path) -> None:
         assert np.shape(label["joint_valid"]) == (42, 1)
         valid = np.array(pose["joint_valid"]).reshape(2, 21)
         for side, name in enumerate(SIDES):
-            there = label["hand_type"] in (name, plan.INTERACTING)
+            there = label["hand_type"] in (name, schedule.INTERACTING)
             assert valid[side].all() == valid[side].any() == there
             assert (mano[capture][frame][name] is not None) == there
         assert pose["hand_type"] == label["hand_type"]
     about = json.loads((root / "dataset.json").read_bytes())
     model = load_hand_models()[0]
-    assert about["name"] == f"SynthHands v{plan.GENERATOR_VERSION}" and about["synthetic"] is True
+    assert about["name"] == f"SynthHands v{schedule.GENERATOR_VERSION}" and about["synthetic"] is True
     assert about["hand_model"] == {"name": model.name, "sha256": model.sha256}
 
 
@@ -167,7 +167,7 @@ def test_finished_shards_are_left_alone(copy: Path, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("damage", ["cut short", "garbage", "other numbers", "missing", "image gone", "image cut"])
 def test_a_damaged_shard_is_made_again(copy: Path, root: Path, damage: str) -> None:
-    path = shards.shard_path(copy, plan.Shard("val", 1))
+    path = shards.shard_path(copy, schedule.Shard("val", 1))
     image = copy / "images" / "val" / annotation(copy, "data")["images"][ONE]["file_name"]
     data = path.read_bytes()
     if damage == "cut short":
@@ -199,7 +199,7 @@ def test_a_killed_run_is_taken_up_again(root: Path, tmp_path: Path) -> None:
     command += ["--workers", "2", "--root", str(tmp_path)]
     project = Path(write.__file__).parents[3]
     with subprocess.Popen(command, cwd=project, stderr=subprocess.DEVNULL) as run:
-        first = shards.shard_path(tmp_path, plan.Shard("val", 0))
+        first = shards.shard_path(tmp_path, schedule.Shard("val", 0))
         deadline = time.monotonic() + 120
         while not first.exists() and time.monotonic() < deadline and run.poll() is None:
             time.sleep(0.02)
@@ -209,7 +209,7 @@ def test_a_killed_run_is_taken_up_again(root: Path, tmp_path: Path) -> None:
     made = content(tmp_path)
     time.sleep(0.5)
     assert content(tmp_path).keys() == made.keys()
-    shards.shard_path(tmp_path, plan.Shard("val", 1)).unlink(missing_ok=True)
+    shards.shard_path(tmp_path, schedule.Shard("val", 1)).unlink(missing_ok=True)
     (tmp_path / "images" / "left_by_a_kill.jpg.123.part").write_bytes(b"")
     ensure_synthetic("val", 2 * ONE, root=tmp_path, workers=1, progress=False)
     found = content(tmp_path)
@@ -228,7 +228,7 @@ def test_an_interrupted_run_ends_quietly(tmp_path: Path) -> None:
     project = Path(write.__file__).parents[3]
     with subprocess.Popen(command, cwd=project, stderr=subprocess.PIPE, text=True, start_new_session=True) as run:
         deadline = time.monotonic() + 120
-        while not shards.shard_path(tmp_path, plan.Shard("val", 0)).exists() and time.monotonic() < deadline:
+        while not shards.shard_path(tmp_path, schedule.Shard("val", 0)).exists() and time.monotonic() < deadline:
             time.sleep(0.02)
         os.killpg(run.pid, signal.SIGINT)  # as a terminal does: to the workers too
         _, said = run.communicate(timeout=60)
@@ -306,7 +306,7 @@ def test_no_workers(tmp_path: Path, workers: int) -> None:
 
 def test_default_root_is_in_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("ER_EDGE_CACHE", str(tmp_path))
-    assert write.default_root() == tmp_path / f"synthhands-v{plan.GENERATOR_VERSION}"
+    assert write.default_root() == tmp_path / f"synthhands-v{schedule.GENERATOR_VERSION}"
 
 
 def test_command_line(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:

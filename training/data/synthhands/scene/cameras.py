@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.data.synthhands import schedule as plan
+from training.data.synthhands import schedule
 from training.data.synthhands.drawing.meshes import DrawnMesh
 from training.data.synthhands.drawing.rasteriser import Pinhole, part_coverage
 from training.data.synthhands.scene.body import ORIENTATION_LIMIT_DEG, orientation_error_deg, unit
@@ -54,7 +54,7 @@ class View:
 
 def capture_cameras(capture: int) -> tuple[Camera, ...]:
     """All cameras of a capture; the rare ones are last."""
-    rng = plan.random_stream(plan.Stream.CAMERAS, capture)
+    rng = schedule.random_stream(schedule.Stream.CAMERAS, capture)
     cameras = []
     for index in range(FRONT_CAMERAS + RARE_CAMERAS):
         rare = index >= FRONT_CAMERAS
@@ -76,7 +76,7 @@ def choose_views(
     """
     coarse = [meshes[hand.side].coarse(hand.vertices, hand.arm) for hand in scene.hands]
     rare: list[View] = []
-    for _ in range(int(rng.binomial(plan.FRAME_VIEWS, RARE_SHARE))):
+    for _ in range(int(rng.binomial(schedule.FRAME_VIEWS, RARE_SHARE))):
         order = FRONT_CAMERAS + rng.permutation(RARE_CAMERAS)
         taken = {view.camera.name for view in rare}
         found = (_view(scene, cameras[i], coarse, meshes) for i in order[:4] if cameras[i].name not in taken)
@@ -88,14 +88,14 @@ def choose_views(
             common.append(view)
             if len(common) == _CANDIDATES:
                 break
-    wanted = plan.FRAME_VIEWS - len(rare)
+    wanted = schedule.FRAME_VIEWS - len(rare)
     if len(common) < wanted:
         return None
     if len(scene.hands) == 2:
-        occluded = sorted(common, key=lambda view: -view.hidden)[: plan.FRAME_VIEWS // 2]
+        occluded = sorted(common, key=lambda view: -view.hidden)[: schedule.FRAME_VIEWS // 2]
         common = occluded + [view for view in common if view not in occluded]
     chosen = [*rare, *common[:wanted]]
-    return tuple(chosen[i] for i in rng.permutation(plan.FRAME_VIEWS))
+    return tuple(chosen[i] for i in rng.permutation(schedule.FRAME_VIEWS))
 
 
 def fits_body(scene: Scene, camera: Camera) -> bool:
@@ -176,8 +176,8 @@ def _visible_shares(
     faces = np.concatenate([mesh.coarse_faces + np.int32(start) for mesh, start in zip(drawn, counts, strict=False)])
     parts = np.concatenate([mesh.coarse_parts for mesh in drawn])
     together = np.concatenate(points)
-    front, covered = np.empty((height, width), np.uint8), np.empty((height, width), np.uint8)
-    part_coverage(camera.pinhole.project(together) * _PREVIEW, together[:, 2], faces, parts, front, covered)
+    pixels = camera.pinhole.project(together) * _PREVIEW
+    front, covered = part_coverage(pixels, together[:, 2], faces, parts, (width, height))
     outlines, seen = [], []
     for hand in scene.hands:
         outlines.append(max(int(((covered >> (hand.side + 1)) & 1).sum()), 1))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from runtime.hand.hand_model import HandModel, skin
 from runtime.hand.rotations import axis_angle_from_matrix, matrix_from_axis_angle
-from training.data.synthhands import schedule as plan
+from training.data.synthhands import schedule
 from training.data.synthhands.scene.body import FOREARM_DIRECTIONS, Arm, hand_turn, sample_arm, tilted, unit
 from training.data.synthhands.scene.contact import incident_faces, mesh_gap, slide_to_gap, smallest_gap
 from training.data.synthhands.scene.posable import (
@@ -68,6 +68,12 @@ class PlacedHand:
         """Unit vector knuckles -> wrist."""
         return wrist_direction(self.joints)
 
+    def posed(self, model: HandModel, pose: Floats, translation: Floats) -> PlacedHand:
+        """The same hand with another pose (48,) and translation (3,); its arm follows."""
+        vertices, joints = pose_hand(model, pose, self.shape, translation)
+        arm = replace(self.arm, centres=self.arm.centres + (translation - self.translation))
+        return replace(self, pose=pose, translation=translation, vertices=vertices, joints=joints, arm=arm)
+
 
 @dataclass(frozen=True)
 class Scene:
@@ -102,19 +108,19 @@ PRONATION_LIMIT_DEG = 110.0
 
 def build_subject(models: tuple[HandModel, HandModel], capture: int, frame: int) -> Subject:
     """The person seen in a frame."""
-    group = frame // plan.SUBJECT_FRAMES
-    rng = plan.random_stream(plan.Stream.SUBJECT, capture, group)
+    group = frame // schedule.SUBJECT_FRAMES
+    rng = schedule.random_stream(schedule.Stream.SUBJECT, capture, group)
     right = np.clip(rng.normal(size=10), -SHAPE_LIMIT, SHAPE_LIMIT)
     left = np.clip(right + rng.normal(0, SHAPE_DIFFERENCE, 10), -SHAPE_LIMIT, SHAPE_LIMIT)
     shapes = right.round(SHAPE_DIGITS), left.round(SHAPE_DIGITS)
     loops = boundary_loop(models[0].faces), boundary_loop(models[1].faces)
-    number = capture * (plan.CAPTURE_FRAMES // plan.SUBJECT_FRAMES) + group
+    number = capture * (schedule.CAPTURE_FRAMES // schedule.SUBJECT_FRAMES) + group
     return Subject(number, shapes, build_rig(models[0], shapes[0]), loops, models)
 
 
 def sample_scene(subject: Subject, hand_type: str, rng: np.random.Generator) -> Scene:
     """A scene with its hands near the world's origin."""
-    if hand_type == plan.INTERACTING:
+    if hand_type == schedule.INTERACTING:
         return _sample_pair(subject, rng)
     side = SIDES.index(hand_type)
     mode, rotations = sample_pose(subject.rig, rng)
@@ -182,7 +188,7 @@ def _try_pair(subject: Subject, rng: np.random.Generator) -> Scene | None:
     if gap_now_mm < -MAX_PENETRATION_MM or not _arms_clear(right, left, moved * direction, subject, spheres, shift):
         return None
     left = _moved(subject, left, moved * direction)
-    return Scene(plan.INTERACTING, name, _centred(subject, (right, left), rng))
+    return Scene(schedule.INTERACTING, name, _centred(subject, (right, left), rng))
 
 
 def _oriented(subject: Subject, side: int, fingers: Floats, direction: Floats, pronation_deg: float) -> Floats:
@@ -215,10 +221,7 @@ def pose_hand(model: HandModel, pose: Floats, shape: Floats, translation: Floats
 
 def _moved(subject: Subject, hand: PlacedHand, offset: Floats) -> PlacedHand:
     translation = (hand.translation + offset).round(TRANSLATION_DIGITS)
-    step = translation - hand.translation
-    vertices, joints = pose_hand(subject.models[hand.side], hand.pose, hand.shape, translation)
-    arm = Arm(hand.arm.centres + step, hand.arm.tangents, hand.arm.girth)
-    return PlacedHand(hand.side, hand.mode, hand.pose, hand.shape, translation, vertices, joints, arm)
+    return hand.posed(subject.models[hand.side], hand.pose, translation)
 
 
 def _centred(subject: Subject, hands: tuple[PlacedHand, ...], rng: np.random.Generator) -> tuple[PlacedHand, ...]:

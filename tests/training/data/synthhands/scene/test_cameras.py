@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.data.synthhands import schedule as plan
+from training.data.synthhands import schedule
 from training.data.synthhands.drawing.meshes import LEFT_HAND, RIGHT_HAND
 from training.data.synthhands.drawing.rasteriser import part_coverage
 from training.data.synthhands.frame import Frame, Studio, image_record, make_frame
@@ -62,7 +62,7 @@ def test_the_right_hand_comes_from_the_left_of_the_picture(frames: list[Frame]) 
 
 def test_each_view_is_another_camera_and_shows_the_hands(frames: list[Frame]) -> None:
     for frame in frames:
-        assert len({view.camera.name for view in frame.views}) == plan.FRAME_VIEWS
+        assert len({view.camera.name for view in frame.views}) == schedule.FRAME_VIEWS
         for view in frame.views:
             joints = np.concatenate([hand.joints for hand in frame.scene.hands])
             pixels = view.camera.pinhole.project(view.camera.see(joints))
@@ -82,7 +82,7 @@ def test_no_arm_ends_in_the_picture(frames: list[Frame]) -> None:
 
 
 def test_hands_hide_each_other(studio: Studio, frames: list[Frame]) -> None:
-    pairs = [frame for frame in frames if frame.scene.hand_type == plan.INTERACTING]
+    pairs = [frame for frame in frames if frame.scene.hand_type == schedule.INTERACTING]
     hidden = np.array([outline_hidden(studio, frame, view) for frame in pairs for view in frame.views])
     assert hidden.mean() >= 0.13  # of a small sample; the set as a whole is above 0.15
     assert (hidden > 0.20).mean() >= 0.25
@@ -95,7 +95,7 @@ def test_statistics_of_the_set(studio: Studio) -> None:
     hidden, sizes, rare = [], [], []
     for capture in range(100, 110):
         for number in range(48):
-            if plan.hand_type(number) != plan.INTERACTING:
+            if schedule.hand_type(number) != schedule.INTERACTING:
                 continue
             frame = make_frame(studio, capture, number)
             for view in frame.views:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from runtime.hand.hand_model import HandModel
-from training.data.synthhands import schedule as plan
+from training.data.synthhands import schedule
 from training.data.synthhands.frame import Frame, Studio
 from training.data.synthhands.scene.body import ORIENTATION_LIMIT_DEG, orientation_error_deg
 from training.data.synthhands.scene.posable import Floats, boundary_loop
@@ -51,7 +51,7 @@ def distance_to_triangles(points: Floats, corners: Floats) -> Floats:
 
 
 def test_hands_touch_without_going_through_each_other(studio: Studio, frames: list[Frame]) -> None:
-    pairs = [frame for frame in frames if frame.scene.hand_type == plan.INTERACTING]
+    pairs = [frame for frame in frames if frame.scene.hand_type == schedule.INTERACTING]
     gaps_mm = np.array([hands_gap_mm(frame.scene, studio.models) for frame in pairs])
     assert gaps_mm.min() >= GAP_MM[0] - 1.5 and gaps_mm.max() <= GAP_MM[1] + 1.5
     assert 0 < np.median(gaps_mm) < 5
@@ -76,7 +76,7 @@ def test_labels_give_the_geometry_back(studio: Studio, frames: list[Frame]) -> N
 
 def test_scenes_show_what_they_should(frames: list[Frame]) -> None:
     for frame in frames:
-        sides = {plan.INTERACTING: [0, 1], plan.RIGHT: [0], plan.LEFT: [1]}[plan.hand_type(frame.frame)]
+        sides = {schedule.INTERACTING: [0, 1], schedule.RIGHT: [0], schedule.LEFT: [1]}[schedule.hand_type(frame.frame)]
         assert [hand.side for hand in frame.scene.hands] == sides
         every = np.concatenate([hand.joints for hand in frame.scene.hands])
         assert np.abs((every.min(axis=0) + every.max(axis=0)) / 2).max() < 0.08
