@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.errors import UserError
 from runtime.image.crop import crop_from_box
+from runtime.image.reading import read_image
 from training.data.augment import Augmentation, recolour
 from training.data.frames import INTERACTING, Floats, Frames
 
@@ -36,12 +36,8 @@ class Sample:
 
 
 def read_rgb(frames: Frames, index: int) -> NDArray[np.uint8]:
-    """The image (H, W, 3), RGB."""
-    path = frames.image_root / frames.file_names[index]
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
-        raise UserError(f"cannot read the image {path}")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
+    """The image (H, W, 3), RGB; a UserError where it is missing or damaged, as the runner would say it."""
+    return read_image(frames.image_root / frames.file_names[index])
 
 
 def load_crop(frames: Frames, index: int, crop_px: int) -> NDArray[np.uint8]:

@@ -26,6 +26,7 @@ What the format leaves unclear, and what is done here:
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -33,9 +34,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from plyfile import PlyData, PlyParseError
 from tqdm import tqdm
 
-from runtime.errors import UserError
+from runtime.errors import UserError, first_line
 from runtime.hand.hand_model import SHAPE_SIZE, SKELETON_JOINTS, VERTICES, HandModel, skin
 from training.data.frames import HAND_TYPES, SIDES, Floats, Frames, Names
 from training.data.readers.index import Arrays, open_index
@@ -52,16 +54,6 @@ MAX_PLY_BYTES = 1 << 20
 FIT_BATCH, FIT_STEPS = 64, 100
 
 Hands = tuple[HandModel, HandModel]
-_PLY_TYPES = {
-    **dict.fromkeys(("char", "int8"), "i1"),
-    **dict.fromkeys(("uchar", "uint8"), "u1"),
-    **dict.fromkeys(("short", "int16"), "i2"),
-    **dict.fromkeys(("ushort", "uint16"), "u2"),
-    **dict.fromkeys(("int", "int32"), "i4"),
-    **dict.fromkeys(("uint", "uint32"), "u4"),
-    **dict.fromkeys(("float", "float32"), "f4"),
-    **dict.fromkeys(("double", "float64"), "f8"),
-}
 
 
 def find_root(data: Path) -> Path | None:
@@ -255,37 +247,16 @@ def _units(hand: HandModel) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def read_ply(path: Path) -> Floats:
-    """The vertices (778, 3) of a .ply file, ASCII or little-endian; a UserError where it is not such a mesh."""
+    """The vertices (778, 3) of a .ply file; a UserError where it is not such a mesh."""
     try:
         if path.stat().st_size > MAX_PLY_BYTES:
             raise UserError(f"{path} is too large for the mesh of a hand")
-        return _ply_vertices(path.read_bytes())
+        table = PlyData.read(io.BytesIO(path.read_bytes()))["vertex"]
+        vertices = np.stack([table[axis] for axis in "xyz"], axis=1).astype(np.float32)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
-    except (ValueError, KeyError, IndexError) as error:
-        raise UserError(f"{path} is not the mesh of a hand ({error})") from error
-
-
-def _ply_vertices(content: bytes) -> Floats:
-    head, found, body = content.partition(b"end_header\n")
-    lines = [line.split() for line in head.decode("ascii", "replace").splitlines()]
-    if not found or lines[0] != ["ply"]:
-        raise ValueError("no PLY header")
-    kind = {line[0]: line[1] for line in lines if len(line) > 1}.get("format")
-    elements = [place for place, line in enumerate(lines) if line[:1] == ["element"]]
-    if not elements or lines[elements[0]][1:] != ["vertex", str(VERTICES)]:
-        raise ValueError(f"it does not begin with {VERTICES} vertices")
-    end = elements[1] if len(elements) > 1 else len(lines)
-    properties = [(line[2], "<" + _PLY_TYPES[line[1]]) for line in lines[elements[0] : end] if line[:1] == ["property"]]
-    names = [name for name, _ in properties]
-    if kind == "binary_little_endian":
-        table = np.frombuffer(body, np.dtype(properties), VERTICES)
-        vertices = np.stack([table[axis] for axis in "xyz"], axis=1).astype(np.float32)
-    elif kind == "ascii":
-        rows = [line.split() for line in body.splitlines()[:VERTICES]]
-        vertices = np.array([[row[names.index(axis)] for axis in "xyz"] for row in rows], np.float32)
-    else:
-        raise ValueError(f"format {kind}")
+    except (PlyParseError, ValueError, KeyError, IndexError, OverflowError, MemoryError) as error:
+        raise UserError(f"{path} is not the mesh of a hand ({first_line(error)})") from error
     if vertices.shape != (VERTICES, 3) or not np.isfinite(vertices).all():
-        raise ValueError("vertices are missing or not finite")
+        raise UserError(f"{path} is not the mesh of a hand (not {VERTICES} vertices of finite numbers)")
     return vertices

@@ -213,7 +213,7 @@ def _image_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], Keys, Keys]:
 
     boxes = np.array(bbox, np.float64).reshape(-1, 4)
     row, used = _match(np.array(image_id, np.int64), np.array(annotated_image, np.int64))
-    usable = (np.abs(boxes) <= MAX_BOX_PX).all(axis=1) & (boxes[:, 2:] >= MIN_BOX_PX).all(axis=1)
+    usable = np.logical_and((np.abs(boxes) <= MAX_BOX_PX).all(axis=1), (boxes[:, 2:] >= MIN_BOX_PX).all(axis=1))
     used[used] = usable[row[used]]
     row = row[used]
     if not used.all():

@@ -7,14 +7,9 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from training.data.synthhands.film import Film, Move
-from training.data.synthhands.frame import Studio, build_studio
+from training.data.synthhands.frame import Studio
 
 CAPTURE = 600_000
-
-
-@pytest.fixture(scope="module")
-def studio() -> Studio:
-    return build_studio()
 
 
 def test_the_same_film_has_the_same_pictures(studio: Studio) -> None:

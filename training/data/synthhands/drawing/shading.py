@@ -5,7 +5,7 @@ What a pixel or a point costs stands in functions of its own; the loops over the
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -99,9 +99,6 @@ class Task(NamedTuple):
     shadow: Shadow
 
 
-_Values = TypeVar("_Values", Lights, Surface, Shadow)
-
-
 def draw(image: Float32s, vertices: Floats, mesh: Mesh, camera: Pinhole, lights: Lights, surface: Surface) -> Bytes:
     """Draws camera-space triangles over `image` (H, W, 3), the background. Returns the parts (H, W) that are seen."""
     labels = np.zeros(image.shape[:2], np.uint8)
@@ -122,9 +119,9 @@ def draw(image: Float32s, vertices: Floats, mesh: Mesh, camera: Pinhole, lights:
     return labels
 
 
-def _single(values: _Values) -> _Values:
-    """The same in float32, as the kernels take it."""
-    return values._make(np.asarray(value, np.float32)[()] for value in values)
+def _single(values: Any) -> Any:
+    """A named tuple with its numbers in float32, as the kernels take them."""
+    return type(values)(*(np.asarray(value, np.float32)[()] for value in values))
 
 
 def shadow_map(vertices: Floats, faces: Int32s, light: Floats) -> Shadow:
@@ -279,7 +276,7 @@ def _illuminate(x: float, y: float, z: np.float32, shininess: np.float32, task: 
 
 
 @part_of_kernel
-def lit_share(shadow: Shadow, x: float, y: float, z: float) -> float:
+def lit_share(shadow: Shadow, x: float, y: float, z: float) -> np.floating:
     """How much of the first light reaches a point in camera space, 0..1: four shadow map cells, bilinear."""
     image, to = shadow.depth, shadow.transform
     u = to[0, 0] * x + to[0, 1] * y + to[0, 2] * z + to[0, 3] - _HALF
