@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from runtime.errors import UserError
 from runtime.hand.hand_model import load_hand_models, skin
 from runtime.image.crop import crop_from_box
 from training.data.augment import Augmentation, AugmentSpec, draw, recolour
-from training.data.readers.interhand import Frames, read_frames
+from training.data.frames import Frames
+from training.data.readers.interhand import read_frames
 from training.data.samples import MIRROR, load_crop, load_sample, read_rgb
 
 HANDS = load_hand_models()
@@ -227,3 +229,16 @@ def test_draws_are_seeded_and_within_their_ranges() -> None:
     assert again.angle_rad == draws[7].angle_rad and np.array_equal(again.shift, draws[7].shift)
     assert max(abs(d.angle_rad) for d in draws) <= np.deg2rad(spec.rotation_deg) + 1e-9
     assert 0.3 < np.mean([d.flip for d in draws]) < 0.7
+
+
+def test_a_damaged_picture_is_named(frames: Frames, both: int, tmp_path: Path) -> None:
+    """Half a picture is not trained on as gray."""
+    name = frames.file_names[both]
+    (tmp_path / name).parent.mkdir(parents=True)
+    content = (frames.image_root / name).read_bytes()
+    for damaged in (content[: len(content) // 2], b"", b"no picture"):
+        (tmp_path / name).write_bytes(damaged)
+        with pytest.raises(UserError, match=name):
+            load_sample(replace(frames, image_root=tmp_path), both, SIZE)
+    with pytest.raises(UserError, match=name):
+        read_rgb(replace(frames, image_root=tmp_path / "nowhere"), both)
