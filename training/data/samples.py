@@ -81,11 +81,8 @@ def load_sample(frames: Frames, index: int, crop_px: int, augmentation: Augmenta
         if augmentation.flip:
             image = image[:, ::-1]
             points = np.stack([crop_px - points[..., 0], points[..., 1]], axis=-1)[::-1].astype(np.float32)
-            joints, mano_joints, translation = (
-                joints[::-1] @ MIRROR,
-                mano_joints[::-1] @ MIRROR,
-                -(MIRROR @ translation),
-            )
+            joints, mano_joints = joints[::-1] @ MIRROR, mano_joints[::-1] @ MIRROR
+            translation = -(MIRROR @ translation)
             rotations = MIRROR @ rotations[::-1] @ MIRROR
             valid, in_image, has_mano, shape = valid[::-1], in_image[::-1], has_mano[::-1], shape[::-1]
             presence, has_presence = presence[::-1], has_presence[::-1]

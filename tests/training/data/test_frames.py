@@ -51,7 +51,11 @@ def test_every_array_over_images_is_cut(frames: Frames) -> None:
 
 
 def test_first_copies_nothing(frames: Frames) -> None:
-    assert np.shares_memory(frames.first(5).bbox, frames.bbox)
+    first = frames.first(5)
+    assert len(first) == 5 and np.shares_memory(first.bbox, frames.bbox)
+    assert first.file_names.tolist() == frames.file_names.tolist()[:5]
+    with pytest.raises(UserError, match="are needed"):
+        frames.first(10_000)
 
 
 def test_missing_images_are_named(frames: Frames) -> None:

@@ -29,7 +29,7 @@ import hashlib
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -70,38 +70,41 @@ def read_frames(root: Path, split: str, hands: Hands) -> Frames:
         raise UserError(f"HIC is a test set: it has no split '{split}'")
     content = read_json(root / FILE)
     try:
-        rows = _rows(content)
+        rows = _rows(content, root)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{root / FILE} is not in HIC's format ({error!r})") from error
-    meshes = [[None if path is None else root / path for path in row[3]] for row in rows]
-    depends_on = f"hic {hands[0].sha256} {_state_of([path for pair in meshes for path in pair if path is not None])}"
-    arrays = open_index([root / FILE], depends_on, lambda: _to_arrays(rows, meshes, hands))
+    depends_on = f"hic {hands[0].sha256} {_state_of(rows)}"
+    arrays = open_index([root / FILE], depends_on, lambda: _to_arrays(rows, hands))
     return Frames(name="HIC", synthetic=False, image_root=root, file_names=Names(arrays.pop("file_names")), **arrays)
 
 
-Row = tuple[int, bytes, int, list[str | None]]  # annotation, image, hand type, meshes of the right and the left hand
+class Row(NamedTuple):
+    """An annotation."""
+
+    number: int
+    file_name: bytes
+    hand_type: int
+    meshes: list[Path | None]  # right, left
 
 
-def _rows(content: dict[str, Any]) -> list[Row]:
+def _rows(content: dict[str, Any], root: Path) -> list[Row]:
     file_names = {image["id"]: checked_name(image["file_name"]) for image in content["images"]}
     rows: list[Row] = []
     for item in content["annotations"]:
         paths = [item[f"{side}_mano_path"] for side in SIDES]
-        for path in paths:
-            if path is not None:
-                checked_name(path)
+        meshes = [None if path is None else root / checked_name(path).decode() for path in paths]
         kind = HAND_TYPES.index(item["hand_type"])
-        if any(path is not None for path in paths):
-            rows.append((int(item["id"]), file_names[item["image_id"]], kind, paths))
+        if any(meshes):
+            rows.append(Row(int(item["id"]), file_names[item["image_id"]], kind, meshes))
     if not rows:
         raise ValueError("no annotation has a mesh")
     return rows
 
 
-def _state_of(paths: Sequence[Path]) -> str:
+def _state_of(rows: Sequence[Row]) -> str:
     """Size and time of modification of every mesh file, as one hash; thousands of files are not read for it."""
     digest = hashlib.sha256()
-    for path in paths:
+    for path in (path for row in rows for path in row.meshes if path is not None):
         try:
             state = path.stat()
         except OSError as error:
@@ -110,43 +113,40 @@ def _state_of(paths: Sequence[Path]) -> str:
     return digest.hexdigest()
 
 
-def _to_arrays(rows: Sequence[Row], paths: Sequence[Sequence[Path | None]], hands: Hands) -> Arrays:
+def _to_arrays(rows: Sequence[Row], hands: Hands) -> Arrays:
     vertices = np.zeros((len(rows), 2, VERTICES, 3), np.float32)
-    for row, pair in enumerate(tqdm(paths, desc="reading meshes", unit="img", leave=False, delay=1)):
-        for side, path in enumerate(pair):
+    for number, row in enumerate(tqdm(rows, desc="reading meshes", unit="img", leave=False, delay=1)):
+        for side, path in enumerate(row.meshes):
             if path is not None:
-                vertices[row, side] = read_ply(path)
-    there = np.array([[path is not None for path in pair] for pair in paths])
+                vertices[number, side] = read_ply(path)
+    there = np.array([[path is not None for path in row.meshes] for row in rows])
     behind = there & (vertices[..., 2] <= 0).any(axis=2)
     if behind.any():
-        row, side = np.argwhere(behind)[0]
-        raise UserError(f"{paths[row][side]} lies behind the camera: it is not one of HIC's meshes")
+        number, side = np.argwhere(behind)[0]
+        raise UserError(f"{rows[number].meshes[side]} lies behind the camera: it is not one of HIC's meshes")
     rotations, shape, shift, error_m = fit_hands(vertices, there, hands)
     if (error_m > MAX_FIT_MM / 1000).any():
-        row, side = np.argwhere(error_m > MAX_FIT_MM / 1000)[0]
+        number, side = np.argwhere(error_m > MAX_FIT_MM / 1000)[0]
         raise UserError(
-            f"hand model '{hands[side].name}' misses {paths[row][side]} by {error_m[row, side] * 1000:.1f} mm: "
+            f"hand model '{hands[side].name}' misses {rows[number].meshes[side]} by "
+            f"{error_m[number, side] * 1000:.1f} mm: "
             "HIC's meshes are MANO's, give the converted MANO as --hand-model"
         )
     joints = np.stack([skin(hand, rotations[:, side], shape[:, side])[1] for side, hand in enumerate(hands)], axis=1)
     placed = np.where(there[..., None, None], joints + shift[:, :, None], 0).astype(np.float32)
-    depth = np.where(there[..., None], vertices[..., 2], 1)[..., None]
-    pixels = vertices[..., :2] / depth * FOCAL_PX + np.array(CENTER_PX)
+    pixels = _project(vertices, there)
     pixels[~there] = np.nan
     low, high = np.nanmin(pixels, axis=(1, 2)), np.nanmax(pixels, axis=(1, 2))
-    depth = np.where(there[..., None], placed[..., 2], 1)[..., None]
-    points = placed[..., :2] / depth * FOCAL_PX + np.array(CENTER_PX)
+    points = _project(placed, there)
     inside = ((points >= 0) & (points <= np.array(IMAGE_PX))).all(axis=-1)
     valid = np.repeat(there[..., None], placed.shape[2], axis=2)
-    kind = np.array([row[2] for row in rows], np.int8)
-    one = np.zeros(len(rows), np.int32)
     return {
-        "file_names": np.array([row[1] for row in rows], np.bytes_),
-        "annotation_id": np.array([row[0] for row in rows], np.int64),
+        "file_names": np.array([row.file_name for row in rows], np.bytes_),
+        "annotation_id": np.array([row.number for row in rows], np.int64),
         "pose_of": np.arange(len(rows), dtype=np.int32),
-        "camera_of": one,
+        "camera_of": np.zeros(len(rows), np.int32),
         "bbox": np.concatenate([low, high - low], axis=1).astype(np.float32),
-        "hand_type": kind,
+        "hand_type": np.array([row.hand_type for row in rows], np.int8),
         "hand_type_valid": np.ones(len(rows), bool),
         "joint_in_image": valid & inside,
         "joints_world_m": placed,
@@ -160,6 +160,12 @@ def _to_arrays(rows: Sequence[Row], paths: Sequence[Sequence[Path | None]], hand
         "focal_px": np.full((1, 2), FOCAL_PX, np.float32),
         "principal_px": np.array([CENTER_PX], np.float32),
     }
+
+
+def _project(points: Floats, there: NDArray[np.bool_]) -> NDArray[np.floating]:
+    """Camera-space points (N, 2, P, 3) of the hands that are there -> pixels (N, 2, P, 2)."""
+    depth = np.where(there[..., None], points[..., 2], 1)[..., None]
+    return points[..., :2] / depth * FOCAL_PX + np.array(CENTER_PX)
 
 
 def fit_hands(

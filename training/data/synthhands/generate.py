@@ -122,7 +122,7 @@ def _complete(root: Path, shards: list[Shard], workers: int, progress: bool) -> 
             "free: free space or choose another folder"
         )
     write_bytes_atomic(root / DATASET_FILE, json.dumps(_identity(), indent=2).encode() + b"\n")
-    made = _here(root, missing) if workers == 1 or len(missing) == 1 else _in_processes(root, missing, workers)
+    made = _here(root, missing) if workers == 1 or len(missing) <= 1 else _in_processes(root, missing, workers)
     split = shards[0].split
     with tqdm(total=len(missing) * SHARD_IMAGES, unit="img", desc=f"SynthHands {split}", disable=not progress) as bar:
         for count in made:

@@ -11,8 +11,8 @@ from training.data.synthhands.drawing import skin_texture
 from training.data.synthhands.drawing.background import muted_colour
 from training.data.synthhands.drawing.meshes import Material
 from training.data.synthhands.drawing.shading import Lights, Surface
-from training.data.synthhands.scene.body import ARM_STATIONS_M, unit
-from training.data.synthhands.scene.posable import Floats, Rig
+from training.data.synthhands.scene.body import ARM_STATIONS_M
+from training.data.synthhands.scene.posable import Floats, Rig, unit
 
 # Linear albedo from light to dark skin.
 _TONES = np.array(

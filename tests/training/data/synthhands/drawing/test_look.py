@@ -7,7 +7,7 @@ import numpy as np
 
 from runtime.hand.hand_model import load_hand_models
 from training.data.synthhands.drawing.background import background
-from training.data.synthhands.drawing.exposure import Exposure, expose, noise_bank, sample_exposure
+from training.data.synthhands.drawing.exposure import Exposure, expose, sample_exposure
 from training.data.synthhands.drawing.look import sample_lights, sample_person
 from training.data.synthhands.drawing.skin_texture import BACK, PALM
 from training.data.synthhands.scene.posable import build_rig
@@ -61,13 +61,6 @@ def test_exposure_is_repeatable_and_keeps_the_picture_in_place() -> None:
         rows, columns = np.indices(quiet.shape)
         assert abs((rows * quiet).sum() / quiet.sum() - 50) < 0.6  # blur does not shift
         assert abs((columns * quiet).sum() / quiet.sum() - 60) < 0.6
-
-
-def test_noise_has_no_bands() -> None:
-    bank = noise_bank()
-    assert abs(bank.mean()) < 0.01 and abs(bank.std() - 1) < 0.01
-    assert bank.mean(axis=0).std() < 1.3 / np.sqrt(len(bank))
-    assert bank.mean(axis=1).std() < 1.3 / np.sqrt(len(bank))
 
 
 def test_noise_and_gray() -> None:
