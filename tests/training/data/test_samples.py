@@ -158,7 +158,7 @@ def test_a_single_hand_is_masked(frames: Frames, single: int) -> None:
 
 
 def test_what_is_not_annotated_is_masked(frames: Frames, both: int) -> None:
-    """Joints out of the picture have a place in space, but none in the crop; without a wrist a hand has none in space."""
+    """Joints out of the picture have a place in space, but none in the crop; without a wrist, none in space."""
     seen, valid = np.ones((len(frames), 2, 21), bool), frames.joint_valid.copy()
     seen[both, 1, 5:9] = False
     valid[frames.pose_of[both], 0, 0] = False

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import multiprocessing
 import os
 import shutil
 import signal
 import threading
-from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Generator
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
@@ -21,16 +23,10 @@ from tqdm import tqdm
 from runtime.errors import UserError
 from runtime.files import write_bytes_atomic, write_error
 from runtime.hand.hand_model import load_hand_models
+from runtime.machine import usable_cores
 from training.data.cache import cache_dir
 from training.data.synthhands.frame import Studio, build_studio, draw_frame, make_frame, person_of
-from training.data.synthhands.schedule import (
-    GENERATOR_VERSION,
-    SEED,
-    SHARD_IMAGES,
-    SPLIT_CAPTURES,
-    Shard,
-    shards_for,
-)
+from training.data.synthhands.schedule import GENERATOR_VERSION, SEED, SHARD_IMAGES, SPLIT_CAPTURES, Shard, shards_for
 from training.data.synthhands.shards import compact, make_shard, read_shard
 
 ANNOTATION_PARTS = ("data", "camera", "joint_3d", "MANO_NeuralAnnot")
@@ -62,7 +58,7 @@ def ensure_synthetic(
         try:
             root.mkdir(parents=True, exist_ok=True)
             with FileLock(root / ".lock"):
-                _complete(root, shards, workers or _core_count(), progress)
+                _complete(root, shards, workers or usable_cores() or os.cpu_count() or 1, progress)
         except OSError as error:
             raise write_error(root, error) from error
     return root
@@ -71,10 +67,6 @@ def ensure_synthetic(
 def annotation_path(root: Path, split: str, part: str) -> Path:
     """One of the official annotation files."""
     return root / "annotations" / split / f"InterHand2.6M_{split}_{part}.json"
-
-
-def _core_count() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _identity() -> dict[str, Any]:
@@ -115,61 +107,47 @@ def _complete(root: Path, shards: list[Shard], workers: int, progress: bool) -> 
     for unfinished in root.glob("*/*/.*.part"):  # of a killed run
         unfinished.unlink()
     missing = [shard for shard in shards if read_shard(root, shard) is None]
-    needed, free = len(missing) * SHARD_IMAGES * _BYTES_PER_IMAGE, shutil.disk_usage(root).free
+    images = len(missing) * SHARD_IMAGES
+    needed, free = images * _BYTES_PER_IMAGE / 1e9, shutil.disk_usage(root).free / 1e9
     if needed > free:
         raise UserError(
-            f"{len(missing) * SHARD_IMAGES} images need about {needed / 1e9:.1f} GB, {root} has {free / 1e9:.1f} GB "
-            "free: free space or choose another folder"
+            f"{images} images need about {needed:.1f} GB, {root} has {free:.1f} GB free: free space or choose another "
+            "folder"
         )
     write_bytes_atomic(root / DATASET_FILE, json.dumps(_identity(), indent=2).encode() + b"\n")
     made = _here(root, missing) if workers == 1 or len(missing) <= 1 else _in_processes(root, missing, workers)
-    split = shards[0].split
-    with tqdm(total=len(missing) * SHARD_IMAGES, unit="img", desc=f"SynthHands {split}", disable=not progress) as bar:
+    name = f"SynthHands {shards[0].split}"
+    with contextlib.closing(made), tqdm(total=images, unit="img", desc=name, disable=not progress) as bar:
         for count in made:
             bar.update(count)
-    _assemble(root, split)
+    _assemble(root, shards[0].split)
 
 
-def _here(root: Path, shards: list[Shard]) -> Iterator[int]:
-    studio, threads = build_studio(), cv2.getNumThreads()
-    cv2.setNumThreads(1)  # faster for pictures as small as these
-    try:
-        for shard in shards:
-            yield make_shard(root, shard, studio)
-    finally:
-        cv2.setNumThreads(threads)
+def _here(root: Path, shards: list[Shard]) -> Generator[int, None, None]:
+    studio = build_studio()
+    for shard in shards:
+        yield make_shard(root, shard, studio)
 
 
-def _in_processes(root: Path, shards: list[Shard], workers: int) -> Iterator[int]:
+def _in_processes(root: Path, shards: list[Shard], workers: int) -> Generator[int, None, None]:
     studio = build_studio()
     frame = make_frame(studio, SPLIT_CAPTURES["train"][0], 0)
     next(draw_frame(studio, frame, person_of(frame)))  # compiles the kernels once: workers load them from numba's cache
-    context = multiprocessing.get_context("spawn")
-    threads = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
+    before = dict(os.environ)
     os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))  # for the workers: they are the parallelism
+    context = multiprocessing.get_context("spawn")
     try:
         with ProcessPoolExecutor(min(workers, len(shards)), context, _start_worker) as pool:
-            # Few are handed out at a time, in order: an interrupted run leaves a finished beginning.
-            waiting = iter(shards)
-            running: set[Future[int]] = set()
-            try:
-                while True:
-                    while len(running) < 2 * workers and (shard := next(waiting, None)) is not None:
-                        running.add(pool.submit(_make_in_worker, root, shard))
-                    if not running:
-                        return
-                    done, running = wait(running, return_when=FIRST_COMPLETED)
-                    for future in done:
-                        yield future.result()
-            finally:
-                pool.shutdown(wait=True, cancel_futures=True)
+            # In order, and what has not begun is dropped at an interruption: a finished beginning is left.
+            yield from pool.map(_make_in_worker, itertools.repeat(root), shards)
     except BrokenProcessPool:
         raise UserError(
             "a worker process died (out of memory?): run again with fewer --workers; what is done is kept"
         ) from None
     finally:
-        for name, value in threads.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
+        for name in _THREAD_VARIABLES:
+            os.environ.pop(name)
+            os.environ.update({name: before[name]} if name in before else {})
 
 
 _worker_studio: Studio
