@@ -13,7 +13,7 @@ from tqdm import tqdm
 from runtime.errors import UserError
 from runtime.image.crop import crop_of_image
 from runtime.image.reading import read_image
-from training.data.readers.interhand import Frames
+from training.data.frames import Frames
 from training.data.samples import load_crop
 
 Crops = NDArray[np.uint8]  # (N, S, S, 3) RGB

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from compress.check.measure import Figures
     from compress.passport import Passport
     from runtime.hand.hand_model import HandModel
-    from training.data.readers.interhand import Frames
+    from training.data.frames import Frames
     from training.network import ERNet
 
 

@@ -20,7 +20,7 @@ from targets import Target
 if TYPE_CHECKING:
     from compress.passport import Passport
     from runtime.hand.hand_model import HandModel
-    from training.data.readers.interhand import Frames
+    from training.data.frames import Frames
     from training.network import ERNet
 
 PACKAGE_CROPS = 64

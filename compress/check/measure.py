@@ -16,7 +16,7 @@ from compress.crops import load_crops
 from compress.formats import BASELINE
 from runtime.hand.hand_model import HandModel
 from runtime.runner import graph_input
-from training.data.readers.interhand import Frames
+from training.data.frames import Frames
 from training.evaluate import dataset_label, evaluate, file_predictor, mean_pose_mpjpe_mm, network_predictor
 from training.evaluation.protocols import Accuracy
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from compress.crops import Crops
     from compress.onnx.quantize import QuantizedNodes
     from runtime.hand.hand_model import HandModel
-    from training.data.readers.interhand import Frames
+    from training.data.frames import Frames
     from training.int8_rules import QuantizeSpec
     from training.network import ERNet
 

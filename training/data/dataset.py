@@ -42,7 +42,7 @@ def open_frames(
     if (root is None or hic_root is not None) and (subset, boxes) != ("all", "annotated"):
         raise UserError("only InterHand2.6M has subsets and RootNet boxes: leave the options out")
     if root is None:
-        from training.data.synthhands import SPLIT_IMAGES, ensure_synthetic
+        from training.data.synthhands import SPLIT_IMAGES, ensure_synthetic  # numba takes long to import
 
         count = SPLIT_IMAGES[split] if count is None else count
         return read_frames(ensure_synthetic(split, count), split, hands).first(count)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from runtime.errors import UserError
-from runtime.files import write_bytes_atomic
 from training.data.cache import cache_dir
 
 Floats = NDArray[np.float32]
@@ -24,32 +23,32 @@ HAND_TYPES = ("right", "left", "interacting")
 INTERACTING = HAND_TYPES.index("interacting")
 
 
+def map_array(path: Path) -> NDArray[Any]:
+    """The array of an .npy file, read only where it is touched."""
+    return np.load(path, mmap_mode="r", allow_pickle=False).view(np.ndarray)
+
+
 class _Mapped:
     """Pickles arrays that are whole mapped files as their paths, so that loading processes share the memory."""
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: _MappedFile.of(value) for key, value in self.__dict__.items()}
+        return {key: _file_of(value) or value for key, value in self.__dict__.items()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update({k: v.open() if isinstance(v, _MappedFile) else v for k, v in state.items()})
+        opened = {key: map_array(value.path) if isinstance(value, _File) else value for key, value in state.items()}
+        self.__dict__.update(opened)
 
 
 @dataclass(frozen=True)
-class _MappedFile:
+class _File:
     path: Path
 
-    @classmethod
-    def of(cls, value: Any) -> Any:
-        whole = isinstance(value, np.ndarray) and isinstance(value.base, np.memmap) and value.base.shape == value.shape
-        return cls(Path(value.base.filename)) if whole and value.base.filename is not None else value
 
-    def open(self) -> NDArray[Any]:
-        return map_array(self.path)
-
-
-def map_array(path: Path) -> NDArray[Any]:
-    """The array of an .npy file, read only where it is touched."""
-    return np.load(path, mmap_mode="r", allow_pickle=False).view(np.ndarray)
+def _file_of(value: Any) -> _File | None:
+    base = getattr(value, "base", None)
+    if isinstance(base, np.memmap) and base.shape == value.shape and base.filename is not None:
+        return _File(Path(base.filename))
+    return None
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,15 +65,9 @@ class Names(_Mapped):
         found = self.encoded[chosen]
         return found.decode() if isinstance(found, bytes) else Names(found)
 
-    def __iter__(self) -> Iterator[str]:
-        return (name.decode() for name in self.encoded)
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[np.str_]:
-        return np.char.decode(self.encoded, "utf-8")
-
     def tolist(self) -> list[str]:
         """All of them."""
-        return list(self)
+        return [name.decode() for name in self.encoded]
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +102,11 @@ class Frames(_Mapped):
     def __len__(self) -> int:
         return len(self.file_names)
 
+    @property
+    def label(self) -> str:
+        """The data set's name as it stands next to every figure measured on it."""
+        return f"{self.name} (synthetic)" if self.synthetic else self.name
+
     def first(self, count: int) -> Frames:
         """The first `count` images; a UserError where there are fewer."""
         if count > len(self):
@@ -119,15 +117,12 @@ class Frames(_Mapped):
         """The images of a slice, a mask (N,) or indices, in that order; a slice copies nothing."""
         return replace(self, **{key: getattr(self, key)[chosen] for key in PER_IMAGE})
 
-    def missing_images(self) -> list[str]:
-        """Names of the images that are not below image_root, in the order of the frames.
+    def on_disk(self) -> NDArray[np.bool_]:
+        """(N,) whether each image is below image_root.
 
         Folders are listed, not files asked for one by one. That nothing is missing is remembered (per folder and list
         of names, in the project's cache), so images deleted afterwards are first noticed when they are read.
         """
-        return [self.file_names[int(index)] for index in np.flatnonzero(~self._there())]
-
-    def _there(self) -> NDArray[np.bool_]:
         encoded = np.ascontiguousarray(self.file_names.encoded)
         seen = hashlib.sha256(os.fsencode(self.image_root.resolve()) + b"\0")
         seen.update(encoded.data if len(encoded) else b"")
@@ -143,8 +138,9 @@ class Frames(_Mapped):
                 folder, files = parent, _list_files(self.image_root / parent)
             there[index] = name in files
         if there.all() and len(self):
-            note.parent.mkdir(parents=True, exist_ok=True)
-            write_bytes_atomic(note, b"")
+            with contextlib.suppress(OSError):  # it will be looked for again
+                note.parent.mkdir(parents=True, exist_ok=True)
+                note.touch()
         return there
 
 
@@ -162,13 +158,13 @@ PER_IMAGE = (
 
 def drop_missing(frames: Frames) -> tuple[Frames, list[str]]:
     """The images that are on disk, and the names of those that are not; a UserError where none is."""
-    missing = frames.missing_images()
-    if not missing:
+    there = frames.on_disk()
+    if there.all():
         return frames, []
-    if len(missing) == len(frames):
+    missing = frames.file_names[~there].tolist()
+    if not there.any():
         raise UserError(f"none of the {len(missing)} images is below {frames.image_root} ({missing[0]}, ...)")
-    gone = np.isin(frames.file_names.encoded, np.char.encode(missing, "utf-8"))
-    return frames.subset(~gone), missing
+    return frames.subset(there), missing
 
 
 def _list_files(folder: Path) -> frozenset[str]:

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.errors import UserError
 from runtime.image.crop import crop_from_box
+from runtime.image.reading import read_image
 from training.data.augment import Augmentation, recolour
 from training.data.frames import INTERACTING, Floats, Frames
 
@@ -36,12 +36,8 @@ class Sample:
 
 
 def read_rgb(frames: Frames, index: int) -> NDArray[np.uint8]:
-    """The image (H, W, 3), RGB."""
-    path = frames.image_root / frames.file_names[index]
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
-        raise UserError(f"cannot read the image {path}")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
+    """The image (H, W, 3), RGB; a UserError where it is missing or damaged, as the runner would say it."""
+    return read_image(frames.image_root / frames.file_names[index])
 
 
 def load_crop(frames: Frames, index: int, crop_px: int) -> NDArray[np.uint8]:
@@ -85,11 +81,8 @@ def load_sample(frames: Frames, index: int, crop_px: int, augmentation: Augmenta
         if augmentation.flip:
             image = image[:, ::-1]
             points = np.stack([crop_px - points[..., 0], points[..., 1]], axis=-1)[::-1].astype(np.float32)
-            joints, mano_joints, translation = (
-                joints[::-1] @ MIRROR,
-                mano_joints[::-1] @ MIRROR,
-                -(MIRROR @ translation),
-            )
+            joints, mano_joints = joints[::-1] @ MIRROR, mano_joints[::-1] @ MIRROR
+            translation = -(MIRROR @ translation)
             rotations = MIRROR @ rotations[::-1] @ MIRROR
             valid, in_image, has_mano, shape = valid[::-1], in_image[::-1], has_mano[::-1], shape[::-1]
             presence, has_presence = presence[::-1], has_presence[::-1]

@@ -26,16 +26,18 @@ What the format leaves unclear, and what is done here:
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from plyfile import PlyData, PlyParseError
 from tqdm import tqdm
 
-from runtime.errors import UserError
+from runtime.errors import UserError, first_line
 from runtime.hand.hand_model import SHAPE_SIZE, SKELETON_JOINTS, VERTICES, HandModel, skin
 from training.data.frames import HAND_TYPES, SIDES, Floats, Frames, Names
 from training.data.readers.index import Arrays, open_index
@@ -52,16 +54,6 @@ MAX_PLY_BYTES = 1 << 20
 FIT_BATCH, FIT_STEPS = 64, 100
 
 Hands = tuple[HandModel, HandModel]
-_PLY_TYPES = {
-    **dict.fromkeys(("char", "int8"), "i1"),
-    **dict.fromkeys(("uchar", "uint8"), "u1"),
-    **dict.fromkeys(("short", "int16"), "i2"),
-    **dict.fromkeys(("ushort", "uint16"), "u2"),
-    **dict.fromkeys(("int", "int32"), "i4"),
-    **dict.fromkeys(("uint", "uint32"), "u4"),
-    **dict.fromkeys(("float", "float32"), "f4"),
-    **dict.fromkeys(("double", "float64"), "f8"),
-}
 
 
 def find_root(data: Path) -> Path | None:
@@ -78,38 +70,41 @@ def read_frames(root: Path, split: str, hands: Hands) -> Frames:
         raise UserError(f"HIC is a test set: it has no split '{split}'")
     content = read_json(root / FILE)
     try:
-        rows = _rows(content)
+        rows = _rows(content, root)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{root / FILE} is not in HIC's format ({error!r})") from error
-    meshes = [[None if path is None else root / path for path in row[3]] for row in rows]
-    depends_on = f"hic {hands[0].sha256} {_state_of([path for pair in meshes for path in pair if path is not None])}"
-    arrays = open_index([root / FILE], depends_on, lambda: _to_arrays(rows, meshes, hands))
+    depends_on = f"hic {hands[0].sha256} {_state_of(rows)}"
+    arrays = open_index([root / FILE], depends_on, lambda: _to_arrays(rows, hands))
     return Frames(name="HIC", synthetic=False, image_root=root, file_names=Names(arrays.pop("file_names")), **arrays)
 
 
-Row = tuple[int, bytes, int, list[str | None]]  # annotation, image, hand type, meshes of the right and the left hand
+class Row(NamedTuple):
+    """An annotation."""
+
+    number: int
+    file_name: bytes
+    hand_type: int
+    meshes: list[Path | None]  # right, left
 
 
-def _rows(content: dict[str, Any]) -> list[Row]:
+def _rows(content: dict[str, Any], root: Path) -> list[Row]:
     file_names = {image["id"]: checked_name(image["file_name"]) for image in content["images"]}
     rows: list[Row] = []
     for item in content["annotations"]:
         paths = [item[f"{side}_mano_path"] for side in SIDES]
-        for path in paths:
-            if path is not None:
-                checked_name(path)
+        meshes = [None if path is None else root / checked_name(path).decode() for path in paths]
         kind = HAND_TYPES.index(item["hand_type"])
-        if any(path is not None for path in paths):
-            rows.append((int(item["id"]), file_names[item["image_id"]], kind, paths))
+        if any(meshes):
+            rows.append(Row(int(item["id"]), file_names[item["image_id"]], kind, meshes))
     if not rows:
         raise ValueError("no annotation has a mesh")
     return rows
 
 
-def _state_of(paths: Sequence[Path]) -> str:
+def _state_of(rows: Sequence[Row]) -> str:
     """Size and time of modification of every mesh file, as one hash; thousands of files are not read for it."""
     digest = hashlib.sha256()
-    for path in paths:
+    for path in (path for row in rows for path in row.meshes if path is not None):
         try:
             state = path.stat()
         except OSError as error:
@@ -118,43 +113,40 @@ def _state_of(paths: Sequence[Path]) -> str:
     return digest.hexdigest()
 
 
-def _to_arrays(rows: Sequence[Row], paths: Sequence[Sequence[Path | None]], hands: Hands) -> Arrays:
+def _to_arrays(rows: Sequence[Row], hands: Hands) -> Arrays:
     vertices = np.zeros((len(rows), 2, VERTICES, 3), np.float32)
-    for row, pair in enumerate(tqdm(paths, desc="reading meshes", unit="img", leave=False, delay=1)):
-        for side, path in enumerate(pair):
+    for number, row in enumerate(tqdm(rows, desc="reading meshes", unit="img", leave=False, delay=1)):
+        for side, path in enumerate(row.meshes):
             if path is not None:
-                vertices[row, side] = read_ply(path)
-    there = np.array([[path is not None for path in pair] for pair in paths])
+                vertices[number, side] = read_ply(path)
+    there = np.array([[path is not None for path in row.meshes] for row in rows])
     behind = there & (vertices[..., 2] <= 0).any(axis=2)
     if behind.any():
-        row, side = np.argwhere(behind)[0]
-        raise UserError(f"{paths[row][side]} lies behind the camera: it is not one of HIC's meshes")
+        number, side = np.argwhere(behind)[0]
+        raise UserError(f"{rows[number].meshes[side]} lies behind the camera: it is not one of HIC's meshes")
     rotations, shape, shift, error_m = fit_hands(vertices, there, hands)
     if (error_m > MAX_FIT_MM / 1000).any():
-        row, side = np.argwhere(error_m > MAX_FIT_MM / 1000)[0]
+        number, side = np.argwhere(error_m > MAX_FIT_MM / 1000)[0]
         raise UserError(
-            f"hand model '{hands[side].name}' misses {paths[row][side]} by {error_m[row, side] * 1000:.1f} mm: "
+            f"hand model '{hands[side].name}' misses {rows[number].meshes[side]} by "
+            f"{error_m[number, side] * 1000:.1f} mm: "
             "HIC's meshes are MANO's, give the converted MANO as --hand-model"
         )
     joints = np.stack([skin(hand, rotations[:, side], shape[:, side])[1] for side, hand in enumerate(hands)], axis=1)
     placed = np.where(there[..., None, None], joints + shift[:, :, None], 0).astype(np.float32)
-    depth = np.where(there[..., None], vertices[..., 2], 1)[..., None]
-    pixels = vertices[..., :2] / depth * FOCAL_PX + np.array(CENTER_PX)
+    pixels = _project(vertices, there)
     pixels[~there] = np.nan
     low, high = np.nanmin(pixels, axis=(1, 2)), np.nanmax(pixels, axis=(1, 2))
-    depth = np.where(there[..., None], placed[..., 2], 1)[..., None]
-    points = placed[..., :2] / depth * FOCAL_PX + np.array(CENTER_PX)
+    points = _project(placed, there)
     inside = ((points >= 0) & (points <= np.array(IMAGE_PX))).all(axis=-1)
     valid = np.repeat(there[..., None], placed.shape[2], axis=2)
-    kind = np.array([row[2] for row in rows], np.int8)
-    one = np.zeros(len(rows), np.int32)
     return {
-        "file_names": np.array([row[1] for row in rows], np.bytes_),
-        "annotation_id": np.array([row[0] for row in rows], np.int64),
+        "file_names": np.array([row.file_name for row in rows], np.bytes_),
+        "annotation_id": np.array([row.number for row in rows], np.int64),
         "pose_of": np.arange(len(rows), dtype=np.int32),
-        "camera_of": one,
+        "camera_of": np.zeros(len(rows), np.int32),
         "bbox": np.concatenate([low, high - low], axis=1).astype(np.float32),
-        "hand_type": kind,
+        "hand_type": np.array([row.hand_type for row in rows], np.int8),
         "hand_type_valid": np.ones(len(rows), bool),
         "joint_in_image": valid & inside,
         "joints_world_m": placed,
@@ -168,6 +160,12 @@ def _to_arrays(rows: Sequence[Row], paths: Sequence[Sequence[Path | None]], hand
         "focal_px": np.full((1, 2), FOCAL_PX, np.float32),
         "principal_px": np.array([CENTER_PX], np.float32),
     }
+
+
+def _project(points: Floats, there: NDArray[np.bool_]) -> NDArray[np.floating]:
+    """Camera-space points (N, 2, P, 3) of the hands that are there -> pixels (N, 2, P, 2)."""
+    depth = np.where(there[..., None], points[..., 2], 1)[..., None]
+    return points[..., :2] / depth * FOCAL_PX + np.array(CENTER_PX)
 
 
 def fit_hands(
@@ -255,37 +253,16 @@ def _units(hand: HandModel) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def read_ply(path: Path) -> Floats:
-    """The vertices (778, 3) of a .ply file, ASCII or little-endian; a UserError where it is not such a mesh."""
+    """The vertices (778, 3) of a .ply file; a UserError where it is not such a mesh."""
     try:
         if path.stat().st_size > MAX_PLY_BYTES:
             raise UserError(f"{path} is too large for the mesh of a hand")
-        return _ply_vertices(path.read_bytes())
+        table = PlyData.read(io.BytesIO(path.read_bytes()))["vertex"]
+        vertices = np.stack([table[axis] for axis in "xyz"], axis=1).astype(np.float32)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
-    except (ValueError, KeyError, IndexError) as error:
-        raise UserError(f"{path} is not the mesh of a hand ({error})") from error
-
-
-def _ply_vertices(content: bytes) -> Floats:
-    head, found, body = content.partition(b"end_header\n")
-    lines = [line.split() for line in head.decode("ascii", "replace").splitlines()]
-    if not found or lines[0] != ["ply"]:
-        raise ValueError("no PLY header")
-    kind = {line[0]: line[1] for line in lines if len(line) > 1}.get("format")
-    elements = [place for place, line in enumerate(lines) if line[:1] == ["element"]]
-    if not elements or lines[elements[0]][1:] != ["vertex", str(VERTICES)]:
-        raise ValueError(f"it does not begin with {VERTICES} vertices")
-    end = elements[1] if len(elements) > 1 else len(lines)
-    properties = [(line[2], "<" + _PLY_TYPES[line[1]]) for line in lines[elements[0] : end] if line[:1] == ["property"]]
-    names = [name for name, _ in properties]
-    if kind == "binary_little_endian":
-        table = np.frombuffer(body, np.dtype(properties), VERTICES)
-        vertices = np.stack([table[axis] for axis in "xyz"], axis=1).astype(np.float32)
-    elif kind == "ascii":
-        rows = [line.split() for line in body.splitlines()[:VERTICES]]
-        vertices = np.array([[row[names.index(axis)] for axis in "xyz"] for row in rows], np.float32)
-    else:
-        raise ValueError(f"format {kind}")
+    except (PlyParseError, ValueError, KeyError, IndexError, OverflowError, MemoryError) as error:
+        raise UserError(f"{path} is not the mesh of a hand ({first_line(error)})") from error
     if vertices.shape != (VERTICES, 3) or not np.isfinite(vertices).all():
-        raise ValueError("vertices are missing or not finite")
+        raise UserError(f"{path} is not the mesh of a hand (not {VERTICES} vertices of finite numbers)")
     return vertices

@@ -40,8 +40,6 @@ from training.data.frames import HAND_TYPES, SIDES, Floats, Frames, Names
 from training.data.readers.index import Arrays, open_index
 from training.data.readers.json_stream import read_json, stream_items
 
-__all__ = ["BOXES", "SUBSETS", "Floats", "Frames", "checked_name", "read_frames"]
-
 PARTS = ("data", "camera", "joint_3d", "MANO_NeuralAnnot")
 SUBSETS = ("all", "human_annot", "machine_annot")
 BOXES = ("annotated", "rootnet")
@@ -115,17 +113,17 @@ def _image_root(root: Path, split: str, names: Names) -> Path:
     return (there or candidates)[0]
 
 
-def _first_of(paths: Sequence[Path], what: str) -> Path:
-    for path in paths:
-        if path.is_file():
-            return path
-    raise UserError(f"{what} needs {paths[0]}: download it, or choose without it")
+def _find(name: str, folders: Sequence[Path], what: str) -> Path:
+    paths = [folder / name for folder in folders]
+    found = next((path for path in paths if path.is_file()), None)
+    if found is None:
+        raise UserError(f"{what} needs {paths[0]}: download it, or choose without it")
+    return found
 
 
 def _human_ids(root: Path, split: str, known: NDArray[np.int64]) -> NDArray[np.int64]:
-    name = f"aid_human_annot_{split}.txt"
     folders = (root / "annotations" / split, root / "annotations", root)
-    path = _first_of([folder / name for folder in folders], "the human-annotated subset")
+    path = _find(f"aid_human_annot_{split}.txt", folders, "the human-annotated subset")
     if path.stat().st_size > MAX_ID_FILE_BYTES:
         raise UserError(f"{path} is too large for a list of annotation numbers")
     try:
@@ -139,14 +137,13 @@ def _human_ids(root: Path, split: str, known: NDArray[np.int64]) -> NDArray[np.i
 
 
 def _with_rootnet_boxes(frames: Frames, root: Path, split: str) -> Frames:
-    name = f"rootnet_interhand2.6m_output_{split}.json"
     folders = (root / "rootnet_output", root / "annotations" / "rootnet")
-    path = _first_of([folder / name for folder in folders], "boxes from RootNet")
+    path = _find(f"rootnet_interhand2.6m_output_{split}.json", folders, "boxes from RootNet")
 
     def build() -> Arrays:
         ids, boxes = array("q"), array("d")
         try:
-            for _, item in stream_items(path, [""]):
+            for item in stream_items(path, None):
                 ids.append(item["annot_id"])
                 boxes.extend(_four(item["bbox"]))
         except (KeyError, TypeError, ValueError, OverflowError) as error:
@@ -171,9 +168,13 @@ def _to_arrays(files: Sequence[Path], hands: Hands) -> Arrays:
     images, poses, camera_keys = _image_arrays(data)
     world, valid = _joint_arrays(read_json(joints), poses)
     has_mano, pose, shape = _mano_arrays(read_json(mano), poses)
-    rotations = np.stack([_full_rotations(pose[:, side], hands[side]) for side in range(2)], axis=1)
+    pose[:, :, 3:] += np.stack([hand.hands_mean for hand in hands])
+    rotations = matrix_from_axis_angle(pose.reshape(-1, 2, 16, 3)).astype(np.float32)
     by_capture = read_json(cameras)
-    camera = [{key: by_capture[c][key][k] for key in ("campos", "camrot", "focal", "princpt")} for c, k in camera_keys]
+    campos, camrot, focal, princpt = (
+        np.array([by_capture[capture][key][camera] for capture, camera in camera_keys], np.float32)
+        for key in ("campos", "camrot", "focal", "princpt")
+    )
     return {
         **images,
         "joints_world_m": world,
@@ -182,10 +183,10 @@ def _to_arrays(files: Sequence[Path], hands: Hands) -> Arrays:
         "rotations_world": rotations,
         "shape": shape,
         "mano_joints_m": _mano_joints(hands, rotations, shape),
-        "camera_position_m": np.array([c["campos"] for c in camera], np.float32).reshape(-1, 3) / np.float32(1000),
-        "camera_rotation": np.array([c["camrot"] for c in camera], np.float32).reshape(-1, 3, 3),
-        "focal_px": np.array([c["focal"] for c in camera], np.float32).reshape(-1, 2),
-        "principal_px": np.array([c["princpt"] for c in camera], np.float32).reshape(-1, 2),
+        "camera_position_m": campos.reshape(-1, 3) / np.float32(1000),
+        "camera_rotation": camrot.reshape(-1, 3, 3),
+        "focal_px": focal.reshape(-1, 2),
+        "principal_px": princpt.reshape(-1, 2),
     }
 
 
@@ -197,27 +198,25 @@ def _image_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], Keys, Keys]:
     image_id, pose_of, camera_of = array("q"), array("i"), array("i")
     annotated_image, annotation_id, bbox = array("q"), array("q"), array("d")
     hand_type, type_valid, in_image = array("b"), array("b"), bytearray()
-    for key, item in stream_items(path, ("images", "annotations")):
-        if key == "images":
-            capture = str(item["capture"])
-            image_id.append(item["id"])
-            names.append(checked_name(item["file_name"]))
-            pose_of.append(poses.setdefault((capture, str(item["frame_idx"])), len(poses)))
-            camera_of.append(cameras.setdefault((capture, str(item["camera"])), len(cameras)))
-        else:
-            annotated_image.append(item["image_id"])
-            annotation_id.append(item["id"])
-            bbox.extend(_four(item["bbox"]))
-            hand_type.append(HAND_TYPES.index(item["hand_type"]))
-            type_valid.append(bool(item["hand_type_valid"]))
-            in_image += np.asarray(item["joint_valid"], np.float32).reshape(_JOINTS).astype(bool).tobytes()
-    if not names and not annotation_id:
-        raise ValueError("neither images nor annotations")
+    for item in stream_items(path, "images"):
+        capture = str(item["capture"])
+        image_id.append(item["id"])
+        names.append(checked_name(item["file_name"]))
+        pose_of.append(poses.setdefault((capture, str(item["frame_idx"])), len(poses)))
+        camera_of.append(cameras.setdefault((capture, str(item["camera"])), len(cameras)))
+    for item in stream_items(path, "annotations"):
+        annotated_image.append(item["image_id"])
+        annotation_id.append(item["id"])
+        bbox.extend(_four(item["bbox"]))
+        hand_type.append(HAND_TYPES.index(item["hand_type"]))
+        type_valid.append(bool(item["hand_type_valid"]))
+        in_image += np.asarray(item["joint_valid"], np.float32).reshape(_JOINTS).astype(bool).tobytes()
+    if not names or not annotation_id:
+        raise ValueError("no images, or no annotations")
 
     boxes = np.array(bbox, np.float64).reshape(-1, 4)
     row, used = _match(np.array(image_id, np.int64), np.array(annotated_image, np.int64))
-    usable: NDArray[np.bool_] = np.all(np.abs(boxes) <= MAX_BOX_PX, axis=1)  # which nan is not either
-    usable &= np.all(boxes[:, 2:] >= MIN_BOX_PX, axis=1)
+    usable = np.logical_and((np.abs(boxes) <= MAX_BOX_PX).all(axis=1), (boxes[:, 2:] >= MIN_BOX_PX).all(axis=1))
     used[used] = usable[row[used]]
     row = row[used]
     if not used.all():
@@ -242,8 +241,6 @@ def _match(images: NDArray[np.int64], annotated: NDArray[np.int64]) -> tuple[NDA
     ranked = annotated[order]
     if len(np.unique(images)) != len(images) or (ranked[1:] == ranked[:-1]).any():
         raise ValueError("an image occurs twice, or has two annotations")
-    if not len(annotated):
-        return np.zeros(len(images), np.int64), np.zeros(len(images), bool)
     place = np.minimum(np.searchsorted(ranked, images), len(ranked) - 1)
     return order[place], ranked[place] == images
 
@@ -286,13 +283,6 @@ def _mano_arrays(mano: dict[str, Any], keys: Keys) -> tuple[NDArray[np.bool_], F
     finite = np.isfinite(pose).all(axis=2) & np.isfinite(shape).all(axis=2)
     pose[~finite], shape[~finite] = 0, 0
     return has_mano & finite, pose, shape
-
-
-def _full_rotations(pose: Floats, hand: HandModel) -> Floats:
-    """(P, 48) axis-angle relative to hands_mean -> (P, 16, 3, 3)."""
-    full = pose.copy()
-    full[:, 3:] += hand.hands_mean
-    return matrix_from_axis_angle(full.reshape(-1, 16, 3)).astype(np.float32)
 
 
 def _mano_joints(hands: Hands, rotations: Floats, shape: Floats) -> Floats:

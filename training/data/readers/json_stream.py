@@ -1,23 +1,25 @@
-"""JSON files from outside: whole, or list by list where a file is too large to hold in memory as objects."""
+"""JSON files from outside: whole, or item by item where a file is too large to hold in memory as objects."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO
 
+import ijson
+import numpy as np
 from tqdm import tqdm
 
-from runtime.errors import UserError
+from runtime.errors import UserError, first_line
 
 MAX_WHOLE_BYTES = 2 << 30
 MAX_STREAMED_BYTES = 32 << 30
-_CHUNK = 1 << 22  # characters
-_MAX_ITEM = 1 << 24  # characters of one list item, or of one value that is skipped
-_BLANKS = " \t\r\n"
-_AFTER = {*_BLANKS, *":,]}"}  # what may follow a value
+_BLOCK_BYTES = 1 << 18
+_MAX_DEPTH = 100
+_LIST_DEPTH = 2  # of a list in the file's object: an item that ends leads back to it
+_MAX_ITEM_BYTES = 1 << 24
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -29,18 +31,19 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def stream_items(path: Path, lists: Collection[str]) -> Iterator[tuple[str, Any]]:
-    """(key, item) of every item of the named lists of a file's object, in its order; other keys are skipped.
+def stream_items(path: Path, key: str | None) -> Iterator[Any]:
+    """The items of one list of a file's object, or of the list that the file is (None), in its order.
 
-    A file that is a list itself is one with the key "". Memory stays at a few items. Raises UserError like read_json,
-    but where the damage is met: what came before has been given.
+    Memory stays at a few items. Raises UserError like read_json, but where the damage is met: what came before has been
+    given. A file without such a list has no items.
     """
     with (
         _user_errors(path, MAX_STREAMED_BYTES) as size,
-        path.open(encoding="utf-8") as file,
+        path.open("rb") as file,
         tqdm(total=size, desc=f"reading {path.name}", unit="B", unit_scale=True, leave=False, delay=1) as bar,
     ):
-        yield from _items(_Text(file, bar), lists)
+        prefix = "item" if key is None else f"{key}.item"
+        yield from ijson.items(_Watched(file, bar), prefix, use_float=True, buf_size=_BLOCK_BYTES)
 
 
 @contextmanager
@@ -53,89 +56,32 @@ def _user_errors(path: Path, max_bytes: int) -> Iterator[int]:
         yield size
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not valid JSON: {error}") from error
+    except (ValueError, RecursionError, ijson.JSONError) as error:
+        raise UserError(f"{path} is not valid JSON: {first_line(error)}") from error
 
 
-class _Text:
-    """A window on a text file, with a place in it."""
+class _Watched:
+    """A file as ijson reads it, refused where that would take memory without end.
 
-    def __init__(self, file: TextIO, bar: Any) -> None:
+    ijson's memory grows with the square of the nesting, and with the size of an item. Brackets within strings are
+    counted, too: annotation files have none to speak of.
+    """
+
+    def __init__(self, file: BinaryIO, bar: Any) -> None:
         self.file, self.bar = file, bar
-        self.text, self.place, self.ended = "", 0, False
-        self.decode = json.JSONDecoder().raw_decode
+        self.depth = self.unended = 0
 
-    def grow(self) -> None:
-        chunk = self.file.read(_CHUNK)
-        self.text, self.place = self.text[self.place :] + chunk, 0
-        self.ended = not chunk
-        self.bar.update(len(chunk))
-
-    def peek(self) -> str:
-        """The next character that is not blank; empty at the end."""
-        while True:
-            while self.place < len(self.text):
-                if self.text[self.place] not in _BLANKS:
-                    return self.text[self.place]
-                self.place += 1
-            if self.ended:
-                return ""
-            self.grow()
-
-    def take(self, expected: str) -> str:
-        """The next character, which must be one of the expected."""
-        if (found := self.peek()) not in expected or not found:
-            raise ValueError(f"{found!r} where one of {expected!r} belongs")
-        self.place += 1
-        return found
-
-    def value(self) -> Any:
-        """The next value, whatever it is."""
-        self.peek()
-        while True:
-            try:
-                value, end = self.decode(self.text, self.place)
-                if self.text[end : end + 1] in _AFTER or self._is_all():  # else a number may go on in the next chunk
-                    self.place = end
-                    return value
-            except ValueError:
-                if self._is_all():
-                    raise
-            self.grow()
-
-    def _is_all(self) -> bool:
-        return self.ended or len(self.text) - self.place > _MAX_ITEM
-
-
-def _items(text: _Text, lists: Collection[str]) -> Iterator[tuple[str, Any]]:
-    yield from _list_items(text, "") if "" in lists else _object_items(text, lists)
-    if text.peek():
-        raise ValueError("something follows the end")
-
-
-def _object_items(text: _Text, lists: Collection[str]) -> Iterator[tuple[str, Any]]:
-    text.take("{")
-    if text.peek() == "}":
-        text.take("}")
-        return
-    while True:
-        if not isinstance(key := text.value(), str):
-            raise ValueError(f"the key {str(key)[:60]} is no string")
-        text.take(":")
-        if key in lists:
-            yield from _list_items(text, key)
-        else:
-            text.value()
-        if text.take(",}") == "}":
-            return
-
-
-def _list_items(text: _Text, key: str) -> Iterator[tuple[str, Any]]:
-    text.take("[")
-    if text.peek() == "]":
-        text.take("]")
-        return
-    while True:
-        yield key, text.value()
-        if text.take(",]") == "]":
-            return
+    def read(self, size: int) -> bytes:
+        """The next bytes; a ValueError where they nest too deep or an item is too large."""
+        block = self.file.read(size)
+        self.bar.update(len(block))
+        if not block:
+            return block
+        letters = np.frombuffer(block, np.uint8) & 0xDF  # { and [ become one, as do } and ]
+        opened, closed = letters == ord("["), letters == ord("]")
+        depth = self.depth + np.cumsum(opened.view(np.int8) - closed.view(np.int8), dtype=np.int32)
+        self.depth = int(depth[-1])
+        self.unended = 0 if (depth[closed] <= _LIST_DEPTH).any() else self.unended + len(block)
+        if depth.max() > _MAX_DEPTH or self.unended > _MAX_ITEM_BYTES:
+            raise ValueError("it nests too deep, or an item of a list is too large")
+        return block

@@ -11,15 +11,15 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from training.data.synthhands import schedule as plan
+from training.data.synthhands import schedule
 from training.data.synthhands.drawing.background import background
-from training.data.synthhands.drawing.look import expose, noise_bank, sample_exposure, sample_lights
-from training.data.synthhands.drawing.rasteriser import NORMAL, Bytes, Pinhole, draw
-from training.data.synthhands.frame import Studio, drawn_scene, make_frame, person_of
-from training.data.synthhands.scene.body import Arm
+from training.data.synthhands.drawing.exposure import expose, noise_bank, sample_exposure
+from training.data.synthhands.drawing.look import sample_lights
+from training.data.synthhands.drawing.rasteriser import Bytes, Pinhole
+from training.data.synthhands.frame import DrawnHands, Studio, make_frame, person_of
 from training.data.synthhands.scene.cameras import Camera
 from training.data.synthhands.scene.posable import Floats
-from training.data.synthhands.scene.scene import PlacedHand, pose_hand
+from training.data.synthhands.scene.scene import PlacedHand
 
 
 @dataclass(frozen=True)
@@ -49,16 +49,16 @@ class Film:
     def __init__(
         self, studio: Studio, capture: int, frame: int, view: int = 0, zoom: float = 1.0, widen: float = 1.0
     ) -> None:
-        if plan.hand_type(frame) != plan.INTERACTING:
+        if schedule.hand_type(frame) != schedule.INTERACTING:
             raise ValueError(f"frame {frame} does not show two hands")
         self._studio = studio
         self._frame = make_frame(studio, capture, frame)
         self._person = person_of(self._frame)
         self.camera = _scaled(self._frame.views[view].camera, zoom, widen)
-        rng = plan.random_stream(plan.Stream.LOOK, capture, frame, view)
+        rng = schedule.random_stream(schedule.Stream.LOOK, capture, frame, view)
         size = self.camera.pinhole.size_px
         self._background = background(size, self._person.skin, self._person.surface.sleeve_colour, rng)
-        self._lights = sample_lights(self._person, rng)
+        self._lights = sample_lights(rng)
         self._exposure = replace(sample_exposure(rng), motion_px=(0.0, 0.0), gray=False)
         self._noise = np.random.default_rng([capture, frame, view])
 
@@ -74,11 +74,7 @@ class Film:
         shown = tuple(hand for hand in placed if moves[hand.side] is not None)
         linear = self._background.copy()
         if shown:
-            scene = replace(self._frame.scene, hands=shown)
-            vertices, normals, attributes, faces, parts = drawn_scene(self._studio, scene, self._person)
-            attributes[:, NORMAL : NORMAL + 3] = normals @ self.camera.rotation.T
-            points, pinhole, surface = self.camera.see(vertices), self.camera.pinhole, self._person.surface
-            draw(linear, points, faces, parts, attributes, pinhole, self._lights, surface)
+            DrawnHands(self._studio, shown, self._person).draw(linear, self.camera, self._lights)
         row, column = (int(start) for start in self._noise.integers(len(noise_bank()), size=2))
         bgr = expose(linear, replace(self._exposure, noise_start=(row, column)))
         joints = self.camera.see(np.stack([hand.joints for hand in placed]))
@@ -91,10 +87,7 @@ class Film:
         step = np.asarray(move.offset_m) @ self.camera.rotation
         pose = hand.pose.copy()
         pose[3:] += move.bend * (-self._studio.models[hand.side].hands_mean - pose[3:])
-        model = self._studio.models[hand.side]
-        vertices, joints = pose_hand(model, pose, hand.shape, hand.translation + step)
-        arm = Arm(hand.arm.centres + step, hand.arm.tangents, hand.arm.girth)
-        return replace(hand, pose=pose, translation=hand.translation + step, vertices=vertices, joints=joints, arm=arm)
+        return hand.posed(self._studio.models[hand.side], pose, hand.translation + step)
 
 
 def _scaled(camera: Camera, zoom: float, widen: float) -> Camera:

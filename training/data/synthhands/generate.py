@@ -1,25 +1,32 @@
-"""Making sure a synthetic set is on disk: which shards are missing, workers that make them, and the official files."""
+"""Making sure that a synthetic set is on disk: missing shards are made, then the official annotation files."""
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import multiprocessing
 import os
 import shutil
 import signal
 import threading
-from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Generator
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import cv2
+from filelock import FileLock
+from tqdm import tqdm
+
 from runtime.errors import UserError
+from runtime.files import write_bytes_atomic, write_error
 from runtime.hand.hand_model import load_hand_models
+from runtime.machine import usable_cores
 from training.data.cache import cache_dir
-from training.data.synthhands import schedule as plan
-from training.data.synthhands.files import UNFINISHED, exclusive, storage_errors, write_whole
+from training.data.synthhands.frame import Studio, build_studio, draw_frame, make_frame, person_of
+from training.data.synthhands.schedule import GENERATOR_VERSION, SEED, SHARD_IMAGES, SPLIT_CAPTURES, Shard, shards_for
 from training.data.synthhands.shards import compact, make_shard, read_shard
 
 ANNOTATION_PARTS = ("data", "camera", "joint_3d", "MANO_NeuralAnnot")
@@ -30,7 +37,8 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS
 
 
 def default_root() -> Path:
-    return cache_dir() / f"synthhands-v{plan.GENERATOR_VERSION}"
+    """The set's folder in the project's cache."""
+    return cache_dir() / f"synthhands-v{GENERATOR_VERSION}"
 
 
 def ensure_synthetic(
@@ -39,141 +47,116 @@ def ensure_synthetic(
     """Makes sure the set below `root` holds at least the first `n_images` of `split`; returns the root.
 
     Only missing shards are made, in `workers` processes (None: one per core; 1: in this process). May be killed at any
-    time and asked again. Raises UserError where the disk does not allow it, or holds another set.
+    time and asked again; where nothing is missing, nothing is written. Raises UserError where the disk does not allow
+    it, or holds another set.
     """
-    shards = plan.shards_for(split, n_images)
-    workers = _core_count() if workers is None else workers
-    if workers < 1:
+    shards = shards_for(split, n_images)
+    if workers is not None and workers < 1:
         raise UserError(f"cannot work with {workers} processes: give --workers 1 or more")
     root = default_root() if root is None else Path(root)
-    with storage_errors(root):
-        root.mkdir(parents=True, exist_ok=True)
-        with exclusive(root / ".lock"):
-            _check_same_set(root)
-            missing = [shard for shard in shards if read_shard(root, shard) is None]
-            if missing:
-                _check_space(root, len(missing) * plan.SHARD_IMAGES)
-                for unfinished in root.rglob(f"*{UNFINISHED}"):  # of a killed run
-                    unfinished.unlink()
-                write_whole(root / DATASET_FILE, _about())
-                _make(root, missing, workers, progress)
-            if missing or not _assembled(root, split):
-                _assemble(root, split)
+    if not _is_complete(root, shards):
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            with FileLock(root / ".lock"):
+                _complete(root, shards, workers or usable_cores() or os.cpu_count() or 1, progress)
+        except OSError as error:
+            raise write_error(root, error) from error
     return root
 
 
 def annotation_path(root: Path, split: str, part: str) -> Path:
+    """One of the official annotation files."""
     return root / "annotations" / split / f"InterHand2.6M_{split}_{part}.json"
-
-
-def _core_count() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _identity() -> dict[str, Any]:
     model = load_hand_models()[0]
     return {
-        "name": f"SynthHands v{plan.GENERATOR_VERSION}",
+        "name": f"SynthHands v{GENERATOR_VERSION}",
         "synthetic": True,
-        "generator_version": plan.GENERATOR_VERSION,
-        "seed": plan.SEED,
+        "generator_version": GENERATOR_VERSION,
+        "seed": SEED,
         "hand_model": {"name": model.name, "sha256": model.sha256},
     }
 
 
-def _about() -> bytes:
-    return json.dumps(_identity(), indent=2).encode() + b"\n"
-
-
-def _check_same_set(root: Path) -> None:
-    """A folder holds one set: another generator's or hand model's pictures are not mixed in."""
-    path = root / DATASET_FILE
-    if not path.exists():
-        return
+def _is_complete(root: Path, shards: list[Shard]) -> bool:
+    """Whether all shards are there, of this generator, and listed in the annotation files."""
     try:
-        found = json.loads(path.read_bytes())
+        found = json.loads((root / DATASET_FILE).read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return False
     except ValueError:
         found = None
-    if found != _identity():
+    if found != _identity():  # another generator's or hand model's pictures are not mixed in
         raise UserError(f"{root} holds another data set or version: delete it or choose another folder")
+    content: dict[str, Any] | None = None
+    for shard in shards:
+        if (content := read_shard(root, shard)) is None:
+            return False
+    paths = [annotation_path(root, shards[0].split, part) for part in ANNOTATION_PARTS]
+    if content is None or not all(path.is_file() for path in paths):
+        return False
+    return content["images"][-1]["file_name"].encode() in paths[0].read_bytes()
 
 
-def _check_space(root: Path, n_images: int) -> None:
-    needed, free = n_images * _BYTES_PER_IMAGE, shutil.disk_usage(root).free
+def _complete(root: Path, shards: list[Shard], workers: int, progress: bool) -> None:
+    """Makes what is missing; the caller holds the lock."""
+    if _is_complete(root, shards):  # by whoever had the lock before
+        return
+    for unfinished in root.glob("*/*/.*.part"):  # of a killed run
+        unfinished.unlink()
+    missing = [shard for shard in shards if read_shard(root, shard) is None]
+    images = len(missing) * SHARD_IMAGES
+    needed, free = images * _BYTES_PER_IMAGE / 1e9, shutil.disk_usage(root).free / 1e9
     if needed > free:
         raise UserError(
-            f"{n_images} images need about {needed / 1e9:.1f} GB, {root} has {free / 1e9:.1f} GB free: "
-            "free space or choose another folder"
+            f"{images} images need about {needed:.1f} GB, {root} has {free:.1f} GB free: free space or choose another "
+            "folder"
         )
-
-
-def _make(root: Path, shards: list[plan.Shard], workers: int, progress: bool) -> None:
-    from tqdm import tqdm
-
-    with tqdm(
-        total=len(shards) * plan.SHARD_IMAGES, unit="img", desc=f"SynthHands {shards[0].split}", disable=not progress
-    ) as bar:
-        made = _here(root, shards) if workers == 1 or len(shards) == 1 else _in_processes(root, shards, workers)
+    write_bytes_atomic(root / DATASET_FILE, json.dumps(_identity(), indent=2).encode() + b"\n")
+    made = _here(root, missing) if workers == 1 or len(missing) <= 1 else _in_processes(root, missing, workers)
+    name = f"SynthHands {shards[0].split}"
+    with contextlib.closing(made), tqdm(total=images, unit="img", desc=name, disable=not progress) as bar:
         for count in made:
             bar.update(count)
+    _assemble(root, shards[0].split)
 
 
-def _here(root: Path, shards: list[plan.Shard]) -> Iterator[int]:
-    from training.data.synthhands.frame import build_studio
-
+def _here(root: Path, shards: list[Shard]) -> Generator[int, None, None]:
     studio = build_studio()
-    with _one_cv2_thread():
-        for shard in shards:
-            yield make_shard(root, shard, studio)
+    for shard in shards:
+        yield make_shard(root, shard, studio)
 
 
-def _in_processes(root: Path, shards: list[plan.Shard], workers: int) -> Iterator[int]:
-    _compile()
+def _in_processes(root: Path, shards: list[Shard], workers: int) -> Generator[int, None, None]:
+    studio = build_studio()
+    frame = make_frame(studio, SPLIT_CAPTURES["train"][0], 0)
+    next(draw_frame(studio, frame, person_of(frame)))  # compiles the kernels once: workers load them from numba's cache
+    before = dict(os.environ)
+    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))  # for the workers: they are the parallelism
     context = multiprocessing.get_context("spawn")
-    with _one_thread_each(), ProcessPoolExecutor(min(workers, len(shards)), context, _start_worker) as pool:
-        # Few are handed out at a time, in order: an interrupted run leaves a finished beginning.
-        waiting = iter(shards)
-        running: set[Future[int]] = set()
-        try:
-            while True:
-                while len(running) < 2 * workers and (shard := next(waiting, None)) is not None:
-                    running.add(pool.submit(_make_in_worker, root, shard))
-                if not running:
-                    return
-                done, running = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    yield future.result()
-        except BrokenProcessPool:
-            raise UserError(
-                "a worker process died (out of memory?): run again with fewer --workers; what is done is kept"
-            ) from None
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    try:
+        with ProcessPoolExecutor(min(workers, len(shards)), context, _start_worker) as pool:
+            # In order, and what has not begun is dropped at an interruption: a finished beginning is left.
+            yield from pool.map(_make_in_worker, itertools.repeat(root), shards)
+    except BrokenProcessPool:
+        raise UserError(
+            "a worker process died (out of memory?): run again with fewer --workers; what is done is kept"
+        ) from None
+    finally:
+        for name in _THREAD_VARIABLES:
+            os.environ.pop(name)
+            os.environ.update({name: before[name]} if name in before else {})
 
 
-def _compile() -> None:
-    """Compiles the kernels once, here, so that workers load them from numba's cache."""
-    from training.data.synthhands.frame import build_studio, draw_frame, make_frame, person_of
-
-    studio = build_studio()
-    frame = make_frame(studio, plan.SPLIT_CAPTURES["train"][0], 0)
-    next(draw_frame(studio, frame, person_of(frame)))
-
-
-_worker_studio: Any = None
+_worker_studio: Studio
 
 
 def _start_worker() -> None:
     global _worker_studio
-    import cv2
-
-    from training.data.synthhands.frame import build_studio
-
     parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_follow, args=(parent,), daemon=True).start()
+    threading.Thread(target=_follow, args=(parent,), daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process: the parent decides
     cv2.setNumThreads(1)
     _worker_studio = build_studio()
@@ -185,39 +168,8 @@ def _follow(parent: Any) -> None:
     os._exit(1)
 
 
-def _make_in_worker(root: Path, shard: plan.Shard) -> int:
+def _make_in_worker(root: Path, shard: Shard) -> int:
     return make_shard(root, shard, _worker_studio)
-
-
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Processes started inside run single-threaded: they are the parallelism."""
-    before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
-@contextmanager
-def _one_cv2_thread() -> Iterator[None]:
-    import cv2
-
-    before = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        yield
-    finally:
-        cv2.setNumThreads(before)
-
-
-def _assembled(root: Path, split: str) -> bool:
-    return all(annotation_path(root, split, part).is_file() for part in ANNOTATION_PARTS)
 
 
 def _assemble(root: Path, split: str) -> None:
@@ -225,7 +177,7 @@ def _assemble(root: Path, split: str) -> None:
     data: dict[str, Any] = {"images": [], "annotations": []}
     by_capture: dict[str, dict[str, Any]] = {part: {} for part in ANNOTATION_PARTS[1:]}
     index = 0
-    while (content := read_shard(root, plan.Shard(split, index))) is not None:
+    while (content := read_shard(root, Shard(split, index))) is not None:
         data["images"] += content["images"]
         data["annotations"] += content["annotations"]
         capture = str(content["capture"])
@@ -235,6 +187,7 @@ def _assemble(root: Path, split: str) -> None:
         for key, values in content["camera"].items():
             cameras.setdefault(key, {}).update(values)
         index += 1
+    annotation_path(root, split, "data").parent.mkdir(parents=True, exist_ok=True)
     # The list of images comes last: whoever finds it finds the rest.
     for part in reversed(ANNOTATION_PARTS):
-        write_whole(annotation_path(root, split, part), compact(data if part == "data" else by_capture[part]))
+        write_bytes_atomic(annotation_path(root, split, part), compact(data if part == "data" else by_capture[part]))

@@ -1,80 +1,74 @@
-"""Shards on disk: the pictures of a few frames, and one JSON file, written last, that says all of it is there."""
+"""A shard on disk: the pictures of a few frames, and one JSON file, written last, that says all of it is there.
+
+The JSON file begins with its own checksum and holds the pictures' sizes: a shard that a killed run, a full disk or a
+loss of power cut short does not count as finished, and is made again.
+"""
 
 from __future__ import annotations
 
 import json
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from training.data.synthhands import schedule as plan
-from training.data.synthhands.files import write_whole
-
-if TYPE_CHECKING:
-    from training.data.synthhands.frame import Studio
-
-SHARD_FOLDER = "shards"
+from runtime.files import write_bytes_atomic
+from training.data.synthhands.frame import Studio, draw_frame, make_frame, person_of
+from training.data.synthhands.labels import camera_record, image_record, joint_record, mano_record
+from training.data.synthhands.scene.cameras import capture_cameras
+from training.data.synthhands.schedule import Shard
 
 
-def shard_path(root: Path, shard: plan.Shard) -> Path:
-    return root / SHARD_FOLDER / shard.split / f"{shard.index:06d}.json"
-
-
-def image_folder(root: Path, split: str) -> Path:
-    return root / "images" / split
+def shard_path(root: Path, shard: Shard) -> Path:
+    """The shard's JSON file."""
+    return root / "shards" / shard.split / f"{shard.index:06d}.json"
 
 
 def compact(content: Any) -> bytes:
+    """JSON without spaces."""
     return json.dumps(content, separators=(",", ":")).encode()
 
 
-def make_shard(root: Path, shard: plan.Shard, studio: Studio) -> int:
+def make_shard(root: Path, shard: Shard, studio: Studio) -> int:
     """Renders and writes a shard; returns its number of images."""
-    from training.data.synthhands import frame as frames
-    from training.data.synthhands.scene.cameras import capture_cameras
-
-    folder = image_folder(root, shard.split)
     cameras = capture_cameras(shard.capture)
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
+    content: dict[str, Any] = {"capture": shard.capture, "images": [], "annotations": []}
     sizes: list[int] = []
     joints: dict[str, Any] = {}
     mano: dict[str, Any] = {}
     used: set[str] = set()
-    person_key, person = -1, None
+    subject = person = None
     for number in shard.frames:
-        frame = frames.make_frame(studio, shard.capture, number, cameras)
-        if person is None or frame.subject.number != person_key:
-            person_key, person = frame.subject.number, frames.person_of(frame)
-        for picture in frames.draw_frame(studio, frame, person):
-            image, annotation = frames.image_record(frame, picture.view, shard.first_image + len(images))
-            write_whole(folder / image["file_name"], picture.jpeg)
-            images.append(image)
-            annotations.append(annotation)
+        frame = make_frame(studio, shard.capture, number, cameras)
+        if person is None or frame.subject.number != subject:
+            subject, person = frame.subject.number, person_of(frame)
+        for picture in draw_frame(studio, frame, person):
+            image, annotation = image_record(frame, picture.view, shard.first_image + len(sizes))
+            path = root / "images" / shard.split / image["file_name"]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(picture.jpeg)
+            content["images"].append(image)
+            content["annotations"].append(annotation)
             sizes.append(len(picture.jpeg))
             used.add(picture.view.camera.name)
-        joints[str(number)] = frames.joint_record(frame)
-        mano[str(number)] = frames.mano_record(frame)
-    content = {
-        "capture": shard.capture,
-        "images": images,
-        "annotations": annotations,
-        "camera": frames.camera_record(tuple(camera for camera in cameras if camera.name in used)),
-        "joint_3d": joints,
-        "MANO_NeuralAnnot": mano,
-        "image_bytes": sizes,
-    }
-    write_whole(shard_path(root, shard), _sealed(compact(content)))
-    return len(images)
+        joints[str(number)] = joint_record(frame)
+        mano[str(number)] = mano_record(frame)
+    content["camera"] = camera_record(camera for camera in cameras if camera.name in used)
+    content |= {"joint_3d": joints, "MANO_NeuralAnnot": mano, "image_bytes": sizes}
+    body = compact(content)
+    path = shard_path(root, shard)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes_atomic(path, _seal(body) + b"\n" + body)
+    return len(sizes)
 
 
-def read_shard(root: Path, shard: plan.Shard) -> dict[str, Any] | None:
+def read_shard(root: Path, shard: Shard) -> dict[str, Any] | None:
     """A finished shard's content; None where it or one of its pictures is missing or damaged."""
+    folder = root / "images" / shard.split
     try:
-        content = _unsealed(shard_path(root, shard).read_bytes())
-        if content is None:
+        seal, _, body = shard_path(root, shard).read_bytes().partition(b"\n")
+        if seal != _seal(body):
             return None
-        folder = image_folder(root, shard.split)
+        content: dict[str, Any] = json.loads(body)
         for image, size in zip(content["images"], content["image_bytes"], strict=True):
             if (folder / image["file_name"]).stat().st_size != size:
                 return None
@@ -83,14 +77,5 @@ def read_shard(root: Path, shard: plan.Shard) -> dict[str, Any] | None:
     return content
 
 
-def _sealed(body: bytes) -> bytes:
-    """The body with its checksum in front, on a line of its own."""
-    return b"%08x\n" % zlib.crc32(body) + body
-
-
-def _unsealed(content: bytes) -> dict[str, Any] | None:
-    seal, _, body = content.partition(b"\n")
-    if seal != b"%08x" % zlib.crc32(body):
-        return None
-    loaded: dict[str, Any] = json.loads(body)
-    return loaded
+def _seal(body: bytes) -> bytes:
+    return b"%08x" % zlib.crc32(body)

@@ -50,53 +50,38 @@ def change(copy: Path) -> Callable[[str, Callable[[Any], None]], None]:
     return apply
 
 
-def test_says_that_it_is_synthetic(frames: Frames) -> None:
+def test_labels_are_those_of_the_files(frames: Frames, synthetic_root: Path) -> None:
+    """InterHand lists a hand's tips first and its wrist last; the project starts at the wrist."""
     assert frames.synthetic and frames.name.startswith("SynthHands")
-
-
-def test_mano_fits_and_joint_annotations_agree(frames: Frames) -> None:
-    wrist_relative = frames.joints_world_m - frames.joints_world_m[:, :, WRIST : WRIST + 1]
-    there = frames.has_mano
-    assert there.any() and not there.all()  # single hands are among them
-    assert np.abs(wrist_relative - frames.mano_joints_m)[there].max() < 1e-5
-    assert (frames.joint_valid.any(axis=-1) == there).all()
-
-
-def test_rotations_and_shapes_skin_to_the_annotated_joints(frames: Frames) -> None:
-    row = int(np.flatnonzero(frames.has_mano.all(axis=1))[0])
-    for side, hand in enumerate(HANDS):
-        _, joints = skin(hand, frames.rotations_world[row, side], frames.shape[row, side])
-        annotated = frames.joints_world_m[row, side]
-        assert np.abs((joints - joints[0]) - (annotated - annotated[0])).max() < 1e-5
-
-
-def test_joint_order(frames: Frames, synthetic_root: Path) -> None:
-    # InterHand lists the tip first and the wrist last; the project starts at the wrist.
-    joints = json.loads(annotations(synthetic_root, "joint_3d").read_text())
-    data = json.loads(annotations(synthetic_root, "data").read_text())
-    image = data["images"][0]
-    world = np.array(joints[str(image["capture"])][str(image["frame_idx"])]["world_coord"]).reshape(2, 21, 3) / 1000
-    read = frames.joints_world_m[frames.pose_of[0]]
-    assert np.abs(read[:, WRIST] - world[:, 20]).max() < 1e-6
-    assert np.abs(read - world[:, INTERHAND_TO_JOINTS]).max() < 1e-6
-
-
-def test_joints_project_into_the_box(frames: Frames) -> None:
-    for i in range(len(frames)):
-        pose, camera = frames.pose_of[i], frames.camera_of[i]
-        rotation, position = frames.camera_rotation[camera], frames.camera_position_m[camera]
-        joints = (frames.joints_world_m[pose] - position) @ rotation.T
-        points = joints[..., :2] / joints[..., 2:] * frames.focal_px[camera] + frames.principal_px[camera]
+    data, joints = (json.loads(annotations(synthetic_root, part).read_text()) for part in ("data", "joint_3d"))
+    assert frames.annotation_id.tolist() == [a["id"] for a in data["annotations"]]
+    assert [HAND_TYPES[kind] for kind in frames.hand_type] == [a["hand_type"] for a in data["annotations"]]
+    assert set(frames.hand_type) == {0, 1, 2} and frames.hand_type_valid.all()
+    there = np.array([[True, False], [False, True], [True, True]])[frames.hand_type]
+    for index, (image, annotation) in enumerate(zip(data["images"], data["annotations"], strict=True)):
+        pose, camera = frames.pose_of[index], frames.camera_of[index]
+        world = joints[str(image["capture"])][str(image["frame_idx"])]["world_coord"]
+        expected = np.array(world).reshape(2, 21, 3)[:, INTERHAND_TO_JOINTS] / 1000
+        read = frames.joints_world_m[pose]
+        assert np.abs(read - expected).max() < 1e-6
+        assert (frames.joint_valid[pose].any(axis=1) == there[index]).all()
+        seen = (read - frames.camera_position_m[camera]) @ frames.camera_rotation[camera].T
+        points = seen[..., :2] / seen[..., 2:] * frames.focal_px[camera] + frames.principal_px[camera]
+        x, y, width, height = annotation["bbox"]
         points = points[frames.joint_valid[pose]]
-        x, y, width, height = frames.bbox[i]
         assert (points >= (x - 1e-3, y - 1e-3)).all() and (points <= (x + width + 1e-3, y + height + 1e-3)).all()
+        assert frames.file_names[index] == image["file_name"] and frames.bbox[index].tolist() == pytest.approx(
+            annotation["bbox"], abs=1e-3
+        )
 
 
-def test_first(frames: Frames) -> None:
-    assert len(frames.first(5)) == 5
-    assert frames.first(5).file_names.tolist() == frames.file_names[:5].tolist()
-    with pytest.raises(UserError, match="are needed"):
-        frames.first(10_000)
+def test_fits_skin_to_the_annotated_joints(frames: Frames) -> None:
+    assert (frames.joint_valid.any(axis=-1) == frames.has_mano).all() and not frames.has_mano.all()
+    for row, side in np.argwhere(frames.has_mano):
+        _, joints = skin(HANDS[side], frames.rotations_world[row, side], frames.shape[row, side])
+        annotated = frames.joints_world_m[row, side]
+        for relative in (joints - joints[WRIST], frames.mano_joints_m[row, side]):
+            assert np.abs(relative - (annotated - annotated[WRIST])).max() < 1e-5
 
 
 def test_no_data_set(tmp_path: Path) -> None:
@@ -107,7 +92,7 @@ def test_no_data_set(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("part", ["data", "camera", "joint_3d", "MANO_NeuralAnnot"])
-@pytest.mark.parametrize("content", [b"", b"{", b"[1, 2]", b'{"images": [{"id": 1}]}', b"[" * 100_000])
+@pytest.mark.parametrize("content", [b"", b"[1, 2]", b'{"images": [{"id": 1}]}'])
 def test_damaged_annotations(copy: Path, part: str, content: bytes) -> None:
     annotations(copy, part).write_bytes(content)
     if part == "MANO_NeuralAnnot" and content.startswith(b'{"images'):
@@ -135,20 +120,6 @@ def test_without_a_note_it_is_interhand(copy: Path) -> None:
 # What the official files hold that the synthetic ones do not.
 
 
-def test_hand_types(frames: Frames) -> None:
-    assert set(frames.hand_type) == {0, 1, 2} and frames.hand_type_valid.all()
-    there = frames.joint_valid[frames.pose_of].any(axis=2)
-    expected = np.array([[True, False], [False, True], [True, True]])
-    assert (there == expected[frames.hand_type]).all()
-    data = read_json(frames)
-    assert [HAND_TYPES[kind] for kind in frames.hand_type] == [a["hand_type"] for a in data["annotations"]]
-    assert frames.annotation_id.tolist() == [a["id"] for a in data["annotations"]]
-
-
-def read_json(frames: Frames) -> Any:
-    return json.loads(annotations(frames.image_root.parent.parent, "data").read_text())
-
-
 def test_missing_fits(copy: Path, change: Callable) -> None:
     """null, a frame that is not in the file, a capture that is not, numbers that are none."""
     frames = read_frames(copy, "train", HANDS)
@@ -169,7 +140,8 @@ def test_missing_fits(copy: Path, change: Callable) -> None:
 
 
 def key_of_pose(frames: Frames, row: int) -> tuple[str, str]:
-    image = read_json(frames)["images"][int(np.flatnonzero(frames.pose_of == row)[0])]
+    root = frames.image_root.parent.parent
+    image = images_of(root)[int(np.flatnonzero(frames.pose_of == row)[0])]
     return str(image["capture"]), str(image["frame_idx"])
 
 
@@ -199,7 +171,7 @@ def test_invalid_joints(copy: Path, change: Callable) -> None:
     assert not frames.hand_type_valid[1] and frames.hand_type_valid[2:].all()
 
 
-@pytest.mark.parametrize("bad", [[5, 5, 0, 20], [5, 5, -3, 20], [0, 0, 1e9, 20], [float("nan"), 0, 9, 9]])
+@pytest.mark.parametrize("bad", [[5, 5, 0, 20], [5, 5, -3, 20], [0, 0, 1e9, 20]])
 def test_pictures_without_a_usable_box_are_left_out(
     copy: Path, change: Callable, capsys: pytest.CaptureFixture[str], bad: list[float]
 ) -> None:
@@ -234,7 +206,7 @@ def images_of(root: Path) -> Any:
         lambda data: data["images"][0].update(file_name="x" * 1000),
         lambda data: data["images"][0].update(frame_idx=-1),
         lambda data: data["images"][0].update(camera="none"),
-        lambda data: data["images"][0].update(id=1 << 70),
+        lambda data: data.update(annotations=[]),
         lambda data: data.update(images=[], annotations=[]),
     ],
 )

@@ -2,36 +2,28 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-FIXTURE = Path(__file__).parents[3] / "fixtures" / "synthetic_reference.py"
+from tests.fixtures.synthetic_reference import FILE, make_reference
+
+Reference = dict[str, np.ndarray]
 
 
 @pytest.fixture(scope="module")
-def both() -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+def both() -> tuple[Reference, Reference]:
     """What this machine makes, and what is committed."""
-    spec = importlib.util.spec_from_file_location("synthetic_reference", FIXTURE)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    with np.load(module.FILE) as committed:
-        return module.make_reference(), dict(committed)
+    with np.load(FILE) as committed:
+        return make_reference(), dict(committed)
 
 
-def test_labels(both: tuple[dict[str, np.ndarray], dict[str, np.ndarray]]) -> None:
+def test_labels(both: tuple[Reference, Reference]) -> None:
     made, committed = both
-    if made["labels_sha256"] == committed["labels_sha256"]:
-        return
-    assert np.abs(made["joints_mm"] - committed["joints_mm"]).max() < 1e-3
-    assert np.abs(made["fits"] - committed["fits"]).max() < 1e-5
-    assert np.abs(made["boxes"] - committed["boxes"]).max() < 1e-3
+    for key, most in (("joints_mm", 1e-3), ("fits", 1e-5), ("boxes", 1e-3)):
+        assert np.abs(made[key] - committed[key]).max() < most
 
 
-def test_pictures(both: tuple[dict[str, np.ndarray], dict[str, np.ndarray]]) -> None:
+def test_pictures(both: tuple[Reference, Reference]) -> None:
     made, committed = both
     if made["pictures_sha256"] == committed["pictures_sha256"]:
         return

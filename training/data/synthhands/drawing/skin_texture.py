@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data.synthhands.drawing.rasteriser import Float32s
-from training.data.synthhands.scene.posable import FINGER_JOINTS, TIP_OF, Floats, Rig
+from training.data.synthhands.scene.posable import FINGER_JOINTS, Floats, Rig, child_of, unit
 
 ORIGIN_M = (-0.235, -0.105)
 SIZE_M = (0.60, 0.235)
@@ -21,6 +21,8 @@ _PX_M = 1 / PX_PER_M
 _FRACTION_BITS = 4  # of line ends, for cv2
 
 BACK, PALM = 0, 1
+# The joints that crease: all but the thumb's base, with their level in the finger.
+_CREASED = [(level, chain[level]) for name, chain in FINGER_JOINTS.items() for level in range(name == "thumb", 3)]
 
 
 def skin_texture(rig: Rig, rng: np.random.Generator) -> Float32s:
@@ -51,25 +53,22 @@ def _mottling(shape: tuple[int, int], rng: np.random.Generator) -> Float32s:
 
 
 def _finger_creases(lines: NDArray[np.uint8], rig: Rig, rng: np.random.Generator) -> None:
-    for name, chain in FINGER_JOINTS.items():
-        for level, joint in enumerate(chain):
-            if name == "thumb" and level == 0:
-                continue
-            centre, along, across = _frame(rig, joint)
-            half = _half_width_m(rig, joint)
-            # The crease at a finger's root lies at the web, well beyond the knuckle.
-            shift = 0.55 * _bone_m(rig, joint) if level == 0 else 0.0
-            doubled = (0.0, 0.0022) if level == 1 else (0.0,)
-            for gap in doubled:
-                at = centre + along * (shift + gap + rng.normal(0, 0.0004))
-                bow = along * rng.normal(0.0006, 0.0005)
-                strength = int(np.clip(rng.normal(105, 22), 50, 170) * (1 if gap == 0 else 0.6))
-                _stroke(lines, [at - across * half, at + bow, at + across * half], strength)
-            for _ in range(int(rng.integers(1, 4))):
-                at = centre + along * (shift + rng.normal(0, 0.0035))
-                a, b = np.sort(rng.uniform(-1, 1, 2)) * half
-                ends = [at + across * a, at + across * b + along * rng.normal(0, 0.0006)]
-                _stroke(lines, ends, int(rng.integers(20, 50)))
+    for level, joint in _CREASED:
+        centre, along, across = _frame(rig, joint)
+        half = _half_width_m(rig, joint)
+        # The crease at a finger's root lies at the web, well beyond the knuckle.
+        shift = 0.55 * _bone_m(rig, joint) if level == 0 else 0.0
+        doubled = (0.0, 0.0022) if level == 1 else (0.0,)
+        for gap in doubled:
+            at = centre + along * (shift + gap + rng.normal(0, 0.0004))
+            bow = along * rng.normal(0.0006, 0.0005)
+            strength = int(np.clip(rng.normal(105, 22), 50, 170) * (1 if gap == 0 else 0.6))
+            _stroke(lines, [at - across * half, at + bow, at + across * half], strength)
+        for _ in range(int(rng.integers(1, 4))):
+            at = centre + along * (shift + rng.normal(0, 0.0035))
+            a, b = np.sort(rng.uniform(-1, 1, 2)) * half
+            ends = [at + across * a, at + across * b + along * rng.normal(0, 0.0006)]
+            _stroke(lines, ends, int(rng.integers(20, 50)))
 
 
 def _palm_lines(lines: NDArray[np.uint8], rig: Rig, rng: np.random.Generator) -> None:
@@ -97,41 +96,33 @@ def _palm_lines(lines: NDArray[np.uint8], rig: Rig, rng: np.random.Generator) ->
     across = np.array([0.0, 1.0])
     for gap in (0.004, 0.008):  # bracelet lines of the wrist
         at = wrist + np.array([gap, 0.0])
-        _stroke(
-            lines,
-            [at - across * 0.024, at + 0.0015 * np.array([1.0, 0.0]), at + across * 0.024],
-            int(rng.integers(30, 80)),
-        )
+        middle = at + np.array([0.0015, 0.0])
+        _stroke(lines, [at - across * 0.024, middle, at + across * 0.024], int(rng.integers(30, 80)))
 
 
 def _knuckle_wrinkles(lines: NDArray[np.uint8], rig: Rig, rng: np.random.Generator) -> None:
-    for name, chain in FINGER_JOINTS.items():
-        for level, joint in enumerate(chain):
-            if name == "thumb" and level == 0:
-                continue
-            centre, along, across = _frame(rig, joint)
-            half = _half_width_m(rig, joint) * (0.75, 0.85, 0.6)[level]
-            count, strength = ((3, 40), (6, 105), (3, 65))[level]
-            for _ in range(count):
-                offset = rng.normal(0, (0.0045, 0.0028, 0.0018)[level])
-                at = centre + along * offset
-                # Wrinkles of the back bow away from the joint on both sides.
-                bow = along * (0.5 * offset)
-                wide = half * rng.uniform(0.55, 1.0)
-                path = _curve([at - across * wide, at + bow, at + across * wide])
-                _stroke(lines, path, int(np.clip(rng.normal(strength, 15), 10, 130)))
+    for level, joint in _CREASED:
+        centre, along, across = _frame(rig, joint)
+        half = _half_width_m(rig, joint) * (0.75, 0.85, 0.6)[level]
+        count, strength = ((3, 40), (6, 105), (3, 65))[level]
+        for _ in range(count):
+            offset = rng.normal(0, (0.0045, 0.0028, 0.0018)[level])
+            at = centre + along * offset
+            # Wrinkles of the back bow away from the joint on both sides.
+            bow = along * (0.5 * offset)
+            wide = half * rng.uniform(0.55, 1.0)
+            path = _curve([at - across * wide, at + bow, at + across * wide])
+            _stroke(lines, path, int(np.clip(rng.normal(strength, 15), 10, 130)))
 
 
 def _frame(rig: Rig, joint: int) -> tuple[Floats, Floats, Floats]:
     """A joint's place in the flat texture plane (x, z), m, and unit vectors along and across its bone."""
-    tip = TIP_OF.get(joint, joint + 1)
-    along = (rig.joints[tip] - rig.joints[joint])[[0, 2]]
-    along = along / np.sqrt((along * along).sum())
+    along = unit((rig.joints[child_of(joint)] - rig.joints[joint])[[0, 2]])
     return rig.joints[joint][[0, 2]], along, np.array([-along[1], along[0]])
 
 
 def _bone_m(rig: Rig, joint: int) -> float:
-    difference = rig.joints[TIP_OF.get(joint, joint + 1)] - rig.joints[joint]
+    difference = rig.joints[child_of(joint)] - rig.joints[joint]
     return float(np.sqrt((difference * difference).sum()))
 
 

@@ -10,10 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.data.synthhands.scene.posable import Floats, Rig
+from training.data.synthhands.scene.posable import Floats, Rig, unit
 
-_FOREARM = np.array([-0.55, 0.65, 0.45])
-_FOREARM /= np.sqrt((_FOREARM**2).sum())
+_FOREARM = unit(np.array([-0.55, 0.65, 0.45]))
 # Unit vectors knuckles -> wrist that a hand has on average: right, left.
 FOREARM_DIRECTIONS: Floats = np.stack([_FOREARM, _FOREARM * [-1, 1, 1]])
 ORIENTATION_LIMIT_DEG = 70.0
@@ -76,10 +75,10 @@ def hand_turn(rig: Rig, wrist_axis: Floats, pronation_deg: float) -> Floats:
     return np.stack([wrist_axis, palm, np.cross(wrist_axis, palm)], axis=1) @ rest.T
 
 
-def orientation_error_deg(directions: Floats) -> Floats:
-    """Angles (..., 2) of knuckles -> wrist directions (..., 2, 3), in camera axes, from what the body would have."""
-    cosine = (directions * FOREARM_DIRECTIONS).sum(axis=-1) / np.linalg.norm(directions, axis=-1)
-    return np.rad2deg(np.arccos(np.clip(cosine, -1, 1)))
+def orientation_error_deg(direction: Floats, side: int) -> float:
+    """Angle of a hand's direction knuckles -> wrist (3,), in camera axes, from what the body would have."""
+    cosine = (direction * FOREARM_DIRECTIONS[side]).sum() / np.linalg.norm(direction)
+    return float(np.rad2deg(np.arccos(np.clip(cosine, -1, 1))))
 
 
 def tilted(direction: Floats, spread_deg: float, limit_deg: float, rng: np.random.Generator) -> Floats:
@@ -88,10 +87,6 @@ def tilted(direction: Floats, spread_deg: float, limit_deg: float, rng: np.rando
     sideways = rng.normal(size=3)
     sideways = unit(sideways - (sideways @ direction) * direction)
     return np.cos(angle) * direction + np.sin(angle) * sideways
-
-
-def unit(vector: Floats) -> Floats:
-    return vector / np.sqrt((vector * vector).sum())
 
 
 def _smooth_step(x: Floats) -> Floats:

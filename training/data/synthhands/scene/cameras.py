@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.data.synthhands import schedule as plan
+from training.data.synthhands import schedule
 from training.data.synthhands.drawing.meshes import DrawnMesh
 from training.data.synthhands.drawing.rasteriser import Pinhole, part_coverage
-from training.data.synthhands.scene.body import ORIENTATION_LIMIT_DEG, orientation_error_deg, unit
-from training.data.synthhands.scene.posable import Floats
+from training.data.synthhands.scene.body import ORIENTATION_LIMIT_DEG, orientation_error_deg
+from training.data.synthhands.scene.posable import Floats, unit
 from training.data.synthhands.scene.scene import Scene
 
 FRONT_CAMERAS, RARE_CAMERAS = 28, 10
@@ -30,7 +30,6 @@ MIN_VISIBLE = 0.30  # of each hand's outline
 _BORDER_PX = 5.0
 _ARM_AT_CAMERA = 0.80  # cosine: arms closer than this to the line of sight, coming at the camera, are refused
 _PREVIEW = 0.25  # size of the preview that visibility is measured on
-_CANDIDATES = FRONT_CAMERAS
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ class View:
 
 def capture_cameras(capture: int) -> tuple[Camera, ...]:
     """All cameras of a capture; the rare ones are last."""
-    rng = plan.random_stream(plan.Stream.CAMERAS, capture)
+    rng = schedule.random_stream(schedule.Stream.CAMERAS, capture)
     cameras = []
     for index in range(FRONT_CAMERAS + RARE_CAMERAS):
         rare = index >= FRONT_CAMERAS
@@ -76,35 +75,27 @@ def choose_views(
     """
     coarse = [meshes[hand.side].coarse(hand.vertices, hand.arm) for hand in scene.hands]
     rare: list[View] = []
-    for _ in range(int(rng.binomial(plan.FRAME_VIEWS, RARE_SHARE))):
+    for _ in range(int(rng.binomial(schedule.FRAME_VIEWS, RARE_SHARE))):
         order = FRONT_CAMERAS + rng.permutation(RARE_CAMERAS)
         taken = {view.camera.name for view in rare}
         found = (_view(scene, cameras[i], coarse, meshes) for i in order[:4] if cameras[i].name not in taken)
         rare += [view for view in found if view is not None][:1]
-    common = []
-    for index in rng.permutation(FRONT_CAMERAS):
-        view = _view(scene, cameras[index], coarse, meshes)
-        if view is not None:
-            common.append(view)
-            if len(common) == _CANDIDATES:
-                break
-    wanted = plan.FRAME_VIEWS - len(rare)
+    looked_at = (_view(scene, cameras[i], coarse, meshes) for i in rng.permutation(FRONT_CAMERAS))
+    common = [view for view in looked_at if view is not None]
+    wanted = schedule.FRAME_VIEWS - len(rare)
     if len(common) < wanted:
         return None
     if len(scene.hands) == 2:
-        occluded = sorted(common, key=lambda view: -view.hidden)[: plan.FRAME_VIEWS // 2]
+        occluded = sorted(common, key=lambda view: -view.hidden)[: schedule.FRAME_VIEWS // 2]
         common = occluded + [view for view in common if view not in occluded]
     chosen = [*rare, *common[:wanted]]
-    return tuple(chosen[i] for i in rng.permutation(plan.FRAME_VIEWS))
+    return tuple(chosen[i] for i in rng.permutation(schedule.FRAME_VIEWS))
 
 
 def fits_body(scene: Scene, camera: Camera) -> bool:
     """Whether the scene's hands come from where the body has them, seen by this camera."""
-    for hand in scene.hands:
-        directions = np.tile(camera.rotation @ hand.wrist_direction, (2, 1))
-        if orientation_error_deg(directions)[hand.side] > ORIENTATION_LIMIT_DEG:
-            return False
-    return True
+    errors = [orientation_error_deg(camera.rotation @ hand.wrist_direction, hand.side) for hand in scene.hands]
+    return max(errors) <= ORIENTATION_LIMIT_DEG
 
 
 def _limited(rng: np.random.Generator, mean: float, spread: float, limit: float) -> float:
@@ -169,17 +160,15 @@ def _visible_shares(
     scene: Scene, camera: Camera, coarse: list[Floats], meshes: tuple[DrawnMesh, DrawnMesh]
 ) -> list[float]:
     """The visible share of each hand's outline, and of both together."""
-    width, height = (int(np.ceil(length * _PREVIEW)) for length in camera.pinhole.size_px)
+    size = tuple(int(np.ceil(length * _PREVIEW)) for length in camera.pinhole.size_px)
     points = [camera.see(vertices) for vertices in coarse]
-    counts = [0, len(points[0])]
     drawn = [meshes[hand.side] for hand in scene.hands]
-    faces = np.concatenate([mesh.coarse_faces + np.int32(start) for mesh, start in zip(drawn, counts, strict=False)])
+    starts = (0, len(points[0]))
+    faces = np.concatenate([mesh.coarse_faces + np.int32(start) for mesh, start in zip(drawn, starts, strict=False)])
     parts = np.concatenate([mesh.coarse_parts for mesh in drawn])
     together = np.concatenate(points)
-    front, covered = np.empty((height, width), np.uint8), np.empty((height, width), np.uint8)
-    part_coverage(camera.pinhole.project(together) * _PREVIEW, together[:, 2], faces, parts, front, covered)
-    outlines, seen = [], []
-    for hand in scene.hands:
-        outlines.append(max(int(((covered >> (hand.side + 1)) & 1).sum()), 1))
-        seen.append(int((front == hand.side + 1).sum()))
+    pixels = camera.pinhole.project(together) * _PREVIEW
+    front, covered = part_coverage(pixels, together[:, 2], faces, parts, (size[0], size[1]))
+    outlines = [max(int(((covered >> (hand.side + 1)) & 1).sum()), 1) for hand in scene.hands]
+    seen = [int((front == hand.side + 1).sum()) for hand in scene.hands]
     return [*(s / o for s, o in zip(seen, outlines, strict=True)), sum(seen) / sum(outlines)]

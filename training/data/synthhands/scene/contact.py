@@ -13,12 +13,7 @@ NEAR_M = 0.015
 
 @njit(cache=True)
 def slide_to_gap(
-    fixed: Floats,
-    fixed_radii: Floats,
-    moving: Floats,
-    moving_radii: Floats,
-    direction: Floats,
-    gap_m: float,
+    fixed: Floats, fixed_radii: Floats, moving: Floats, moving_radii: Floats, direction: Floats, gap_m: float
 ) -> float:
     """How far along the unit `direction` the moving spheres lie when, coming from afar, they are first at `gap_m`.
 
@@ -53,16 +48,13 @@ def incident_faces(faces: Ints, vertex_count: int) -> tuple[Ints, Ints]:
     return starts, order // 3
 
 
-def mesh_gap(first: Floats, second: Floats, faces: Ints, around: tuple[Ints, Ints]) -> float:
+@njit(cache=True)
+def mesh_gap(first: Floats, second: Floats, faces: Ints, starts: Ints, around: Ints) -> float:
     """Signed gap from the vertices of `first` to the mesh `second`, metres; negative is penetration depth.
 
-    The nearest face is looked for around the nearest vertex. Gaps over `NEAR_M` come out as `NEAR_M`.
+    `starts` and `around` are the mesh's incident faces: the nearest face is looked for around the nearest vertex. Gaps
+    over `NEAR_M` come out as `NEAR_M`.
     """
-    return float(_mesh_gap(first, second, faces, around[0], around[1]))
-
-
-@njit(cache=True)
-def _mesh_gap(first: Floats, second: Floats, faces: Ints, starts: Ints, around: Ints) -> float:
     low, high = np.empty(3), np.empty(3)
     for axis in range(3):
         low[axis] = second[:, axis].min() - NEAR_M

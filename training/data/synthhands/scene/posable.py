@@ -58,7 +58,7 @@ def build_rig(model: HandModel, shape: Floats) -> Rig:
     vertices, joints = (array.astype(np.float64) for array in skin(model, np.tile(np.eye(3), (16, 1, 1)), shape))
     mano = joints[JOINTS_TO_MANO]
     centres, radii, bones = _spheres(mano, vertices)
-    wrist_axis = _unit(mano[0] - mano[list(KNUCKLES)].mean(axis=0))
+    wrist_axis = unit(mano[0] - mano[list(KNUCKLES)].mean(axis=0))
     return Rig(
         joints=mano,
         bend_axes=_bend_axes(mano),
@@ -66,7 +66,7 @@ def build_rig(model: HandModel, shape: Floats) -> Rig:
         sphere_radii=radii,
         sphere_bones=bones,
         wrist_axis=wrist_axis,
-        palm_normal=_unit(FINGER_PAD - (FINGER_PAD @ wrist_axis) * wrist_axis),
+        palm_normal=unit(FINGER_PAD - (FINGER_PAD @ wrist_axis) * wrist_axis),
     )
 
 
@@ -91,9 +91,9 @@ def _bend_axes(mano: Floats) -> Floats:
     axes = np.zeros((16, 3, 3))
     for name, chain in FINGER_JOINTS.items():
         for joint in chain:
-            bone = _unit(mano[child_of(joint)] - mano[joint])
+            bone = unit(mano[child_of(joint)] - mano[joint])
             pad = THUMB_PAD if name == "thumb" else FINGER_PAD
-            pad = _unit(pad - (pad @ bone) * bone)
+            pad = unit(pad - (pad @ bone) * bone)
             axes[joint] = np.cross(bone, pad), -pad, bone
     return axes
 
@@ -113,5 +113,6 @@ def _spheres(mano: Floats, vertices: Floats) -> tuple[Floats, Floats, Ints]:
     return points, radii, np.array(bones)
 
 
-def _unit(vector: Floats) -> Floats:
+def unit(vector: Floats) -> Floats:
+    """The vector at length 1."""
     return vector / np.sqrt((vector * vector).sum())

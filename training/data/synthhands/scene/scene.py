@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from runtime.hand.hand_model import HandModel, skin
 from runtime.hand.rotations import axis_angle_from_matrix, matrix_from_axis_angle
-from training.data.synthhands import schedule as plan
-from training.data.synthhands.scene.body import FOREARM_DIRECTIONS, Arm, hand_turn, sample_arm, tilted, unit
+from training.data.synthhands import schedule
+from training.data.synthhands.scene.body import FOREARM_DIRECTIONS, Arm, hand_turn, sample_arm, tilted
 from training.data.synthhands.scene.contact import incident_faces, mesh_gap, slide_to_gap, smallest_gap
 from training.data.synthhands.scene.posable import (
     JOINTS_TO_MANO,
@@ -20,6 +20,7 @@ from training.data.synthhands.scene.posable import (
     Rig,
     boundary_loop,
     build_rig,
+    unit,
 )
 from training.data.synthhands.scene.poses import mirrored, posed_spheres, sample_pose
 
@@ -68,6 +69,12 @@ class PlacedHand:
         """Unit vector knuckles -> wrist."""
         return wrist_direction(self.joints)
 
+    def posed(self, model: HandModel, pose: Floats, translation: Floats) -> PlacedHand:
+        """The same hand with another pose (48,) and translation (3,); its arm follows."""
+        vertices, joints = pose_hand(model, pose, self.shape, translation)
+        arm = replace(self.arm, centres=self.arm.centres + (translation - self.translation))
+        return replace(self, pose=pose, translation=translation, vertices=vertices, joints=joints, arm=arm)
+
 
 @dataclass(frozen=True)
 class Scene:
@@ -102,19 +109,19 @@ PRONATION_LIMIT_DEG = 110.0
 
 def build_subject(models: tuple[HandModel, HandModel], capture: int, frame: int) -> Subject:
     """The person seen in a frame."""
-    group = frame // plan.SUBJECT_FRAMES
-    rng = plan.random_stream(plan.Stream.SUBJECT, capture, group)
+    group = frame // schedule.SUBJECT_FRAMES
+    rng = schedule.random_stream(schedule.Stream.SUBJECT, capture, group)
     right = np.clip(rng.normal(size=10), -SHAPE_LIMIT, SHAPE_LIMIT)
     left = np.clip(right + rng.normal(0, SHAPE_DIFFERENCE, 10), -SHAPE_LIMIT, SHAPE_LIMIT)
     shapes = right.round(SHAPE_DIGITS), left.round(SHAPE_DIGITS)
     loops = boundary_loop(models[0].faces), boundary_loop(models[1].faces)
-    number = capture * (plan.CAPTURE_FRAMES // plan.SUBJECT_FRAMES) + group
+    number = capture * (schedule.CAPTURE_FRAMES // schedule.SUBJECT_FRAMES) + group
     return Subject(number, shapes, build_rig(models[0], shapes[0]), loops, models)
 
 
 def sample_scene(subject: Subject, hand_type: str, rng: np.random.Generator) -> Scene:
     """A scene with its hands near the world's origin."""
-    if hand_type == plan.INTERACTING:
+    if hand_type == schedule.INTERACTING:
         return _sample_pair(subject, rng)
     side = SIDES.index(hand_type)
     mode, rotations = sample_pose(subject.rig, rng)
@@ -128,12 +135,6 @@ def wrist_direction(joints: Floats) -> Floats:
     """Unit vector from the mean of the four knuckles to the wrist; joints (21, 3) in the project's order."""
     mano = joints[JOINTS_TO_MANO]
     return unit(mano[0] - mano[list(KNUCKLES)].mean(axis=0))
-
-
-def hands_gap_mm(scene: Scene, models: tuple[HandModel, HandModel]) -> float:
-    """Signed gap between the two hands' meshes; negative is penetration."""
-    right, left = scene.hands
-    return 1000 * _signed_gap(right.vertices, left.vertices, models)
 
 
 def _sample_pair(subject: Subject, rng: np.random.Generator) -> Scene:
@@ -156,9 +157,8 @@ def _try_pair(subject: Subject, rng: np.random.Generator) -> Scene | None:
         full = _oriented(subject, side, fingers, tilted(home, *_TILT_DEG, rng), turn)
         modes.append(mode)
         rotations.append(full)
-        spheres.append(
-            posed_spheres(subject.rig, mirrored(full)) @ MIRROR if side else posed_spheres(subject.rig, full)
-        )
+        centres = posed_spheres(subject.rig, mirrored(full) if side else full)
+        spheres.append(centres @ MIRROR if side else centres)
     gap_mm = rng.uniform(*GAP_MM)
     towards = np.array(kind.offset) * (rng.choice([-1.0, 1.0]) if kind.both_signs else 1.0)
     direction = unit(towards + rng.normal(0, kind.offset_noise, 3))
@@ -173,7 +173,7 @@ def _try_pair(subject: Subject, rng: np.random.Generator) -> Scene | None:
     # The spheres are rough: the meshes have the last word on the gap.
     moved = 0.0
     for _ in range(_GAP_REFINEMENTS):
-        gap_now_mm = 1000 * _signed_gap(right.vertices, left.vertices + moved * direction, subject.models)
+        gap_now_mm = signed_gap_mm(right.vertices, left.vertices + moved * direction, subject.models)
         if abs(gap_now_mm - gap_mm) <= _GAP_TOLERANCE_MM:
             break
         moved += (gap_mm - gap_now_mm) / 1000
@@ -182,7 +182,7 @@ def _try_pair(subject: Subject, rng: np.random.Generator) -> Scene | None:
     if gap_now_mm < -MAX_PENETRATION_MM or not _arms_clear(right, left, moved * direction, subject, spheres, shift):
         return None
     left = _moved(subject, left, moved * direction)
-    return Scene(plan.INTERACTING, name, _centred(subject, (right, left), rng))
+    return Scene(schedule.INTERACTING, name, _centred(subject, (right, left), rng))
 
 
 def _oriented(subject: Subject, side: int, fingers: Floats, direction: Floats, pronation_deg: float) -> Floats:
@@ -215,10 +215,7 @@ def pose_hand(model: HandModel, pose: Floats, shape: Floats, translation: Floats
 
 def _moved(subject: Subject, hand: PlacedHand, offset: Floats) -> PlacedHand:
     translation = (hand.translation + offset).round(TRANSLATION_DIGITS)
-    step = translation - hand.translation
-    vertices, joints = pose_hand(subject.models[hand.side], hand.pose, hand.shape, translation)
-    arm = Arm(hand.arm.centres + step, hand.arm.tangents, hand.arm.girth)
-    return PlacedHand(hand.side, hand.mode, hand.pose, hand.shape, translation, vertices, joints, arm)
+    return hand.posed(subject.models[hand.side], hand.pose, translation)
 
 
 def _centred(subject: Subject, hands: tuple[PlacedHand, ...], rng: np.random.Generator) -> tuple[PlacedHand, ...]:
@@ -228,23 +225,21 @@ def _centred(subject: Subject, hands: tuple[PlacedHand, ...], rng: np.random.Gen
     return tuple(_moved(subject, hand, offset) for hand in hands)
 
 
-def _signed_gap(right: Floats, left: Floats, models: tuple[HandModel, HandModel]) -> float:
-    faces = [model.faces for model in models]
-    around = [incident_faces(f, len(right)) for f in faces]
-    return min(mesh_gap(right, left, faces[1], around[1]), mesh_gap(left, right, faces[0], around[0]))
+def signed_gap_mm(right: Floats, left: Floats, models: tuple[HandModel, HandModel]) -> float:
+    """Signed gap between the vertices of two hands' meshes; negative is penetration."""
+    of_right, of_left = (incident_faces(model.faces, len(right)) for model in models)
+    to_left, to_right = (right, left, models[1].faces, *of_left), (left, right, models[0].faces, *of_right)
+    return 1000 * min(mesh_gap(*to_left), mesh_gap(*to_right))
 
 
 def _arms_clear(
     right: PlacedHand, left: PlacedHand, moved: Floats, subject: Subject, spheres: list[Floats], shift: Floats
 ) -> bool:
     """Whether no arm runs into the other hand or arm."""
-    skip = 1  # the first station lies within the wrist
-    arms = right.arm.centres[skip:], left.arm.centres[skip:] + moved
-    thick = right.arm.radii_m[skip:], left.arm.radii_m[skip:]
+    arms = right.arm.centres[1:], left.arm.centres[1:] + moved  # the first station lies within the wrist
+    thick = right.arm.radii_m[1:], left.arm.radii_m[1:]
     hands = spheres[0], spheres[1] + shift + moved
     radii = subject.rig.sphere_radii
-    return (
-        smallest_gap(arms[0], thick[0], arms[1], thick[1]) > _ARM_CLEARANCE_M
-        and smallest_gap(arms[0], thick[0], hands[1], radii) > _ARM_CLEARANCE_M
-        and smallest_gap(arms[1], thick[1], hands[0], radii) > _ARM_CLEARANCE_M
-    )
+    pairs = [(arms[0], thick[0], arms[1], thick[1])]
+    pairs += [(arms[side], thick[side], hands[1 - side], radii) for side in range(2)]
+    return all(smallest_gap(*pair) > _ARM_CLEARANCE_M for pair in pairs)

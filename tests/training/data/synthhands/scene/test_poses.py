@@ -6,7 +6,7 @@ import pytest
 from runtime.hand.hand_model import load_hand_models, skin
 from runtime.hand.rotations import axis_angle_from_matrix
 from training.data.synthhands.scene import poses
-from training.data.synthhands.scene.posable import FINGER_JOINTS, JOINTS_TO_MANO, Rig, boundary_loop, build_rig
+from training.data.synthhands.scene.posable import FINGER_JOINTS, JOINTS_TO_MANO, Rig, build_rig
 
 
 @pytest.fixture(scope="module")
@@ -78,11 +78,3 @@ def test_mirroring_negates_y_and_z_of_axis_angle(rig: Rig) -> None:
     _, rotations = poses.sample_pose(rig, np.random.default_rng(4))
     expected = axis_angle_from_matrix(rotations) * [1, -1, -1]
     np.testing.assert_allclose(axis_angle_from_matrix(poses.mirrored(rotations)), expected, atol=1e-7)
-
-
-def test_boundary_loop_follows_its_faces() -> None:
-    for model in load_hand_models():
-        loop = boundary_loop(model.faces)
-        assert len(set(loop.tolist())) == len(loop) == 16
-        edges = {(int(f[i]), int(f[(i + 1) % 3])) for f in model.faces for i in range(3)}
-        assert all((int(a), int(b)) in edges for a, b in zip(loop, np.roll(loop, -1), strict=True))

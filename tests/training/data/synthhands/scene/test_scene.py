@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from runtime.hand.hand_model import HandModel
-from training.data.synthhands import schedule as plan
+from training.data.synthhands import schedule
 from training.data.synthhands.frame import Frame, Studio
 from training.data.synthhands.scene.body import ORIENTATION_LIMIT_DEG, orientation_error_deg
 from training.data.synthhands.scene.posable import Floats, boundary_loop
 from training.data.synthhands.scene.poses import MODES
-from training.data.synthhands.scene.scene import GAP_MM, SHAPE_LIMIT, build_subject, hands_gap_mm, pose_hand
+from training.data.synthhands.scene.scene import GAP_MM, SHAPE_LIMIT, build_subject, pose_hand, signed_gap_mm
 
 
 def penetration_mm(points: Floats, vertices: Floats, model: HandModel) -> float:
@@ -51,8 +51,10 @@ def distance_to_triangles(points: Floats, corners: Floats) -> Floats:
 
 
 def test_hands_touch_without_going_through_each_other(studio: Studio, frames: list[Frame]) -> None:
-    pairs = [frame for frame in frames if frame.scene.hand_type == plan.INTERACTING]
-    gaps_mm = np.array([hands_gap_mm(frame.scene, studio.models) for frame in pairs])
+    pairs = [frame for frame in frames if frame.scene.hand_type == schedule.INTERACTING]
+    gaps_mm = np.array(
+        [signed_gap_mm(*(hand.vertices for hand in frame.scene.hands), studio.models) for frame in pairs]
+    )
     assert gaps_mm.min() >= GAP_MM[0] - 1.5 and gaps_mm.max() <= GAP_MM[1] + 1.5
     assert 0 < np.median(gaps_mm) < 5
     for frame in pairs[:10]:
@@ -63,30 +65,26 @@ def test_hands_touch_without_going_through_each_other(studio: Studio, frames: li
         )
         assert deepest <= 5.0
         if deepest > 0.5:
-            assert -hands_gap_mm(frame.scene, studio.models) == pytest.approx(deepest, abs=1.0)
-
-
-def test_labels_give_the_geometry_back(studio: Studio, frames: list[Frame]) -> None:
-    for frame in frames:
-        for hand in frame.scene.hands:
-            vertices, joints = pose_hand(studio.models[hand.side], hand.pose, hand.shape, hand.translation)
-            np.testing.assert_array_equal(vertices, hand.vertices)
-            np.testing.assert_array_equal(joints, hand.joints)
+            assert -signed_gap_mm(right.vertices, left.vertices, studio.models) == pytest.approx(deepest, abs=1.0)
 
 
 def test_scenes_show_what_they_should(frames: list[Frame]) -> None:
     for frame in frames:
-        sides = {plan.INTERACTING: [0, 1], plan.RIGHT: [0], plan.LEFT: [1]}[plan.hand_type(frame.frame)]
+        sides = {schedule.INTERACTING: [0, 1], schedule.RIGHT: [0], schedule.LEFT: [1]}[schedule.hand_type(frame.frame)]
         assert [hand.side for hand in frame.scene.hands] == sides
         every = np.concatenate([hand.joints for hand in frame.scene.hands])
         assert np.abs((every.min(axis=0) + every.max(axis=0)) / 2).max() < 0.08
     assert len({hand.mode for frame in frames for hand in frame.scene.hands}) == len(MODES)
 
 
-def test_hands_come_from_the_body(frames: list[Frame]) -> None:
+def test_hands_come_from_the_body_and_their_labels_give_them_back(studio: Studio, frames: list[Frame]) -> None:
+    assert len({frame.scene.hands[0].pose.tobytes() for frame in frames}) == len(frames)
     for frame in frames:
         for hand in frame.scene.hands:
-            error = orientation_error_deg(np.tile(hand.wrist_direction, (2, 1)))[hand.side]
+            vertices, joints = pose_hand(studio.models[hand.side], hand.pose, hand.shape, hand.translation)
+            np.testing.assert_array_equal(vertices, hand.vertices)
+            np.testing.assert_array_equal(joints, hand.joints)
+            error = orientation_error_deg(hand.wrist_direction, hand.side)
             assert error <= ORIENTATION_LIMIT_DEG
 
 
@@ -101,7 +99,3 @@ def test_subjects_have_their_own_shapes(studio: Studio) -> None:
     assert 0.75 < spread < 1.1
     again = build_subject(studio.models, 0, 5)
     np.testing.assert_array_equal(again.shapes[0], subjects[0].shapes[0])  # six frames on end show one person
-
-
-def test_every_frame_differs(frames: list[Frame]) -> None:
-    assert len({frame.scene.hands[0].pose.tobytes() for frame in frames}) == len(frames)

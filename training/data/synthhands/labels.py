@@ -1,0 +1,91 @@
+"""A frame's labels as InterHand2.6M's annotation files write them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from runtime.hand.joints import INTERHAND_TO_JOINTS, JOINT_COUNT
+from training.data.synthhands.frame import Frame
+from training.data.synthhands.scene.cameras import Camera, View
+from training.data.synthhands.scene.posable import Floats
+from training.data.synthhands.scene.scene import SIDES, Scene
+
+BOX_GROWTH = 1.2  # InterHand2.6M's boxes are those of the joints, grown about their centre
+_WORLD_DIGITS = 4  # of millimetres
+# InterHand's joint = the project's joint at this index, within one hand.
+_TO_INTERHAND = np.argsort(INTERHAND_TO_JOINTS)
+
+
+def image_record(frame: Frame, view: View, image_id: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """One entry of `images` and one of `annotations` of the data file."""
+    world, valid = _world_coordinates_mm(frame.scene)
+    pinhole = view.camera.pinhole
+    seen = pinhole.project(view.camera.see(world[np.array(valid, bool)] / 1000))
+    low, high = seen.min(axis=0), seen.max(axis=0)
+    extent = (high - low) * BOX_GROWTH
+    corner = (low + high - extent) / 2
+    image = {
+        "id": image_id,
+        "file_name": frame.file_name(view.camera),
+        "width": pinhole.size_px[0],
+        "height": pinhole.size_px[1],
+        "capture": frame.capture,
+        "subject": frame.subject.number,
+        "seq_name": frame.sequence,
+        "camera": view.camera.name,
+        "frame_idx": frame.frame,
+    }
+    annotation = {
+        "id": image_id,
+        "image_id": image_id,
+        "bbox": [round(float(v), 3) for v in (*corner, *extent)],
+        "joint_valid": [[v] for v in valid],
+        "hand_type": frame.scene.hand_type,
+        "hand_type_valid": 1,
+    }
+    return image, annotation
+
+
+def joint_record(frame: Frame) -> dict[str, Any]:
+    """The frame's entry of the joint file."""
+    world, valid = _world_coordinates_mm(frame.scene)
+    return {
+        "world_coord": world.tolist(),
+        "joint_valid": [[bool(v)] for v in valid],
+        "hand_type": frame.scene.hand_type,
+        "hand_type_valid": True,
+        "seq": frame.sequence,
+    }
+
+
+def mano_record(frame: Frame) -> dict[str, Any]:
+    """The frame's entry of the MANO file: numbers rounded before the pictures were made from them."""
+    record: dict[str, Any] = dict.fromkeys(SIDES)
+    for hand in frame.scene.hands:
+        values = {"pose": hand.pose, "shape": hand.shape, "trans": hand.translation}
+        record[SIDES[hand.side]] = {key: value.tolist() for key, value in values.items()}
+    return record
+
+
+def camera_record(cameras: Iterable[Camera]) -> dict[str, Any]:
+    """A capture's entry of the camera file."""
+    record: dict[str, Any] = {"campos": {}, "camrot": {}, "focal": {}, "princpt": {}}
+    for camera in cameras:
+        record["campos"][camera.name] = (camera.position_m * 1000).tolist()
+        record["camrot"][camera.name] = camera.rotation.tolist()
+        record["focal"][camera.name] = camera.pinhole.focal_px.tolist()
+        record["princpt"][camera.name] = camera.pinhole.principal_px.tolist()
+    return record
+
+
+def _world_coordinates_mm(scene: Scene) -> tuple[Floats, list[int]]:
+    """InterHand's 42 joints (42, 3) in the world, and which are there."""
+    world = np.zeros((2, JOINT_COUNT, 3))
+    valid = [0] * (2 * JOINT_COUNT)
+    for hand in scene.hands:
+        world[hand.side] = (hand.joints[_TO_INTERHAND] * 1000).round(_WORLD_DIGITS)
+        valid[hand.side * JOINT_COUNT : (hand.side + 1) * JOINT_COUNT] = [1] * JOINT_COUNT
+    return world.reshape(-1, 3), valid
