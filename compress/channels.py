@@ -14,16 +14,18 @@ import math
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
+from torch import Tensor, nn
 
 from runtime.errors import UserError, unknown_name
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from training.hands.layer import HandLayer
-    from training.network import ERNet
-    from training.objective import Supervised
+from training.hands.layer import HandLayer
+from training.losses import LossWeights
+from training.network import ERNet, build
+from training.network.count import count_gmac
+from training.network.widths import resize, widths_of
+from training.objective import Supervised
 
 IMPORTANCES = ("taylor", "magnitude")
 STEP = 8  # channels
@@ -53,39 +55,40 @@ class Group:
         return sum(self.scores[gone : gone + STEP])
 
 
-def prune(
-    network: ERNet, ratio: float, importance: str, layer: HandLayer, batches: Iterable[dict[str, Tensor]]
-) -> ERNet:
-    """A copy of the network with at least `ratio` of its multiply-accumulates gone, its widths noted.
-
-    `taylor` sums |weight x gradient| of the training loss over the batches (Molchanov et al., CVPR 2019); `magnitude`
-    looks at the weights alone. UserError for a ratio that is none, or that the network cannot give.
-    """
-    if not 0 < ratio < 1:
-        raise UserError(f"a pruning ratio of {ratio} is none: give a number between 0 and 1, such as 0.3")
-    return prune_by(network, ratio, score_channels(network, importance, layer, batches))
-
-
 def score_channels(
     network: ERNet, importance: str, layer: HandLayer, batches: Iterable[dict[str, Tensor]]
 ) -> list[Tensor]:
-    """Importance of the channels of each group, in the order of find_groups."""
-    from training.losses import LossWeights
-    from training.objective import Supervised
+    """Importance of the channels of each group, in the order of find_groups, over all layers that make and read them.
+
+    `taylor` sums |weight x gradient| of the training loss over the batches (Molchanov et al., CVPR 2019); `magnitude`
+    looks at the weights alone.
+    """
+    import torch_pruning  # optional, and slow to import
 
     if importance not in IMPORTANCES:
         raise unknown_name("importance", importance, IMPORTANCES)
     scored = copy.deepcopy(network).eval()
     _, groups = find_groups(scored)
-    return score_groups(groups, importance, Supervised(scored, layer, LossWeights()), batches)
+    if importance == "magnitude":
+        measure = torch_pruning.importance.GroupMagnitudeImportance(p=2, group_reduction="mean", normalizer="mean")
+        return [measure(group.handle).double() for group in groups]
+    measure = torch_pruning.importance.GroupTaylorImportance(group_reduction="sum", normalizer=None)
+    totals = [torch.zeros(len(group.order), dtype=torch.float64) for group in groups]
+    objective = Supervised(scored, layer, LossWeights())
+    for batch in batches:
+        objective.zero_grad(set_to_none=True)
+        loss, _ = objective(batch, 0)
+        loss.backward()
+        for total, group in zip(totals, groups, strict=True):
+            total += measure(group.handle).double()
+    return totals
 
 
 def prune_by(network: ERNet, ratio: float, scores: list[Tensor]) -> ERNet:
-    """`prune` with channels scored before, so that several ratios can be tried."""
-    from training.network import build
-    from training.network.count import count_gmac
-    from training.network.widths import widths_of
+    """A copy of the network with at least `ratio` of its multiply-accumulates gone, its widths noted.
 
+    UserError for a ratio that the network cannot give.
+    """
     crop_px = network.variant.crop_px
     before = count_gmac(network, crop_px)
     pruned = copy.deepcopy(network).eval()
@@ -96,30 +99,18 @@ def prune_by(network: ERNet, ratio: float, scores: list[Tensor]) -> ERNet:
         if gone := group.order[: len(group.order) - group.kept]:
             maker = pruned.get_submodule(group.name)
             graph.get_pruning_group(maker, group.handle[0].dep.handler, sorted(gone)).prune()
-    pruned.zero_grad(set_to_none=True)
-    own = widths_of(pruned, build(network.variant.name))
-    rebuilt = rebuild(pruned, own)
+    rebuilt = build(network.variant.name)  # from its widths, as it will be read from disk
+    resize(rebuilt, widths_of(pruned, build(network.variant.name)))
+    rebuilt.load_state_dict(pruned.state_dict())
+    rebuilt.eval()
     if count_gmac(rebuilt, crop_px) > (1 - ratio) * before * 1.001:
         raise ValueError("the count of multiply-accumulates does not fit the network")
     return rebuilt
 
 
-def rebuild(network: ERNet, widths: dict[str, tuple[int, int]]) -> ERNet:
-    """The same weights in a network built from its widths, as it will be read from disk."""
-    from training.network import build
-    from training.network.widths import resize
-
-    fresh = build(network.variant.name)
-    resize(fresh, widths)
-    fresh.load_state_dict(network.state_dict())
-    return fresh.eval()
-
-
 def find_groups(network: ERNet) -> tuple[Any, list[Group]]:
     """Torch-Pruning's dependency graph, and the groups that may be pruned."""
-    import torch
-    import torch_pruning
-    from torch import nn
+    import torch_pruning  # optional, and slow to import
 
     crop_px = network.variant.crop_px
     names = {module: name for name, module in network.named_modules()}
@@ -141,36 +132,12 @@ def find_groups(network: ERNet) -> tuple[Any, list[Group]]:
         readers = [name for name, module, handler in layers if graph.is_in_channel_pruning_fn(handler)]
         makers = [name for name, module, handler in layers if graph.is_out_channel_pruning_fn(handler)]
         count = len(handle[0].idxs)
-        if (
-            not readers
-            or count < 2 * STEP
-            or len({len(item.idxs) for item in handle if item.dep.target.module in names}) > 1
-        ):
+        uneven = len({len(item.idxs) for item in handle if item.dep.target.module in names}) > 1
+        if not readers or count < 2 * STEP or uneven:
             continue
         name = names[handle[0].dep.target.module]
         groups.append(Group(name, handle, list(range(count)), [0.0] * count, count, tuple(readers), tuple(makers)))
     return graph, groups
-
-
-def score_groups(
-    groups: list[Group], importance: str, objective: Supervised, batches: Iterable[dict[str, Tensor]]
-) -> list[Tensor]:
-    """Importance of every group's channels, summed over the layers that make and read them."""
-    import torch
-    import torch_pruning
-
-    if importance == "magnitude":
-        measure = torch_pruning.importance.GroupMagnitudeImportance(p=2, group_reduction="mean", normalizer="mean")
-        return [measure(group.handle).double() for group in groups]
-    measure = torch_pruning.importance.GroupTaylorImportance(group_reduction="sum", normalizer=None)
-    totals = [torch.zeros(len(group.order), dtype=torch.float64) for group in groups]
-    for batch in batches:
-        objective.zero_grad(set_to_none=True)
-        loss, _ = objective(batch, 0)
-        loss.backward()
-        for total, group in zip(totals, groups, strict=True):
-            total += measure(group.handle).double()
-    return totals
 
 
 def rank(groups: list[Group], scores: list[Tensor]) -> None:
@@ -222,9 +189,6 @@ class LayerCost:
 
 def layer_costs(network: ERNet) -> dict[str, LayerCost]:
     """Of every convolution and linear, from one run."""
-    import torch
-    from torch import nn
-
     costs: dict[str, LayerCost] = {}
 
     def note(name: str, module: nn.Module, output: Tensor) -> None:

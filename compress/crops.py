@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import zipfile
 from pathlib import Path
 
@@ -20,6 +21,7 @@ Crops = NDArray[np.uint8]  # (N, S, S, 3) RGB
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 ARRAY_KEY = "crops"
+MAX_ARRAY_BYTES = 4 << 30
 BLACK = 8  # a picture without a brighter pixel shows nothing
 
 
@@ -52,34 +54,25 @@ def load_own_crops(source: Path, count: int, crop_px: int) -> Crops:
 
 def _read_array(path: Path, count: int, crop_px: int) -> Crops:
     """The array's header is looked at before its content is read."""
-    shape, dtype = _array_header(path)
-    expected = f"(N, {crop_px}, {crop_px}, 3) uint8"
-    if len(shape) != 4 or shape[1:] != (crop_px, crop_px, 3) or dtype != np.uint8:
-        raise UserError(f"{path}: '{ARRAY_KEY}' is {shape} {dtype}, not {expected}")
-    if shape[0] * crop_px * crop_px * 3 > 4 << 30:
-        raise UserError(f"{path}: '{ARRAY_KEY}' has {shape[0]} crops, too many to read at once")
-    try:
-        with np.load(path, allow_pickle=False) as content:
-            crops: Crops = content[ARRAY_KEY][:count]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"cannot read {path}: {error}") from error
-    for index, crop in enumerate(crops):
-        if crop.max() < BLACK:
-            raise UserError(f"{path}: crop {index} is all black: take it out")
-    return crops
-
-
-def _array_header(path: Path) -> tuple[tuple[int, ...], np.dtype]:
     try:
         with zipfile.ZipFile(path) as archive, archive.open(f"{ARRAY_KEY}.npy") as file:
             version = np.lib.format.read_magic(file)
             read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
             shape, _, dtype = read(file)
-            return shape, dtype
+        if len(shape) != 4 or shape[1:] != (crop_px, crop_px, 3) or dtype != np.uint8:
+            raise UserError(f"{path}: '{ARRAY_KEY}' is {shape} {dtype}, not (N, {crop_px}, {crop_px}, 3) uint8")
+        if math.prod(shape) > MAX_ARRAY_BYTES:
+            raise UserError(f"{path}: '{ARRAY_KEY}' has {shape[0]} crops, too many to read at once")
+        with np.load(path, allow_pickle=False) as content:
+            crops: Crops = content[ARRAY_KEY][:count]
     except KeyError:
         raise UserError(f"{path} has no array '{ARRAY_KEY}'") from None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"cannot read {path}: {error}") from error
+    for index, crop in enumerate(crops):
+        if crop.max() < BLACK:
+            raise UserError(f"{path}: crop {index} is all black: take it out")
+    return crops
 
 
 def digest(crops: Crops) -> str:

@@ -7,37 +7,45 @@ formats asked for. Files are put in place only when all of that has passed; noth
 
 from __future__ import annotations
 
+import argparse
+import math
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 from tqdm import tqdm
 
 if not __package__:  # run as a file: packages are found from the project's root, and this folder hides none
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from compress.artefact import ACCURACY_FAILED, BASELINE, NOT_RUN, PASSED, PENDING, Artefact, Verdict
 from compress.channels import IMPORTANCES
-from compress.check.verdict import NOT_RUN, PARITY_FAILED, PASSED, Verdict, judge_loss
-from compress.formats import BASELINE, FORMATS, OnnxFile, artefact_name, export_label
+from compress.check.advice import advise
+from compress.check.scoring import score
+from compress.check.timing import one_frame, time_alternately
+from compress.coreml.package import replace_package
+from compress.export_report import add_to_report, make_entry, print_result, print_variants, read_report, verdict_of
+from compress.formats import FORMATS, export_label, plan_artefacts
+from compress.material import Material, gather, load_weights, recover_weights
 from compress.onnx.calibration import METHODS
-from compress.request import PRECISIONS, ExportRequest, check_request
-from compress.source import load_weights, prune_first, split_trained
+from compress.passport import passport
+from compress.request import ExportRequest
+from compress.request_check import PRECISIONS, check_request
 from runtime.errors import CommandParser, UserError, run_command
-from training.network import VARIANTS, get_variant
+from runtime.hand.hand_model import load_hand_models
+from training.evaluate import mean_pose_mpjpe_mm
+from training.network import VARIANTS, ERNet, build
+from training.network.count import count_gmac
 
-if TYPE_CHECKING:
-    import argparse
-
-    from compress.check.measure import Figures
-    from compress.passport import Passport
-    from runtime.hand.hand_model import HandModel
-    from training.data.frames import Frames
-    from training.network import ERNet
+Artefacts = tuple[Artefact, ...]
+Bar: TypeAlias = "tqdm[NoReturn]"
+REPORT = "report.json"
 
 
 def export(request: ExportRequest) -> dict[str, Any]:
@@ -45,139 +53,55 @@ def export(request: ExportRequest) -> dict[str, Any]:
 
     Raises UserError for anything the user can mend, before long work where that can be known.
     """
-    from compress.check.measure import measure
-    from compress.export_report import make_entry, read_report, write_passports, write_report
-    from compress.onnx.onnx_files import Material, write_files
-    from compress.other_formats import write_engine, write_package
-    from compress.passport import embed
-    from compress.precision_plan import read_plan
-    from runtime.hand.hand_model import load_hand_models
-    from training.data.dataset import open_frames
-    from training.evaluate import dataset_label
-
     target = check_request(request)
-    if request.plan is not None:
-        read_plan(request.plan, request.variant)  # what is wrong with it is said before long work
+    planned = plan_artefacts(request, target)
     hands = load_hand_models(request.hand_model)
-    request, pruning = prune_first(request)
-    network, weights = load_weights(request, hands)
-    network, trained = split_trained(request, network, target)
-    plan = request.onnx_files(target)
-    pruned = pruned_share(network)
-    names = {file.label: artefact_name(request.variant, network.variant.crop_px, file.label, pruned) for file in plan}
-    name = artefact_name(request.variant, network.variant.crop_px, export_label(request.precision, plan), pruned)
-    report_path = request.output_dir / "report.json"
-    report = read_report(report_path)
-
-    with staging(request, names) as stage, tqdm(total=4, desc=request.variant, unit="step") as bar:
-        bar.set_postfix_str("data")
-        calibrated = trained is None and request.calib_data is None and any(file.calibrated for file in plan)
-        train = open_frames(
-            request.data, "train", hands, max(request.calibration_crops * calibrated, request.test_images)
-        )
-        test = open_frames(request.data, "test", hands, request.test_images)
-        advance(bar, f"writing {request.precision}, on {dataset_label(test)}")
-        passport = first_passport(request, network, weights, hands, test, pruning)
-        files = {label: stage / f"{name}.onnx" for label, name in names.items()}
-        written = write_files(request, files, plan, Material(network, trained, train, hands, target))
-        for file in plan:  # the runner wants to know what it runs
-            embed(files[file.label], replace(passport, precision=file.precision).to_dict())
-        advance(bar, "measuring")
-        runs_here = [file.label for file in plan if file.flavour != "trt"]
-        figures = measure(network, files, train, test, hands, request.hand_model, trained, runs_here)
-        verdict = judge(request, plan, figures)
-        advance(bar, "passports")
-        parity = {**asdict(figures.parity), "trained": asdict(figures.trained) if figures.trained else None}
-        passport = replace(passport, parity=parity, verdict=asdict(verdict))
-        entry = make_entry(passport, figures, write_passports(files, plan, passport, written, figures))
-        if verdict.status == PASSED:
-            fp32_mm = figures.accuracy[BASELINE].mpjpe_mm
-            if "coreml" in request.formats:
-                entry["formats"]["coreml"] = write_package(
-                    request, network, stage, pruned, target, test, hands, passport, fp32_mm
-                )
-            if "tensorrt" in request.formats:
-                entry["formats"]["tensorrt"] = write_engine(
-                    request, files, plan, request.hand_model, test, hands, fp32_mm
-                )
-            publish(stage, request.output_dir)
-            write_report(report_path, report, name, entry)
-        advance(bar, verdict.status)
+    weights = load_weights(request, target, planned, hands)
+    named = name_artefacts(planned, weights.network)
+    with staging(request, named) as stage, tqdm(total=len(named) + 2, desc=request.variant, unit="step") as bar:
+        weights = recover_weights(request, weights)
+        material = gather(request, target, named, hands, weights)
+        artefacts = make_all(named, stage, material, bar)
+        artefacts = time_all(artefacts, material, bar)
+        artefacts = write_passports(artefacts, material)
+        advance(bar, "")
+        mean_pose_mm = mean_pose_mpjpe_mm(material.train, material.test.frames)
+        entry = make_entry(artefacts, material.facts, mean_pose_mm, advise(artefacts))
+        if entry["verdict"]["status"] == PASSED:
+            publish(artefacts, stage, request.output_dir)
+            name = file_stem(weights.network, export_label(request.precision, named))
+            add_to_report(request.output_dir / REPORT, name, entry)
     return entry
 
 
-def pruned_share(network: ERNet) -> float:
-    """Of the multiply-accumulates, that pruned weights have lost."""
-    from training.network import build
-    from training.network.count import count_gmac
-
-    if not network.widths:
-        return 0.0
-    crop_px = network.variant.crop_px
-    return 1 - count_gmac(network, crop_px) / count_gmac(build(network.variant.name), crop_px)
-
-
-def first_passport(
-    request: ExportRequest,
-    network: ERNet,
-    weights: dict[str, Any],
-    hands: tuple[HandModel, HandModel],
-    test: Frames,
-    pruning: dict[str, Any] | None,
-) -> Passport:
-    """What is known before anything is measured."""
-    from compress.onnx.to_onnx import OPSET
-    from compress.passport import Passport
-    from training.evaluate import dataset_label
-    from training.losses import DEPTH_RANGE_M
-    from training.network.count import count_gmac, count_parameters_m
-
-    size = network.variant.map_size
-    return Passport(
-        variant=request.variant,
-        precision="fp32",
-        input_px=network.variant.crop_px,
-        parameters_m=round(count_parameters_m(network), 4),
-        gmac=round(count_gmac(network, network.variant.crop_px), 4),
-        opset=OPSET,
-        heatmap={"depth": size, "height": size, "width": size, "depth_range_m": DEPTH_RANGE_M},
-        hand_model={"name": hands[0].name, "sha256": hands[0].sha256},
-        dataset=dataset_label(test),
-        synthetic=test.synthetic,
-        weights=weights,
-        pruning=pruning,
-        quantisation=None,
-        calibration=None,
-        parity={},
-        accuracy={},
-        latency_ms={},
-        verdict=asdict(Verdict(NOT_RUN)),
-        target=request.target,
+def name_artefacts(planned: Artefacts, network: ERNet) -> Artefacts:
+    """The same with their file names."""
+    return tuple(
+        replace(artefact, path=Path(file_stem(network, artefact.label) + FORMATS[artefact.format].suffix))
+        for artefact in planned
     )
 
 
-def judge(request: ExportRequest, plan: tuple[OnnxFile, ...], figures: Figures) -> Verdict:
-    """Of the ONNX files, from parity and from the accuracy lost."""
-    if not figures.parity.passed:
-        return Verdict(PARITY_FAILED, ("the fp32 file does not give the torch network's hands",))
-    if figures.trained is not None and not figures.trained.without_rounding.passed:
-        return Verdict(PARITY_FAILED, ("the int8 file is not the network that was trained to be int8",))
-    before = figures.accuracy[BASELINE].mpjpe_mm
-    if before != before:
-        return Verdict(NOT_RUN, ("no test image shows both hands: nothing could be measured",))
-    verdicts = (
-        judge_loss(file.label, figures.accuracy[file.label].mpjpe_mm - before, request.max_drop_mm) for file in plan
-    )
-    return next((verdict for verdict in verdicts if verdict.status != PASSED), Verdict(PASSED))
+def file_stem(network: ERNet, label: str) -> str:
+    """`er-s_224_int8`, `er-s-p30_224_int8` where 30 % of the multiply-accumulates were pruned away."""
+    variant, share = network.variant, ""
+    if network.widths:
+        left = count_gmac(network, variant.crop_px) / count_gmac(build(variant.name), variant.crop_px)
+        share = f"-p{round(100 * (1 - left))}"
+    return f"{variant.name}{share}_{variant.crop_px}_{label}"
 
 
 @contextmanager
-def staging(request: ExportRequest, names: dict[str, str]) -> Iterator[Path]:
-    """A folder beside the results to work in; it is gone afterwards, whatever happened."""
+def staging(request: ExportRequest, artefacts: Artefacts) -> Iterator[Path]:
+    """A folder beside the results to work in; it is gone afterwards, whatever happened.
+
+    UserError, before any work, where results may not go there.
+    """
     folder = request.output_dir
-    existing = [name for name in names.values() if (folder / f"{name}.onnx").exists()]
+    read_report(folder / REPORT)
+    existing = [folder / artefact.path for artefact in artefacts if (folder / artefact.path).exists()]
     if existing and not request.overwrite:
-        raise UserError(f"{folder / existing[0]}.onnx exists: give --overwrite or another --output-dir")
+        raise UserError(f"{existing[0]} exists: give --overwrite or another --output-dir")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         stage = Path(tempfile.mkdtemp(prefix=".export-", dir=folder))
@@ -191,18 +115,74 @@ def staging(request: ExportRequest, names: dict[str, str]) -> Iterator[Path]:
         shutil.rmtree(stage, ignore_errors=True)
 
 
-def publish(stage: Path, output_dir: Path) -> None:
-    """Move every finished file into place, passports first: a model is never there without its own."""
-    from compress.coreml.package import replace_package
+def make_all(named: Artefacts, stage: Path, material: Material, bar: Bar) -> Artefacts:
+    """Write, prove, measure and judge one after the other; other formats only where every ONNX file has passed."""
+    made: Artefacts = ()
+    for artefact in named:
+        onnx = [a for a in made if a.format == "onnx"]
+        if not verdict_of(onnx[:1] if artefact.format == "onnx" else onnx).passed:
+            break
+        advance(bar, artefact.path.name)
+        steps = FORMATS[artefact.format].steps
+        artefact = steps.make(replace(artefact, path=stage / artefact.path), material, made)
+        if artefact.verdict == PENDING and artefact.accuracy is None:
+            accuracy = score(steps.open_predictor(artefact, material), material.test, artefact.label)
+            artefact = replace(artefact, accuracy=accuracy)
+        made = (*made, judge(artefact, (*made, artefact)[0], material.request.max_drop_mm))
+    return made
 
+
+def judge(artefact: Artefact, baseline: Artefact, max_drop_mm: float) -> Artefact:
+    """Its verdict, from the MPJPE lost against the fp32 file; what failed before was not measured and stays failed."""
+    if artefact.accuracy is None or baseline.accuracy is None:
+        return artefact
+    before_mm, lost_mm = baseline.accuracy.mpjpe_mm, artefact.accuracy.mpjpe_mm - baseline.accuracy.mpjpe_mm
+    verdict = artefact.verdict
+    if verdict == PENDING and math.isnan(before_mm):
+        verdict = Verdict(NOT_RUN, ("no test image shows both hands: nothing could be measured",))
+    elif verdict == PENDING and lost_mm <= max_drop_mm:
+        verdict = Verdict(PASSED)
+    elif verdict == PENDING:
+        lost = f"{artefact.label} loses {lost_mm:.3f} mm MPJPE, more than --max-drop-mm {max_drop_mm}"
+        verdict = Verdict(ACCURACY_FAILED, (lost,))
+    return replace(artefact, lost_mm=lost_mm, verdict=verdict)
+
+
+def time_all(artefacts: Artefacts, material: Material, bar: Bar) -> Artefacts:
+    """Those that are made for machines like this one: latency, and its ratio to the fp32 file's."""
+    advance(bar, "latency")
+    crop = material.test.crops[0]
+    here = [a for a in artefacts if a.format == "onnx" and a.flavour != "trt" and a.accuracy is not None]
+    if not here:
+        return artefacts
+    latency, ratios = time_alternately({a.label: one_frame(a.path, crop) for a in here}, BASELINE)
+    return tuple(replace(a, latency=latency[a.label], ratio=ratios.get(a.label)) if a in here else a for a in artefacts)
+
+
+def write_passports(artefacts: Artefacts, material: Material) -> Artefacts:
+    """Into every file that is there, and beside it."""
+    done = []
+    for artefact in artefacts:
+        chosen = FORMATS[artefact.format]
+        facts = passport(artefact, material.facts, chosen.untimed)
+        done.append(chosen.steps.write_passport(artefact, facts) if artefact.path.exists() else artefact)
+    return tuple(done)
+
+
+def publish(artefacts: Artefacts, stage: Path, output_dir: Path) -> None:
+    """Move all but what failed into place, passports first: a model is never there without its own."""
+    failed = [a for a in artefacts if not a.verdict.passed and a.path.exists()]
+    left = {path for a in failed for path in (a.path, FORMATS[a.format].passport_path(a.path))}
     for path in sorted(stage.iterdir(), key=lambda p: p.suffix != ".json"):
+        if path in left:
+            continue
         if path.is_dir():
             replace_package(path, output_dir / path.name)
         else:
             path.replace(output_dir / path.name)
 
 
-def advance(bar: tqdm[NoReturn], what: str) -> None:
+def advance(bar: Bar, what: str) -> None:
     """One step is done; the next one is called `what`."""
     bar.set_postfix_str(what, refresh=False)
     bar.update()
@@ -216,7 +196,7 @@ PRECISION_HELP = {
 
 
 def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
-    """The command line."""
+    """The command line; but for --list, its names are those of ExportRequest."""
     parser = CommandParser(__doc__)
     parser.add_argument("--list", action="store_true", help="print the variants and stop")
     parser.add_argument("--variant", help=f"one of {', '.join(VARIANTS)}")
@@ -224,30 +204,29 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     for name in PRECISIONS:
         flags = ["--fp16", "--half"] if name == "fp16" else [f"--{name}"]
         precision.add_argument(
-            *flags, dest="precision", action="store_const", const=name, help=PRECISION_HELP.get(name)
+            *flags, dest="precision", action="store_const", const=name, default=BASELINE, help=PRECISION_HELP.get(name)
         )
-    parser.add_argument("--format", nargs="+", default=["onnx"], help=f"of {', '.join(FORMATS)}")
-    parser.add_argument("--image-input", action="store_true", help="Core ML packages take a picture, not an array")
-    parser.add_argument("--checkpoint", type=Path, help="weights (.safetensors); default: the shipped ones")
-    parser.add_argument("--random-weights", action="store_true", help="export untrained weights; the passport says so")
-    parser.add_argument("--data", default="synthetic", help="'synthetic' or a folder in InterHand2.6M's layout")
-    parser.add_argument("--hand-model", type=Path, help="a hand model .npz; default: the embedded one")
-    parser.add_argument("--target", help="a device profile of targets/; default: safe on every CPU")
-    parser.add_argument("--prune", type=float, help="first lose this share of the multiply-accumulates, such as 0.3")
-    parser.add_argument("--prune-to-ms", type=float, help="instead: to this latency of the fp32 file on this machine")
-    parser.add_argument("--importance", help=f"of channels for --prune: {', '.join(IMPORTANCES)}")
-    parser.add_argument("--finetune-steps", type=int, help="of recovering from --prune; default: none")
-    parser.add_argument("--calib-samples", type=int, help="calibration crops; default 512")
-    parser.add_argument("--calib-data", help="own pictures (a folder), an .npz, or a data set; default: that of --data")
-    parser.add_argument("--calib-method", help=f"of {', '.join(METHODS)}; default: {METHODS[0]}")
-    parser.add_argument("--test-images", type=int, default=1000, help="held-out images accuracy is measured on")
-    parser.add_argument("--max-drop-mm", type=float, default=0.3, help="MPJPE the export may lose against fp32")
-    parser.add_argument(
-        "--keep-float", nargs="+", default=[], metavar="PATTERN", help="further nodes to leave in float"
-    )
-    parser.add_argument("--plan", type=Path, help="what stays float, as python -m compress.sensitivity found it")
-    parser.add_argument("--output-dir", type=Path, default=Path("exports"))
-    parser.add_argument("--overwrite", action="store_true", help="replace files of an earlier export")
+    add = parser.add_argument
+    add("--format", nargs="+", default=["onnx"], dest="formats", metavar="FORMAT", help=f"of {', '.join(FORMATS)}")
+    add("--image-input", action="store_true", help="Core ML packages take a picture, not an array")
+    add("--checkpoint", type=Path, help="weights (.safetensors); default: the shipped ones")
+    add("--random-weights", action="store_true", help="export untrained weights; the passport says so")
+    add("--data", default="synthetic", help="'synthetic' or a folder in InterHand2.6M's layout")
+    add("--hand-model", type=Path, help="a hand model .npz; default: the embedded one")
+    add("--target", help="a device profile of targets/; default: safe on every CPU")
+    add("--prune", type=float, help="first lose this share of the multiply-accumulates, such as 0.3")
+    add("--prune-to-ms", type=float, help="instead: to this latency of the fp32 file on this machine")
+    add("--importance", help=f"of channels for --prune: {', '.join(IMPORTANCES)}")
+    add("--finetune-steps", type=int, help="of recovering from --prune; default: none")
+    add("--calib-samples", type=int, help="calibration crops; default 512")
+    add("--calib-data", help="own pictures (a folder), an .npz, or a data set; default: that of --data")
+    add("--calib-method", help=f"of {', '.join(METHODS)}; default: {METHODS[0]}")
+    add("--test-images", type=int, default=1000, help="held-out images accuracy is measured on")
+    add("--max-drop-mm", type=float, default=0.3, help="MPJPE the export may lose against fp32")
+    add("--keep-float", nargs="+", default=[], metavar="PATTERN", help="further nodes to leave in float")
+    add("--plan", type=Path, help="what stays float, as python -m compress.sensitivity found it")
+    add("--output-dir", type=Path, default=Path("exports"))
+    add("--overwrite", action="store_true", help="replace files of an earlier export")
     return parser.parse_args(arguments)
 
 
@@ -255,46 +234,23 @@ def request_of(args: argparse.Namespace) -> ExportRequest:
     """The request a command line stands for."""
     if args.variant is None:
         raise UserError("give --variant NAME (--list shows them)")
-    get_variant(args.variant)
-    return ExportRequest(
-        variant=args.variant,
-        precision=args.precision or BASELINE,
-        formats=tuple(dict.fromkeys(args.format)),
-        image_input=args.image_input,
-        checkpoint=args.checkpoint,
-        random_weights=args.random_weights,
-        data=args.data,
-        hand_model=args.hand_model,
-        calib_samples=args.calib_samples,
-        calib_data=args.calib_data,
-        calib_method=args.calib_method,
-        prune=args.prune,
-        prune_to_ms=args.prune_to_ms,
-        importance=args.importance,
-        finetune_steps=args.finetune_steps,
-        test_images=args.test_images,
-        max_drop_mm=args.max_drop_mm,
-        keep_float=tuple(args.keep_float),
-        plan=args.plan,
-        target=args.target,
-        output_dir=args.output_dir,
-        overwrite=args.overwrite,
-    )
+    given = {name: value for name, value in vars(args).items() if name != "list"}
+    given |= {"formats": tuple(dict.fromkeys(args.formats)), "keep_float": tuple(args.keep_float)}
+    return ExportRequest(**given)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Parse, export, print; 0 only where every format that was asked for `passed`."""
-    from compress.export_report import print_result, print_variants
-
     args = parse_args(arguments)
     if args.list:
         print_variants()
         return 0
     request = request_of(args)
     entry = export(request)
-    print_result(entry, request.output_dir)
+    print_result(entry, request.output_dir, request.hand_model)
     return 0 if all(entry["formats"].get(name, entry["verdict"])["status"] == PASSED for name in request.formats) else 1
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds, so that the working folder goes
     run_command(main)

@@ -1,22 +1,59 @@
-"""What an export says: an entry of report.json, passports, and the table on screen."""
+"""What an export says: its entry in report.json, and the table on screen. The entry is a view of its artefacts."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from compress.check.measure import Figures
-from compress.formats import BASELINE, OnnxFile
-from compress.onnx.onnx_files import Written
-from compress.other_formats import describe
-from compress.passport import Passport, embed, file_sha256
+from filelock import FileLock
+
+from compress.artefact import PASSED, Artefact, Verdict
+from compress.formats import FORMATS
+from compress.passport import passport
 from runtime.errors import UserError
 from runtime.files import write_text_atomic
 from runtime.machine import processor_name
-from training.network import VARIANTS
+from training.checkpoint import shipped_weights
+from training.data.cache import cache_dir
+from training.network import VARIANTS, build
+from training.network.count import count_gmac, count_parameters_m
+
+COMMON = ("variant", "parameters_m", "gmac", "dataset", "synthetic", "pruning")  # facts of all files of an export
+OF_FILE = ("precision", "accuracy", "latency_ms")
+
+
+def make_entry(
+    artefacts: tuple[Artefact, ...], facts: dict[str, Any], mean_pose_mpjpe_mm: float, advice: str
+) -> dict[str, Any]:
+    """One export in report.json; `facts`: what all its passports say, `mean_pose...`: what knowing nothing gives."""
+    onnx = [artefact for artefact in artefacts if artefact.format == "onnx"]
+    verdict = verdict_of(onnx).to_dict()
+    files = {}
+    for artefact in onnx:
+        own = passport(artefact, facts, FORMATS["onnx"].untimed) | artefact.details
+        files[artefact.name] = {key: own[key] for key in (*OF_FILE, "bytes", "sha256") if key in own}
+    return {
+        **{key: facts[key] for key in COMMON},
+        "verdict": verdict,
+        "formats": {"onnx": verdict} | {a.format: _of_format(a) for a in artefacts if a.format != "onnx"},
+        "mean_pose_mpjpe_mm": mean_pose_mpjpe_mm,
+        "parity": onnx[-1].parity,
+        "files": files,
+        "advice": advice,
+    }
+
+
+def verdict_of(artefacts: Sequence[Artefact]) -> Verdict:
+    """Of several: the first that is not `passed`."""
+    return next((artefact.verdict for artefact in artefacts if not artefact.verdict.passed), Verdict(PASSED))
+
+
+def _of_format(artefact: Artefact) -> dict[str, Any]:
+    measured = {"parity": artefact.parity, "accuracy": artefact.accuracy_facts()}
+    return artefact.details | {key: value for key, value in measured.items() if value} | artefact.verdict.to_dict()
 
 
 def read_report(path: Path) -> dict[str, Any]:
@@ -32,59 +69,18 @@ def read_report(path: Path) -> dict[str, Any]:
     return report
 
 
-def write_report(path: Path, report: dict[str, Any], name: str, entry: dict[str, Any]) -> None:
-    """Add an entry and replace the report atomically."""
-    report["exports"][name] = entry
-    report["machine"] = processor_name()
-    write_text_atomic(path, json.dumps(report, indent=2) + "\n")
+def add_to_report(path: Path, name: str, entry: dict[str, Any]) -> None:
+    """Add an entry and replace the report atomically; other exports into the same folder wait, and keep theirs."""
+    locks = cache_dir() / "locks"  # not in the user's folder: a lock's file stays
+    locks.mkdir(parents=True, exist_ok=True)
+    with FileLock(locks / f"{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]}.lock"):
+        report = read_report(path)
+        report["exports"][name] = entry
+        report["machine"] = processor_name()
+        write_text_atomic(path, json.dumps(report, indent=2) + "\n")
 
 
-def write_passports(
-    files: Mapping[str, Path],
-    plan: tuple[OnnxFile, ...],
-    passport: Passport,
-    written: Mapping[str, Written],
-    figures: Figures,
-) -> dict[str, Any]:
-    """Put the final passports into the files and beside them; their figures by file name, for the report."""
-    entries = {}
-    for file in plan:
-        label, path = file.label, files[file.label]
-        accuracy = asdict(figures.accuracy[label])
-        accuracy["delta_vs_fp32_mm"] = figures.accuracy[label].mpjpe_mm - figures.accuracy[BASELINE].mpjpe_mm
-        speed: dict[str, Any] = {"median": None, "reason": "made for another machine than this one"}
-        if label in figures.latency:
-            speed = asdict(figures.latency[label]) | {"threads": 1}
-        if label in figures.ratios:
-            speed["times_faster_than_fp32"] = asdict(figures.ratios[label])
-        own = replace(passport, precision=file.precision, accuracy=accuracy, latency_ms=speed, **asdict(written[label]))
-        facts = own.to_dict()
-        embed(path, facts)
-        facts |= {"file": path.name, "bytes": path.stat().st_size, "sha256": file_sha256(path)}
-        path.with_suffix(".json").write_text(json.dumps(facts, indent=2) + "\n")
-        entries[path.stem] = {key: facts[key] for key in ("precision", "bytes", "sha256", "accuracy", "latency_ms")}
-    return entries
-
-
-def make_entry(passport: Passport, figures: Figures, files: dict[str, Any]) -> dict[str, Any]:
-    """One export in report.json."""
-    return {
-        "variant": passport.variant,
-        "parameters_m": passport.parameters_m,
-        "gmac": passport.gmac,
-        "verdict": passport.verdict,
-        "formats": {"onnx": passport.verdict},
-        "dataset": passport.dataset,
-        "synthetic": passport.synthetic,
-        "mean_pose_mpjpe_mm": figures.mean_pose_mpjpe_mm,
-        "parity": passport.parity,
-        "files": files,
-        "advice": figures.advice,
-        "pruning": passport.pruning,
-    }
-
-
-def print_result(entry: dict[str, Any], output_dir: Path) -> None:
+def print_result(entry: dict[str, Any], output_dir: Path, hand_model: Path | None = None) -> None:
     """The table and the verdict."""
     print(f"\n{entry['variant']}, {entry['dataset']}, protocol mcp-scaled, one thread")
     layout = "{:28s} {:>6s} {:>9s} {:>8s} {:>9s} {:>9s} {:>8s} {:>18s}"
@@ -94,8 +90,11 @@ def print_result(entry: dict[str, Any], output_dir: Path) -> None:
         ratio = speed.get("times_faster_than_fp32")
         timed = speed["median"] is not None
         faster = f"{ratio['median']:.2f} ({ratio['min']:.2f}-{ratio['max']:.2f})" if ratio else "1" if timed else "-"
-        errors = [accuracy[key] for key in ("mpjpe_mm", "delta_vs_fp32_mm", "mpvpe_mm", "mrrpe_mm")]
-        cells = [f"{error:.3f}" for error in errors] + [f"{speed['median']:.2f}" if timed else "-", faster]
+        errors = [accuracy.get(key) for key in ("mpjpe_mm", "delta_vs_fp32_mm", "mpvpe_mm", "mrrpe_mm")]
+        cells = ["-" if error is None else f"{error:.3f}" for error in errors] + [
+            f"{speed['median']:.2f}" if timed else "-",
+            faster,
+        ]
         print(layout.format(f"{name}.onnx", f"{facts['bytes'] / 1e6:.2f}", *cells))
     print(layout.format("mean pose", "", f"{entry['mean_pose_mpjpe_mm']:.3f}", *[""] * 5).rstrip())
     parity = entry["parity"]
@@ -110,25 +109,22 @@ def print_result(entry: dict[str, Any], output_dir: Path) -> None:
     if pruning := entry["pruning"]:
         full, less = pruning["gmac"]
         print(f"pruned: {full:.3f} -> {less:.3f} GMAC, fp32 {pruning['times_faster']:.2f} times faster than unpruned")
-    print(f"run {entry['advice']}")
-    verdict = entry["verdict"]
-    print("verdict: " + "; ".join([verdict["status"], *verdict["reasons"]]))
+    print("verdict: " + "; ".join([entry["verdict"]["status"], *entry["verdict"]["reasons"]]))
     for name, facts in entry["formats"].items():
         if name != "onnx":
-            print(*describe(name, facts), sep="\n")
-    if verdict["status"] == "passed":
+            print(f"{name}: " + "; ".join([facts["status"], *facts["reasons"]]))
+            print(*FORMATS[name].steps.describe(facts), sep="\n")
+    if entry["verdict"]["status"] == PASSED:
+        print(f"run {entry['advice']}")
         last = [name for name, facts in entry["files"].items() if facts["latency_ms"]["median"] is not None][-1]
-        print(f"next: python runtime/demo.py IMAGE --model {output_dir / last}.onnx")
+        hand = "" if hand_model is None else f" --hand-model {hand_model}"
+        print(f"next: python runtime/demo.py IMAGE --model {output_dir / last}.onnx{hand}")
     else:
         print(f"nothing was written to {output_dir}")
 
 
 def print_variants() -> None:
     """The table of variants, counted, not typed."""
-    from training.checkpoint import shipped_weights
-    from training.network import build
-    from training.network.count import count_gmac, count_parameters_m
-
     layout = "{:8s} {:>7s} {:>9s} {:>8s} {:>7s} {:>8s}  {:12s} {}"
     print(layout.format("variant", "crop px", "params M", "at most", "GMAC", "at most", "weights", "what for"))
     for name, variant in VARIANTS.items():

@@ -2,62 +2,36 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
-import shlex
 import subprocess
-import sys
-from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from runtime.backends.contract import HAND_AXIS, INPUT_NAME, METADATA_KEY, OUTPUT_UNITS, input_shape
+from compress.artefact import Artefact
+from runtime.backends.contract import METADATA_KEY
 
 TOOLS = ("torch", "onnx", "onnxruntime", "numpy", "opencv-python-headless")
 
 
-@dataclass(frozen=True)
-class Passport:
-    """Facts of one artefact. What was not measured is None."""
-
-    variant: str
-    precision: str
-    input_px: int
-    parameters_m: float
-    gmac: float
-    opset: int
-    heatmap: dict[str, float]  # depth, height, width, depth_range_m
-    hand_model: dict[str, str]  # name, sha256
-    dataset: str  # with "(synthetic)" where it is
-    synthetic: bool
-    weights: dict[str, Any]  # sha256, random, and the facts of the training
-    pruning: dict[str, Any] | None  # of the export that pruned; `weights` has the widths of any pruned network
-    quantisation: dict[str, Any] | None
-    calibration: dict[str, Any] | None  # data, n_images, sha256, method
-    parity: dict[str, Any]
-    accuracy: dict[str, Any]
-    latency_ms: dict[str, Any]
-    verdict: dict[str, Any]  # status, reasons
-    target: str | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """All facts with the graph contract, tools, command line, commit and time."""
-        contract = {
-            "input": {INPUT_NAME: {"shape": list(input_shape(self.input_px)), "unit": "RGB, 0..1"}},
-            "outputs": OUTPUT_UNITS,
-            "hand_axis": list(HAND_AXIS),
-        }
-        return {
-            **asdict(self),
-            "contract": contract,
-            "tools": tool_versions(),
-            "command": shlex.join(["python", *sys.argv]),
-            "git_commit": git_commit(),
-            "created_utc": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        }
+def passport(artefact: Artefact, common: dict[str, Any], untimed: str) -> dict[str, Any]:
+    """All facts of an artefact; `untimed`: why it has no latency, where it has none. What was not measured is None."""
+    latency: dict[str, Any] = {"median": None, "reason": untimed}
+    if artefact.latency is not None:
+        latency = asdict(artefact.latency) | {"threads": 1}
+    if artefact.ratio is not None:
+        latency["times_faster_than_fp32"] = asdict(artefact.ratio)
+    return common | {
+        "precision": artefact.precision,
+        "quantisation": artefact.quantisation,
+        "calibration": artefact.calibration,
+        "parity": artefact.parity,
+        "accuracy": artefact.accuracy_facts(),
+        "latency_ms": latency,
+        "verdict": artefact.verdict.to_dict(),
+    }
 
 
 def embed(path: Path, facts: dict[str, Any]) -> None:
@@ -70,16 +44,6 @@ def embed(path: Path, facts: dict[str, Any]) -> None:
     model.metadata_props.extend(kept)
     model.metadata_props.add(key=METADATA_KEY, value=json.dumps(facts))
     onnx.save(model, path)
-
-
-def file_sha256(path: Path) -> str:
-    """Of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() if sys.version_info >= (3, 11) else _digest(file.read())
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
 
 
 def tool_versions() -> dict[str, str | None]:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, get_origin, get_type_hints
 
+from compress.onnx.calibration import graph_sha256
 from compress.onnx.quantize import QuantizedNodes, select_nodes
 from runtime.errors import UserError
 from runtime.files import write_text_atomic
@@ -20,6 +21,7 @@ from training.int8_rules import module_path
 if TYPE_CHECKING:
     from onnx import ModelProto
 
+T = TypeVar("T")
 SCHEMA_VERSION = 1
 MAX_BYTES = 1 << 20
 # A module belongs to the block of the first pattern that its path begins with; the hands' twins are one block.
@@ -80,9 +82,7 @@ def blocks_of(model: ModelProto) -> dict[str, tuple[str, ...]]:
     return {block: tuple(nodes) for block, nodes in blocks.items()}
 
 
-def split_nodes(
-    blocks: dict[str, Sequence[str]] | dict[str, tuple[str, ...]], keep_float: Iterable[str]
-) -> QuantizedNodes:
+def split_nodes(blocks: Mapping[str, Sequence[str]], keep_float: Iterable[str]) -> QuantizedNodes:
     """The nodes of all blocks, by whether their block stays float."""
     kept = set(keep_float)
     return QuantizedNodes(
@@ -93,8 +93,6 @@ def split_nodes(
 
 def nodes_of(plan: Plan, model: ModelProto) -> QuantizedNodes:
     """What the plan says of a float model's nodes; a UserError where it was made for another graph."""
-    from compress.onnx.calibration import graph_sha256
-
     blocks = blocks_of(model)
     if graph_sha256(model) != plan.graph_sha256 or not set(plan.keep_float) <= set(blocks):
         raise UserError(
@@ -130,23 +128,22 @@ def read_plan(path: Path, variant: str | None = None) -> Plan:
     return plan
 
 
-def _parse(content: Any) -> Plan:
-    if content["schema_version"] != SCHEMA_VERSION:
-        raise ValueError(f"schema_version {content['schema_version']!r}")
-    values = {key: value for key, value in content.items() if key != "schema_version"}
+def _parse(content: dict[str, Any]) -> Plan:
+    values = dict(content)
+    if (version := values.pop("schema_version")) != SCHEMA_VERSION:
+        raise ValueError(f"schema_version {version!r}")
     values["sensitivities"] = tuple(_typed(Sensitivity, entry) for entry in values["sensitivities"])
     values["keep_float"] = tuple(values["keep_float"])
     if not all(isinstance(block, str) for block in values["keep_float"]):
         raise ValueError("keep_float must be names")
-    plan: Plan = _typed(Plan, values)
-    return plan
+    return _typed(Plan, values)
 
 
-def _typed(kind: Any, values: dict[str, Any]) -> Any:
-    """A dataclass whose plain fields have their types."""
-    for field in fields(kind):
-        types: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float)}
-        expected = types.get(str(field.type), (object,))
-        if not isinstance(values[field.name], expected) or isinstance(values[field.name], bool):
-            raise ValueError(f"{field.name} must be of type {field.type}")
+def _typed(kind: type[T], values: dict[str, Any]) -> T:
+    """A dataclass of values of its fields' types; an int does for a float."""
+    for name, hint in get_type_hints(kind).items():
+        expected = get_origin(hint) or hint
+        fits = isinstance(values[name], (int, float) if expected is float else expected)
+        if not fits or isinstance(values[name], bool):
+            raise ValueError(f"{name} must be of type {expected.__name__}")
     return kind(**values)

@@ -11,19 +11,33 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import default_collate
+from tqdm import tqdm
 
 from compress.channels import IMPORTANCES, prune_by, score_channels
+from compress.check.timing import one_frame, time_alternately
+from compress.onnx.to_onnx import write_onnx
 from runtime.errors import CommandParser, UserError, run_command
+from runtime.files import file_sha256
 from runtime.hand.hand_model import HandModel, load_hand_models
+from training import parallel
+from training.checkpoint import WeightFacts, load_network, save_weights, weights_of
 from training.data.cache import cache_dir
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from training.checkpoint import WeightFacts
-    from training.data.frames import Frames
-    from training.network import ERNet
+from training.data.dataset import HandDataset
+from training.data.frames import Frames
+from training.distillation.spec import DistillSpec
+from training.distillation.teacher import NetworkTeacher, Wanted
+from training.distillation.terms import Distilled
+from training.hands.layer import HandLayer
+from training.network import ERNet
+from training.network.count import count_gmac, count_parameters_m
+from training.recipe import Recipe, Stage
+from training.trainer import RunSettings, Trainer, open_split
 
 SCORED_IMAGES = 256
 SCORED_BATCH = 16
@@ -50,14 +64,33 @@ class PruneRequest:
     threads: int | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class Pruned:
+    """A network with fewer channels, and what it came from."""
+
+    request: PruneRequest
+    network: ERNet
+    ratio: float  # that was asked for, or found
+    original: ERNet
+    source: Path  # the original's weights
+    facts: WeightFacts  # of the original
+    hands: tuple[HandModel, HandModel]
+
+    @property
+    def folder(self) -> Path:
+        """Where the checkpoint goes: its own for all that makes another network."""
+        request, weights = self.request, file_sha256(self.source)[:8]
+        name = f"{request.variant}-pruned-{self.ratio!r}-{request.importance}-{weights}"
+        return request.run_dir or cache_dir() / "runs" / name
+
+
 def run(request: PruneRequest) -> tuple[Path, dict[str, Any]]:
     """Prune, recover, measure: the checkpoint's path and the figures beside those of the unpruned network."""
-    import torch
+    return recover(shrink(request))
 
-    from training.checkpoint import load_network, weights_of
-    from training.hands.layer import HandLayer
-    from training.trainer import open_split
 
+def shrink(request: PruneRequest) -> Pruned:
+    """Prune: a matter of minutes. UserError for what cannot be asked for."""
     check(request)
     if request.threads is not None:
         torch.set_num_threads(request.threads)
@@ -67,22 +100,13 @@ def run(request: PruneRequest) -> tuple[Path, dict[str, Any]]:
     if facts.qat is not None or facts.widths is not None:
         raise UserError(f"{source} is pruned or trained to be int8 already: give the float weights it came from")
     frames = open_split(request.data, "train", hands, min(SCORED_IMAGES, request.images))
-    layer = HandLayer(*hands)
-
-    scores = score_channels(original, request.importance, layer, scored_batches(frames, original.variant.crop_px))
-
-    def pruned_by(ratio: float) -> ERNet:
-        return prune_by(original, ratio, scores)
-
-    if request.latency_ms is None:
-        assert request.ratio is not None
-        ratio, network = request.ratio, pruned_by(request.ratio)
+    batches = scored_batches(frames, original.variant.crop_px)
+    scores = score_channels(original, request.importance, HandLayer(*hands), batches)
+    if request.ratio is not None:
+        ratio, network = request.ratio, prune_by(original, request.ratio, scores)
     else:
-        ratio, network = prune_to_latency(original, request.latency_ms, pruned_by)
-    folder = request.run_dir or cache_dir() / "runs" / f"{request.variant}-pruned-{round(100 * ratio)}"
-    path = recover(request, network, original, source, facts, hands, folder)
-    recovered, _ = load_network(path, request.variant)
-    return path, compare(original, recovered, ratio)
+        ratio, network = prune_to_latency(original, request.latency_ms or 0.0, scores)
+    return Pruned(request, network, ratio, original, source, facts, hands)
 
 
 def check(request: PruneRequest) -> None:
@@ -99,18 +123,13 @@ def check(request: PruneRequest) -> None:
 
 def scored_batches(frames: Frames, crop_px: int) -> Iterator[dict[str, Tensor]]:
     """Samples, as they are, that importance is measured on."""
-    from torch.utils.data import default_collate
-    from tqdm import tqdm
-
-    from training.data.dataset import HandDataset
-
     dataset = HandDataset(frames, crop_px)
     count = min(SCORED_IMAGES, len(frames))
     for start in tqdm(range(0, count, SCORED_BATCH), desc="importance", unit="batch", leave=False):
         yield default_collate([dataset[i] for i in range(start, min(start + SCORED_BATCH, count))])
 
 
-def prune_to_latency(original: ERNet, latency_ms: float, pruned_by: Any) -> tuple[float, ERNet]:
+def prune_to_latency(original: ERNet, latency_ms: float, scores: list[Tensor]) -> tuple[float, ERNet]:
     """The least pruned network that takes at most so long, by bisection over the ratio; each try is timed in turn with
     the unpruned network, and its time is that ratio of the unpruned network's first one, so that drift cancels."""
     full_ms, _ = time_against(original, original)
@@ -120,7 +139,7 @@ def prune_to_latency(original: ERNet, latency_ms: float, pruned_by: Any) -> tupl
     ratio = MAX_RATIO
     for _ in range(LATENCY_TRIES):
         try:
-            network = pruned_by(ratio)
+            network = prune_by(original, ratio, scores)
         except UserError:  # more than it can give
             high = ratio
         else:
@@ -137,12 +156,6 @@ def prune_to_latency(original: ERNet, latency_ms: float, pruned_by: Any) -> tupl
 
 def time_against(original: ERNet, network: ERNet) -> tuple[float, float]:
     """Latency of the original's fp32 file in ms, and how many times faster the other's is; one thread, in turn."""
-    import numpy as np
-
-    from compress.check.measure import one_frame
-    from compress.check.timing import time_alternately
-    from compress.onnx.to_onnx import write_onnx
-
     crop_px = original.variant.crop_px
     crop = np.random.default_rng(0).integers(0, 256, (crop_px, crop_px, 3), np.uint8)
     with tempfile.TemporaryDirectory() as folder:
@@ -154,101 +167,72 @@ def time_against(original: ERNet, network: ERNet) -> tuple[float, float]:
     return latency["original"].median, ratios["pruned"].median
 
 
-def recover(
-    request: PruneRequest,
-    network: ERNet,
-    original: ERNet,
-    source: Path,
-    facts: WeightFacts,
-    hands: tuple[HandModel, HandModel],
-    folder: Path,
-) -> Path:
-    """Fine-tune the pruned network by the labels and by the unpruned one's outputs; the checkpoint."""
-    from training.checkpoint import save_weights
-    from training.distillation.spec import DistillSpec
-    from training.distillation.teacher import NetworkTeacher, Wanted
-    from training.distillation.terms import Distilled
-    from training.hands.layer import HandLayer
-    from training.recipe import Recipe, Stage
-    from training.trainer import RunSettings, Trainer
+def recover(pruned: Pruned) -> tuple[Path, dict[str, Any]]:
+    """Fine-tune by the labels and by the unpruned network's outputs, hours where it was asked for; the checkpoint, and
+    size and speed beside those of the unpruned network."""
+    request, original = pruned.request, pruned.original
+    path = pruned.folder / f"{request.variant}.safetensors"
+    if request.finetune_steps:
+        _fine_tune(pruned)
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_weights(path, pruned.network.state_dict(), replace(pruned.facts, widths=pruned.network.widths))
+    crop_px = original.variant.crop_px
+    pair = (original, load_network(path, request.variant)[0])
+    original_ms, faster = time_against(*pair)
+    return path, {
+        "variant": request.variant,
+        "ratio": pruned.ratio,
+        "gmac": [round(count_gmac(network, crop_px), 4) for network in pair],
+        "parameters_m": [round(count_parameters_m(network), 3) for network in pair],
+        "unpruned_ms": round(original_ms, 2),
+        "times_faster": round(faster, 3),
+    }
 
-    path = folder / f"{request.variant}.safetensors"
-    if not request.finetune_steps:
-        folder.mkdir(parents=True, exist_ok=True)
-        save_weights(path, network.state_dict(), replace(facts, widths=network.widths))
-        return path
+
+def _fine_tune(pruned: Pruned) -> None:
+    request, crop_px = pruned.request, pruned.original.variant.crop_px
     spec = DistillSpec(
         teacher=request.variant, joints=10.0, rotations=1.0, vertices=10.0, joints_image=1.0, heatmap=0.1, features=0.2
     )
     recipe = Recipe(
         request.variant,
-        (Stage(original.variant.crop_px, request.batch, request.finetune_steps),),
+        (Stage(crop_px, request.batch, request.finetune_steps),),
         images=request.images,
         learning_rate=request.learning_rate,
         warmup_steps=min(50, request.finetune_steps // 4),
         ema_decay=0.99,
         distill=spec,
     )
-    from compress.passport import file_sha256
-
-    teacher = NetworkTeacher(original, request.variant, file_sha256(source), Wanted(heatmaps=True, maps=True))
-    objective = Distilled(network, HandLayer(*hands), recipe.losses, spec, teacher)
-    return Trainer(recipe, RunSettings(folder, request.data), objective, hands).run()
-
-
-def compare(original: ERNet, pruned: ERNet, ratio: float) -> dict[str, Any]:
-    """Size and speed of both, and what the pruned one saves."""
-    from training.network.count import count_gmac, count_parameters_m
-
-    crop_px = original.variant.crop_px
-    original_ms, faster = time_against(original, pruned)
-    return {
-        "variant": original.variant.name,
-        "ratio": ratio,
-        "gmac": [round(count_gmac(network, crop_px), 4) for network in (original, pruned)],
-        "parameters_m": [round(count_parameters_m(network), 3) for network in (original, pruned)],
-        "unpruned_ms": round(original_ms, 2),
-        "times_faster": round(faster, 3),
-    }
+    wanted = Wanted(heatmaps=True, maps=True)
+    teacher = NetworkTeacher(pruned.original, request.variant, file_sha256(pruned.source), wanted)
+    objective = Distilled(pruned.network, HandLayer(*pruned.hands), recipe.losses, spec, teacher)
+    with parallel.process_group() as device:
+        Trainer(recipe, RunSettings(pruned.folder, request.data), objective, pruned.hands, device).run()
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Parse the command line, prune, print."""
+    """Parse the command line, whose names are those of PruneRequest; prune, print."""
     parser = CommandParser(__doc__)
-    parser.add_argument("--variant", required=True)
-    parser.add_argument("--checkpoint", type=Path, help="weights (.safetensors); default: the shipped ones")
-    parser.add_argument("--ratio", type=float, help="share of the multiply-accumulates to lose, such as 0.3")
-    parser.add_argument("--to-ms", type=float, help="instead: as little as brings the fp32 file to this latency here")
-    parser.add_argument("--importance", default="taylor", help=f"of {', '.join(IMPORTANCES)}")
-    parser.add_argument("--finetune-steps", type=int, default=0, help="of recovering; default: none")
-    parser.add_argument("--learning-rate", type=float, default=3e-4)
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--data", default="synthetic", help="'synthetic' or a folder in InterHand2.6M's layout")
-    parser.add_argument("--images", type=int, default=PruneRequest.images, help="of the synthetic train split")
-    parser.add_argument("--hand-model", type=Path, help="a hand model .npz; default: the embedded one")
-    parser.add_argument("--run-dir", type=Path, help="default: a folder of the cache")
-    parser.add_argument("--threads", type=int, help="default: torch's choice")
-    args = parser.parse_args(arguments)
-    path, figures = run(
-        PruneRequest(
-            variant=args.variant,
-            checkpoint=args.checkpoint,
-            ratio=args.ratio,
-            latency_ms=args.to_ms,
-            importance=args.importance,
-            finetune_steps=args.finetune_steps,
-            learning_rate=args.learning_rate,
-            batch=args.batch,
-            data=args.data,
-            images=args.images,
-            hand_model=args.hand_model,
-            run_dir=args.run_dir,
-            threads=args.threads,
-        )
-    )
+    add = parser.add_argument
+    add("--variant", required=True)
+    add("--checkpoint", type=Path, help="weights (.safetensors); default: the shipped ones")
+    add("--ratio", type=float, help="share of the multiply-accumulates to lose, such as 0.3")
+    add("--to-ms", type=float, dest="latency_ms", help="instead: as little as gives the fp32 file this latency here")
+    add("--importance", default="taylor", help=f"of {', '.join(IMPORTANCES)}")
+    add("--finetune-steps", type=int, default=0, help="of recovering; default: none")
+    add("--learning-rate", type=float, default=3e-4)
+    add("--batch", type=int, default=32)
+    add("--data", default="synthetic", help="'synthetic' or a folder in InterHand2.6M's layout")
+    add("--images", type=int, default=PruneRequest.images, help="of the synthetic train split")
+    add("--hand-model", type=Path, help="a hand model .npz; default: the embedded one")
+    add("--run-dir", type=Path, help="default: a folder of the cache")
+    add("--threads", type=int, help="default: torch's choice")
+    request = PruneRequest(**vars(parser.parse_args(arguments)))
+    path, figures = run(request)
     print(json.dumps(figures))
     print(f"weights: {path}")
-    print(f"next: python compress/export.py --variant {args.variant} --int8 --checkpoint {path}")
+    print(f"next: python compress/export.py --variant {request.variant} --int8 --checkpoint {path}")
     return 0
 
 

@@ -16,17 +16,32 @@ import json
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+from compress.check.scoring import load_labelled_crops, score
+from compress.check.timing import one_frame, time_alternately
+from compress.crops import digest, load_crops
+from compress.material import common_facts, load_weights
+from compress.onnx.calibration import graph_sha256
+from compress.onnx.flavours import WRITER_VERSION, measure_ranges, write_cpu_plain
+from compress.onnx.graph import load_float
+from compress.onnx.to_onnx import write_onnx
+from compress.passport import embed
 from compress.precision_plan import Plan, Sensitivity, blocks_of, split_nodes, write_plan
+from compress.request import CALIBRATION_CROPS, ExportRequest
 from runtime.errors import CommandParser, UserError, run_command
-from runtime.files import atomic_path, write_text_atomic
+from runtime.files import write_text_atomic
+from runtime.hand.hand_model import load_hand_models
+from runtime.machine import processor_name
 from training.data.cache import cache_dir
+from training.data.dataset import open_frames
+from training.evaluate import dataset_label, file_predictor
+from training.int8_rules import QuantizeSpec
 
-CALIBRATION_CROPS = 512
 IMAGES = 160
 ROUNDS = 4
 WORTH = 1.01  # times faster that a change must be to be more than noise
@@ -94,77 +109,77 @@ def joined(order: Sequence[str], measure: Measure, max_drop_mm: float) -> tuple[
 
 def make_plan(variant: str, max_drop_mm: float, checkpoint: Path | None = None, data: str = "synthetic") -> Plan:
     """Export, calibrate and search; figures are kept in the cache."""
-    from compress.check.measure import one_frame
-    from compress.check.timing import time_alternately
-    from compress.crops import digest, load_crops
-    from compress.export import first_passport
-    from compress.onnx.calibration import graph_sha256
-    from compress.onnx.flavours import measure_ranges
-    from compress.onnx.int8_cpu import write_plain
-    from compress.onnx.quantize import load_float
-    from compress.onnx.to_onnx import write_onnx
-    from compress.passport import embed
-    from compress.request import ExportRequest
-    from compress.source import load_weights
-    from runtime.hand.hand_model import load_hand_models
-    from runtime.machine import processor_name
-    from training.data.dataset import open_frames
-    from training.evaluate import dataset_label, evaluate, file_predictor
-    from training.int8_rules import QuantizeSpec
-
     if not max_drop_mm >= 0:
         raise UserError(f"--max-drop-mm {max_drop_mm} must be 0 or more")
-    hands = load_hand_models()
-    request = ExportRequest(variant, checkpoint=checkpoint, data=data)
-    network, weights = load_weights(request, hands)
-    crop_px = network.variant.crop_px
-    train, val = open_frames(data, "train", hands, CALIBRATION_CROPS), open_frames(data, "val", hands, IMAGES)
-    crops = load_crops(train, min(CALIBRATION_CROPS, len(train)), crop_px, "calibration crops")
     with tempfile.TemporaryDirectory() as folder:
-        source, target = Path(folder) / "fp32.onnx", Path(folder) / "int8.onnx"
-        write_onnx(network, source)
-        passport = first_passport(request, network, weights, hands, val, None).to_dict()
-        embed(source, passport)
-        model = load_float(source)
-        blocks, ranges = blocks_of(model), measure_ranges(source, crops)
-        kept = _Kept({"graph": graph_sha256(model), "crops": digest(crops), "images": IMAGES, "data": val.name})
+        trials = Trials(ExportRequest(variant, checkpoint=checkpoint, data=data), Path(folder))
+        chosen, figures, alone = search(list(trials.blocks), trials.measure, max_drop_mm)
+    return Plan(
+        variant=variant,
+        graph_sha256=trials.graph_sha256,
+        flavour="cpu",
+        keep_float=tuple(block for block in trials.blocks if block not in chosen),
+        dataset=dataset_label(trials.images.frames),
+        n_images=len(trials.images),
+        max_drop_mm=max_drop_mm,
+        lost_mm=round(figures.lost_mm, 4),
+        times_faster=round(figures.times_faster, 3),
+        machine=processor_name(),
+        sensitivities=tuple(
+            Sensitivity(b, len(trials.blocks[b]), round(t.lost_mm, 4), round(t.fp32_ms - t.latency_ms, 4))
+            for b, t in alone.items()
+        ),
+    )
 
-        def mpjpe_mm(path: Path) -> float:
-            predict, _ = file_predictor(path, None)
-            return evaluate(predict, val, crop_px, hands, "images").accuracy(dataset_label(val)).mpjpe_mm
 
-        fp32_mm = kept.get("fp32", lambda: {"mm": mpjpe_mm(source)})["mm"]
+class Trials:
+    """Int8 files of one network in a working folder, each measured once: figures stay in the cache."""
 
-        def measure(chosen: Sequence[str]) -> Trial:
-            def now() -> dict[str, float]:
-                nodes = split_nodes(blocks, set(blocks) - set(chosen))
-                write_plain(source, target, nodes, ranges, QuantizeSpec(()))
-                embed(target, passport)
-                runs = {"fp32": one_frame(source, crops[0]), "int8": one_frame(target, crops[0])}
-                latency, ratios = time_alternately(runs, "fp32", rounds=ROUNDS)
-                # The ratio of neighbouring blocks is steadier than either latency.
-                fp32_ms = latency["fp32"].median
-                return asdict(Trial(mpjpe_mm(target) - fp32_mm, fp32_ms / ratios["int8"].median, fp32_ms))
-
-            return Trial(**kept.get(",".join(block for block in blocks if block in set(chosen)), now))
-
-        chosen, figures, alone = search(list(blocks), measure, max_drop_mm)
-        return Plan(
-            variant=variant,
-            graph_sha256=graph_sha256(model),
-            flavour="cpu",
-            keep_float=tuple(block for block in blocks if block not in chosen),
-            dataset=dataset_label(val),
-            n_images=len(val),
-            max_drop_mm=max_drop_mm,
-            lost_mm=round(figures.lost_mm, 4),
-            times_faster=round(figures.times_faster, 3),
-            machine=processor_name(),
-            sensitivities=tuple(
-                Sensitivity(b, len(blocks[b]), round(t.lost_mm, 4), round(t.fp32_ms - t.latency_ms, 4))
-                for b, t in alone.items()
-            ),
+    def __init__(self, request: ExportRequest, folder: Path) -> None:
+        hands = load_hand_models()
+        weights = load_weights(request, None, (), hands)
+        crop_px = weights.network.variant.crop_px
+        train = open_frames(request.data, "train", hands, CALIBRATION_CROPS)
+        self._crops = load_crops(train, min(CALIBRATION_CROPS, len(train)), crop_px, "calibration crops")
+        self.images = load_labelled_crops(open_frames(request.data, "val", hands, IMAGES), crop_px, hands)
+        self._facts = common_facts(request.variant, weights.network, weights.facts, hands, self.images.frames)
+        self._source, self._target = folder / "fp32.onnx", folder / "int8.onnx"
+        write_onnx(weights.network, self._source)
+        embed(self._source, self._facts)
+        model = load_float(self._source)
+        self.blocks, self.graph_sha256 = blocks_of(model), graph_sha256(model)
+        self._ranges = measure_ranges(self._source, self._crops)
+        self._kept = _Kept(
+            {
+                "graph": self.graph_sha256,
+                "crops": digest(self._crops),
+                "images": IMAGES,
+                "data": self.images.frames.name,
+                "machine": processor_name(),
+                "onnxruntime": version("onnxruntime"),
+                "writer": WRITER_VERSION,
+            }
         )
+
+    def measure(self, chosen: Sequence[str]) -> Trial:
+        """The file in which these blocks are int8."""
+        name = ",".join(block for block in self.blocks if block in set(chosen))
+        return Trial(**self._kept.get(name, lambda: asdict(self._measure(chosen))))
+
+    def _measure(self, chosen: Sequence[str]) -> Trial:
+        fp32_mm = self._kept.get("fp32", lambda: {"mm": self._mpjpe_mm(self._source)})["mm"]
+        nodes = split_nodes(self.blocks, set(self.blocks) - set(chosen))
+        write_cpu_plain(self._source, self._target, nodes, self._ranges, QuantizeSpec(()))
+        embed(self._target, self._facts)
+        files = {"fp32": self._source, "int8": self._target}
+        runs = {label: one_frame(path, self._crops[0]) for label, path in files.items()}
+        latency, ratios = time_alternately(runs, "fp32", rounds=ROUNDS)
+        # The ratio of neighbouring blocks is steadier than either latency.
+        fp32_ms = latency["fp32"].median
+        return Trial(self._mpjpe_mm(self._target) - fp32_mm, fp32_ms / ratios["int8"].median, fp32_ms)
+
+    def _mpjpe_mm(self, path: Path) -> float:
+        return score(file_predictor(path)[0], self.images, "on the images").mpjpe_mm
 
 
 class _Kept:
@@ -201,35 +216,6 @@ def print_plan(plan: Plan) -> None:
     )
 
 
-def draw_plan(plan: Plan, path: Path) -> None:
-    """Bars of what each block loses and saves."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    entries = plan.sensitivities
-    figure = Figure(figsize=(9, 1.2 + 0.22 * len(entries)), layout="constrained")
-    FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2, sharey=True)
-    places = range(len(entries))
-    colours = ["tab:orange" if entry.block in plan.keep_float else "tab:blue" for entry in entries]
-    left.barh(places, [entry.lost_mm for entry in entries], color=colours)
-    left.set_yticks(places, [entry.block for entry in entries], fontsize=7)
-    left.set_ylim(len(entries) - 0.4, -0.6)
-    left.set_xlabel(f"MPJPE lost when int8 alone, mm\n{plan.dataset}, {plan.n_images} images", fontsize=8)
-    right.barh(places, [entry.saved_ms for entry in entries], color=colours)
-    right.set_xlabel(f"latency saved, ms, one thread\n{plan.machine}", fontsize=8)
-    for axes in (left, right):
-        axes.axvline(0, color="black", linewidth=0.6)
-        axes.grid(axis="x", linewidth=0.3)
-    figure.suptitle(
-        f"{plan.variant}: blue becomes int8, orange stays float; together {plan.times_faster:.2f} times faster, "
-        f"{plan.lost_mm:+.2f} mm",
-        fontsize=9,
-    )
-    with atomic_path(path, ".png") as temporary:
-        figure.savefig(temporary, dpi=110)
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Parse the command line, search, write."""
     parser = CommandParser(__doc__)
@@ -237,16 +223,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--checkpoint", type=Path, help="weights (.safetensors); default: the shipped ones")
     parser.add_argument("--data", default="synthetic", help="'synthetic' or a folder in InterHand2.6M's layout")
     parser.add_argument("--max-drop-mm", type=float, default=0.2, help="MPJPE that the plan may lose")
-    parser.add_argument(
-        "-o", "--output", type=Path, help="the plan; default: VARIANT.plan.json; a chart goes beside it"
-    )
+    parser.add_argument("-o", "--output", type=Path, help="the plan; default: VARIANT.plan.json")
     args = parser.parse_args(arguments)
     output = args.output or Path(f"{args.variant}.plan.json")
     if output.suffix != ".json":
         raise UserError(f"{output} must end in .json")
     plan = make_plan(args.variant, args.max_drop_mm, args.checkpoint, args.data)
     write_plan(output, plan)
-    draw_plan(plan, output.with_suffix(".png"))
     print_plan(plan)
     print(f"next: python compress/export.py --variant {args.variant} --int8 --plan {output}")
     return 0

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
+from tqdm import tqdm
 
 from compress.crops import Crops
+from compress.onnx.passes import clip_instead_of_rounding
+from runtime.backends.session import open_session
 from runtime.hand.hand_model import HandModel, skin
 from runtime.hand.rotations import matrix_from_6d
 from runtime.runner import graph_input
+from training.qat import clipping_network
 
 if TYPE_CHECKING:
-    from onnxruntime import InferenceSession
-
     from training.network import ERNet
 
 VERTEX_TOLERANCE_MM = 0.02
@@ -38,35 +41,17 @@ class Parity:
 
 def check_parity(network: ERNet, path: Path, crops: Crops, hands: tuple[HandModel, HandModel]) -> Parity:
     """Run both on every crop; compare the skinned vertices and the joints projected into the crop."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    return _compare(
-        network, onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]), crops, hands
-    )
+    return _compare(network, open_session(path), crops, hands)
 
 
 def check_trained_parity(network: ERNet, path: Path, crops: Crops, hands: tuple[HandModel, HandModel]) -> Parity:
-    """The same for an int8 file and the network trained for it, both without rounding (see onnx/clipping.py)."""
-    import onnxruntime
-
-    from compress.onnx.clipping import without_rounding
-    from training.qat import clipping_network
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
+    """The same for an int8 file and the network trained for it, both without rounding (onnx/passes.py says why)."""
     # Optimised, linears with integer weights would round their inputs again.
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    model = without_rounding(path).SerializeToString()
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    session = open_session(clip_instead_of_rounding(path).SerializeToString(), optimise="none")
     return _compare(clipping_network(network), session, crops, hands)
 
 
-def _compare(network: ERNet, session: InferenceSession, crops: Crops, hands: tuple[HandModel, HandModel]) -> Parity:
-    import torch
-    from tqdm import tqdm
-
+def _compare(network: ERNet, session: Any, crops: Crops, hands: tuple[HandModel, HandModel]) -> Parity:
     names = [output.name for output in session.get_outputs()]
     vertex_mm = projection_px = 0.0
     for crop in tqdm(crops, desc="parity", unit="img", leave=False):

@@ -6,10 +6,14 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
+
+from runtime.backends.session import open_session
+from runtime.runner import graph_input
 
 MIN_RUNS = 5
 UNCOUNTED_RUNS = 2  # at the start of each block: they bring code and weights back into the caches
@@ -85,6 +89,12 @@ def time_alternately(
     medians = {name: np.array([np.median(part) for part in parts]) for name, parts in blocks.items()}
     ratios = {name: _ratio(medians[baseline] / ms) for name, ms in medians.items() if name != baseline}
     return latency, ratios
+
+
+def one_frame(path: Path, crop: NDArray[np.uint8]) -> Callable[[], object]:
+    """One frame through an ONNX file on one thread: the network alone, on a real crop."""
+    session, image = open_session(path, threads=1), graph_input(crop)
+    return lambda: session.run(None, {"image": image})
 
 
 def _run_for(run: Callable[[], object], seconds: float) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
 from io import StringIO
@@ -20,12 +20,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from compress.crops import Crops, digest
+from compress.onnx.graph import values_inside
 from runtime.errors import UserError, unknown_name
 from runtime.files import write_text_atomic
-from runtime.runner import graph_input
 from training.data.cache import cache_dir
 from training.int8_rules import ACTIVATION_MAX, Affine
 
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 METHODS = ("percentile", "minmax", "entropy", "mse")  # the first is the default
-FORMAT = 1
+FORMAT = 1  # of the cached ranges
 SHRINK_STEPS = 40  # ranges that `mse` tries: from the whole one down to a fiftieth
 SAMPLES = 16384  # values of a tensor and crop that enter its histogram
 MIN_SPAN = 1e-8  # a tensor that never changes has no range
@@ -54,9 +53,7 @@ class CalibrationSpec:
             raise unknown_name("calibration method", self.method, METHODS)
 
 
-def calibrate(
-    source: Path, tensors: Iterable[str], crops: Crops, spec: CalibrationSpec, label: str = "calibration"
-) -> Ranges:
+def calibrate(source: Path, tensors: Iterable[str], crops: Crops, spec: CalibrationSpec) -> Ranges:
     """Ranges of `tensors` of the float file over crops (N, S, S, 3), from the cache where they were measured before.
 
     UserError where the graph's values are not finite.
@@ -66,9 +63,9 @@ def calibrate(
     model = onnx.load(source)
     names = sorted(set(tensors))
     path = cache_dir() / "calibration" / f"{_key(model, names, crops, spec)}.json"
-    ranges = _read(path, names)
+    ranges = _read(path)
     if ranges is None:
-        ranges = _measure(model, names, crops, spec, label)
+        ranges = _measure(model, names, crops, spec)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text_atomic(path, json.dumps({"format": FORMAT, "ranges": ranges}))
     return ranges
@@ -96,22 +93,20 @@ def _key(model: ModelProto, names: list[str], crops: Crops, spec: CalibrationSpe
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def _read(path: Path, names: list[str]) -> Ranges | None:
+def _read(path: Path) -> Ranges | None:
     """The cached ranges, or None where there are none or they are damaged."""
     try:
-        content = json.loads(path.read_text())["ranges"]
-        ranges = {name: (float(low), float(high)) for name, (low, high) in content.items()}
+        return {name: (float(low), float(high)) for name, (low, high) in json.loads(path.read_text())["ranges"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    whole = sorted(ranges) == names and all(-math.inf < low <= high < math.inf for low, high in ranges.values())
-    return ranges if whole else None
 
 
-def _measure(model: ModelProto, names: list[str], crops: Crops, spec: CalibrationSpec, label: str) -> Ranges:
+def _measure(model: ModelProto, names: list[str], crops: Crops, spec: CalibrationSpec) -> Ranges:
     """One pass: minima and maxima of all values, histograms of a regular sample where the method wants them."""
     limits: Ranges = dict.fromkeys(names, (math.inf, -math.inf))
     collector = _collector(spec) if spec.method != "minmax" else None
-    for values in tqdm(_values(model, names, crops), total=len(crops), desc=label, unit="img", leave=False):
+    for inside in values_inside(model, names, crops, "calibration"):
+        values = {name: inside[name] for name in names}
         for name, value in values.items():
             low, high = float(value.min()), float(value.max())
             if not math.isfinite(low + high):
@@ -147,28 +142,6 @@ def _collector(spec: CalibrationSpec) -> Any:
         percentile=spec.percentile,
         scenario="same",
     )
-
-
-def _values(model: ModelProto, names: list[str], crops: Crops) -> Iterable[Mapping[str, NDArray[np.float32]]]:
-    """The tensors' values, crop by crop."""
-    import onnxruntime
-    from onnx import ModelProto, TensorProto, helper
-
-    inside = ModelProto()
-    inside.CopyFrom(model)
-    given = {value.name for value in inside.graph.output}
-    inputs = {value.name for value in inside.graph.input}
-    asked = [name for name in names if name not in inputs]
-    inside.graph.output.extend(
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in asked if name not in given
-    )
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(inside.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    for crop in crops:
-        image = graph_input(crop)
-        values = dict(zip(asked, session.run(asked, {"image": image}), strict=True))
-        yield values | {name: image for name in names if name in inputs}
 
 
 def _least_error(counts: NDArray[Any], edges: NDArray[np.floating]) -> tuple[float, float]:

@@ -8,23 +8,19 @@ other, and an overflow on the way does not show.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
-from tqdm import tqdm
 
 from compress.crops import Crops
-from compress.onnx.half_graph import float_sizes, node_name, rounded_to_fp16, to_half
-from compress.onnx.quantize import load_float
+from compress.onnx.graph import load_float, values_inside
 from runtime.errors import UserError
-from runtime.runner import graph_input
 
 if TYPE_CHECKING:
-    from onnx import ModelProto
+    from onnx import ModelProto, NodeProto, TensorProto
 
 KEEP_FP32_TYPES = ("LayerNormalization", "Softmax", "ReduceMean")
 FP16_MAX = 65504.0
@@ -32,7 +28,6 @@ FP16_MAX = 65504.0
 LARGEST = FP16_MAX / 4
 # With nothing above this a tensor's steps are coarser than fp16's rounding of its largest value.
 SMALLEST = 2.0**-13
-PASS_ELEMENTS = 32 << 20  # of tensors looked at in one pass over the crops: 128 MiB
 
 
 @dataclass(frozen=True)
@@ -47,7 +42,7 @@ def convert_to_fp16(source: Path, target: Path, crops: Crops | None = None) -> t
     """Write the fp16 file of a float file, checked on crops (N, S, S, 3); inputs and outputs stay float32.
 
     Without crops KEEP_FP32_TYPES and what reads constants beyond fp16 are kept, and nothing is checked. UserError,
-    naming the operation, where a value is not finite even in fp32.
+    naming the operation, where a value is not finite even in fp32, or gets lost in spite of what is kept.
     """
     import onnx
 
@@ -60,11 +55,13 @@ def convert_to_fp16(source: Path, target: Path, crops: Crops | None = None) -> t
         if node.op_type in KEEP_FP32_TYPES:
             kept[node_name(node)] = f"{node.op_type} sums over many values"
     half = to_half(model, kept)
-    while crops is not None and (overflow := first_overflow(model, half, crops)) is not None:
-        kept |= rescue(model, kept, overflow)
-        half = to_half(model, kept)
+    if crops is not None:
+        check_rounded(model, half, crops)
     onnx.save(half, target)
     return tuple(KeptFloat(*item) for item in kept.items())
+
+
+# ---- what fp16 cannot hold
 
 
 def largest_constants(model: ModelProto) -> dict[str, float]:
@@ -76,116 +73,156 @@ def largest_constants(model: ModelProto) -> dict[str, float]:
 
 
 def largest_values(model: ModelProto, crops: Crops) -> dict[str, float]:
-    """The same of every float tensor that is computed, over crops, in passes of bounded memory.
-
-    UserError, naming the first operation that gives it, for a value that is not finite.
-    """
-    largest = dict.fromkeys(float_sizes(model), 0.0)
-    makers = {name: node for node in model.graph.node for name in node.output}
-    for names in in_passes(float_sizes(model), PASS_ELEMENTS):
-        for _, values in run_inside(model, names, crops, "ranges for fp16"):
-            for name, value in zip(names, values, strict=True):
-                if not np.isfinite(value).all():
-                    maker = makers[name]
-                    raise UserError(f"no fp16: {node_name(maker)} ({maker.op_type}) is not finite even in fp32")
-                largest[name] = max(largest[name], float(np.abs(value).max()))
+    """The same of every float tensor that is computed, over crops; a UserError names what is not finite."""
+    largest = dict.fromkeys(float_tensors(model), 0.0)
+    for values in values_inside(model, list(largest), crops, "ranges for fp16"):
+        for name, value in ((name, values[name]) for name in largest):
+            if not np.isfinite(value).all():
+                maker = next(node for node in model.graph.node if name in node.output)
+                raise UserError(f"no fp16: {node_name(maker)} ({maker.op_type}) is not finite even in fp32")
+            largest[name] = max(largest[name], float(np.abs(value).max()))
     return largest
-
-
-def in_passes(sizes: Mapping[str, int], limit: int) -> Iterator[list[str]]:
-    """The names in order, in lists whose sizes add up to `limit` at most; one that is larger stands alone."""
-    names: list[str] = []
-    total = 0
-    for name, size in sizes.items():
-        if names and total + size > limit:
-            yield names
-            names, total = [], 0
-        names.append(name)
-        total += size
-    if names:
-        yield names
 
 
 def out_of_range(model: ModelProto, largest: Mapping[str, float]) -> dict[str, str]:
     """Nodes that make or read a tensor that fp16 cannot hold, with the reason."""
-    reasons = {name: unfit(value) for name, value in largest.items()}
+    reasons = {}
+    for name, value in largest.items():
+        if value > LARGEST:
+            reasons[name] = f"{name} reaches {value:.4g}, and fp16 ends at {FP16_MAX:.0f}"
+        elif 0 < value < SMALLEST:
+            reasons[name] = f"{name} does not pass {value:.2g}, where fp16 has few digits left"
     found: dict[str, str] = {}
     for node in model.graph.node:
         for name in (*node.output, *node.input):
-            if reasons.get(name):
-                found.setdefault(node_name(node), f"{name} {reasons[name]}")
+            if name in reasons:
+                found.setdefault(node_name(node), reasons[name])
     return found
 
 
-def unfit(largest: float) -> str:
-    """What is wrong with fp16 for a tensor of this largest magnitude; empty where nothing is."""
-    if largest > LARGEST:
-        return f"reaches {largest:.4g}, and fp16 ends at {FP16_MAX:.0f}"
-    if 0 < largest < SMALLEST:
-        return f"does not pass {largest:.2g}, where fp16 has few digits left"
-    return ""
+def check_rounded(model: ModelProto, half: ModelProto, crops: Crops) -> None:
+    """A UserError that names the first node of the float model that is not finite when rounded as in its fp16 model."""
+    for values in values_inside(rounded_to_fp16(half), float_tensors(model), crops, "checking fp16"):
+        bad = {name for name, value in values.items() if not np.isfinite(value).all()}
+        if bad & {output.name for output in model.graph.output}:
+            node = next(node for node in model.graph.node if bad & set(node.output))
+            raise UserError(f"no fp16: {node_name(node)} ({node.op_type}) overflows on rounded values; give --fp32")
 
 
-def first_overflow(model: ModelProto, half: ModelProto, crops: Crops) -> str | None:
-    """The first node of the float model that is not finite when rounded as in its fp16 model; None: outputs are."""
-    rounded = rounded_to_fp16(half)
-    outputs = [output.name for output in rounded.graph.output]
-    bad = next((crop for crop, values in run_inside(rounded, outputs, crops) if not all_finite(values)), None)
-    if bad is None:
-        return None
-    makers = {name: node_name(node) for node in model.graph.node for name in node.output}
-    for names in in_passes(float_sizes(model), PASS_ELEMENTS):
-        for _, values in run_inside(rounded, names, bad[None]):
-            for name, value in zip(names, values, strict=True):
-                if not np.isfinite(value).all():
-                    return makers[name]
-    raise AssertionError("an output that is not finite is made by some node")
+# ---- the graph
 
 
-def rescue(model: ModelProto, kept: Mapping[str, str], node: str) -> dict[str, str]:
-    """What to keep in fp32 too, as this node overflows: itself, or else the nearest rounded ones before it.
+def node_name(node: NodeProto) -> str:
+    """A node's name, or its output's where it has none."""
+    return node.name or node.output[0]
 
-    UserError where nothing before it is rounded.
+
+def float_tensors(model: ModelProto) -> list[str]:
+    """Every float32 tensor that a node makes, in order."""
+    import onnx
+
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    types = {value.name: value.type.tensor_type.elem_type for value in [*inferred.value_info, *inferred.output]}
+    made = [name for node in model.graph.node for name in node.output]
+    return [name for name in made if types.get(name) == onnx.TensorProto.FLOAT]
+
+
+def to_half(model: ModelProto, kept: Container[str]) -> ModelProto:
+    """The model with all float nodes but the `kept` ones in fp16; inputs and outputs stay float32.
+
+    A tensor is stored in the type of the node that makes it and turned once for readers of the other type, so that
+    nothing between two kept nodes passes through fp16. Nodes that make floats of none (constants, casts) are kept too:
+    their type is written inside them.
     """
-    makers = {name: maker for maker in model.graph.node for name in maker.output}
-    last = next(n for n in model.graph.node if node_name(n) == node)
-    if node not in kept:
-        return {node: f"{last.op_type} overflows"}
-    more: dict[str, str] = {}
-    visited = {node}
-    waiting = [last]
-    while waiting:
-        for name in waiting.pop().input:
-            if name not in makers or (source := node_name(makers[name])) in visited:
-                continue
-            visited.add(source)
-            if source in kept:
-                waiting.append(makers[name])
-            else:
-                more[source] = f"{node} ({last.op_type}) overflows on its rounded values"
-    if not more:
-        raise UserError(f"no fp16: {node} ({last.op_type}) is not finite, whatever is kept in fp32; give --fp32")
-    return more
+    import onnx
+    from onnx import TensorProto
+
+    half, single = TensorProto.FLOAT16, TensorProto.FLOAT
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    graph = result.graph
+    constants = {tensor.name: tensor for tensor in model.graph.initializer if tensor.data_type == single}
+    types = dict.fromkeys((value.name for value in graph.input if value.type.tensor_type.elem_type == single), single)
+    floats, outputs = set(float_tensors(model)), {value.name for value in graph.output}
+    turned: dict[tuple[str, int], str] = {}
+    nodes: list[NodeProto] = []
+
+    def typed(name: str, wanted: int) -> str:
+        """The tensor in this type."""
+        if name in constants and wanted == half:
+            return turned.setdefault((name, half), f"{name}_fp16")
+        if types.get(name, wanted) == wanted:
+            return name
+        if (name, wanted) not in turned:
+            turned[name, wanted] = f"{name}_{'fp16' if wanted == half else 'fp32'}"
+            nodes.append(_cast(name, turned[name, wanted], wanted))
+        return turned[name, wanted]
+
+    for node in graph.node:
+        reads_floats = any(name in types or name in constants for name in node.input)
+        wanted = half if reads_floats and node_name(node) not in kept else single
+        if reads_floats:
+            node.input[:] = [typed(name, wanted) for name in node.input]
+        nodes.append(node)
+        for index, name in enumerate(node.output):
+            if name in floats:
+                types[name] = wanted
+                if wanted == half and name in outputs:
+                    node.output[index] = turned[name, half] = f"{name}_fp16"
+                    types[name] = single
+                    nodes.append(_cast(node.output[index], name, single))
+    del graph.node[:], graph.value_info[:]
+    graph.node.extend(nodes)
+    graph.initializer.extend(
+        _as_type(constants[name], np.float16, stored) for (name, _), stored in turned.items() if name in constants
+    )
+    read = {name for node in graph.node for name in node.input}
+    for tensor in [tensor for tensor in graph.initializer if tensor.name not in read]:
+        graph.initializer.remove(tensor)
+    onnx.checker.check_model(result, full_check=True)
+    return result
 
 
-def all_finite(values: Sequence[NDArray[Any]]) -> bool:
-    """No nan, no infinity."""
-    return all(bool(np.isfinite(value).all()) for value in values)
+def rounded_to_fp16(model: ModelProto) -> ModelProto:
+    """An fp16 model in fp32, each fp16 value rounded as it is stored; tensors keep their names.
+
+    So computes hardware that sums in fp32; onnxruntime keeps these roundings, and drops those of the fp16 model itself.
+    """
+    import onnx
+    from onnx import TensorProto, helper
+
+    half, single = TensorProto.FLOAT16, TensorProto.FLOAT
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    graph = result.graph
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    halves = {value.name for value in inferred.value_info if value.type.tensor_type.elem_type == half}
+    nodes = []
+    for node in graph.node:
+        if node.op_type == "Cast" and node.input[0] in halves and node.attribute[0].i == single:
+            node = helper.make_node("Identity", node.input, node.output, node.name)
+        nodes.append(node)
+        for index, name in enumerate(node.output):
+            if name in halves:
+                node.output[index] = f"{name}_exact"
+                nodes += [_cast(f"{name}_exact", f"{name}_stored", half), _cast(f"{name}_stored", name, single)]
+    del graph.node[:], graph.value_info[:]
+    graph.node.extend(nodes)
+    for tensor in graph.initializer:
+        if tensor.data_type == half:
+            tensor.CopyFrom(_as_type(tensor, np.float32, tensor.name))
+    return result
 
 
-def run_inside(
-    model: ModelProto, names: Sequence[str], crops: Crops, label: str = "checking fp16"
-) -> Iterator[tuple[NDArray[np.uint8], list[NDArray[Any]]]]:
-    """Crop by crop, it and the values of the named tensors."""
-    import onnxruntime
-    from onnx import ModelProto, helper
+def _cast(source: str, target: str, to: int) -> NodeProto:
+    from onnx import helper
 
-    inside = ModelProto()
-    inside.CopyFrom(model)
-    given = {value.name for value in model.graph.output}
-    inside.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names if name not in given)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    session = onnxruntime.InferenceSession(inside.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    for crop in tqdm(crops, desc=label, unit="img", leave=False):
-        yield crop, session.run(list(names), {"image": graph_input(crop)})
+    return helper.make_node("Cast", [source], [target], f"{source}_cast", to=to)
+
+
+def _as_type(tensor: TensorProto, dtype: type[np.floating], name: str) -> TensorProto:
+    """A constant in another type; what fp16 cannot hold becomes infinite."""
+    from onnx import numpy_helper
+
+    with np.errstate(over="ignore"):
+        return numpy_helper.from_array(numpy_helper.to_array(tensor).astype(dtype), name)

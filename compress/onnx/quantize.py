@@ -9,13 +9,14 @@ from __future__ import annotations
 import logging
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from runtime.errors import UserError
 from training.int8_rules import Affine, matches, module_path
@@ -57,21 +58,6 @@ def select_nodes(model: ModelProto, keep_float: Sequence[str]) -> QuantizedNodes
     return QuantizedNodes(tuple(quantized), tuple(kept))
 
 
-def load_float(source: Path) -> ModelProto:
-    """The model of a float file; a UserError for a quantised one or for weights that are not finite."""
-    import onnx
-    from onnx import numpy_helper
-
-    model = onnx.load(source)
-    if any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in model.graph.node):
-        raise UserError(f"{source} is quantised already: give the float file")
-    for tensor in model.graph.initializer:
-        value = numpy_helper.to_array(tensor)
-        if value.dtype.kind == "f" and not np.isfinite(value).all():
-            raise UserError(f"{source}: {tensor.name} is not finite; these weights are broken")
-    return model
-
-
 def run_quantizer(
     source: Path,
     target: Path,
@@ -99,12 +85,15 @@ def run_quantizer(
         ]
         for tensor, value in affine.items()
     }
+    size = onnx.load(source).graph.input[0].type.tensor_type.shape.dim[-1].dim_value
+    # It calibrates even where all ranges are given: one black image is the least it takes.
+    images = iter([{"image": np.zeros((1, 3, size, size), np.float32)}])
     with warnings.catch_warnings(), _quiet():
         warnings.simplefilter("ignore")
         quantize_static(
             source,
             target,
-            _OneImage(onnx.load(source)),
+            SimpleNamespace(get_next=lambda: next(images, None)),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
             reduce_range=reduce_range,
@@ -116,24 +105,12 @@ def run_quantizer(
         )
 
 
-class _OneImage:
-    """onnxruntime's quantiser calibrates even where all ranges are given: one black image is the least it takes."""
-
-    def __init__(self, model: ModelProto) -> None:
-        size = model.graph.input[0].type.tensor_type.shape.dim[-1].dim_value
-        self.image: NDArray[np.float32] | None = np.zeros((1, 3, size, size), np.float32)
-
-    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
-        """The image, then None."""
-        image, self.image = self.image, None
-        return None if image is None else {"image": image}
-
-
-class _quiet:
+@contextmanager
+def _quiet() -> Iterator[None]:
     """onnxruntime's quantiser logs advice at warning level that this module has already followed."""
-
-    def __enter__(self) -> None:
-        logging.disable(logging.WARNING)
-
-    def __exit__(self, *_: object) -> None:
-        logging.disable(logging.NOTSET)
+    before = logging.root.manager.disable
+    logging.disable(max(before, logging.WARNING))
+    try:
+        yield
+    finally:
+        logging.disable(before)

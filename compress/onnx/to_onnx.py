@@ -6,6 +6,8 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from runtime.backends.session import open_session
+
 if TYPE_CHECKING:
     from onnx import ModelProto
 
@@ -47,13 +49,7 @@ def write_onnx(network: ERNet, path: Path) -> None:
 
 def fold_constants(path: Path) -> None:
     """Rewrite the file with constants folded and BN fused, by onnxruntime's basic (standard operators only) pass."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    options.optimized_model_filepath = str(path)
-    options.log_severity_level = 3
-    onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    open_session(path, optimise="basic", optimised_path=path)
 
 
 def keep_standard_domains(model: ModelProto) -> None:

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,21 +21,23 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from compress import export as command
-from compress.channels import prune
-from compress.check.measure import Figures
+from compress import prune as pruning
+from compress.artefact import PENDING, Artefact, Verdict
+from compress.channels import prune_by, score_channels
+from compress.check import parity
 from compress.check.parity import Parity
-from compress.check.verdict import Verdict
 from compress.export import export, judge, main, parse_args, request_of
-from compress.export_report import print_result
-from compress.formats import onnx_files
+from compress.export_report import add_to_report, print_result
+from compress.material import calibration_crops, load_weights
 from compress.onnx.lint import lint
-from compress.onnx.onnx_files import calibration_crops
 from compress.request import ExportRequest
 from runtime.errors import UserError
 from runtime.hand.hand_model import load_hand_models
+from tests.conftest import IMAGES
 from training.checkpoint import WeightFacts, save_weights
 from training.evaluation.protocols import Accuracy
 from training.hands.layer import HandLayer
@@ -157,7 +160,8 @@ def pruned_weights(path: Path) -> Path:
     """Untrained weights of a narrower er-nano."""
     torch.manual_seed(0)
     hand = load_hand_models()[0]
-    network = prune(build("er-nano").eval(), 0.1, "magnitude", HandLayer(*load_hand_models()), ())
+    full = build("er-nano").eval()
+    network = prune_by(full, 0.1, score_channels(full, "magnitude", HandLayer(*load_hand_models()), ()))
     facts = WeightFacts("er-nano", {"name": hand.name, "sha256": hand.sha256}, "made", True, 1, 1, 0)
     save_weights(path, network.state_dict(), replace(facts, widths=dict(network.widths)))
     return path
@@ -184,36 +188,45 @@ def test_list_prints_every_variant(capsys: pytest.CaptureFixture[str]) -> None:
 # ---- verdicts
 
 
-def figures(fp32_mm: float, int8_mm: float, vertex_mm: float = 0.0) -> Figures:
-    def accuracy(mpjpe_mm: float) -> Accuracy:
-        return Accuracy("made (synthetic)", "mcp-scaled", mpjpe_mm, 0, 0, 1, 10, 10)
-
-    return Figures(Parity(vertex_mm, 0, 64), {"fp32": accuracy(fp32_mm), "int8": accuracy(int8_mm)}, 50, {}, {}, "")
+def measured(mpjpe_mm: float, verdict: Verdict = PENDING) -> Artefact:
+    accuracy = Accuracy("made (synthetic)", "mcp-scaled", mpjpe_mm, 0, 0, 1, 10, 10)
+    return Artefact("onnx", "int8", "int8", accuracy=accuracy, verdict=verdict)
 
 
-def test_verdicts() -> None:
-    request = ExportRequest("er-nano", "int8", max_drop_mm=0.3)
-    assert judge(request, onnx_files("int8", ("onnx",), "cpu"), figures(20, 20.29)) == Verdict("passed")
-    assert judge(request, onnx_files("int8", ("onnx",), "cpu"), figures(20, 20.31)).status == "accuracy_failed"
-    assert judge(request, onnx_files("int8", ("onnx",), "cpu"), figures(20, float("nan"))).status == "accuracy_failed"
-    assert (
-        judge(request, onnx_files("int8", ("onnx",), "cpu"), figures(20, 20, vertex_mm=0.021)).status == "parity_failed"
-    )
-    assert (
-        judge(request, onnx_files("int8", ("onnx",), "cpu"), figures(20, 20, vertex_mm=float("nan"))).status
-        == "parity_failed"
-    )
-    assert judge(request, onnx_files("int8", ("onnx",), "cpu"), figures(float("nan"), 20)).status == "not_run"
+@pytest.mark.parametrize(
+    ("before_mm", "after_mm", "status"),
+    [
+        (20, 20.29, "passed"),
+        (20, 20.31, "accuracy_failed"),
+        (20, float("nan"), "accuracy_failed"),
+        (float("nan"), 20, "not_run"),
+    ],
+)
+def test_verdicts(before_mm: float, after_mm: float, status: str) -> None:
+    judged = judge(measured(after_mm), measured(before_mm), 0.3)
+    assert judged.verdict.status == status and judged.verdict.passed is (status == "passed")
+    failed = Verdict("parity_failed", ("another network",))
+    assert judge(measured(after_mm, failed), measured(before_mm), 0.3).verdict == failed
 
 
-@pytest.mark.slow
+def test_parity_has_tolerances() -> None:
+    assert Parity(0.02, 0.05, 64).passed
+    assert not any(Parity(*worst, 64).passed for worst in ((0.021, 0), (0, 0.051), (float("nan"), 0)))
+
+
 def test_a_failed_export_leaves_nothing(
-    finished: object, small_request: ExportRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_request: ExportRequest,
+    synthetic_cache: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(command, "judge", lambda *_: Verdict("accuracy_failed", ("for the test",)))
-    entry = export(replace(small_request, precision="fp32", calib_samples=None, output_dir=tmp_path))
-    assert entry["verdict"]["status"] == "accuracy_failed"
-    assert everything_in(tmp_path) == {}
+    monkeypatch.setattr(parity, "VERTEX_TOLERANCE_MM", 0.0)
+    entry = export(replace(small_request, output_dir=tmp_path))
+    assert entry["verdict"]["status"] == "parity_failed" and list(entry["files"]) == ["er-nano_160_fp32"]
+    assert list(tmp_path.iterdir()) == []
+    print_result(entry, tmp_path)
+    assert "nothing was written" in capsys.readouterr().out
 
 
 # ---- bad input
@@ -296,44 +309,35 @@ def checkpoint(tmp_path: Path) -> Path:
     return path
 
 
-def test_another_variants_checkpoint(checkpoint: Path) -> None:
+def test_another_hand_models_checkpoint(checkpoint: Path) -> None:
+    with pytest.raises(UserError, match="trained on hand model 'other'"):
+        main(["--variant", "er-nano", "--checkpoint", str(checkpoint)])
     with pytest.raises(UserError, match="holds weights of 'er-nano', not of 'er-xs'"):
         main(["--variant", "er-xs", "--checkpoint", str(checkpoint)])
 
 
-def test_another_hand_models_checkpoint(checkpoint: Path) -> None:
-    with pytest.raises(UserError, match="trained on hand model 'other'"):
-        main(["--variant", "er-nano", "--checkpoint", str(checkpoint)])
-
-
-@pytest.mark.parametrize("keep", [0, 7, 100, 50_000])
-def test_a_truncated_checkpoint(checkpoint: Path, keep: int) -> None:
-    checkpoint.write_bytes(checkpoint.read_bytes()[:keep])
-    with pytest.raises(UserError, match="not a whole safetensors file"):
-        main(["--variant", "er-nano", "--checkpoint", str(checkpoint)])
-
-
-def test_a_foreign_safetensors_file(tmp_path: Path) -> None:
-    path = tmp_path / "foreign.safetensors"
-    save_file({"weight": torch.zeros(3)}, path)
-    with pytest.raises(UserError, match="not written by this project"):
-        main(["--variant", "er-nano", "--checkpoint", str(path)])
-
-
-@pytest.mark.parametrize("damage", ["nan", "missing"])
-def test_damaged_weights(checkpoint: Path, damage: str) -> None:
-    from safetensors import safe_open
-
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (0, "not a whole safetensors file"),
+        (50_000, "not a whole safetensors file"),
+        ("foreign", "not written by this project"),
+        ("nan", r"pose\.0\.mlp\.0\.weight"),
+        ("missing", r"pose\.0\.mlp\.0\.weight"),
+    ],
+)
+def test_a_damaged_checkpoint(checkpoint: Path, damage: str | int, message: str) -> None:
     with safe_open(checkpoint, "pt") as file:
         metadata = file.metadata()
-    tensors = load_file(checkpoint)
-    name = "pose.0.mlp.0.weight"
-    if damage == "nan":
-        tensors[name][0, 0] = float("nan")
+    tensors, name = load_file(checkpoint), "pose.0.mlp.0.weight"
+    if isinstance(damage, int):
+        checkpoint.write_bytes(checkpoint.read_bytes()[:damage])
+    elif damage == "foreign":
+        save_file(tensors, checkpoint)
     else:
-        del tensors[name]
-    save_file(tensors, checkpoint, metadata=metadata)
-    with pytest.raises(UserError, match=r"pose\.0\.mlp\.0\.weight"):
+        weight = tensors.pop(name)
+        save_file(tensors | ({name: weight * float("nan")} if damage == "nan" else {}), checkpoint, metadata=metadata)
+    with pytest.raises(UserError, match=message):
         main(["--variant", "er-nano", "--checkpoint", str(checkpoint)])
 
 
@@ -355,6 +359,27 @@ def test_a_pattern_that_matches_nothing(small_request: ExportRequest, tmp_path: 
     with pytest.raises(UserError, match="matches none"):
         export(replace(small_request, keep_float=("no_such_node",), output_dir=tmp_path))
     assert everything_in(tmp_path) == {}
+
+
+def test_pruning_for_hours_begins_where_its_results_can_go(
+    small_request: ExportRequest, synthetic_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "recover_weights", lambda *_: pytest.fail("hours of work"))
+    monkeypatch.setattr(pruning, "SCORED_IMAGES", IMAGES)
+    request = replace(
+        small_request,
+        random_weights=False,
+        prune=0.1,
+        finetune_steps=10**6,
+        importance="magnitude",
+        output_dir=tmp_path,
+    )
+    with pytest.raises(pytest.fail.Exception):
+        export(request)
+    for share in range(10, 20):  # at least what was asked for
+        (tmp_path / f"er-nano-p{share}_160_int8.onnx").write_text("mine")
+    with pytest.raises(UserError, match=r"er-nano-p1\d_160_int8\.onnx exists"):
+        export(request)
 
 
 def test_no_write_permission(small_request: ExportRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -386,12 +411,11 @@ def test_a_full_disk(finished: tuple[Path, dict[str, Any]], synthetic_cache: Pat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("after_s", [0.0, 0.7])
-def test_ctrl_c(synthetic_cache: Path, tmp_path: Path, after_s: float) -> None:
+@pytest.mark.parametrize(("sent", "code", "after_s"), [(signal.SIGINT, 130, 0.0), (signal.SIGTERM, 143, 0.7)])
+def test_a_signal(synthetic_cache: Path, tmp_path: Path, sent: signal.Signals, code: int, after_s: float) -> None:
     arguments = ["--variant", "er-nano", "--int8", "--random-weights", "--output-dir", str(tmp_path)]
-    sizes = ["--calib-samples", "48", "--test-images", "48"]
     process = subprocess.Popen(
-        [sys.executable, str(SCRIPT), *arguments, *sizes],
+        [sys.executable, str(SCRIPT), *arguments, "--calib-samples", "48", "--test-images", "48"],
         env={**os.environ, "ER_EDGE_CACHE": str(synthetic_cache)},
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
@@ -399,18 +423,26 @@ def test_ctrl_c(synthetic_cache: Path, tmp_path: Path, after_s: float) -> None:
     )
     assert process.stderr is not None
     seen = ""
-    while "SynthHands" not in seen:
+    while "er-nano_160_fp32.onnx" not in seen:
         seen += process.stderr.read(1)
     time.sleep(after_s)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(sent)
     seen += process.stderr.read()
-    assert process.wait(timeout=60) == 130, seen
-    assert "Traceback" not in seen and "interrupted" in seen
-    assert everything_in(tmp_path) == {}
+    assert process.wait(timeout=60) == code, seen
+    assert "Traceback" not in seen
     assert list(tmp_path.iterdir()) == []
+
+
+def test_two_exports_into_one_folder_keep_both_entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ER_EDGE_CACHE", str(tmp_path / "cache"))
+    report = tmp_path / "report.json"
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda i: add_to_report(report, f"export {i}", {"number": i}), range(24)))
+    assert len(json.loads(report.read_text())["exports"]) == 24
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["cache", "report.json"]
 
 
 def test_random_weights_are_the_same_every_time() -> None:
     request = ExportRequest("er-nano", random_weights=True)
-    first, second = (command.load_weights(request, load_hand_models())[0].state_dict() for _ in range(2))
+    first, second = (load_weights(request, None, (), load_hand_models()).network.state_dict() for _ in range(2))
     assert all(np.array_equal(first[key], second[key]) for key in first)

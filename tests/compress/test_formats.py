@@ -10,55 +10,53 @@ from typing import Any
 
 import pytest
 
-from compress import other_formats
+from compress.coreml import coreml_format
 from compress.export import export, main
 from compress.export_report import print_result
-from compress.formats import FORMATS, export_label, onnx_files
-from compress.other_formats import describe
+from compress.formats import FORMATS, export_label, plan_artefacts
 from compress.request import ExportRequest
+from compress.request_check import check_request
 from runtime.errors import UserError
 
 
 @pytest.mark.parametrize(
-    ("precision", "formats", "flavour", "labels"),
+    ("precision", "formats", "target", "labels", "name"),
     [
-        ("fp32", ("onnx",), "cpu", ["fp32"]),
-        ("fp32", ("tensorrt", "coreml"), "cpu", ["fp32"]),
-        ("fp16", ("onnx",), "cpu", ["fp32", "fp16"]),
-        ("fp16", ("onnx", "tensorrt"), "trt", ["fp32", "fp16"]),
-        ("fp16", ("coreml",), "cpu", ["fp32"]),
-        ("int8", ("onnx",), "cpu", ["fp32", "int8"]),
-        ("int8", ("onnx",), "trt", ["fp32", "int8-trt"]),
-        ("int8", ("onnx",), "coreml-w8", ["fp32", "w8"]),
-        ("int8", ("onnx", "tensorrt", "coreml"), "cpu", ["fp32", "int8", "int8-trt"]),
-        ("int8", ("tensorrt",), "cpu", ["fp32", "int8-trt"]),
-        ("int8", ("coreml",), "cpu", ["fp32"]),
-        ("w8", ("onnx", "coreml"), "cpu", ["fp32", "w8"]),
-        ("palette6", ("coreml",), "cpu", ["fp32"]),
+        ("fp32", "onnx", None, "fp32", "fp32"),
+        ("fp32", "tensorrt coreml", None, "fp32 | tensorrt:fp32 coreml:fp32", "fp32"),
+        ("fp16", "onnx", None, "fp32 fp16", "fp16"),
+        ("fp16", "onnx tensorrt", "jetson-orin-nano", "fp32 fp16 | tensorrt:fp16", "fp16"),
+        ("fp16", "coreml", None, "fp32 | coreml:fp16", "fp16"),
+        ("int8", "onnx", None, "fp32 int8", "int8"),
+        ("int8", "onnx", "jetson-orin-nano", "fp32 int8-trt", "int8-trt"),
+        ("int8", "onnx tensorrt coreml", None, "fp32 int8 int8-trt | tensorrt:int8 coreml:w8", "int8"),
+        ("int8", "tensorrt", None, "fp32 int8-trt | tensorrt:int8", "int8-trt"),
+        ("int8", "coreml", "apple-a16", "fp32 | coreml:w8", "int8"),
+        ("w8", "onnx coreml", None, "fp32 w8 | coreml:w8", "w8"),
+        ("palette6", "coreml", None, "fp32 | coreml:palette6", "palette6"),
     ],
 )
-def test_onnx_files(precision: str, formats: tuple[str, ...], flavour: str, labels: list[str]) -> None:
-    files = onnx_files(precision, formats, flavour)
-    assert [file.label for file in files] == labels
-    assert [file.label for file in files if file.calibrated] == [name for name in labels if name.startswith("int8")]
-    assert all(file.precision in FORMATS["onnx"].precisions for file in files)
+def test_what_an_export_makes(precision: str, formats: str, target: str | None, labels: str, name: str) -> None:
+    request = ExportRequest("er-nano", precision, tuple(formats.split()), target=target)
+    artefacts = plan_artefacts(request, check_request(request))
+    onnx, _, others = labels.partition(" | ")
+    assert [a.label for a in artefacts if a.format == "onnx"] == onnx.split()
+    assert [f"{a.format}:{a.label}" for a in artefacts if a.format != "onnx"] == others.split()
+    assert [a.label for a in artefacts if a.calibrated] == [label for label in onnx.split() if label != "w8"][1:] * (
+        precision == "int8"
+    )
+    assert export_label(precision, artefacts) == name
 
 
-@pytest.mark.parametrize(
-    ("precision", "formats", "flavour", "label"),
-    [
-        ("int8", ("onnx", "tensorrt", "coreml"), "cpu", "int8"),
-        ("int8", ("onnx",), "trt", "int8-trt"),
-        ("int8", ("coreml",), "cpu", "int8"),
-        ("int8", ("coreml",), "coreml-w8", "int8"),
-        ("int8", ("onnx", "coreml"), "coreml-w8", "w8"),
-        ("palette6", ("coreml",), "cpu", "palette6"),
-        ("fp16", ("coreml",), "cpu", "fp16"),
-        ("fp32", ("onnx",), "cpu", "fp32"),
-    ],
-)
-def test_what_an_export_is_called(precision: str, formats: tuple[str, ...], flavour: str, label: str) -> None:
-    assert export_label(precision, onnx_files(precision, formats, flavour)) == label
+def test_the_table_says_where_passports_lie() -> None:
+    found = {
+        name: row.passport_path(Path(f"a/er-s_224_x_trt10.3.0_sm87{row.suffix}")).name for name, row in FORMATS.items()
+    }
+    assert found == {
+        "onnx": "er-s_224_x_trt10.3.0_sm87.json",
+        "tensorrt": "er-s_224_x_trt10.3.0_sm87.json",
+        "coreml": "er-s_224_x_trt10.3.0_sm87.mlpackage.json",
+    }
 
 
 def everything(folder: Path) -> set[str]:
@@ -71,7 +69,7 @@ def all_formats(small_request: ExportRequest, tmp_path_factory: pytest.TempPathF
     folder = tmp_path_factory.mktemp("formats")
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "pycuda", None)
-        patch.setattr(other_formats, "PACKAGE_CROPS", 6)
+        patch.setattr(coreml_format, "PACKAGE_CROPS", 6)
         formats = ("onnx", "tensorrt", "coreml")
         entry = export(replace(small_request, formats=formats, output_dir=folder))
     return folder, entry
@@ -126,13 +124,14 @@ def test_a_package_that_fails_leaves_the_onnx_files(
     from compress.coreml import package_check as check
 
     monkeypatch.setattr(check, "FP16_TOLERANCE_MM", 0.0)
-    monkeypatch.setattr(other_formats, "PACKAGE_CROPS", 2)
+    monkeypatch.setattr(coreml_format, "PACKAGE_CROPS", 2)
     request = replace(small_request, precision="fp16", calib_samples=None, output_dir=tmp_path, test_images=32)
     entry = export(replace(request, formats=("onnx", "coreml")))
     assert entry["formats"]["onnx"]["status"] == "passed" and entry["formats"]["coreml"]["status"] == "parity_failed"
     assert not [name for name in everything(tmp_path) if "mlpackage" in name]
     assert "er-nano_160_fp16.onnx" in everything(tmp_path)
-    assert "fp16 moves a hand" in describe("coreml", entry["formats"]["coreml"])[0]
+    print_result(entry, tmp_path)
+    assert "coreml: parity_failed; fp16 moves a hand" in capsys.readouterr().out
 
 
 @pytest.mark.slow

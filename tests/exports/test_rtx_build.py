@@ -10,8 +10,8 @@ from pathlib import Path
 import onnx
 import pytest
 
-from compress.onnx.lint import lint
-from compress.onnx.lint_rules import Graph, forbidden_operators
+from compress.onnx.graph import Graph
+from compress.onnx.lint import forbidden_operators, lint
 from compress.tensorrt.rtx import check_build
 from tests.fixtures.variant_files import PRECISIONS, write_variant
 from training.network import VARIANTS

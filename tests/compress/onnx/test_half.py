@@ -9,13 +9,17 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from compress.onnx.half import FP16_MAX, KEEP_FP32_TYPES, convert_to_fp16, in_passes, rescue
-from compress.onnx.half_graph import float_sizes, node_name, rounded_to_fp16, to_half
+from compress.onnx.half import (
+    FP16_MAX,
+    KEEP_FP32_TYPES,
+    convert_to_fp16,
+    float_tensors,
+    rounded_to_fp16,
+    to_half,
+)
 from compress.onnx.to_onnx import write_onnx
 from runtime.errors import UserError
 from runtime.runner import graph_input
@@ -117,24 +121,15 @@ def hidden() -> ModelProto:
     return graph(nodes, {"small": 1e-9, "one": 1.0}, channels=6)
 
 
-def test_a_value_that_only_the_rounded_file_loses_is_found(tmp_path: Path) -> None:
-    source = saved(hidden(), tmp_path)
-    reasons = {k.node: k.reason for k in convert_to_fp16(source, tmp_path / "half.onnx", CROPS)}
-    assert "/same/Relu" in reasons and "Div) overflows on its rounded values" in reasons.pop("/same/Relu")
-    assert set(reasons) == {"/tiny/Mul", "/both/Concat", "/huge/Div", "/out/Mul"}
-    assert not any("overflows" in reason for reason in reasons.values())
-    expected = run(onnx.load(source))[0]
-    assert np.allclose(run(rounded_to_fp16(onnx.load(tmp_path / "half.onnx")))[0], expected, rtol=1e-3, atol=0)
+def test_a_value_that_only_the_rounded_file_loses_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no fp16: /huge/Div \(Div\) overflows on rounded values"):
+        convert_to_fp16(saved(hidden(), tmp_path), tmp_path / "half.onnx", CROPS)
+    assert not (tmp_path / "half.onnx").exists()
 
 
-def test_what_cannot_be_saved_is_named(tmp_path: Path) -> None:
+def test_what_is_not_finite_anyway_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"/t2/Mul \(Mul\) is not finite even in fp32"):
         convert_to_fp16(saved(multiplied(1e30, 1e30, 1e-30), tmp_path), tmp_path / "half.onnx", CROPS)
-    assert not (tmp_path / "half.onnx").exists()
-    model = multiplied(*OVERFLOW)
-    everything = {node_name(n): "" for n in model.graph.node}
-    with pytest.raises(UserError, match=r"/t3/Mul \(Mul\) is not finite"):
-        rescue(model, everything, "/t3/Mul")
 
 
 def test_a_constant_read_in_both_types_and_a_tensor_turned_once() -> None:
@@ -170,7 +165,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def test_a_network_in_fp16(network: tuple[Path, Path]) -> None:
     source, path = network
     model, half = onnx.load(source), onnx.load(path)
-    found, floats, outputs = types(half), float_sizes(model), {output.name for output in model.graph.output}
+    found, floats, outputs = types(half), set(float_tensors(model)), {output.name for output in model.graph.output}
     for old in model.graph.node:
         wanted = TensorProto.FLOAT if old.op_type in KEEP_FP32_TYPES else TensorProto.FLOAT16
         assert all(found[name] == wanted for name in old.output if name in floats and name not in outputs), old.name
@@ -187,10 +182,3 @@ def test_its_rounded_outputs_are_near_those_of_fp32(network: tuple[Path, Path]) 
     assert any((a != b).any() for a, b in zip(exact, rounded, strict=True))
     for a, b in zip(exact, rounded, strict=True):
         assert np.abs(a - b).max() < 0.02 * max(np.abs(a).max(), 1)
-
-
-@given(st.dictionaries(st.text(min_size=1), st.integers(1, 100), max_size=12), st.integers(1, 150))
-def test_passes_hold_everything_in_order_and_are_bounded(sizes: dict[str, int], limit: int) -> None:
-    passes = list(in_passes(sizes, limit))
-    assert [name for names in passes for name in names] == list(sizes)
-    assert all(sum(sizes[name] for name in names) <= limit or len(names) == 1 for names in passes)

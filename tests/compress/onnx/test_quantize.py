@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,7 @@ import torch
 from numpy.typing import NDArray
 from onnx import ModelProto, numpy_helper
 
-from compress.onnx.flavours import quantize
-from compress.onnx.int8_cpu import folded_relus
+from compress.onnx.flavours import folded_relus, quantize
 from compress.onnx.quantize import QuantizedNodes, select_nodes
 from compress.onnx.to_onnx import write_onnx
 from runtime.errors import UserError
@@ -101,8 +101,11 @@ def test_a_convolution_and_its_relu_are_rounded_once(
     assert all(zero_points[roundings[made[name]].input[2]] == 0 for name in before_relu)
 
 
-def test_full_range_uses_8_bits(float_file: Path, tmp_path: Path) -> None:
+def test_full_range_uses_8_bits_and_loggers_stay_as_they_were(float_file: Path, tmp_path: Path) -> None:
+    logging.disable(logging.ERROR)
     nodes = quantize(float_file, tmp_path / "full.onnx", CROPS, QuantizeSpec(reduce_range=False))
+    assert logging.root.manager.disable == logging.ERROR
+    logging.disable(logging.NOTSET)
     kernels = kernels_of(onnx.load(tmp_path / "full.onnx"), nodes.quantized)
     assert max(np.abs(integers.astype(int)).max() for integers, _, _ in kernels) == 127
 
