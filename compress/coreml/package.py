@@ -10,7 +10,6 @@ import hashlib
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path, PurePosixPath
@@ -203,7 +202,7 @@ def _program(package: Package) -> Program:
     for op in block.operations:
         if op.blocks:
             raise _BadProgram(f"operation '{printable(op.type, 40)}' has blocks: control flow is not supported")
-        for value in _values(op):
+        for value in op.attributes.values():
             _check_place(value, package.weight_bytes)
         made = {value.name: _tensor_type(value.type) for value in op.outputs}
         types |= made
@@ -225,13 +224,6 @@ def _program(package: Package) -> Program:
         stored=dict(stored.most_common()),
         compressed=compressed,
     )
-
-
-def _values(op: Any) -> Iterator[Any]:
-    """Values that are written into an operation."""
-    yield from op.attributes.values()
-    for argument in op.inputs.values():
-        yield from (binding.value for binding in argument.arguments if binding.WhichOneof("binding") == "value")
 
 
 def _check_place(value: Any, weight_bytes: int) -> None:
