@@ -158,6 +158,7 @@ def _unfolded(op: Any) -> NDArray[Any]:
 
 
 def _is_half(value: Any) -> bool:
+    # Imported last: coremltools is optional.
     from coremltools.converters.mil.mil import types
 
     return bool(value.dtype == types.fp16)

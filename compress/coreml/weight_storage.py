@@ -113,6 +113,7 @@ def rounded(network: ERNet, format: WeightFormat) -> ERNet:
 
 def _large_weights(network: ERNet) -> Iterator[Tensor]:
     """Kernels and matrices; and TinyViT's tables of attention biases, which the program holds one entry per pair."""
+    # torch takes seconds to import.
     from torch import nn
 
     from training.network.backbones.tinyvit import WindowAttention
