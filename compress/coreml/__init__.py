@@ -1,1 +1,42 @@
-"""Core ML: packages written from a network, and proven on a machine that cannot run them."""
+"""Core ML packages, written by coremltools, which is imported and run without its chatter.
+
+It logs warnings and draws bars about parts that only exist on a Mac. It is imported where it is first needed: it is an
+optional package, and takes seconds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+from runtime.errors import UserError
+
+HOW_TO_INSTALL = "pip install 'er-edge[coreml]'"
+
+
+def coremltools() -> Any:
+    """Return the library; a UserError where it is not installed."""
+    with quiet():
+        try:
+            import coremltools
+        except ImportError as error:
+            raise UserError(f"coremltools cannot be imported ({error}): {HOW_TO_INSTALL}") from None
+    return coremltools
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Let coremltools log errors alone and nothing reach stderr; afterwards everything is as it was."""
+    logger = logging.getLogger("coremltools")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

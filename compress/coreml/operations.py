@@ -1,7 +1,9 @@
 """What each kind of MIL operation computes, as torch functions of its parameters.
 
-Parameters have MIL's names and defaults (coremltools' operation reference). Tensors are float32; integers come as numpy
-arrays, scalars of float type as numbers. Sums are taken in fp32 (see evaluator). ValueError for what is not supported.
+Parameters have MIL's names and defaults (coremltools' operation reference), those that this project's programs use:
+another one is a TypeError, a value that is not supported a ValueError. coremltools has checked that they fit together.
+Tensors are float32; integers come as numpy arrays, scalars of float type as numbers. Sums are taken in fp32 (see
+evaluator).
 """
 
 from __future__ import annotations
@@ -29,8 +31,6 @@ def conv(
     dilations: Sequence[int] = (1, 1),
     groups: int = 1,
 ) -> Tensor:
-    if x.ndim != 4:
-        raise ValueError(f"conv of rank {x.ndim}")
     padded = functional.pad(x, _padding(pad_type, pad))
     return functional.conv2d(padded, weight, bias, _ints(strides), 0, _ints(dilations), int(groups))
 
@@ -43,14 +43,10 @@ def max_pool(
     pad: Sequence[int] = (0, 0, 0, 0),
     ceil_mode: bool = False,
 ) -> Tensor:
-    if x.ndim != 4 or ceil_mode:
-        raise ValueError("max_pool of another rank than 4, or with ceil_mode")
+    if ceil_mode:
+        raise ValueError("max_pool with ceil_mode")
     padded = functional.pad(x, _padding(pad_type, pad), value=-torch.inf)
     return functional.max_pool2d(padded, _ints(kernel_sizes), _ints(strides))
-
-
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    return functional.linear(x, weight, bias)
 
 
 def matmul(x: Tensor, y: Tensor, transpose_x: bool = False, transpose_y: bool = False) -> Tensor:
@@ -60,84 +56,41 @@ def matmul(x: Tensor, y: Tensor, transpose_x: bool = False, transpose_y: bool = 
 def layer_norm(
     x: Tensor, axes: Integers, gamma: Tensor | None = None, beta: Tensor | None = None, epsilon: float = 1e-5
 ) -> Tensor:
-    over = sorted(axis % x.ndim for axis in _ints(axes))
-    shape = [x.shape[axis] if axis in over else 1 for axis in range(x.ndim)]
-    centred = x - x.mean(over, keepdim=True)
-    normed = centred * torch.rsqrt(centred.square().mean(over, keepdim=True) + epsilon)
-    normed = normed if gamma is None else normed * gamma.reshape(shape)
-    return normed if beta is None else normed + beta.reshape(shape)
-
-
-def softmax(x: Tensor, axis: int = -1) -> Tensor:
-    return x.softmax(int(axis))
+    if _ints(axes) not in ([-1], [x.ndim - 1]):
+        raise ValueError("layer_norm over another axis than the last")
+    centred = x - x.mean(-1, keepdim=True)
+    normed = centred * torch.rsqrt(centred.square().mean(-1, keepdim=True) + epsilon)
+    normed = normed if gamma is None else normed * gamma
+    return normed if beta is None else normed + beta
 
 
 def gelu(x: Tensor, mode: str = "EXACT") -> Tensor:
-    match mode:
-        case "EXACT":
-            return functional.gelu(x)
-        case "TANH_APPROXIMATION":
-            return functional.gelu(x, approximate="tanh")
-        case "SIGMOID_APPROXIMATION":
-            return x * torch.sigmoid(1.702 * x)
-    raise ValueError(f"gelu of mode {mode[:40]}")
-
-
-def reduce_mean(x: Tensor, axes: Integers | None = None, keep_dims: bool = False) -> Tensor:
-    return x.mean(list(range(x.ndim)) if axes is None else _ints(axes), keepdim=bool(keep_dims))
-
-
-def reshape(x: Tensor, shape: Integers) -> Tensor:
-    return x.reshape(_ints(shape))
-
-
-def transpose(x: Tensor, perm: Integers) -> Tensor:
-    return x.permute(_ints(perm))
+    if mode != "EXACT":
+        raise ValueError(f"gelu of mode {mode}")
+    return functional.gelu(x)
 
 
 def expand_dims(x: Tensor, axes: Integers) -> Tensor:
-    rank = x.ndim + len(_ints(axes))
+    rank = x.ndim + len(axes)
     for axis in sorted(axis % rank for axis in _ints(axes)):
         x = x.unsqueeze(axis)
     return x
-
-
-def squeeze(x: Tensor, axes: Integers | None = None) -> Tensor:
-    return x.squeeze() if axes is None else x.squeeze(tuple(_ints(axes)))
 
 
 def slice_by_index(
     x: Tensor,
     begin: Integers,
     end: Integers,
-    stride: Integers | None = None,
-    begin_mask: NDArray[np.bool_] | None = None,
     end_mask: NDArray[np.bool_] | None = None,
     squeeze_mask: NDArray[np.bool_] | None = None,
 ) -> Tensor:
-    steps = [1] * x.ndim if stride is None else _ints(stride)
-    if min(steps) < 1:
-        raise ValueError("slice_by_index with a negative stride")
     places: list[slice | int] = []
-    for axis in range(x.ndim):
-        first, last = int(begin[axis]), int(end[axis])
+    for axis, (first, last) in enumerate(zip(_ints(begin), _ints(end), strict=True)):
         if squeeze_mask is not None and squeeze_mask[axis]:
             places.append(first)
-            continue
-        from_start = begin_mask is not None and begin_mask[axis]
-        to_end = end_mask is not None and end_mask[axis]
-        places.append(slice(None if from_start else first, None if to_end else last, steps[axis]))
+        else:
+            places.append(slice(first, None if end_mask is not None and end_mask[axis] else last))
     return x[tuple(places)]
-
-
-def split(
-    x: Tensor, axis: int, num_splits: int | None = None, split_sizes: Integers | None = None
-) -> tuple[Tensor, ...]:
-    if split_sizes is not None:
-        return x.split(_ints(split_sizes), int(axis))
-    if num_splits is None or x.shape[int(axis)] % int(num_splits):
-        raise ValueError("split into unequal parts")
-    return x.chunk(int(num_splits), int(axis))
 
 
 def concat(values: Sequence[Tensor], axis: int, interleave: bool = False) -> Tensor:
@@ -146,14 +99,10 @@ def concat(values: Sequence[Tensor], axis: int, interleave: bool = False) -> Ten
     return torch.cat(list(values), int(axis))
 
 
-def stack(values: Sequence[Tensor], axis: int) -> Tensor:
-    return torch.stack(list(values), int(axis))
-
-
 def cast(x: Tensor, dtype: str) -> Tensor:
     """Between float types; the evaluator rounds."""
     if dtype not in ("fp16", "fp32"):
-        raise ValueError(f"cast to {dtype[:40]}")
+        raise ValueError(f"cast to {dtype}")
     return x
 
 
@@ -166,23 +115,21 @@ KERNELS: dict[str, Callable[..., Values]] = {
     "expand_dims": expand_dims,
     "gelu": gelu,
     "layer_norm": layer_norm,
-    "linear": linear,
+    "linear": lambda x, weight, bias=None: functional.linear(x, weight, bias),
     "matmul": matmul,
     "max_pool": max_pool,
     "mul": lambda x, y: x * y,
-    "real_div": lambda x, y: x / y,
-    "reduce_mean": reduce_mean,
+    "reduce_mean": lambda x, axes, keep_dims=False: x.mean(_ints(axes), keepdim=bool(keep_dims)),
     "relu": lambda x: torch.relu(x),
-    "reshape": reshape,
+    "reshape": lambda x, shape: x.reshape(_ints(shape)),
     "slice_by_index": slice_by_index,
-    "softmax": softmax,
-    "split": split,
-    "squeeze": squeeze,
-    "stack": stack,
+    "softmax": lambda x, axis=-1: x.softmax(int(axis)),
+    "split": lambda x, axis, split_sizes: x.split(_ints(split_sizes), int(axis)),
+    "squeeze": lambda x, axes: x.squeeze(tuple(_ints(axes))),
+    "stack": lambda values, axis: torch.stack(list(values), int(axis)),
     "sub": lambda x, y: x - y,
-    "transpose": transpose,
+    "transpose": lambda x, perm: x.permute(_ints(perm)),
 }
-MAX_PADDING = 1024
 LISTS = ("values",)  # parameters that take any number of values
 
 
@@ -192,12 +139,7 @@ def _ints(values: Any) -> list[int]:
 
 def _padding(pad_type: str, pad: Sequence[int]) -> list[int]:
     """MIL's top, bottom, left, right -> torch's left, right, top, bottom."""
-    match pad_type:
-        case "valid":
-            return [0, 0, 0, 0]
-        case "custom":
-            top, bottom, left, right = sides = _ints(pad)
-            if not 0 <= min(sides) <= max(sides) <= MAX_PADDING:
-                raise ValueError(f"padding of {sides}")
-            return [left, right, top, bottom]
-    raise ValueError(f"padding of type {pad_type[:40]}")
+    if pad_type not in ("valid", "custom"):
+        raise ValueError(f"padding of type {pad_type}")
+    top, bottom, left, right = _ints(pad) if pad_type == "custom" else [0, 0, 0, 0]
+    return [left, right, top, bottom]

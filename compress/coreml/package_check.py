@@ -7,29 +7,29 @@ network as given (what does rounding weights cost?). The first two have toleranc
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch.overrides import TorchFunctionMode
+from tqdm import tqdm
 
 from compress.coreml.convert import IMAGE_SCALE, as_stored
-from compress.coreml.package import read_package
-from compress.coreml.program import Program, read_program
+from compress.coreml.evaluator import Evaluator, NumericFault
 from compress.crops import Crops
-from runtime.backends.contract import INPUT_NAME, OUTPUT_SHAPES, input_shape
-from runtime.errors import UserError
+from runtime.backends.contract import INPUT_NAME
 from runtime.hand.decode import HandPair
 from runtime.hand.hand_model import HandModel
 from runtime.hand.rotations import matrix_from_6d
 from runtime.runner import graph_input
-
-if TYPE_CHECKING:
-    from compress.coreml.evaluator import Evaluator
-    from training.evaluate import Images, Predictor
-    from training.network import ERNet
+from training.evaluate import Images, Predictor
+from training.evaluation.protocols import HandBatch
+from training.network import ERNet
 
 Outputs = dict[str, NDArray[np.float32]]
 FP32_TOLERANCE_MM = 0.05  # of any vertex
@@ -81,39 +81,66 @@ def check_package(
     network: ERNet, path: Path, precision: str, crops: Crops, hands: tuple[HandModel, HandModel]
 ) -> PackageParity:
     """Evaluate the package on every crop in both arithmetics; see the module."""
-    from tqdm import tqdm
-
-    from compress.coreml.evaluator import Evaluator, NumericFault
-
-    program = read_program(read_package(path))
-    crop_px_of(program)
-    stored, exact, half = as_stored(network, precision), Evaluator(program, "fp32"), Evaluator(program, "fp16")
-    pair = HandPair(*hands)
-    meters = [_Meter(pair) for _ in range(3)]
+    evaluator, stored = Evaluator(path), as_stored(network, precision)
+    given: list[Outputs] = []
+    expected: list[Outputs] = []
+    exact: list[Outputs] = []
+    half: list[Outputs] = []
     fault = None
     try:
         for crop in tqdm(crops, desc="numeric check", unit="img", leave=False):
-            expected = _torch_outputs(stored, crop, fp16_numbers=stored is not network)
-            meters[0].add(expected, evaluate_crop(exact, crop), len(crop))
-            meters[1].add(expected, evaluate_crop(half, crop), len(crop))
-            meters[2].add(_torch_outputs(network, crop), expected, len(crop))
+            given.append(_torch_outputs(network, crop))
+            expected.append(_torch_outputs(stored, crop, fp16_numbers=stored is not network))
+            image = package_input(evaluator, crop)
+            exact.append(evaluator(image, "fp32"))
+            half.append(evaluator(image, "fp16"))
     except NumericFault as problem:
         fault = str(problem)
-    fp32, fp16, weights = (meter.difference() for meter in meters)
-    return PackageParity(fp32, fp16, weights, half.peak.value, half.peak.operation, fault, len(crops))
+    pair, crop_px = HandPair(*hands), network.variant.crop_px
+    return PackageParity(
+        fp32=difference(expected, exact, crop_px, pair),
+        fp16=difference(expected, half, crop_px, pair),
+        weights=difference(given, expected, crop_px, pair),
+        largest=evaluator.peak.value,
+        largest_in=evaluator.peak.operation,
+        fault=fault,
+        n_images=len(crops),
+    )
+
+
+def difference(
+    expected: Sequence[Outputs], actual: Sequence[Outputs], crop_px: int, pair: HandPair
+) -> Difference | None:
+    """Compare two networks' outputs, crop by crop, as far as both have some; None where there is none.
+
+    Where no hand is there, all count as if they were.
+    """
+    vertices_mm, joints_px, there = [], [], []
+    for one, other in zip(expected, actual, strict=False):
+        (vertices, joints), (other_vertices, other_joints) = _skin(one, pair), _skin(other, pair)
+        vertices_mm.append(1000 * np.linalg.norm(vertices - other_vertices, axis=-1))
+        joints_px.append(crop_px * np.linalg.norm(_project(one, joints) - _project(other, other_joints), axis=-1))
+        there.append(one["presence"][0] > 0)
+    if not vertices_mm:
+        return None
+    every, seen = np.concatenate(vertices_mm), np.concatenate(there)  # (2 crops, 778), (2 crops,)
+    present = every[seen] if seen.any() else every
+    return Difference(
+        vertex_mm=float(every.max()),
+        projection_px=float(np.max(joints_px)),
+        present_vertex_mm=float(present.max()),
+        present_hand_mm=float(present.mean(axis=1).max()),
+        mean_mm=float(present.mean()),
+    )
 
 
 def package_predictor(path: Path, hands: tuple[HandModel, HandModel]) -> tuple[Predictor, int]:
-    """Predictions of a package in its own arithmetic, for training.evaluate, and its crop in px."""
-    from compress.coreml.evaluator import Evaluator
-    from training.evaluation.protocols import HandBatch
-
-    program = read_program(read_package(path))
-    crop_px = crop_px_of(program)
-    evaluator, pair = Evaluator(program, "fp16"), HandPair(*hands)
+    """Return predictions of a package in its own arithmetic, for training.evaluate, and its crop in px."""
+    evaluator, pair = Evaluator(path), HandPair(*hands)
 
     def predict(images: Images) -> HandBatch:
-        found = [evaluate_crop(evaluator, (image * 255).round().astype(np.uint8)) for image in images]
+        crops = [(image * 255).round().astype(np.uint8) for image in images]
+        found = [evaluator(package_input(evaluator, crop), "fp16") for crop in crops]
         meshes = [_skin(outputs, pair) for outputs in found]
         return HandBatch(
             joints=np.stack([joints for _, joints in meshes]),
@@ -122,83 +149,36 @@ def package_predictor(path: Path, hands: tuple[HandModel, HandModel]) -> tuple[P
             present=np.stack([outputs["presence"][0] > 0 for outputs in found]),
         )
 
-    return predict, crop_px
+    return predict, evaluator.inputs[INPUT_NAME][-1]
 
 
-def crop_px_of(program: Program) -> int:
-    """Side of the picture that a program takes; a UserError where it is not a program by the graph contract."""
-    shapes = {name: kind.shape for name, kind in program.inputs.items()}
-    side = shapes[INPUT_NAME][-1] if shapes.get(INPUT_NAME) else 0
-    if shapes != {INPUT_NAME: input_shape(side)}:
-        raise UserError(f"{program.path} does not take one square picture: it is no package of this project")
-    made = {name: kind.shape for operation in program.operations for name, kind in operation.outputs.items()}
-    if {name: made.get(name) for name in program.outputs} != OUTPUT_SHAPES:
-        raise UserError(f"{program.path} does not give {', '.join(OUTPUT_SHAPES)}: it is no package of this project")
-    return side
-
-
-def evaluate_crop(evaluator: Evaluator, crop: NDArray[np.uint8]) -> Outputs:
-    """The outputs for a crop (S, S, 3) uint8 RGB; an image input gets its pixels, as Core ML hands them over."""
+def package_input(evaluator: Evaluator, crop: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+    """Turn a crop (S, S, 3) uint8 RGB into the program's input: a picture's pixels where it takes a picture."""
     image = graph_input(crop)
-    if INPUT_NAME in evaluator.program.images:
-        image = np.rint(image / np.float32(IMAGE_SCALE))
-    return evaluator({INPUT_NAME: image})
+    return {INPUT_NAME: np.rint(image / np.float32(IMAGE_SCALE)) if INPUT_NAME in evaluator.images else image}
 
 
 def _torch_outputs(network: ERNet, crop: NDArray[np.uint8], fp16_numbers: bool = False) -> Outputs:
     """`fp16_numbers`: those written in the network's code (attention scales, epsilons) are rounded, as in a package."""
-    import torch
-    from torch.overrides import TorchFunctionMode
-
-    class Fp16Numbers(TorchFunctionMode):
-        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            given = {key: _as_fp16(value) for key, value in (kwargs or {}).items()}
-            return func(*(_as_fp16(value) for value in args), **given)
-
-    with torch.inference_mode(), Fp16Numbers() if fp16_numbers else nullcontext():
+    with torch.inference_mode(), _Fp16Numbers() if fp16_numbers else nullcontext():
         return {name: value.numpy() for name, value in network(torch.from_numpy(graph_input(crop)))._asdict().items()}
 
 
-def _as_fp16(value: Any) -> Any:
-    return float(np.float16(value)) if isinstance(value, float) else value
+class _Fp16Numbers(TorchFunctionMode):
+    """Rounds the numbers that torch functions are given beside tensors."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = {key: self._rounded(value) for key, value in (kwargs or {}).items()}
+        return func(*(self._rounded(value) for value in args), **given)
+
+    @staticmethod
+    def _rounded(value: Any) -> Any:
+        return float(np.float16(value)) if isinstance(value, float) else value
 
 
 def _skin(outputs: Outputs, pair: HandPair) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Wrist-relative vertices (2, 778, 3) and joints (2, 21, 3), m."""
     return pair.skin(np.asarray(matrix_from_6d(outputs["rotation6d"][0]), np.float32), outputs["shape"][0])
-
-
-class _Meter:
-    """Collects what lies between two networks' hands, crop by crop."""
-
-    def __init__(self, pair: HandPair) -> None:
-        self._pair = pair
-        self._vertices_mm: list[NDArray[np.float32]] = []  # (2, 778)
-        self._projection_px: list[float] = []
-        self._present: list[NDArray[np.bool_]] = []  # (2,)
-
-    def add(self, expected: Outputs, actual: Outputs, crop_px: int) -> None:
-        """One crop's outputs."""
-        (vertices, joints), (other_vertices, other_joints) = _skin(expected, self._pair), _skin(actual, self._pair)
-        self._vertices_mm.append(1000 * np.linalg.norm(vertices - other_vertices, axis=-1))
-        points = _project(expected, joints) - _project(actual, other_joints)
-        self._projection_px.append(float(crop_px * np.linalg.norm(points, axis=-1).max()))
-        self._present.append(expected["presence"][0] > 0)
-
-    def difference(self) -> Difference | None:
-        """Of all crops so far; None before the first. Where no hand is there, all count as if they were."""
-        if not self._vertices_mm:
-            return None
-        every = np.concatenate(self._vertices_mm)
-        there = np.concatenate(self._present)
-        present = every[there] if there.any() else every
-        return Difference(
-            vertex_mm=float(every.max()),
-            projection_px=float(np.max(self._projection_px)),
-            present_vertex_mm=float(present.max()),
-            present_hand_mm=float(present.mean(axis=1).max()),
-            mean_mm=float(present.mean()),
-        )
 
 
 def _project(outputs: Outputs, joints: NDArray[np.float32]) -> NDArray[np.float32]:

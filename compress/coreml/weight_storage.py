@@ -14,10 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compress.coreml.library import coremltools, quiet
-from runtime.errors import UserError, unknown_name
-from targets import FEATURES
-from targets.profile import DEPLOYMENT_TARGETS
+from compress.coreml import coremltools, quiet
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,17 +35,16 @@ class WeightFormat:
     """One way to store weights."""
 
     name: str
-    feature: str  # of targets.FEATURES: what the device's system must have
     rounding: Callable[[Matrix], Matrix] | None  # of large weights; None: fp16 is all
 
 
 def round_fp16(weight: Matrix) -> Matrix:
-    """To the nearest fp16 number."""
+    """Round to the nearest fp16 number."""
     return weight.astype(np.float16).astype(np.float32)
 
 
 def round_w8(weight: Matrix) -> Matrix:
-    """Symmetric int8 per output: multiples of an fp16 scale, at most 127 of them, stored as fp16 when unfolded."""
+    """Round to symmetric int8 per output: at most 127 multiples of an fp16 scale, stored as fp16 when unfolded."""
     largest: Matrix = np.abs(weight).reshape(len(weight), -1).max(axis=1)
     steps_max = np.float32(INT8_MAX)
     scale = round_fp16(largest / steps_max)
@@ -59,7 +55,7 @@ def round_w8(weight: Matrix) -> Matrix:
 
 
 def round_palette6(weight: Matrix) -> Matrix:
-    """64 values per tensor: k-means on its fp16 values, which lie in a row, so that a cluster is an interval."""
+    """Round to 64 values per tensor: k-means on its fp16 values, which lie in a row, so a cluster is an interval."""
     values, place, counts = np.unique(round_fp16(weight), return_inverse=True, return_counts=True)
     entries = 1 << PALETTE_BITS
     if len(values) <= entries:
@@ -91,31 +87,16 @@ def _first_centres(values: Matrix, counts: NDArray[np.intp], entries: int) -> ND
 WEIGHT_FORMATS = {
     format.name: format
     for format in (
-        WeightFormat("fp16", "mlprogram", None),
-        WeightFormat("w8", "w8", round_w8),
-        WeightFormat("palette6", "palette6", round_palette6),
+        WeightFormat("fp16", None),
+        WeightFormat("w8", round_w8),
+        WeightFormat("palette6", round_palette6),
     )
 }
 
 
-def get_weight_format(name: str) -> WeightFormat:
-    """The format of that name; a UserError with the nearest where there is none."""
-    if name in WEIGHT_FORMATS:
-        return WEIGHT_FORMATS[name]
-    raise unknown_name("weight format", name, WEIGHT_FORMATS)
-
-
-def check_deployment_target(target: str, format: WeightFormat) -> None:
-    """A UserError with the reason where the format needs a newer system than the oldest that must run it."""
-    if target not in DEPLOYMENT_TARGETS:
-        raise unknown_name("deployment target", target, DEPLOYMENT_TARGETS)
-    feature = FEATURES[format.feature]
-    if DEPLOYMENT_TARGETS.index(feature.since) > DEPLOYMENT_TARGETS.index(target):
-        raise UserError(f"{format.name} ({feature.what}) needs {feature.since}, and the package must run on {target}")
-
-
 def rounded(network: ERNet, format: WeightFormat) -> ERNet:
-    """A copy with norms folded into convolutions and every weight as the package will hold it."""
+    """Return a copy with norms folded into convolutions and every weight as the package will hold it."""
+    # torch takes seconds to import, and with it training.qat.
     import torch
 
     from training.qat import fold_norms
@@ -132,6 +113,7 @@ def rounded(network: ERNet, format: WeightFormat) -> ERNet:
 
 def _large_weights(network: ERNet) -> Iterator[Tensor]:
     """Kernels and matrices; and TinyViT's tables of attention biases, which the program holds one entry per pair."""
+    # torch takes seconds to import.
     from torch import nn
 
     from training.network.backbones.tinyvit import WindowAttention
@@ -144,7 +126,7 @@ def _large_weights(network: ERNet) -> Iterator[Tensor]:
 
 
 def compress(model: Any, format: WeightFormat) -> Any:
-    """coremltools' model of a rounded network, stored in the format: every large constant that loses nothing by it."""
+    """Store coremltools' model of a rounded network in the format: every large constant that loses nothing by it."""
     if format.rounding is None:
         return model
     with quiet():
@@ -161,7 +143,7 @@ def compress(model: Any, format: WeightFormat) -> Any:
 
 
 def palette_of(weight: NDArray[np.float16]) -> tuple[NDArray[np.float16], NDArray[np.uint8]]:
-    """The palette (64,) of a rounded weight, filled up with zeros, and every number's place in it, flat.
+    """Return the palette (64,) of a rounded weight, filled up with zeros, and every number's place in it, flat.
 
     coremltools' own way sorts fp16, at which numpy (2.2 to 2.4, AVX512) errs: values came out twice, palettes twice as
     long.

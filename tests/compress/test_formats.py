@@ -158,8 +158,8 @@ def test_the_exit_code_is_that_of_the_worst_format(
 
 
 def test_a_format_needs_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    from compress.coreml import library
+    from compress.coreml import coremltools
 
     monkeypatch.setitem(__import__("sys").modules, "coremltools", None)
     with pytest.raises(UserError, match=r"pip install 'er-edge\[coreml\]'"):
-        library.coremltools()
+        coremltools()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +29,7 @@ def small_network(mb: Any, x: Any) -> tuple[Any, Any]:
 @pytest.fixture(scope="session")
 def small_package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Not to be changed."""
-    path = tmp_path_factory.mktemp("package") / "small.mlpackage"
-    return write_program(path, {"x": (1, 3, 8, 8)}, small_network)
+    return write_program(tmp_path_factory.mktemp("package") / "small.mlpackage", (1, 3, 8, 8), small_network)
 
 
 @pytest.fixture
@@ -40,18 +38,3 @@ def copied(small_package: Path, tmp_path: Path) -> Path:
     path = tmp_path / "damaged.mlpackage"
     shutil.copytree(small_package, path)
     return path
-
-
-@pytest.fixture
-def change(copied: Path) -> Callable[[Callable[[Any], object]], Path]:
-    """Change the copy's model (protobuf) by a function of its block; the copy's path."""
-    from compress.coreml.package import read_package
-
-    def apply(edit: Callable[[Any], object]) -> Path:
-        package = read_package(copied)
-        (block,) = package.model.mlProgram.functions["main"].block_specializations.values()
-        edit(block)
-        package.model_path.write_bytes(package.model.SerializeToString())
-        return copied
-
-    return apply

@@ -10,7 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from compress.coreml.operations import KERNELS, LISTS, MAX_PADDING
+from compress.coreml.operations import KERNELS, LISTS
 from tests.fixtures.mil_programs import inferred
 
 RNG = np.random.default_rng(0)
@@ -27,7 +27,6 @@ AGAINST_COREMLTOOLS: list[tuple[str, dict[str, Any]]] = [
     ("add", {"x": X, "y": X[:1]}),
     ("sub", {"x": X, "y": np.float32(0.3)}),
     ("mul", {"x": X, "y": X[:, :1]}),
-    ("real_div", {"x": X, "y": np.abs(X) + 1}),
     ("cast", {"x": X, "dtype": "fp32"}),
     ("concat", {"values": [X, X[:, :1]], "axis": 1}),
     ("concat", {"values": [X, X, X], "axis": -1}),
@@ -38,14 +37,10 @@ AGAINST_COREMLTOOLS: list[tuple[str, dict[str, Any]]] = [
     ("expand_dims", {"x": X[0], "axes": [-1, 0]}),
     ("squeeze", {"x": X[:1, :, :1], "axes": [0, 2]}),
     ("squeeze", {"x": X[:1, :, :1], "axes": [-1]}),
-    ("squeeze", {"x": X[:1, :, :1]}),
     ("gelu", {"x": X}),
     ("gelu", {"x": X, "mode": "EXACT"}),
-    ("gelu", {"x": X, "mode": "TANH_APPROXIMATION"}),
-    ("gelu", {"x": X, "mode": "SIGMOID_APPROXIMATION"}),
     ("layer_norm", {"x": X, "axes": [-1]}),
     ("layer_norm", {"x": X, "axes": [2], "gamma": numbers(4), "beta": numbers(4), "epsilon": np.float32(0.1)}),
-    ("layer_norm", {"x": X, "axes": [1, 2], "gamma": numbers(3, 4), "beta": numbers(3, 4)}),
     ("linear", {"x": X, "weight": numbers(5, 4)}),
     ("linear", {"x": X, "weight": numbers(5, 4), "bias": numbers(5)}),
     ("matmul", {"x": X, "y": numbers(2, 4, 5)}),
@@ -54,18 +49,15 @@ AGAINST_COREMLTOOLS: list[tuple[str, dict[str, Any]]] = [
     ("matmul", {"x": X, "y": numbers(2, 5, 3), "transpose_x": True, "transpose_y": True}),
     ("reduce_mean", {"x": X, "axes": [1]}),
     ("reduce_mean", {"x": X, "axes": [0, -1], "keep_dims": True}),
-    ("reduce_mean", {"x": X}),
     ("relu", {"x": X}),
     ("reshape", {"x": X, "shape": [4, 6]}),
     ("reshape", {"x": X, "shape": [3, -1]}),
     ("softmax", {"x": X}),
     ("softmax", {"x": 100 * X, "axis": 1}),
     ("slice_by_index", {"x": X, "begin": [0, 1, 1], "end": [2, 3, 4]}),
-    ("slice_by_index", {"x": X, "begin": [0, 0, 0], "end": [2, 3, 4], "stride": [1, 2, 3]}),
     ("slice_by_index", {"x": X, "begin": [0, -2, 1], "end": [2, -1, -1]}),
     ("slice_by_index", {"x": X, "begin": [1, 2, 3], "end": [0, 0, 0], "squeeze_mask": [True, False, False],
-                        "begin_mask": [False, True, False], "end_mask": [False, True, True]}),
-    ("split", {"x": X, "num_splits": 2, "axis": 2}),
+                        "end_mask": [False, True, True]}),
     ("split", {"x": X, "split_sizes": [1, 2], "axis": 1}),
     ("split", {"x": X, "split_sizes": [1, 3], "axis": -1}),
     ("transpose", {"x": X, "perm": [2, 0, 1]}),
@@ -131,14 +123,6 @@ def test_conv(groups: int, strides: tuple[int, int], dilations: tuple[int, int],
             assert found[channel, i, j] == pytest.approx(value, abs=1e-4)
 
 
-def test_conv_pads_nothing_by_default() -> None:
-    weight = numbers(2, 4, 3, 3)
-    plain = run("conv", {"x": PICTURE, "weight": weight})[0]
-    assert plain.shape == (1, 2, 5, 6)
-    ignored = run("conv", {"x": PICTURE, "weight": weight, "pad_type": "valid", "pad": (1, 1, 1, 1)})[0]
-    assert np.array_equal(plain, ignored)
-
-
 @pytest.mark.parametrize(("strides", "pad"), [((1, 1), (0, 0, 0, 0)), ((2, 2), (1, 1, 1, 1)), ((2, 1), (0, 1, 1, 0))])
 def test_max_pool(strides: tuple[int, int], pad: tuple[int, ...]) -> None:
     x = PICTURE - 10  # padding must not count as zeros
@@ -152,21 +136,12 @@ def test_max_pool(strides: tuple[int, int], pad: tuple[int, ...]) -> None:
 @pytest.mark.parametrize(
     ("kind", "parameters", "says"),
     [
-        ("conv", {"x": X, "weight": numbers(2, 3, 1)}, "rank 3"),
         ("conv", {"x": PICTURE, "weight": numbers(2, 4, 1, 1), "pad_type": "same"}, "padding of type same"),
-        (
-            "conv",
-            {"x": PICTURE, "weight": numbers(2, 4, 1, 1), "pad_type": "custom", "pad": (0, 0, 0, MAX_PADDING + 1)},
-            "padding of",
-        ),
         ("max_pool", {"x": PICTURE, "kernel_sizes": (2, 2), "ceil_mode": True}, "ceil_mode"),
-        ("max_pool", {"x": X, "kernel_sizes": (2,)}, "another rank"),
         ("gelu", {"x": X, "mode": "NEW"}, "gelu of mode NEW"),
+        ("layer_norm", {"x": X, "axes": [1, 2]}, "another axis"),
         ("cast", {"x": X, "dtype": "int32"}, "cast to int32"),
         ("concat", {"values": [X, X], "axis": 0, "interleave": True}, "interleave"),
-        ("split", {"x": X, "num_splits": 3, "axis": 2}, "unequal"),
-        ("split", {"x": X, "axis": 2}, "unequal"),
-        ("slice_by_index", {"x": X, "begin": [0, 0, 3], "end": [2, 3, 0], "stride": [1, 1, -1]}, "negative stride"),
     ],
 )
 def test_what_is_not_supported_says_so(kind: str, parameters: dict[str, Any], says: str) -> None:

@@ -8,29 +8,31 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
+from torch import nn
 
-from compress.coreml import weight_storage as module
-from compress.coreml.library import quiet
-from compress.coreml.package import read_package
-from compress.coreml.program import read_program
+from compress.coreml import quiet
+from compress.coreml.evaluator import Evaluator
+from compress.coreml.package import read_package, read_program
 from compress.coreml.weight_storage import (
     INT8_MAX,
+    MIN_ELEMENTS,
     PALETTE_BITS,
     WEIGHT_FORMATS,
-    check_deployment_target,
     compress,
-    get_weight_format,
     palette_of,
     round_fp16,
     round_palette6,
     round_w8,
+    rounded,
 )
-from runtime.errors import UserError
 from tests.fixtures.mil_programs import make_model
+from training.network import build
+from training.network.backbones.tinyvit import WindowAttention
 
 RNG = np.random.default_rng(0)
 WEIGHT = RNG.normal(0, 0.1, (40, 30, 3, 3)).astype(np.float32)
@@ -106,103 +108,51 @@ def test_palette_of_many_equal_fp16_numbers() -> None:
 
 # ---- storage
 
-
-def layers(mb: Any, x: Any) -> Any:
-    """A convolution and a linear of rounded weights, one that is too small, and one that was not rounded."""
-    rounding = layers.rounding  # type: ignore[attr-defined]
-    x = mb.conv(x=x, weight=rounding(WEIGHT), name="seen")
-    x = mb.conv(x=x, weight=rounding(WEIGHT[:30, :, :1, :1].repeat(2, 0)[:40, :30].swapaxes(0, 1).copy()), name="small")
-    x = mb.reshape(x=x, shape=[1, 30 * 36])
-    x = mb.linear(x=x, weight=rounding(RNG_MATRIX), name="made")
-    return mb.mul(x=x, y=ODD, name="odd")
-
-
-RNG_MATRIX = RNG.normal(0, 0.05, (50, 30 * 36)).astype(np.float32)
+MATRIX = RNG.normal(0, 0.05, (50, 40 * 36)).astype(np.float32)
 ODD = RNG.normal(0, 1, (60, 50)).astype(np.float32)  # of 3000 different numbers
 
 
 @pytest.mark.parametrize("name", ["w8", "palette6"])
 def test_a_package_holds_exactly_the_rounded_weights(name: str, tmp_path: Path) -> None:
-    format = get_weight_format(name)
-    layers.rounding = format.rounding  # type: ignore[attr-defined]
-    model = make_model({"x": (1, 30, 8, 8)}, layers, "fp16")
+    rounding = WEIGHT_FORMATS[name].rounding
+    assert rounding is not None
+
+    def layers(mb: Any, x: Any) -> Any:
+        """A convolution and a linear of rounded weights, and one constant that was not rounded."""
+        x = mb.reshape(x=mb.conv(x=x, weight=rounding(WEIGHT), name="seen"), shape=[1, 40 * 36])
+        return mb.mul(x=mb.linear(x=x, weight=rounding(MATRIX), name="made"), y=ODD, name="odd")
+
+    model = make_model((1, 30, 8, 8), layers, "fp16")
     with quiet():
-        compress(model, format).save(str(tmp_path / "a.mlpackage"))
-    program = read_program(read_package(tmp_path / "a.mlpackage"))
-    assert len(program.compressed) == 2  # the small one and the odd one stay fp16
-    weights = {op.kind: program.constants[op.inputs["weight"][0]] for op in program.operations if "weight" in op.inputs}
-    first = next(op for op in program.operations if op.kind == "conv")
-    assert first.inputs["weight"][0] in program.compressed
-    assert format.rounding is not None
-    assert np.array_equal(program.constants[first.inputs["weight"][0]], format.rounding(WEIGHT))
-    assert np.array_equal(weights["linear"], format.rounding(RNG_MATRIX))
-    odd = next(op for op in program.operations if op.kind == "mul")
-    stored = [program.constants[n] for names in odd.inputs.values() for n in names if n in program.constants]
-    assert np.array_equal(stored[0], ODD.astype(np.float16))
-    size = (tmp_path / "a.mlpackage/Data/com.apple.CoreML/weights/weight.bin").stat().st_size
-    numbers = {"w8": 1.0, "palette6": 0.75}[name] * (WEIGHT.size + RNG_MATRIX.size)
-    assert size < numbers + 2 * (900 + ODD.size) + 4096
-
-
-def test_fp16_stores_what_is_there() -> None:
-    model = object()
-    assert compress(model, WEIGHT_FORMATS["fp16"]) is model
-
-
-# ---- names and systems
-
-
-def test_formats_by_name() -> None:
-    assert get_weight_format("w8").name == "w8"
-    with pytest.raises(UserError, match="unknown weight format 'pallete6'; did you mean palette6"):
-        get_weight_format("pallete6")
-
-
-@pytest.mark.parametrize("name", ["w8", "palette6"])
-def test_older_systems_are_refused_with_the_reason(name: str) -> None:
-    for target in ("iOS16", "iOS17", "iOS18"):
-        check_deployment_target(target, get_weight_format(name))
-    with pytest.raises(UserError, match=f"{name} .* needs iOS16, and the package must run on iOS15"):
-        check_deployment_target("iOS15", get_weight_format(name))
-
-
-def test_unknown_systems() -> None:
-    check_deployment_target("iOS15", get_weight_format("fp16"))
-    with pytest.raises(UserError, match="unknown deployment target 'iOS 16'; did you mean iOS16"):
-        check_deployment_target("iOS 16", get_weight_format("fp16"))
+        compress(model, WEIGHT_FORMATS[name]).save(str(tmp_path / "a.mlpackage"))
+    package = read_package(tmp_path / "a.mlpackage")
+    assert read_program(package).compressed == 2  # the odd one stays fp16
+    constants = [value for value in Evaluator(package.path).constants.values() if isinstance(value, torch.Tensor)]
+    for expected in (rounding(WEIGHT), rounding(MATRIX), round_fp16(ODD)):
+        (found,) = (value.numpy() for value in constants if value.shape == expected.shape)
+        assert np.array_equal(found, expected)
+    numbers = {"w8": 1.0, "palette6": 0.75}[name] * (WEIGHT.size + MATRIX.size)
+    assert package.weight_bytes < numbers + 2 * ODD.size + 4096
 
 
 # ---- the network
 
 
-def test_a_rounded_network() -> None:
-    import torch
-    from torch import nn
-
-    from training.network import build
-
+@pytest.mark.parametrize(
+    ("variant", "name", "rounding"), [("er-nano", "w8", round_w8), ("er-s", "palette6", round_palette6)]
+)
+def test_a_rounded_network(variant: str, name: str, rounding: Any) -> None:
     torch.manual_seed(0)
-    network = build("er-nano").eval()
+    network = build(variant).eval()
     state = {name: value.clone() for name, value in network.state_dict().items()}
-    rounded = module.rounded(network, get_weight_format("w8"))
-    assert all(torch.equal(value, network.state_dict()[name]) for name, value in state.items())  # a copy
-    assert not any(isinstance(part, nn.BatchNorm2d) for part in rounded.modules())
-    for part in rounded.modules():
-        if isinstance(part, nn.Conv2d | nn.Linear) and part.weight.numel() > module.MIN_ELEMENTS:
+    copied = rounded(network, WEIGHT_FORMATS[name])
+    assert all(torch.equal(value, network.state_dict()[name]) for name, value in state.items())
+    for part in copied.modules():
+        assert not isinstance(part, nn.BatchNorm2d)
+        if isinstance(part, nn.Conv2d | nn.Linear) and part.weight.numel() > MIN_ELEMENTS:
             weight = part.weight.detach().numpy()
-            assert np.array_equal(weight, round_w8(weight))
-    for parameter in rounded.parameters():
+            assert np.array_equal(weight, rounding(weight))
+        if isinstance(part, WindowAttention):
+            assert len(part.attention_biases.unique()) <= 1 << PALETTE_BITS
+    for parameter in copied.parameters():
         assert torch.equal(parameter, parameter.half().float())
-
-
-def test_attention_biases_are_rounded() -> None:
-    import torch
-
-    from training.network import build
-    from training.network.backbones.tinyvit import WindowAttention
-
-    torch.manual_seed(0)
-    network = build("er-s").eval()
-    rounded = module.rounded(network, get_weight_format("palette6"))
-    tables = [part.attention_biases for part in rounded.modules() if isinstance(part, WindowAttention)]
-    assert tables and all(len(table.unique()) <= 64 for table in tables)

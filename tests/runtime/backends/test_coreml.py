@@ -48,8 +48,6 @@ def write(network: ERNet, path: Path, image_input: bool = False, passport: dict[
 def on_a_mac(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """What the package was opened with; predictions come from the evaluator."""
     from compress.coreml.evaluator import Evaluator
-    from compress.coreml.package import read_package
-    from compress.coreml.program import read_program
 
     seen: dict[str, Any] = {}
     real = ct.models.MLModel
@@ -57,7 +55,7 @@ def on_a_mac(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     def open_model(path: str, compute_units: Any) -> Any:
         seen["units"] = compute_units
         model = real(path, skip_model_load=True)
-        evaluator = Evaluator(read_program(read_package(Path(path))), "fp32")
+        evaluator = Evaluator(Path(path))
         return SimpleNamespace(
             get_spec=model.get_spec, user_defined_metadata=model.user_defined_metadata, predict=evaluator
         )
