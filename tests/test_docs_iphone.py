@@ -31,7 +31,7 @@ SWIFT = "".join(re.findall(r"```swift\n(.*?)```", TEXT, re.DOTALL))
 @pytest.mark.parametrize("line", [line for line in COMMANDS if "compress/export.py" in line])
 def test_exports_parse(line: str) -> None:
     args = parse_args(shlex.split(line)[2:])
-    assert args.format == ["coreml"] and read_target(args.target).formats == ("coreml",)
+    assert args.formats == ["coreml"] and read_target(args.target).formats == ("coreml",)
 
 
 @pytest.mark.parametrize("line", [line for line in COMMANDS if "-m compress" in line])
