@@ -2,8 +2,11 @@
 
 Casiez, Roussel and Vogel, "1 Euro Filter: A Simple Speed-based Low-pass Filter for Noisy Input in Interactive Systems",
 CHI 2012. Slow movement is smoothed much, fast movement little, so that still hands are still and moving ones do not
-lag. What is not theirs: noise moves, too, so the speed that noise of the observed strength would show counts as none.
-Without that, what the network is least sure of is smoothed least.
+lag. Two things are not theirs. Noise moves, too, so the speed that noise of the observed strength would show counts as
+none; without that, what the network is least sure of is smoothed least. And a network's errors come in single frames:
+speed counts as far as two frames in a row show it, as radar starts a track only on a confirmed plot (Blackman and
+Popoli, "Design and Analysis of Modern Tracking Systems", 1999), so that one wrong frame, however far off, does not
+open the filter. What the confirmation costs in lag, a quicker estimate of the speed and a larger gain win back.
 
 Filtered are the rotations, the shape, the camera and the hands' distance; mesh and joints are then made anew from them,
 so that they fit each other in every frame.
@@ -27,22 +30,23 @@ Values = NDArray[np.floating[Any]]
 MAX_GAP_S = 0.5  # after a longer one the past says nothing
 _MIN_PX_PER_M = 1e-6
 _SCATTER_CUTOFF_HZ = 0.5
-_NOISE_MARGIN = 6.0  # noise's share in a squared speed is taken off this many times, as it comes in bursts
+_NOISE_MARGIN = 4.0  # noise's share in a squared speed is taken off this many times, as it comes in bursts
 
 
 @dataclass(frozen=True)
 class OneEuro:
-    """A filter's settings. The cutoff is `min_cutoff_hz + gain * speed`; speed in units per second, less noise's."""
+    """A filter's settings: the cutoff is `min_cutoff_hz + gain * speed`, with the speed in units per second that two
+    frames confirm, less noise's."""
 
     min_cutoff_hz: float
     gain: float
-    speed_cutoff_hz: float = 1.5
+    speed_cutoff_hz: float = 2.0
 
 
 # Units: rotations in radians, positions in metres, the logarithm of the size; the shape belongs to the person.
-ROTATION = OneEuro(0.8, 3.0)
-POSITION = OneEuro(0.8, 18.0)
-SIZE = OneEuro(0.8, 3.0)
+ROTATION = OneEuro(0.8, 4.2)
+POSITION = OneEuro(0.8, 25.0)
+SIZE = OneEuro(0.8, 4.2)
 SHAPE = OneEuro(0.1, 0.0)
 
 
@@ -62,13 +66,14 @@ class OneEuroFilter:
         self._smooth: Values
         self._speed: Values
         self._scatter: Values  # mean square of what speeds differ from the filtered one by
+        self._pace: Values  # the last frame's
 
     def __call__(self, values: Values, step_s: float, unit: float = 1.0) -> Values:
         """The next values, `step_s` seconds after the last ones; speed is measured in `unit`s of theirs."""
         if self._raw is None:
             self._raw = self._smooth = values
             self._speed = np.zeros_like(self._difference(values, values))
-            self._scatter = np.zeros_like(self._speed[..., :1])
+            self._scatter = self._pace = np.zeros_like(self._speed[..., :1])
             return values
         # From raw to raw, as in the authors' code: less noise than from the smoothed value, as in the article.
         speed = self._difference(self._raw, values) / step_s
@@ -79,7 +84,8 @@ class OneEuroFilter:
         # Of noise that is independent from frame to frame, the filtered speed keeps this part of the scatter.
         noise = newest**2 / (2 - newest) * self._scatter
         pace = np.sqrt(np.maximum(np.sum(self._speed**2, axis=-1, keepdims=True) - _NOISE_MARGIN * noise, 0))
-        weight = _weight(self._settings.min_cutoff_hz + self._settings.gain * pace / unit, step_s)
+        confirmed, self._pace = np.minimum(pace, self._pace), pace
+        weight = _weight(self._settings.min_cutoff_hz + self._settings.gain * confirmed / unit, step_s)
         self._smooth = self._advance(self._smooth, weight * self._difference(self._smooth, values))
         self._raw = values
         return self._smooth
