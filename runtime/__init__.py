@@ -13,14 +13,23 @@ if TYPE_CHECKING:
     from runtime.errors import UserError
     from runtime.hand.hands import Hand, Hands
     from runtime.runner import load
+    from runtime.video.smoothing import Smoother
+    from runtime.video.tracking import Tracker
 
 # Before any import of onnxruntime, whoever does it: from 1.29 on it writes a device id into the home folder and looks a
 # host up. Every package of the project imports this one first.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-__all__ = ["Hand", "Hands", "UserError", "load"]
+__all__ = ["Hand", "Hands", "Smoother", "Tracker", "UserError", "load"]
 
-_HOME = {"Hand": "hand.hands", "Hands": "hand.hands", "UserError": "errors", "load": "runner"}
+_HOME = {
+    "Hand": "hand.hands",
+    "Hands": "hand.hands",
+    "Smoother": "video.smoothing",
+    "Tracker": "video.tracking",
+    "UserError": "errors",
+    "load": "runner",
+}
 
 
 def __getattr__(name: str) -> object:
@@ -31,4 +40,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return list(__all__)

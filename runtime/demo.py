@@ -26,9 +26,8 @@ if not __package__:  # run as a file: the folder that holds `runtime` is on nobo
 
 from runtime.errors import CommandParser, UserError, run_command
 from runtime.files import write_bytes_atomic, write_error
-from runtime.hand.glb import write_glb
 from runtime.hand.hands import Hands
-from runtime.hand.obj import write_hands
+from runtime.hand.mesh_files import write_glb, write_hands
 from runtime.image.crop import checked_box
 from runtime.image.draw import draw_hands
 from runtime.image.reading import Rgb, quiet_opencv, read_image
@@ -83,7 +82,13 @@ def process_image(
     if "glb" in formats and hands.present:
         files.append(folder / f"{stem}_hands.glb")
         write_glb(files[-1], hands)
-    return {"provider": runner.provider, **hands.to_json_dict(), "files": [str(path) for path in files]}
+    paths = [str(path) for path in files]
+    return {"provider": runner.provider, **hands.to_json_dict(), **_data_facts(runner), "files": paths}
+
+
+def _data_facts(runner: Runner) -> dict[str, Any]:
+    """Say what data the model's accuracy was measured on."""
+    return {"model_dataset": runner.info.dataset, "model_dataset_is_synthetic": runner.info.synthetic}
 
 
 def write_png(path: Path, rgb: Rgb) -> None:
@@ -104,7 +109,7 @@ def _video(options: argparse.Namespace) -> int:
         )
     if not options.json:
         about = {"input": source.name, "model": str(options.model), "provider": runner.provider}
-        print(json.dumps({**about, **facts, "model_dataset_is_synthetic": runner.info.synthetic}, indent=2))
+        print(json.dumps({**about, **facts, **_data_facts(runner)}, indent=2))
     if interrupted:
         raise KeyboardInterrupt
     return 0
@@ -130,9 +135,12 @@ def process_video(
             _make_folder(path.parent)
         video = None if path is None else stack.enter_context(video_file(path, source.fps))
 
+        about = _data_facts(runner)
+
         def show_frame(found: FoundFrame) -> bool:
-            if json_lines and not write_json_line(sys.stdout, found):
+            if json_lines and not write_json_line(sys.stdout, found, about):
                 return False
+            about.clear()  # the first line says it
             if window is None and video is None:
                 return True
             drawn = draw_hands(found.frame.rgb, found.hands, skeleton=True)

@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from runtime.backends.contract import ModelInfo, input_shape
-from runtime.backends.opening import Backend, open_backend
+from runtime.backends.contract import Backend, ModelInfo, input_shape
+from runtime.backends.opening import open_backend
 from runtime.errors import UserError
-from runtime.hand.decode import HandPair, decode
-from runtime.hand.hand_model import load_hand_models
+from runtime.hand.decode import decode
+from runtime.hand.hand_model import HandPair, load_hand_models
 from runtime.hand.hands import Hands
 from runtime.image.crop import Crop, box_meets_image, checked_box, crop_of_box, crop_of_image, split_planes
 from runtime.image.reading import Rgb, as_rgb_uint8
-from runtime.image.scratch import Scratch, ScratchPool
+from runtime.image.scratch import Scratch
 
 _WHITE = np.float32(255)
 
@@ -32,7 +32,7 @@ class Runner:
         self.provider: str = backend.provider
         self.models = models
         self._backend: Backend | None = backend
-        self._memory = ScratchPool()
+        self._scratch = Scratch()
 
     @property
     def input_px(self) -> int:
@@ -48,54 +48,46 @@ class Runner:
                 the hands are small in it.
         """
         start = time.perf_counter()
-        with self._memory.taken() as scratch:
-            image = as_rgb_uint8(rgb, scratch)
-            height, width = image.shape[:2]
-            if box is None:
-                crop = crop_of_image(width, height, self.input_px)
-            else:
-                checked = checked_box(box)
-                if not box_meets_image(checked, width, height):
-                    raise UserError(
-                        f"the box lies outside the image of {width} x {height} px: give x, y, width and height"
-                    )
-                crop = crop_of_box(checked, self.input_px)
-            return self._run(crop.planes(image, scratch), crop, scratch, start)
+        image = as_rgb_uint8(rgb, self._scratch)
+        crop = self._crop(image, box)
+        return self._hands_in(crop.planes(image, self._scratch), crop, start)
 
     def run_crop(self, crop_rgb: Rgb) -> Hands:
-        """The same for a crop that is cut already, (S, S, 3) uint8 RGB; pixels are then the crop's own."""
+        """Find both hands of a crop that is cut already, (S, S, 3) uint8 RGB; pixels are then the crop's own."""
         start = time.perf_counter()
         side = self.input_px
         if crop_rgb.shape != (side, side, 3) or crop_rgb.dtype != np.uint8:
             raise UserError(f"a crop is ({side}, {side}, 3) uint8, not {crop_rgb.shape} {crop_rgb.dtype}")
-        with self._memory.taken() as scratch:
-            planes = split_planes(np.ascontiguousarray(crop_rgb), scratch)
-            return self._run(planes, crop_of_image(side, side, side), scratch, start)
+        planes = split_planes(np.ascontiguousarray(crop_rgb), self._scratch)
+        return self._hands_in(planes, crop_of_image(side, side, side), start)
 
-    def _run(self, planes: NDArray[np.uint8], crop: Crop, scratch: Scratch, start: float) -> Hands:
+    def _crop(self, image: Rgb, box: ArrayLike | None) -> Crop:
+        height, width = image.shape[:2]
+        if box is None:
+            return crop_of_image(width, height, self.input_px)
+        checked = checked_box(box)
+        if not box_meets_image(checked, width, height):
+            raise UserError(f"the box lies outside the image of {width} x {height} px: give x, y, width and height")
+        return crop_of_box(checked, self.input_px)
+
+    def _hands_in(self, planes: NDArray[np.uint8], crop: Crop, start: float) -> Hands:
+        """Run the network on the crop's pixels, (3, S, S), and decode what it says."""
         backend = self._backend
         if backend is None:
             raise ValueError("the runner is closed")
-        image = scratch.array("image", input_shape(self.input_px), np.float32)
+        image = self._scratch.array("image", input_shape(self.input_px), np.float32)
         np.copyto(image[0], planes)
         np.divide(image, _WHITE, out=image)
         preprocessed = time.perf_counter()
         outputs = backend.run(image)
         inferred = time.perf_counter()
         right, left = decode(outputs, crop, self.info.heatmap, self.models)
-        done = time.perf_counter()
-        return Hands(
-            right=right,
-            left=left,
-            relative_translation=outputs["relative_translation"][0],
-            stages_ms={
-                "preprocess": 1000 * (preprocessed - start),
-                "inference": 1000 * (inferred - preprocessed),
-                "postprocess": 1000 * (done - inferred),
-            },
-            dataset=self.info.dataset,
-            synthetic=self.info.synthetic,
-        )
+        stages_ms = {
+            "preprocess": 1000 * (preprocessed - start),
+            "inference": 1000 * (inferred - preprocessed),
+            "postprocess": 1000 * (time.perf_counter() - inferred),
+        }
+        return Hands(right, left, outputs["relative_translation"][0], stages_ms)
 
     def close(self) -> None:
         """Let go of the engine; the runner cannot be used any more."""
@@ -120,7 +112,7 @@ def load(
 ) -> Runner:
     """Load a model file, and the hand model it was trained on (None: the embedded one)."""
     model_path = Path(path)
-    pair = HandPair(*load_hand_models(None if hand_model is None else Path(hand_model)))
+    pair = load_hand_models(None if hand_model is None else Path(hand_model))
     backend = open_backend(model_path, device, threads)
     wanted, given = backend.info.hand_model_name, pair.right.name
     if backend.info.hand_model_sha256 != pair.right.sha256:

@@ -18,8 +18,7 @@ from runtime.backends.contract import METADATA_KEY
 from runtime.backends.opening import open_backend
 from runtime.backends.session import CPU_PROVIDER, import_onnxruntime, open_session
 from runtime.errors import UserError
-from runtime.hand.decode import HandPair
-from runtime.hand.hand_model import load_hand_models
+from runtime.hand.hand_model import HandPair, load_hand_models
 from runtime.image.crop import crop_from_box
 from runtime.runner import Runner, graph_input
 

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.devices.shipped_crops import shipped_crops
+from runtime.backends.contract import Outputs
 from runtime.backends.engine_passport import read_engine_passport
-from runtime.backends.opening import Outputs, open_backend
-from runtime.hand.decode import HandPair
-from runtime.hand.hand_model import load_hand_models
+from runtime.backends.opening import open_backend
+from runtime.hand.hand_model import HandPair, load_hand_models
 from runtime.hand.rotations import matrix_from_6d
 from runtime.runner import graph_input
 

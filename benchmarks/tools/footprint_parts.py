@@ -48,8 +48,7 @@ def memory(model: str, frames: int) -> dict[str, Any]:
         importlib.import_module(module)
         steps[name] = resident_mb()
     from runtime.backends.opening import open_backend
-    from runtime.hand.decode import HandPair
-    from runtime.hand.hand_model import load_hand_models
+    from runtime.hand.hand_model import HandPair, load_hand_models
     from runtime.runner import Runner
 
     models = HandPair(*load_hand_models())

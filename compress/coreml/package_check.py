@@ -23,8 +23,7 @@ from compress.coreml.convert import IMAGE_SCALE, as_stored
 from compress.coreml.evaluator import Evaluator, NumericFault
 from compress.crops import Crops
 from runtime.backends.contract import INPUT_NAME
-from runtime.hand.decode import HandPair
-from runtime.hand.hand_model import HandModel
+from runtime.hand.hand_model import HandModel, HandPair
 from runtime.hand.rotations import matrix_from_6d
 from runtime.runner import graph_input
 from training.evaluate import Images, Predictor

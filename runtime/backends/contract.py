@@ -1,4 +1,4 @@
-"""The graph contract: what a model file takes, gives, and says of itself.
+"""The contract of every model file, whatever engine runs it: what it takes, gives, and says of itself.
 
 Hand axis everywhere: [right, left]. Camera axes: x right, y down, z away.
 """
@@ -6,10 +6,16 @@ Hand axis everywhere: [right, left]. Camera axes: x right, y down, z away.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from runtime.errors import UserError
+
+Outputs = dict[str, NDArray[np.float32]]  # names and shapes: OUTPUT_SHAPES
 
 METADATA_KEY = "er_edge"  # of the JSON passport in the file's metadata
 INPUT_NAME = "image"
@@ -58,13 +64,51 @@ class ModelInfo:
     synthetic: bool  # whether that data set is synthetic
 
 
+class Backend(Protocol):
+    """One loaded model. `run` may be called from several threads."""
+
+    @property
+    def info(self) -> ModelInfo:
+        """The model's passport."""
+
+    @property
+    def provider(self) -> str:
+        """What it really runs on, in the engine's own words."""
+
+    def run(self, image: NDArray[np.float32]) -> Outputs:
+        """NCHW, RGB, 0..1 -> the outputs of the graph contract. The caller uses both again: neither may be kept."""
+
+    def close(self) -> None:
+        """Let go of the engine's memory."""
+
+
 class _BadPassport(Exception):
     """What is wrong with a passport."""
 
 
 def input_shape(input_px: int) -> tuple[int, int, int, int]:
-    """NCHW."""
+    """Return the shape of the graph's input, NCHW."""
     return (1, 3, input_px, input_px)
+
+
+def float32_tensor(shape: tuple[int, ...]) -> str:
+    """Describe a tensor as `check_signature` compares it."""
+    return f"float32 {list(shape)}"
+
+
+def check_signature(takes: Mapping[str, str], gives: Mapping[str, str], input_px: int, source: str) -> None:
+    """Raise a UserError unless a graph's inputs and outputs, name -> description, are the contract's."""
+    if set(takes) != {INPUT_NAME}:
+        names = ", ".join(map(repr, takes))[:_MAX_TEXT_CHARACTERS] or "nothing"
+        raise UserError(f"{source} takes {names}, not '{INPUT_NAME}': {_HOW_TO_EXPORT}")
+    missing = [name for name in OUTPUT_SHAPES if name not in gives]
+    if missing:
+        raise UserError(f"{source} does not give {', '.join(missing)}: {_HOW_TO_EXPORT}")
+    found = {INPUT_NAME: takes[INPUT_NAME], **gives}
+    for name, shape in {INPUT_NAME: input_shape(input_px), **OUTPUT_SHAPES}.items():
+        if found[name] != float32_tensor(shape):
+            what = found[name][:_MAX_TEXT_CHARACTERS]
+            raise UserError(f"{source}: '{name}' is {what}, not {float32_tensor(shape)}: export it again")
 
 
 def parse_passport(text: str | None, source: str) -> ModelInfo:
@@ -93,16 +137,12 @@ def _model_info(facts: dict[str, Any]) -> ModelInfo:
     synthetic = facts.get("synthetic", "synthetic" in dataset.lower())
     if not isinstance(synthetic, bool):
         raise _BadPassport("synthetic is neither true nor false")
+    depth, height, width = (_integer(heatmap, key, 1, _MAX_MAP_CELLS) for key in ("depth", "height", "width"))
     return ModelInfo(
         variant=_text(facts, "variant"),
         precision=_text(facts, "precision"),
         input_px=_integer(facts, "input_px", _MIN_INPUT_PX, _MAX_INPUT_PX),
-        heatmap=Heatmap(
-            depth=_integer(heatmap, "depth", 1, _MAX_MAP_CELLS),
-            height=_integer(heatmap, "height", 1, _MAX_MAP_CELLS),
-            width=_integer(heatmap, "width", 1, _MAX_MAP_CELLS),
-            depth_range_m=_positive(heatmap, "depth_range_m", _MAX_DEPTH_RANGE_M),
-        ),
+        heatmap=Heatmap(depth, height, width, _positive(heatmap, "depth_range_m", _MAX_DEPTH_RANGE_M)),
         hand_model_name=_text(hand_model, "name"),
         hand_model_sha256=sha256,
         dataset=dataset,

@@ -10,12 +10,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.backends.contract import INPUT_NAME, METADATA_KEY, OUTPUT_SHAPES, input_shape, parse_passport
+from runtime.backends.contract import (
+    INPUT_NAME,
+    METADATA_KEY,
+    OUTPUT_SHAPES,
+    Outputs,
+    check_signature,
+    float32_tensor,
+    parse_passport,
+)
 from runtime.errors import UserError, first_line, unknown_name
 
 UNITS = {"auto": "ALL", "cpu": "CPU_ONLY"}  # of coremltools.ComputeUnit
 _FLOAT32 = 65568  # ArrayFeatureType.FLOAT32
-_MAX_PACKAGE_FILES = 100
 
 
 class CoreMLBackend:
@@ -34,13 +41,14 @@ class CoreMLBackend:
         except Exception as error:  # Core ML's own come as RuntimeError, Exception, or what protobuf raises
             raise UserError(f"Core ML cannot load {path}: {first_line(error)}; export it again") from None
         self.info = parse_passport(passport, str(path))
-        _check_contract(description, input_shape(self.info.input_px), path)
+        takes, gives = ({f.name: _described(f, path) for f in part} for part in (description.input, description.output))
+        check_signature(takes, gives, self.info.input_px, str(path))
         self.provider = f"Core ML, {UNITS[device]}"
         self._path = path
         self._model: Any = model
         self._lock = threading.Lock()  # Core ML: one prediction at a time for each model
 
-    def run(self, image: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+    def run(self, image: NDArray[np.float32]) -> Outputs:
         """NCHW, RGB, 0..1 -> the outputs of the graph contract."""
         with self._lock:
             if self._model is None:
@@ -57,21 +65,6 @@ class CoreMLBackend:
             self._model = None
 
 
-def check_package(path: Path, max_bytes: int) -> None:
-    """A UserError unless the path is a folder that can be a package, of a sane size."""
-    try:
-        if not path.exists():
-            raise UserError(f"there is no model {path}: check the path, or export one with python compress/export.py")
-        if not (path / "Manifest.json").is_file():
-            raise UserError(f"{path} is no Core ML package: it has no Manifest.json")
-        files = [file for file, _ in zip(path.rglob("*"), range(_MAX_PACKAGE_FILES + 1), strict=False)]
-        size_bytes = sum(file.stat().st_size for file in files)
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read the model {str(path)!r}: {first_line(error)}") from None
-    if len(files) > _MAX_PACKAGE_FILES or size_bytes > max_bytes:
-        raise UserError(f"{path} is larger than any package of this project: check the path")
-
-
 def _import_coremltools(path: Path) -> Any:
     if sys.platform != "darwin":
         raise UserError(f"{path}: Core ML runs on Apple's systems alone: here, give the .onnx file of the same model")
@@ -82,19 +75,12 @@ def _import_coremltools(path: Path) -> Any:
     return coremltools
 
 
-def _check_contract(description: Any, image_shape: tuple[int, ...], path: Path) -> None:
-    """Names, shapes and types against the contract."""
-    expected = {INPUT_NAME: image_shape} | OUTPUT_SHAPES
-    found = {feature.name: feature.type for feature in (*description.input, *description.output)}
-    if found.keys() != expected.keys():
-        raise UserError(
-            f"{path} does not take and give what the runner needs: export it with python compress/export.py"
-        )
-    for name, shape in expected.items():
-        kind = found[name].WhichOneof("Type")
-        if kind == "imageType":
-            raise UserError(f"{path} takes a picture, for apps: for the runner, export it without --image-input")
-        array = found[name].multiArrayType
-        # Core ML writes no shape for the results of a program.
-        if kind != "multiArrayType" or array.dataType != _FLOAT32 or tuple(array.shape) not in (shape, ()):
-            raise UserError(f"{path}: '{name}' is not float32 {list(shape)}: export it again")
+def _described(feature: Any, path: Path) -> str:
+    kind = feature.type.WhichOneof("Type")
+    if kind == "imageType":
+        raise UserError(f"{path} takes a picture, for apps: for the runner, export it without --image-input")
+    array = feature.type.multiArrayType
+    if kind != "multiArrayType" or array.dataType != _FLOAT32:
+        return f"{kind} of another type"
+    # Core ML writes no shape for the results of a program.
+    return float32_tensor(tuple(array.shape) or OUTPUT_SHAPES.get(feature.name, ()))

@@ -3,56 +3,24 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.backends.contract import Heatmap
-from runtime.backends.opening import Outputs
+from runtime.backends.contract import Heatmap, Outputs
 from runtime.errors import UserError
-from runtime.hand.hand_model import HandModel, mirror, skin_at_wrist
+from runtime.hand.hand_model import HandPair
 from runtime.hand.hands import Floats, Hand
 from runtime.hand.rotations import matrix_from_6d
 from runtime.image.crop import Crop
 
-_MIRROR = np.array([-1, 1, 1], np.float32)
-_BOTH = np.stack([np.ones(3, np.float32), _MIRROR])  # right, left
-_MIRROR_TURNS = (_BOTH[:, :, None] * _BOTH[:, None, :])[:, None]  # (2, 1, 3, 3)
-_MIRROR_AXES = _BOTH[:, None, :, None]  # (2, 1, 3, 1)
-_SAME_AXES = np.ones((1, 3, 1), np.float32)
 _LARGEST_LOGIT = 500.0  # beyond it exp overflows, and the probability is 0 or 1 anyway
 _LARGEST_OUTPUT = 1e6  # of any unit in the contract, logits aside: far beyond what a hand can be
 
 
-@dataclass(frozen=True, eq=False)
-class HandPair:
-    """The hand models of both sides."""
-
-    right: HandModel
-    left: HandModel
-
-    @cached_property
-    def mirrored(self) -> bool:
-        """Whether the left hand is the right one's mirror image, so that one call can skin both."""
-        image = mirror(self.right)
-        keys = ("v_template", "shapedirs", "posedirs", "J_regressor", "weights", "parents", "tips")
-        return all(np.array_equal(getattr(self.left, key), getattr(image, key)) for key in keys)
-
-    def skin(self, rotations: Floats, shape: Floats) -> tuple[Floats, Floats]:
-        """(2, 16, 3, 3), (2, 10) -> vertices (2, 778, 3) and joints (2, 21, 3), m, wrist-relative."""
-        if self.mirrored:
-            return skin_at_wrist(self.right, rotations * _MIRROR_TURNS, shape, _MIRROR_AXES)
-        hands = (self.right, self.left)
-        parts = [skin_at_wrist(model, rotations[i], shape[i], _SAME_AXES) for i, model in enumerate(hands)]
-        vertices, joints = (np.stack(arrays) for arrays in zip(*parts, strict=True))
-        return vertices, joints
-
-
 def decode(outputs: Outputs, crop: Crop, heatmap: Heatmap, models: HandPair) -> tuple[Hand, Hand]:
-    """Outputs of the graph contract for one crop -> (right, left)."""
+    """Turn outputs of the graph contract for one crop into (right, left); a UserError where they are no numbers."""
     _check_numbers(outputs)
     rotations = cast(Floats, matrix_from_6d(outputs["rotation6d"][0]))
     shape = outputs["shape"][0]
@@ -75,7 +43,7 @@ def decode(outputs: Outputs, crop: Crop, heatmap: Heatmap, models: HandPair) -> 
             camera=camera[i],
             faces=model.faces,
         )
-        for i, model in enumerate((models.right, models.left))
+        for i, model in enumerate(models)
     )
     return right, left
 

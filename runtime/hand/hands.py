@@ -17,6 +17,9 @@ from runtime.hand.joints import JOINT_NAMES
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
+# Orange and blue of Okabe and Ito's palette, which colour-blind people tell apart.
+COLOURS = {"right": (240, 150, 25), "left": (60, 150, 220)}  # RGB
+
 _MM = 1000
 _MIN_LENGTH = 1e-12
 _TO_CAMERA = np.array([0, 0, -1], np.float32)
@@ -63,8 +66,6 @@ class Hands:
     left: Hand
     relative_translation: Floats  # (3,) m, left wrist minus right, camera axes; only where both are present
     stages_ms: Mapping[str, float]  # preprocess, inference, postprocess
-    dataset: str  # that the model's accuracy was measured on
-    synthetic: bool  # whether that data set is synthetic
 
     @property
     def present(self) -> tuple[Hand, ...]:
@@ -79,8 +80,6 @@ class Hands:
             "relative_translation_mm": _rounded(self.relative_translation * _MM, 2) if both else None,
             "stages_ms": {stage: round(ms, 3) for stage, ms in self.stages_ms.items()},
             "joint_names": list(JOINT_NAMES),
-            "model_dataset": self.dataset,
-            "model_dataset_is_synthetic": self.synthetic,
         }
 
 

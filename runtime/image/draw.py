@@ -14,12 +14,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.hand.hands import Floats, Hand, Hands
+from runtime.hand.hands import COLOURS, Floats, Hand, Hands
 from runtime.hand.joints import BONES
 from runtime.image.reading import Rgb
-
-# Orange and blue of Okabe and Ito's palette, which colour-blind people tell apart.
-COLOURS = {"right": (240, 150, 25), "left": (60, 150, 220)}
 
 _SUPERSAMPLING = 2.0
 _MAX_CANVAS_PX = 1_000_000  # of the supersampled layer: bounds the time on large images

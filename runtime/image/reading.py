@@ -27,12 +27,13 @@ MAX_PIXELS = 100_000_000
 MAX_FILE_BYTES = 512 * 2**20
 
 _FORMATS = "PNG, JPEG, BMP, WebP or TIFF"
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
+_PNG = b"\x89PNG\r\n\x1a\n"
+_JPEG, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 _JPEG_START_OF_SCAN = 0xDA
 # Start of frame of any coding: SOF0..SOF15 without DHT (C4), JPG (C8) and DAC (CC).
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_TYPES = 256, 257, {3: "H", 4: "I"}
+_JPEG_WITHOUT_LENGTH = frozenset((0x00, 0x01, *range(0xD0, 0xDA)))
+_TIFF_SIDES, _TIFF_TYPES = (256, 257), {3: "H", 4: "I"}
 
 
 class _BadImage(Exception):
@@ -96,20 +97,22 @@ def as_rgb_uint8(image: NDArray[Any], scratch: Scratch | None = None) -> Rgb:
 
 
 def header_size(content: bytes) -> tuple[int, int]:
-    """(width, height) that a file's header states; also sees whether a PNG, JPEG or WebP is cut short."""
+    """Return the (width, height) that a file's header states; also sees whether a PNG, JPEG or WebP is cut short."""
     try:
-        if content.startswith(_PNG_SIGNATURE):
+        if content.startswith(_PNG):
             return _png_size(content)
-        if content.startswith(_JPEG_START):
+        if content.startswith(_JPEG):
             return _jpeg_size(content)
         if content.startswith(b"BM"):
-            return _bmp_size(content)
+            (header_bytes,) = struct.unpack_from("<I", content, 14)
+            width, height = struct.unpack_from("<HH" if header_bytes == 12 else "<ii", content, 18)
+            return abs(width), abs(height)  # a negative height says that the rows go down
         if content.startswith(b"RIFF") and content[8:12] == b"WEBP":
             return _webp_size(content)
         if content.startswith((b"II*\0", b"MM\0*")):
             return _tiff_size(content)
     except (struct.error, IndexError):
-        raise _BadImage("it is cut short; copy or save it again") from None
+        raise _BadImage("it is damaged or cut short; copy or save it again") from None
     raise _BadImage(f"it is not a {_FORMATS} file")
 
 
@@ -141,10 +144,8 @@ def _check_size(width: int, height: int) -> None:
 
 
 def _png_size(content: bytes) -> tuple[int, int]:
-    length, kind, width, height = struct.unpack_from(">I4sII", content, len(_PNG_SIGNATURE))
-    if kind != b"IHDR" or length != 13:
-        raise _BadImage("its PNG header is damaged; save it again")
-    position = len(_PNG_SIGNATURE)
+    width, height = struct.unpack_from(">II", content, 16)
+    kind, position = b"", len(_PNG)
     while kind != b"IEND":
         length, kind = struct.unpack_from(">I4s", content, position)
         position += 12 + length
@@ -154,32 +155,18 @@ def _png_size(content: bytes) -> tuple[int, int]:
 
 
 def _jpeg_size(content: bytes) -> tuple[int, int]:
-    size: tuple[int, int] | None = None
-    position = len(_JPEG_START)
-    while True:
-        if content[position] != 0xFF:
-            raise _BadImage("its JPEG header is damaged; save it again")
-        marker = content[position + 1]
-        if marker == 0xFF:  # padding
-            position += 1
-            continue
+    size, position = None, len(_JPEG)
+    while (marker := content[position + 1]) != _JPEG_START_OF_SCAN:
+        if content[position] != 0xFF or marker in _JPEG_WITHOUT_LENGTH:  # a decoder would look for the next one
+            raise IndexError
         (length,) = struct.unpack_from(">H", content, position + 2)
         if marker in _JPEG_FRAMES and size is None:
-            height, width = struct.unpack_from(">HH", content, position + 5)
-            size = width, height
-        if marker == _JPEG_START_OF_SCAN:
-            break
-        position += 2 + length
+            size = struct.unpack_from(">HH", content, position + 5)
+        position += 1 if marker == 0xFF else 2 + length  # 0xFF is padding
     # In scans 0xFF is followed by 0 or by a marker, so the end marker stands there only at the end.
     if size is None or content.find(_JPEG_END, position) < 0:
         raise IndexError
-    return size
-
-
-def _bmp_size(content: bytes) -> tuple[int, int]:
-    (header_bytes,) = struct.unpack_from("<I", content, 14)
-    width, height = struct.unpack_from("<HH" if header_bytes == 12 else "<ii", content, 18)
-    return abs(width), abs(height)  # a negative height says that the rows go down
+    return size[1], size[0]
 
 
 def _webp_size(content: bytes) -> tuple[int, int]:
@@ -192,22 +179,18 @@ def _webp_size(content: bytes) -> tuple[int, int]:
     if kind == b"VP8 ":
         width, height = struct.unpack_from("<HH", content, 26)
         return width & 0x3FFF, height & 0x3FFF
-    if kind == b"VP8L":
-        (bits,) = struct.unpack_from("<I", content, 21)
-        return 1 + (bits & 0x3FFF), 1 + ((bits >> 14) & 0x3FFF)
-    raise _BadImage("its WebP header is damaged; save it again")
+    (bits,) = struct.unpack_from("<I", content, 21)  # lossless; what is neither, OpenCV refuses
+    return 1 + (bits & 0x3FFF), 1 + ((bits >> 14) & 0x3FFF)
 
 
 def _tiff_size(content: bytes) -> tuple[int, int]:
     order = "<" if content.startswith(b"II") else ">"
     (directory,) = struct.unpack_from(f"{order}I", content, 4)
     (count,) = struct.unpack_from(f"{order}H", content, directory)
-    values: dict[int, int] = {}
+    largest = dict.fromkeys(_TIFF_SIDES, 0)  # whichever of two entries the decoder would believe
     for entry in range(directory + 2, directory + 2 + 12 * count, 12):
         tag, kind = struct.unpack_from(f"{order}HH", content, entry)
-        if tag in (_TIFF_WIDTH, _TIFF_HEIGHT) and kind in _TIFF_TYPES:
+        if tag in largest and kind in _TIFF_TYPES:
             (value,) = struct.unpack_from(f"{order}{_TIFF_TYPES[kind]}", content, entry + 8)
-            values[tag] = max(value, values.get(tag, 0))  # whichever of two the decoder would believe
-    if len(values) != 2:
-        raise _BadImage("its TIFF header is damaged; save it again")
-    return values[_TIFF_WIDTH], values[_TIFF_HEIGHT]
+            largest[tag] = max(value, largest[tag])
+    return largest[_TIFF_SIDES[0]], largest[_TIFF_SIDES[1]]

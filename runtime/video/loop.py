@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from runtime.hand.hands import Hands
 from runtime.image.reading import Rgb
 from runtime.video.capture import Source
-from runtime.video.channel import Channel
+from runtime.video.channel import Channel, Item
 
 _AHEAD = 4  # frames that each part may be ahead of the next one
 _FPS_OVER = 30  # frames
@@ -72,8 +73,9 @@ def run_video(source: Source, find: Callable[[Frame], Hands], show: Callable[[Fo
     """
     frames: Channel[Frame] = Channel(1 if source.live else _AHEAD, keep_latest=source.live)
     found: Channel[tuple[Frame, Hands]] = Channel(1 if source.live else _AHEAD)
-    reader = threading.Thread(target=_read, args=(source, frames), daemon=True)
-    finder = threading.Thread(target=_find, args=(frames, find, found), daemon=True)
+    looked_at = ((frame, find(frame)) for frame in frames)
+    reader = threading.Thread(target=_fill, args=(frames, _frames(source)), daemon=True)
+    finder = threading.Thread(target=_fill, args=(found, looked_at), daemon=True)
     shown = _Shown()
     interrupted = False
     reader.start()
@@ -124,33 +126,27 @@ class _Shown:
         return {stage: total / self.count for stage, total in self._sums_ms.items()}
 
 
-def _read(source: Source, frames: Channel[Frame]) -> None:
-    try:
-        first_s = None
-        number = 0
-        while True:
-            start = time.perf_counter()
-            rgb = source.read()
-            now = time.perf_counter()
-            if rgb is None:
-                break
-            first_s = now if first_s is None else first_s
-            time_s = now - first_s if source.live else number / source.fps
-            if not frames.put(Frame(number, time_s, rgb, 1000 * (now - start))):
-                break
-            number += 1
-    except BaseException as error:  # whatever it is, the caller's thread raises it
-        frames.finish(error)
-    else:
-        frames.finish()
+def _frames(source: Source) -> Iterator[Frame]:
+    """Read a source to its end."""
+    first_s = None
+    for number in itertools.count():
+        start = time.perf_counter()
+        rgb = source.read()
+        now = time.perf_counter()
+        if rgb is None:
+            return
+        first_s = now if first_s is None else first_s
+        time_s = now - first_s if source.live else number / source.fps
+        yield Frame(number, time_s, rgb, 1000 * (now - start))
 
 
-def _find(frames: Channel[Frame], find: Callable[[Frame], Hands], found: Channel[tuple[Frame, Hands]]) -> None:
+def _fill(channel: Channel[Item], items: Iterable[Item]) -> None:
+    """Put the items into a channel, and what goes wrong with them: the caller's thread raises it."""
     try:
-        for frame in frames:
-            if not found.put((frame, find(frame))):
+        for item in items:
+            if not channel.put(item):
                 break
     except BaseException as error:
-        found.finish(error)
+        channel.finish(error)
     else:
-        found.finish()
+        channel.finish()

@@ -100,11 +100,11 @@ class Window:
         cv2.destroyWindow(self._title)
 
 
-def write_json_line(stream: TextIO, found: FoundFrame) -> bool:
-    """One frame as one line; False where nobody reads any more."""
+def write_json_line(stream: TextIO, found: FoundFrame, about: Mapping[str, Any]) -> bool:
+    """Write one frame, and what else there is to say, as one line; False where nobody reads any more."""
     facts = found.hands.to_json_dict()
     del facts["joint_names"]  # the same in every line
-    line = {"frame": found.frame.number, "time_s": round(found.frame.time_s, 4), **facts}
+    line = {"frame": found.frame.number, "time_s": round(found.frame.time_s, 4), **facts, **about}
     try:
         stream.write(json.dumps(line, allow_nan=False) + "\n")
         stream.flush()

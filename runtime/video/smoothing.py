@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.hand.decode import HandPair
+from runtime.hand.hand_model import HandPair
 from runtime.hand.hands import Floats, Hand, Hands
 from runtime.hand.rotations import axis_angle_from_matrix, matrix_from_axis_angle
 

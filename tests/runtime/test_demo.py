@@ -56,21 +56,14 @@ def test_a_phantom_hand_is_not_written(
 
 
 def test_mesh_formats(photo: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = [
-        str(photo),
-        "--model",
-        str(tiny_model),
-        "--output-dir",
-        str(tmp_path / "out"),
-        "--json",
-        "--no-overlay",
-    ]
+    folder = tmp_path / "out"
+    arguments = [str(photo), "--model", str(tiny_model), "--output-dir", str(folder), "--json", "--no-overlay"]
     assert main([*arguments, "--mesh", "glb"]) == 0
     (line,) = capsys.readouterr().out.splitlines()
     assert [Path(path).name for path in json.loads(line)["files"]] == ["photo of hands_hands.glb"]
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["photo of hands_hands.glb"]
+    assert [path.name for path in folder.iterdir()] == ["photo of hands_hands.glb"]
     assert main([*arguments, "--mesh", "obj", "glb"]) == 0
-    assert len(list((tmp_path / "out").iterdir())) == 3
+    assert len(list(folder.iterdir())) == 3
 
 
 @pytest.mark.parametrize("style", [["runtime/demo.py"], ["-m", "runtime.demo"]])

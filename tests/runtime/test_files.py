@@ -24,23 +24,17 @@ def test_writes_and_replaces(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~umask
 
 
-def test_a_failed_block_keeps_the_old_file(tmp_path: Path) -> None:
-    path = tmp_path / "a.bin"
-    write_bytes_atomic(path, b"old")
-    with pytest.raises(RuntimeError), atomic_path(path) as temporary:
-        temporary.write_bytes(b"half")
-        raise RuntimeError
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]
+FAILURES = [OSError(code, os.strerror(code)) for code in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EIO)]
 
 
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EIO])
-def test_a_full_or_closed_disk(tmp_path: Path, code: int) -> None:
+@pytest.mark.parametrize("failure", [RuntimeError("broken"), *FAILURES], ids=str)
+def test_a_failed_block_keeps_the_old_file(tmp_path: Path, failure: Exception) -> None:
     path = tmp_path / "a.bin"
     write_bytes_atomic(path, b"old")
-    with pytest.raises(UserError, match=os.strerror(code)) as error, atomic_path(path) as temporary:
+    expected = UserError if isinstance(failure, OSError) else RuntimeError
+    with pytest.raises(expected, match=getattr(failure, "strerror", "broken")) as error, atomic_path(path) as temporary:
         temporary.write_bytes(b"half")
-        raise OSError(code, os.strerror(code))
+        raise failure
     assert "\n" not in str(error.value)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]

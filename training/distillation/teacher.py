@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from runtime.backends.opening import Backend, open_backend
+from runtime.backends.contract import Backend
+from runtime.backends.opening import open_backend
 from runtime.errors import UserError, unknown_name
 from runtime.hand.hand_model import HandModel
 from training.checkpoint import load_network, read_facts, shipped_weights

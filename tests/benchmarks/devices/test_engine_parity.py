@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 from benchmarks.devices.engine_parity import ParityFigures, compare, shipped_parity
-from runtime.backends.opening import Outputs
+from runtime.backends.contract import Outputs
 from runtime.files import file_sha256
-from runtime.hand.decode import HandPair
-from runtime.hand.hand_model import load_hand_models
+from runtime.hand.hand_model import HandPair, load_hand_models
 from runtime.hand.rotations import matrix_from_6d, matrix_from_axis_angle
 from tests.conftest import MakeModel, resting_outputs
 from tests.fixtures.engine_files import install, write_engine

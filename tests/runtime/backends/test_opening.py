@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 from numpy.testing import assert_allclose
+from onnx import numpy_helper
 
 from runtime.backends.contract import METADATA_KEY, OUTPUT_SHAPES
 from runtime.backends.opening import open_backend
@@ -24,24 +27,21 @@ def refused(path: Path, reason: str, **options: object) -> None:
     assert len(str(error.value)) < 600
 
 
-def test_runs(tiny_model: Path) -> None:
-    backend = open_backend(tiny_model, threads=1)
+def test_runs(make_model: MakeModel) -> None:
+    backend = open_backend(make_model("TINY.ONNX"), threads=1)
     assert backend.provider == "CPUExecutionProvider"
-    assert backend.info.variant == "er-s"
+    assert (backend.info.variant, backend.info.input_px) == ("er-s", 64)
     outputs = backend.run(np.full((1, 3, 64, 64), 0.5, np.float32))
     assert {name: value.shape for name, value in outputs.items()} == OUTPUT_SHAPES
     assert_allclose(outputs["camera"][0, :, 1], [0.35, 0.75], atol=1e-6)  # the image's mean moved it
     backend.close()
+    with pytest.raises(ValueError, match="closed"):
+        backend.run(np.zeros((1, 3, 64, 64), np.float32))
 
 
-def test_suffix_case_does_not_matter(make_model: MakeModel) -> None:
-    assert open_backend(make_model("TINY.ONNX")).info.input_px == 64
-
-
-def test_paths(tmp_path: Path, make_model: MakeModel) -> None:
-    folder = tmp_path / "folder.onnx"
+def test_paths(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, empty = tmp_path / "folder.onnx", tmp_path / "empty.onnx"
     folder.mkdir()
-    empty = tmp_path / "empty.onnx"
     empty.touch()
     refused(folder, "is a folder")
     refused(empty, "is empty")
@@ -50,6 +50,8 @@ def test_paths(tmp_path: Path, make_model: MakeModel) -> None:
     refused(tmp_path / "model", "suffix")
     refused(Path("a\0.onnx"), "model")
     refused(empty / "x.onnx", "model")
+    monkeypatch.setattr("runtime.backends.opening.MAX_MODEL_BYTES", 100)
+    refused(tiny_model, "larger than any model")
 
 
 def test_damaged_files(tmp_path: Path, tiny_model: Path) -> None:
@@ -60,18 +62,20 @@ def test_damaged_files(tmp_path: Path, tiny_model: Path) -> None:
         refused(path, r"damaged\.onnx")
 
 
-def test_too_large(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runtime.backends.opening.MAX_MODEL_BYTES", 100)
-    refused(tiny_model, "at most")
+def test_a_graph_that_asks_for_terabytes(tiny_model: Path, tmp_path: Path) -> None:
+    proto = onnx.load(tiny_model)
+    proto.graph.initializer.append(numpy_helper.from_array(np.array([1 << 20, 1 << 20, 1 << 10]), "sizes"))
+    proto.graph.node.append(onnx.helper.make_node("ConstantOfShape", ["sizes"], ["added"]))
+    onnx.save(proto, tmp_path / "huge.onnx")
+    with pytest.raises(UserError, match=r"huge\.onnx") as error:
+        open_backend(tmp_path / "huge.onnx").run(np.zeros((1, 3, 64, 64), np.float32))
+    assert "\n" not in str(error.value)
 
 
-def test_metadata(make_model: MakeModel) -> None:
+def test_what_keeps_no_contract(make_model: MakeModel) -> None:
     refused(make_model(metadata=False), rf"no '{METADATA_KEY}' metadata.*compress/export\.py")
     refused(make_model(passport="{"), "not JSON")
     refused(make_model(passport={"input_px": "64"}), "input_px")
-
-
-def test_wrong_contract(make_model: MakeModel) -> None:
     refused(make_model(input_name="input"), "takes 'input', not 'image'")
     refused(make_model(drop_output="presence"), "does not give presence")
     refused(make_model(input_px=96), r"'image' is .*96.*, not .*64")
@@ -89,6 +93,8 @@ def test_devices(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
     refused(tiny_model, "no CUDAExecutionProvider", device="cuda")
     assert open_backend(tiny_model, device="cpu").provider == "CPUExecutionProvider"
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    refused(tiny_model, "pip install onnxruntime")
 
 
 def test_a_silent_fallback_is_seen(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

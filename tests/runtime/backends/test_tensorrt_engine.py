@@ -61,7 +61,7 @@ def test_a_runner_takes_engines(tmp_path: Path, gpu: FakeGpu) -> None:
     with load(write_engine(tmp_path)) as runner:
         assert runner.provider == "TensorRT 10.3.0 on Orin (made)" and runner.input_px == 64
         hands = runner.run_crop(np.zeros((64, 64, 3), np.uint8))
-        assert hands.synthetic and set(hands.stages_ms) == {"preprocess", "inference", "postprocess"}
+        assert runner.info.synthetic and set(hands.stages_ms) == {"preprocess", "inference", "postprocess"}
     assert all_freed(gpu)
 
 

@@ -10,8 +10,8 @@ from numpy.testing import assert_allclose
 
 from runtime.backends.contract import Heatmap
 from runtime.errors import UserError
-from runtime.hand.decode import HandPair, decode, heatmap_joints, image_camera
-from runtime.hand.hand_model import load_hand_models, skin
+from runtime.hand.decode import decode, heatmap_joints, image_camera
+from runtime.hand.hand_model import HandPair, load_hand_models, skin
 from runtime.hand.rotations import matrix_from_axis_angle
 from runtime.image.crop import Crop
 
@@ -35,7 +35,7 @@ def outputs() -> dict[str, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def models() -> HandPair:
-    return HandPair(*load_hand_models())
+    return load_hand_models()
 
 
 def test_camera_in_image_pixels() -> None:
@@ -78,10 +78,8 @@ def test_hands(models: HandPair) -> None:
 
 
 def test_a_left_hand_of_its_own_is_used(models: HandPair) -> None:
-    assert models.mirrored
     wider = replace(models.left, v_template=models.left.v_template * np.float32(1.1))
     own = HandPair(models.right, wider)
-    assert not own.mirrored
     ours, theirs = decode(outputs(), CROP, HEATMAP, models), decode(outputs(), CROP, HEATMAP, own)
     assert_allclose(theirs[0].vertices, ours[0].vertices, atol=1e-6)
     assert np.abs(theirs[1].vertices - ours[1].vertices).max() > 1e-3
@@ -96,9 +94,11 @@ def test_extreme_logits_do_not_overflow(models: HandPair) -> None:
     assert left.presence == pytest.approx(1)
 
 
-@pytest.mark.parametrize("name", list(outputs()))
-def test_numbers_that_are_not_finite(models: HandPair, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "number"), [(name, np.nan) for name in outputs()] + [("shape", -np.inf), ("camera", 1e9)]
+)
+def test_numbers_that_no_hand_has(models: HandPair, name: str, number: float) -> None:
     raw = outputs()
-    raw[name].reshape(-1)[-1] = np.nan
+    raw[name].reshape(-1)[-1] = number
     with pytest.raises(UserError, match=name):
         decode(raw, CROP, HEATMAP, models)

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from runtime.errors import UserError
-from runtime.hand.hand_model import EMBEDDED_MODEL, HandModel, load_hand_models, skin, skin_at_wrist
+from runtime.hand.hand_model import EMBEDDED_MODEL, HandModel, HandPair, load_hand_models, skin
 from runtime.hand.joints import BONES, MIDDLE_MCP, WRIST
 from runtime.hand.rotations import matrix_from_axis_angle
 
@@ -50,14 +50,6 @@ def test_mesh_is_a_disk_with_a_loop_of_16_at_the_wrist() -> None:
     assert min(RIGHT.v_template[list(side)][:, 0].min() for side in border) > -0.005
 
 
-def test_no_slivers() -> None:
-    corners = RIGHT.v_template[RIGHT.faces]
-    sides = np.roll(corners, -1, axis=1) - corners
-    sides /= np.linalg.norm(sides, axis=2, keepdims=True)
-    angles = np.degrees(np.arccos(-(sides * np.roll(sides, 1, axis=1)).sum(axis=2)))
-    assert angles.min() >= 10
-
-
 def test_frame_and_size() -> None:
     _, joints = skin(RIGHT, np.tile(np.eye(3), (16, 1, 1)), np.zeros(10))
     mm = 1000 * (joints - joints[WRIST])
@@ -85,7 +77,6 @@ def test_regressor_weights_and_tips() -> None:
 
 @pytest.mark.parametrize("bending", [(2,), (5,), (2, 5, 8, 11), (1, 4, 7, 10)])
 def test_pose_correctives_keep_volume(bending: tuple[int, ...]) -> None:
-
     plain = replace(RIGHT, posedirs=np.zeros_like(RIGHT.posedirs))
     rest = volume_cm3(skin(RIGHT, bent(0.0), np.zeros(10))[0], RIGHT.faces)
     with_correctives = volume_cm3(skin(RIGHT, bent(1.5, bending), np.zeros(10))[0], RIGHT.faces)
@@ -145,11 +136,14 @@ def reference_skin(model: HandModel, rotations: np.ndarray, shape: np.ndarray) -
     )
 
 
-def test_against_a_plain_reference() -> None:
+@pytest.mark.parametrize("parents", [RIGHT.parents, np.array([-1, 0, 1, 1, 2, 0, 5, 2, 3, 0, 9, 9, 9, 12, 13, 4])])
+def test_against_a_plain_reference(parents: np.ndarray) -> None:
+    """Five chains of three, and any other skeleton."""
+    model = replace(RIGHT, parents=parents)
     rng = np.random.default_rng(5)
     rotations, shape = matrix_from_axis_angle(rng.normal(size=(16, 3)) * 0.5), rng.normal(size=10)
-    vertices, _ = skin(RIGHT, rotations, shape)
-    assert 1000 * np.abs(vertices - reference_skin(RIGHT, rotations, shape)).max() < 1e-3
+    vertices, _ = skin(model, rotations, shape)
+    assert 1000 * np.abs(vertices - reference_skin(model, rotations, shape)).max() < 1e-3
 
 
 def test_batches() -> None:
@@ -157,35 +151,21 @@ def test_batches() -> None:
     rotations, shape = matrix_from_axis_angle(rng.normal(size=(2, 3, 16, 3)) * 0.5), rng.normal(size=(2, 3, 10))
     vertices, joints = skin(RIGHT, rotations, shape)
     assert vertices.shape == (2, 3, 778, 3) and joints.shape == (2, 3, 21, 3)
-    one, _ = skin(RIGHT, rotations[1, 2], shape[1, 2])
-    assert np.abs(vertices[1, 2] - one).max() < 1e-6
+    assert np.abs(vertices[1, 2] - skin(RIGHT, rotations[1, 2], shape[1, 2])[0]).max() < 1e-6
+    one_shape, _ = skin(RIGHT, rotations, shape[1, 2])
+    assert np.abs(one_shape[1, 2] - vertices[1, 2]).max() < 1e-6
 
 
-def test_any_skeleton() -> None:
-    """Not only five chains of three: the joints of a level may have any parents."""
-    parents = np.array([-1, 0, 1, 1, 2, 0, 5, 2, 3, 0, 9, 9, 9, 12, 13, 4])
-    model = replace(RIGHT, parents=parents)
-    rng = np.random.default_rng(9)
-    rotations, shape = matrix_from_axis_angle(rng.normal(size=(16, 3)) * 0.5), rng.normal(size=10)
-    vertices, _ = skin(model, rotations, shape)
-    assert 1000 * np.abs(vertices - reference_skin(model, rotations, shape)).max() < 1e-3
-
-
-def test_one_shape_for_many_poses() -> None:
-    rotations = matrix_from_axis_angle(np.random.default_rng(2).normal(size=(3, 16, 3)))
-    many, _ = skin(RIGHT, rotations, np.ones(10))
-    for vertices, pose in zip(many, rotations, strict=True):
-        assert np.abs(vertices - skin(RIGHT, pose, np.ones(10))[0]).max() < 1e-6
-
-
-def test_at_the_wrist_and_mirrored() -> None:
+@pytest.mark.parametrize("widened", [1.0, 1.1])
+def test_both_hands_at_once(widened: float) -> None:
+    """As each alone, wrist-relative; a left hand that is no mirror image, too."""
+    pair = HandPair(RIGHT, replace(LEFT, v_template=LEFT.v_template * np.float32(widened)))
     rotations = matrix_from_axis_angle(np.random.default_rng(4).normal(size=(2, 16, 3))).astype(np.float32)
-    shape = np.ones((2, 10), np.float32)
-    vertices, joints = skin(RIGHT, rotations, shape)
-    signs = np.array([[1, 1, 1], [-1, 1, 1]], np.float32)[:, None]
-    found, found_joints = skin_at_wrist(RIGHT, rotations, shape, signs[..., None])
-    assert np.abs(found - (vertices - joints[:, :1]) * signs).max() < 1e-6
-    assert np.abs(found_joints - (joints - joints[:, :1]) * signs).max() < 1e-6
+    vertices, joints = pair.skin(rotations, np.ones((2, 10), np.float32))
+    for side, model in enumerate(pair):
+        expected, expected_joints = skin(model, rotations[side], np.ones(10))
+        assert np.abs(vertices[side] - (expected - expected_joints[0])).max() < 1e-6
+        assert np.abs(joints[side] - (expected_joints - expected_joints[0])).max() < 1e-6
 
 
 # ---- files that are not trusted
@@ -262,7 +242,7 @@ def test_bad_files(case: str, tmp_path: Path) -> None:
 def test_no_archive(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "bad.npz"
     path.write_bytes(content)
-    with pytest.raises(UserError):
+    with pytest.raises(UserError, match="zip archive is damaged"):
         load_hand_models(path)
 
 

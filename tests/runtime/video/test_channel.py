@@ -4,43 +4,35 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
 
 from runtime.video.channel import Channel
 
 
-def test_everything_arrives_in_its_order() -> None:
-    channel: Channel[int] = Channel(2)
-
-    def give() -> None:
-        for number in range(100):
-            assert channel.put(number)
-        channel.finish()
-
-    giver = threading.Thread(target=give)
-    giver.start()
-    assert list(channel) == list(range(100))
-    giver.join(5)
-    assert channel.dropped == 0
+def started(work: Callable[[], object]) -> threading.Thread:
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread
 
 
-def test_a_full_one_makes_the_giver_wait() -> None:
+def test_everything_arrives_in_its_order_and_a_full_channel_makes_the_giver_wait() -> None:
     channel: Channel[int] = Channel(2)
     given = []
 
     def give() -> None:
-        for number in range(4):
-            channel.put(number)
+        for number in range(100):
+            assert channel.put(number)
             given.append(number)
         channel.finish()
 
-    giver = threading.Thread(target=give)
-    giver.start()
+    giver = started(give)
     time.sleep(0.1)
     assert given == [0, 1]
-    assert list(channel) == [0, 1, 2, 3]
+    assert list(channel) == list(range(100))
     giver.join(5)
+    assert channel.dropped == 0
 
 
 def test_the_latest_is_kept() -> None:
@@ -66,8 +58,7 @@ def test_a_waiting_giver_learns_that_nobody_takes() -> None:
     channel: Channel[int] = Channel(1)
     channel.put(0)
     answers: list[bool] = []
-    giver = threading.Thread(target=lambda: answers.append(channel.put(1)))
-    giver.start()
+    giver = started(lambda: answers.append(channel.put(1)))
     channel.abandon()
     giver.join(5)
     assert answers == [False]

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from runtime.hand.decode import HandPair
 from runtime.hand.hand_model import load_hand_models
 from runtime.hand.hands import Hand, Hands
 from runtime.hand.rotations import axis_angle_from_matrix, matrix_from_6d, matrix_from_axis_angle
@@ -23,7 +22,7 @@ PX_PER_M = 800.0
 # What er-xs shows on still rendered hands, typically: radians per joint, metres in the picture, share of the size.
 ROTATION_NOISE, PLACE_NOISE_M, SIZE_NOISE = 0.03, 0.002, 0.012
 
-MODELS = HandPair(*load_hand_models())
+MODELS = load_hand_models()
 RESTING = matrix_from_6d(resting_outputs()["rotation6d"][0])
 
 Motion = Callable[[float], tuple[np.ndarray, np.ndarray]]
@@ -48,7 +47,7 @@ def hands_of(rotations: np.ndarray, camera: np.ndarray, shape: np.ndarray) -> Ha
             faces=model.faces,
         )
         both.append(replace(hand, joints_image=hand.project(hand.joints)))
-    return Hands(both[0], both[1], np.array([0.1, 0, 0.02], np.float32), {}, "made (synthetic)", True)
+    return Hands(*both, np.array([0.1, 0, 0.02], np.float32), {})
 
 
 def still(time_s: float) -> tuple[np.ndarray, np.ndarray]:
@@ -168,13 +167,6 @@ def test_mesh_and_joints_fit_in_every_frame() -> None:
             assert hand.vertices.dtype == hand.camera.dtype == hand.rotations.dtype == np.float32
 
 
-def test_what_does_not_change_is_not_changed() -> None:
-    frames = film(still, noisy=False)
-    for hands in smoothed(frames)[:5]:
-        assert_allclose(hands.left.vertices, frames[0].left.vertices, atol=1e-6)
-        assert_allclose(hands.relative_translation, frames[0].relative_translation, atol=1e-7)
-
-
 def test_a_hand_that_comes_back_starts_afresh() -> None:
     frames = film(still)
     smoother = Smoother(MODELS)
@@ -187,15 +179,8 @@ def test_a_hand_that_comes_back_starts_afresh() -> None:
     back = smoother(frames[21], 21 / FPS)
     assert_allclose(back.left.rotations, frames[21].left.rotations, atol=1e-6)
     assert_allclose(back.relative_translation, frames[21].relative_translation)
-
-
-def test_after_a_long_gap_the_past_is_forgotten() -> None:
-    frames = film(still)
-    smoother = Smoother(MODELS)
-    for number in range(20):
-        smoother(frames[number], number / FPS)
-    later = smoother(frames[20], 20 / FPS + MAX_GAP_S)
-    assert_allclose(later.right.rotations, frames[20].right.rotations, atol=1e-6)
+    after_a_gap = smoother(frames[22], 22 / FPS + MAX_GAP_S)
+    assert_allclose(after_a_gap.right.rotations, frames[22].right.rotations, atol=1e-6)
 
 
 @pytest.mark.parametrize("time_s", [0.0, -1.0, float("nan")])
@@ -206,16 +191,13 @@ def test_time_goes_forward(time_s: float) -> None:
         smoother(frames[1], time_s)
 
 
-def test_the_filter_by_hand() -> None:
-    """Without speed it is an exponential average with 1 / (1 + 1 / (2 pi f dt))."""
+def test_by_hand() -> None:
+    """Without speed it is an exponential average with 1 / (1 + 1 / (2 pi f dt)); rotations go the shortest way."""
     steady = vector_filter(OneEuro(min_cutoff_hz=1.0, gain=0.0))
     steady(np.array([0.0]), 0.0)
     weight = 1 / (1 + 1 / (2 * np.pi * 0.1))
     assert_allclose(steady(np.array([1.0]), 0.1), [weight])
     assert_allclose(steady(np.array([1.0]), 0.1), [weight + weight * (1 - weight)])
-
-
-def test_rotations_go_the_shortest_way() -> None:
     half = rotation_filter(OneEuro(min_cutoff_hz=1 / (2 * np.pi), gain=0.0))
     start, end = matrix_from_axis_angle([[0, 0, 3.0]]), matrix_from_axis_angle([[0, 0, -3.0]])
     half(start, 0.0)

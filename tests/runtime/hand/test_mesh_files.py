@@ -1,4 +1,4 @@
-"""GLB files, read back by the rules of glTF 2.0."""
+"""OBJ and GLB files, read back by the rules of their formats."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from runtime import Hands, load
-from runtime.hand.glb import write_glb
+from runtime.hand.mesh_files import write_glb, write_hands, write_obj
 
-COMPONENT_BYTES = {5126: 4, 5123: 2}
-COMPONENT_TYPES = {5126: "<f4", 5123: "<u2"}
+COMPONENTS = {5126: "<f4", 5123: "<u2"}
 WIDTHS = {"SCALAR": 1, "VEC3": 3}
 
 
@@ -25,19 +24,27 @@ def hands(tiny_model: Path) -> Hands:
     return load(tiny_model)(np.zeros((100, 100, 3), np.uint8))
 
 
+def without_right(hands: Hands) -> Hands:
+    return replace(hands, right=replace(hands.right, present=False))
+
+
+def read_obj(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    lines = [line.split() for line in path.read_text().splitlines()]
+    vertices = np.array([line[1:] for line in lines if line[0] == "v"], float)
+    return vertices, np.array([line[1:] for line in lines if line[0] == "f"], int) - 1
+
+
 def read_glb(path: Path) -> tuple[dict[str, Any], bytes]:
     """The document and the binary chunk, with every length checked."""
     content = path.read_bytes()
-    magic, version, length = struct.unpack_from("<4sII", content)
-    assert (magic, version, length) == (b"glTF", 2, len(content))
-    assert length % 4 == 0
+    assert struct.unpack_from("<4sII", content) == (b"glTF", 2, len(content))
     chunks, position = [], 12
-    while position < length:
+    while position < len(content):
         size, kind = struct.unpack_from("<I4s", content, position)
         assert size % 4 == 0
         chunks.append((kind, content[position + 8 : position + 8 + size]))
         position += 8 + size
-    assert position == length
+    assert position == len(content)
     assert [kind for kind, _ in chunks] == [b"JSON", b"BIN\0"]
     return json.loads(chunks[0][1]), chunks[1][1]
 
@@ -45,36 +52,49 @@ def read_glb(path: Path) -> tuple[dict[str, Any], bytes]:
 def accessor(document: dict[str, Any], binary: bytes, index: int) -> np.ndarray:
     about = document["accessors"][index]
     view = document["bufferViews"][about["bufferView"]]
-    width = WIDTHS[about["type"]]
-    size = COMPONENT_BYTES[about["componentType"]]
-    assert view["byteOffset"] % size == 0
+    values = np.frombuffer(binary[view["byteOffset"] :][: view["byteLength"]], COMPONENTS[about["componentType"]])
     assert view["byteOffset"] % 4 == 0
-    assert view["byteLength"] == about["count"] * width * size
     assert view["byteOffset"] + view["byteLength"] <= document["buffers"][view["buffer"]]["byteLength"]
-    data = binary[view["byteOffset"] : view["byteOffset"] + view["byteLength"]]
-    return np.frombuffer(data, COMPONENT_TYPES[about["componentType"]]).reshape(about["count"], width)
+    return values.reshape(about["count"], WIDTHS[about["type"]])
 
 
-def test_both_hands_come_back(tmp_path: Path, hands: Hands) -> None:
+def test_an_obj_comes_back(tmp_path: Path) -> None:
+    vertices, faces = np.array([[0, 0, 0], [0.1, 0, -1e-6], [0, 0.25, 0]]), np.array([[0, 1, 2]])
+    write_obj(tmp_path / "a.obj", vertices, faces, "two\nlines")
+    read = read_obj(tmp_path / "a.obj")
+    assert_allclose(read[0], vertices, atol=1e-6)
+    assert_array_equal(read[1], faces)
+    assert (tmp_path / "a.obj").read_text().startswith("# two lines\nv ")
+
+
+def test_obj_hands_share_a_frame(tmp_path: Path, hands: Hands) -> None:
+    right, left = write_hands(tmp_path, "x", hands)
+    assert (right.name, left.name) == ("x_right.obj", "x_left.obj")
+    assert_allclose(read_obj(right)[0], hands.right.vertices, atol=1e-6)
+    assert_allclose(read_obj(left)[0], hands.left.vertices + hands.relative_translation, atol=1e-6)
+    assert_array_equal(read_obj(left)[1], hands.left.faces)
+    (alone,) = write_hands(tmp_path, "x", without_right(hands))
+    assert_allclose(read_obj(alone)[0], hands.left.vertices, atol=1e-6)
+
+
+def test_glb_hands_come_back(tmp_path: Path, hands: Hands) -> None:
     path = tmp_path / "hands.glb"
     write_glb(path, hands)
     document, binary = read_glb(path)
     assert document["asset"]["version"] == "2.0"
-    assert 0 <= len(binary) - document["buffers"][0]["byteLength"] < 4
     assert document["scenes"][document["scene"]]["nodes"] == [0, 1]
     assert [node["name"] for node in document["nodes"]] == ["right hand", "left hand"]
     for node, hand in zip(document["nodes"], (hands.right, hands.left), strict=True):
         (primitive,) = document["meshes"][node["mesh"]]["primitives"]
-        positions = accessor(document, binary, primitive["attributes"]["POSITION"])
-        normals = accessor(document, binary, primitive["attributes"]["NORMAL"])
+        place = primitive["attributes"]["POSITION"]
+        positions, normals = (accessor(document, binary, primitive["attributes"][x]) for x in ("POSITION", "NORMAL"))
         triangles = accessor(document, binary, primitive["indices"]).reshape(-1, 3)
-        bounds = document["accessors"][primitive["attributes"]["POSITION"]]
-        assert_array_equal(np.asarray(bounds["min"], np.float32), positions.min(axis=0))
-        assert_array_equal(np.asarray(bounds["max"], np.float32), positions.max(axis=0))
-        assert_allclose(positions, hand.vertices * [1, -1, -1], atol=1e-7)
+        for bound, expected in (("min", positions.min(axis=0)), ("max", positions.max(axis=0))):
+            assert_array_equal(np.asarray(document["accessors"][place][bound], np.float32), expected)
+        assert_allclose(positions, hand.vertices * [1, -1, -1], atol=1e-7)  # fingers up, where y of the picture is down
         assert_array_equal(triangles, hand.faces)
-        assert document["bufferViews"][bounds["bufferView"]]["target"] == 34962
-        assert document["bufferViews"][document["accessors"][primitive["indices"]]["bufferView"]]["target"] == 34963
+        targets = [document["bufferViews"][document["accessors"][i]["bufferView"]]["target"] for i in (place, 2)]
+        assert targets == [34962, 34963]
         assert_allclose(np.linalg.norm(normals, axis=1), 1, atol=1e-5)
         corners = positions[triangles]
         outwards = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
@@ -83,20 +103,10 @@ def test_both_hands_come_back(tmp_path: Path, hands: Hands) -> None:
         assert len(colour) == 4 and all(0 <= value <= 1 for value in colour)
     assert "translation" not in document["nodes"][0]
     assert_allclose(document["nodes"][1]["translation"], hands.relative_translation * [1, -1, -1], atol=1e-7)
-    assert [entry.name for entry in tmp_path.iterdir()] == ["hands.glb"]
 
 
-def test_fingers_point_up(tmp_path: Path, hands: Hands) -> None:
-    """They do in the picture, where y goes down."""
-    write_glb(tmp_path / "hands.glb", hands)
-    document, binary = read_glb(tmp_path / "hands.glb")
-    positions = accessor(document, binary, document["meshes"][0]["primitives"][0]["attributes"]["POSITION"])
-    assert positions[:, 1].max() > 0.1 > -positions[:, 1].min()
-
-
-def test_one_hand_and_none(tmp_path: Path, hands: Hands) -> None:
-    path = tmp_path / "left.glb"
-    alone = replace(hands, right=replace(hands.right, present=False))
+def test_glb_of_one_hand_and_of_none(tmp_path: Path, hands: Hands) -> None:
+    path, alone = tmp_path / "left.glb", without_right(hands)
     write_glb(path, alone)
     document, _ = read_glb(path)
     assert [node["name"] for node in document["nodes"]] == ["left hand"]

@@ -1,0 +1,130 @@
+"""Meshes as files: Wavefront OBJ, which every 3D program opens, and binary glTF 2.0, which viewers and browsers open.
+
+The origin is the right wrist, or the left one where that hand is alone. OBJ keeps the camera's axes (x right, y down,
+z away); glTF has y up and the viewer on +z, half a turn around x from them (Khronos Group, "glTF 2.0 Specification").
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.files import write_bytes_atomic, write_text_atomic
+from runtime.hand.hands import COLOURS, Floats, Hand, Hands
+
+_MAGIC, _VERSION = 0x46546C67, 2  # "glTF"
+_JSON_CHUNK, _BINARY_CHUNK = 0x4E4F534A, 0x004E4942  # "JSON", "BIN\0"
+_FLOAT, _UNSIGNED_SHORT = 5126, 5123
+_ARRAY_BUFFER, _ELEMENT_ARRAY_BUFFER = 34962, 34963
+_TO_GLTF = np.array([1, -1, -1], np.float32)
+_ROUGHNESS = 0.7
+
+
+def write_obj(
+    path: str | os.PathLike[str],
+    vertices: NDArray[np.floating[Any]],
+    faces: NDArray[np.integer[Any]],
+    comment: str = "metres",
+) -> None:
+    """Write vertices (V, 3) and triangles (F, 3), counted from 0, atomically."""
+    lines = [f"# {' '.join(comment.split())}"]
+    lines += [f"v {x:.6f} {y:.6f} {z:.6f}" for x, y, z in vertices.tolist()]
+    lines += [f"f {a} {b} {c}" for a, b, c in (faces + 1).tolist()]
+    write_text_atomic(path, "\n".join(lines) + "\n")
+
+
+def write_hands(folder: Path, stem: str, hands: Hands) -> list[Path]:
+    """Write `<stem>_right.obj` and `<stem>_left.obj` of the hands that are present; return their paths."""
+    paths = []
+    for hand, shift_m in _placed(hands):
+        vertices = hand.vertices if shift_m is None else hand.vertices + shift_m
+        paths.append(folder / f"{stem}_{hand.side}.obj")
+        write_obj(paths[-1], vertices, hand.faces, f"{hand.side} hand, metres; x right, y down, z away from the camera")
+    return paths
+
+
+def write_glb(path: str | os.PathLike[str], hands: Hands) -> None:
+    """Write the hands that are present as one file with a node each, atomically; ValueError where none is."""
+    if not hands.present:
+        raise ValueError("there is no hand to write")
+    buffer = _Buffer()
+    nodes, meshes, materials = [], [], []
+    for index, (hand, shift_m) in enumerate(_placed(hands)):
+        node: dict[str, Any] = {"name": f"{hand.side} hand", "mesh": index}
+        if shift_m is not None:
+            node["translation"] = (shift_m * _TO_GLTF).tolist()
+        nodes.append(node)
+        meshes.append({"name": f"{hand.side} hand", "primitives": [_primitive(hand, index, buffer)]})
+        materials.append(_material(hand))
+    document = {
+        "asset": {"version": "2.0", "generator": "ER Edge"},
+        "scene": 0,
+        "scenes": [{"name": "hands", "nodes": list(range(len(nodes)))}],
+        "nodes": nodes,
+        "meshes": meshes,
+        "materials": materials,
+        "accessors": buffer.accessors,
+        "bufferViews": buffer.views,
+        "buffers": [{"byteLength": len(buffer.content)}],
+    }
+    text = json.dumps(document, separators=(",", ":")).encode()
+    chunks = _chunk(_JSON_CHUNK, text, b" ") + _chunk(_BINARY_CHUNK, bytes(buffer.content), b"\0")
+    write_bytes_atomic(path, struct.pack("<III", _MAGIC, _VERSION, 12 + len(chunks)) + chunks)
+
+
+def _placed(hands: Hands) -> Iterator[tuple[Hand, Floats | None]]:
+    """Return the hands that are present, each with what moves it into the frame they share."""
+    for hand in hands.present:
+        yield hand, hands.relative_translation if hand.side == "left" and hands.right.present else None
+
+
+class _Buffer:
+    """The binary part, as it grows."""
+
+    def __init__(self) -> None:
+        self.content = bytearray()
+        self.views: list[dict[str, Any]] = []
+        self.accessors: list[dict[str, Any]] = []
+
+    def add(self, values: NDArray[Any], kind: str, component: int, target: int, **more: Any) -> int:
+        """Append an array; return the number of its accessor."""
+        data = np.ascontiguousarray(values).tobytes()
+        view = {"buffer": 0, "byteOffset": len(self.content), "byteLength": len(data), "target": target}
+        self.content += data + bytes(-len(data) % 4)  # accessors start at multiples of their component's size
+        accessor = {"bufferView": len(self.views), "componentType": component, "count": len(values), "type": kind}
+        self.views.append(view)
+        self.accessors.append(accessor | more)
+        return len(self.accessors) - 1
+
+
+def _primitive(hand: Hand, material: int, buffer: _Buffer) -> dict[str, Any]:
+    vertices = np.asarray(hand.vertices * _TO_GLTF, "<f4")
+    normals = np.asarray(hand.normals() * _TO_GLTF, "<f4")
+    bounds = {"min": vertices.min(axis=0).tolist(), "max": vertices.max(axis=0).tolist()}
+    attributes = {
+        "POSITION": buffer.add(vertices, "VEC3", _FLOAT, _ARRAY_BUFFER, **bounds),
+        "NORMAL": buffer.add(normals, "VEC3", _FLOAT, _ARRAY_BUFFER),
+    }
+    corners = np.asarray(hand.faces.reshape(-1), "<u2")
+    indices = buffer.add(corners, "SCALAR", _UNSIGNED_SHORT, _ELEMENT_ARRAY_BUFFER)
+    return {"attributes": attributes, "indices": indices, "material": material}
+
+
+def _material(hand: Hand) -> dict[str, Any]:
+    linear = (np.array(COLOURS[hand.side]) / 255) ** 2.2
+    colour = [*linear.round(4).tolist(), 1.0]
+    surface = {"baseColorFactor": colour, "metallicFactor": 0.0, "roughnessFactor": _ROUGHNESS}
+    # The mesh is open at the wrist, where one looks inside.
+    return {"name": hand.side, "doubleSided": True, "pbrMetallicRoughness": surface}
+
+
+def _chunk(kind: int, content: bytes, padding: bytes) -> bytes:
+    padded = content + padding * (-len(content) % 4)
+    return struct.pack("<II", len(padded), kind) + padded

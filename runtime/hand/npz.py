@@ -1,0 +1,106 @@
+"""Reading an `.npz` that is not trusted: known arrays alone, each one's shape and type checked before its data."""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+import stat
+import struct
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.errors import UserError
+
+_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # LZMA takes whatever memory the file asks for
+_MAX_FILE_BYTES = 64 * 2**20
+_MAX_NUMBER_BYTES = 8
+_MAX_HEADER_BYTES = 4096
+_HEADER = re.compile(
+    r"\{'descr': '(?P<type>[<>|][a-zA-Z]\d{1,5})', 'fortran_order': (?P<fortran>True|False), "
+    r"'shape': \((?P<shape>(\d{1,18}, ?)*(\d{1,18})?)\), \} *\n"
+)
+
+
+class BadFile(Exception):
+    """What is wrong with the content of a file."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """What an array has to be: kinds are numpy's letters, such as "iu" for any integer."""
+
+    shape: tuple[int, ...]
+    kinds: str
+    most_bytes: int = _MAX_NUMBER_BYTES  # of one element
+
+
+def read_content(path: Path) -> bytes:
+    """Read a regular file of a sane size; a UserError where it is none."""
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise UserError(f"{path} is not a regular file: give a hand model .npz")
+        if status.st_size > _MAX_FILE_BYTES:
+            raise UserError(f"{path} is too large for a hand model ({status.st_size} bytes); give a hand model .npz")
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read the hand model {path}: {error.strerror}; check the path") from None
+    except ValueError:  # a zero byte in the name
+        raise UserError(f"cannot read the hand model {str(path)!r}: this is no path") from None
+
+
+def read_arrays(content: bytes, members: Mapping[str, Member]) -> dict[str, NDArray[Any]]:
+    """Return those of the named arrays that the archive holds; BadFile where it is damaged or holds anything else."""
+    arrays: dict[str, NDArray[Any]] = {}
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            for entry in archive.infolist():
+                key = entry.filename.removesuffix(".npy")
+                if key not in members:
+                    raise BadFile(f"unknown array {entry.filename[:60]!r}")
+                if key in arrays:
+                    raise BadFile(f"the array {key} is there twice")
+                if entry.compress_type not in _COMPRESSIONS:
+                    raise BadFile(f"the array {key} is compressed by another method than deflate")
+                with archive.open(entry) as stream:
+                    arrays[key] = _read_array(stream, key, members[key])
+    except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, RuntimeError, ValueError):
+        raise BadFile("the zip archive is damaged or not one") from None
+    return arrays
+
+
+def _read_array(stream: Any, key: str, member: Member) -> NDArray[Any]:
+    shape, fortran_order, dtype = _read_header(stream, key)
+    if shape != member.shape:
+        raise BadFile(f"{key} has shape {str(shape)[:60]}, not {member.shape}")
+    if dtype.kind not in member.kinds or dtype.itemsize > member.most_bytes:
+        raise BadFile(f"{key} has the unusable type {str(dtype)[:60]}")
+    size_bytes = math.prod(shape) * dtype.itemsize
+    data = stream.read(size_bytes + 1)  # one more than there should be, so that the zip's checksum is verified
+    if len(data) != size_bytes:
+        raise BadFile(f"{key} does not hold the {size_bytes} bytes that it declares")
+    return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran_order else "C")
+
+
+def _read_header(stream: Any, key: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Return shape, order and type; numpy's own reader would evaluate the text, and raise errors of many kinds."""
+    count_bytes = {b"\x93NUMPY\1\0": 2, b"\x93NUMPY\2\0": 4}.get(stream.read(8), 0)
+    length = int.from_bytes(stream.read(count_bytes), "little")
+    text = stream.read(length).decode("latin-1") if length <= _MAX_HEADER_BYTES else ""
+    found = _HEADER.fullmatch(text)
+    if found is None:
+        raise BadFile(f"the array {key} has a damaged header")
+    try:
+        dtype = np.dtype(found["type"])
+    except TypeError:
+        raise BadFile(f"{key} has the unusable type {found['type']}") from None
+    shape = tuple(int(number) for number in found["shape"].split(",") if number.strip())
+    return shape, found["fortran"] == "True", dtype
