@@ -167,7 +167,8 @@ def hand_model_files(draw: st.DrawFn) -> bytes:
     members = dict(hand_members())
     for name in draw(st.lists(st.sampled_from([*members, "left_v_template.npy", "extra.npy"]), max_size=3)):
         kind = draw(st.sampled_from(["drop", "element", "element", "element", "any", "bytes"]))
-        content = members.pop(name, None) or hand_members()["v_template.npy"]
+        members.pop(name, None)
+        content = hand_members().get(name, hand_members()["v_template.npy"])
         array = np.load(io.BytesIO(content)) if kind == "element" else None
         if array is not None and array.size:
             size = array.dtype.itemsize

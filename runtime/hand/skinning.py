@@ -46,13 +46,13 @@ class Rig:
     def skin(
         self, rotations: Float32Array, shape: Float32Array, wrist_signs: Float32Array | None = None
     ) -> tuple[Float32Array, Float32Array]:
-        """Pose the hand: (..., 16, 3, 3), (..., 10) or (10,) -> vertices (..., V, 3) and joints (..., 21, 3), m.
+        """Pose the hand: (..., 16, 3, 3), (..., 10) -> vertices (..., V, 3) and joints (..., 21, 3), m.
 
         `wrist_signs` (..., 1, 3, 1) puts the wrist into the origin and multiplies each axis: -1, 1, 1 makes the other
         hand.
         """
         turns = rotations.take(self.order, axis=-3)
-        rest, rest_joints = self._rest_pose(turns, np.broadcast_to(shape, (*turns.shape[:-3], shape.shape[-1])))
+        rest, rest_joints = self._rest_pose(turns, shape)
         motions, joints = self._posed_bones(turns, rest_joints)
         if wrist_signs is not None:
             wrist = joints[..., :1, :].copy()
@@ -63,7 +63,7 @@ class Rig:
         return self._blended(rest, motions, joints)
 
     def _rest_pose(self, turns: Float32Array, betas: Float32Array) -> tuple[Float32Array, Float32Array]:
-        """A hand of that shape before its bones turn, with the correctives for their turning.
+        """Shape a hand before its bones turn, with the correctives for their turning.
 
         Args:
             turns: (..., J, 3, 3), in the rig's order.
@@ -79,7 +79,7 @@ class Rig:
         return numbers[..., :vertices].reshape(*batch, 3, -1), numbers[..., vertices:].reshape(*batch, -1, 3)
 
     def _posed_bones(self, turns: Float32Array, rest: Float32Array) -> tuple[Float32Array, Float32Array]:
-        """What moves points of the rest pose with each bone, and where the bones' joints come to lie.
+        """Return what moves points of the rest pose with each bone, and where the bones' joints come to lie.
 
         Args:
             turns: (..., J, 3, 3), in the rig's order.
@@ -104,7 +104,7 @@ class Rig:
     def _blended(
         self, rest: Float32Array, motions: Float32Array, joints: Float32Array
     ) -> tuple[Float32Array, Float32Array]:
-        """Vertices (..., V, 3), moved by the bones they hang on, and joints (..., 21, 3) with the fingertips.
+        """Return vertices (..., V, 3), moved by the bones they hang on, and joints (..., 21, 3) with the fingertips.
 
         `rest` is `_rest_pose`'s vertices; `motions` and `joints` are `_posed_bones`', or moved further.
         """

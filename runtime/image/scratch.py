@@ -18,13 +18,18 @@ class Scratch(threading.local):
 
     def __init__(self) -> None:
         self._blocks: dict[str, NDArray[np.uint8]] = {}
+        self._arrays: dict[str, NDArray[Any]] = {}
 
     def array(self, name: str, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
         """Return a contiguous array; the thread's next call with its name may give out the same memory."""
+        array = self._arrays.get(name)
+        if array is not None and array.shape == shape and array.dtype == dtype:
+            return array
         size_bytes = math.prod(shape) * np.dtype(dtype).itemsize
         if size_bytes > MAX_KEPT_BYTES:
             return np.empty(shape, dtype)
         block = self._blocks.get(name)
         if block is None or len(block) < size_bytes:
             block = self._blocks[name] = np.empty(size_bytes, np.uint8)
-        return block[:size_bytes].view(dtype).reshape(shape)
+        array = self._arrays[name] = block[:size_bytes].view(dtype).reshape(shape)
+        return array

@@ -133,7 +133,7 @@ def test_teachers_that_are_none(tmp_path: Path, make_model: Callable[..., Path])
         "none.safetensors": "no checkpoint at none.safetensors",
         "none.onnx": "there is no model none.onnx",
         str(foreign): "trained on hand model 'MANO' .* not on",
-        str(tmp_path / "broken.onnx"): "cannot use the model .*damaged",
+        str(tmp_path / "broken.onnx"): "onnxruntime cannot load .*broken",
         str(make_model("foreign.onnx", passport={"hand_model": other})): "trained on hand model 'MANO'",
         str(make_model("no.onnx", metadata=False)): "no 'er_edge' metadata",
         str(make_model("drop.onnx", drop_output="shape")): "does not give shape",
