@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import cv2
 import numpy as np
@@ -22,7 +23,7 @@ Points = NDArray[np.float64]  # (..., 2)
 BOX_SCALE = 1.25  # side of the crop over the longer side of the box
 MAX_BOX_PX = 65536.0
 _MIN_BOX_PX = 1.0
-_MAX_RGBA_BYTES = 36 * 2**20  # of 4K frames
+_SCRATCH = Scratch()
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,43 +54,46 @@ class Crop:
         return (np.asarray(points_crop, np.float64) - self.output_px / 2) / self.scale + self.center_px
 
     def apply(self, image: Rgb) -> Rgb:
-        """Cut the crop out of (H, W, 3): (S, S, 3), bilinear, black outside the image.
+        """Cut the crop out of (H, W, 3): (S, S, 3), bilinear, black outside the image."""
+        return cast(Rgb, cv2.cvtColor(self._cut(image, _SCRATCH), cv2.COLOR_RGBA2RGB))
+
+    def planes(self, image: Rgb, scratch: Scratch) -> NDArray[np.uint8]:
+        """Cut the crop out of (H, W, 3) as (3, S, S), in the scratch memory."""
+        return split_planes(self._cut(image, scratch), scratch)
+
+    def _cut(self, image: Rgb, scratch: Scratch) -> NDArray[np.uint8]:
+        """Return (S, S, 4), of which the fourth channel is nothing: OpenCV is slow with three.
 
         Bilinear sampling skips pixels when it shrinks by more than 2. There, the part of the image that matters is
         first shrunk by averaging over areas, by about the whole part of the factor, which leaves 1 to 1.5 to the
         bilinear step. Averaging maps the part's edges onto the result's edges, so the geometry stays exact.
         """
-        source = self._source(image, Scratch())
-        if source is None:
-            return np.zeros((self.output_px, self.output_px, 3), np.uint8)
-        return self._warp(source, np.empty((self.output_px, self.output_px, 3), np.uint8), source.pixels)
-
-    def planes(self, image: Rgb, scratch: Scratch) -> NDArray[np.uint8]:
-        """The same pixels as (3, S, S), in the scratch memory and sooner: OpenCV is slow with three channels."""
         side = self.output_px
+        pixels = scratch.array("crop", (side, side, 4), np.uint8)
         source = self._source(image, scratch)
         if source is None:
-            planes = scratch.array("planes", (4, side, side), np.uint8)
-            planes.fill(0)
-            return planes[:3]
-        height, width = source.pixels.shape[:2]
-        if 4 * height * width > _MAX_RGBA_BYTES:
-            rgb = scratch.array("crop", (side, side, 3), np.uint8)
-            return split_planes(self._warp(source, rgb, source.pixels), scratch)
-        # The fourth channel is made only where the crop samples; the picture keeps its size, as coordinates that start
+            pixels.fill(0)
+            return pixels
+        # Four channels are made only where the crop samples; the picture keeps its size, as coordinates that start
         # elsewhere would be rounded otherwise.
+        height, width = source.pixels.shape[:2]
         rgba = scratch.array("rgba", (height, width, 4), np.uint8)
-        spans = []
+        spans, rows = [], []
         for axis, length in enumerate((width, height)):
-            pixel = float(source.pixel_px[axis])
+            pixel, origin = float(source.pixel_px[axis]), float(source.origin_px[axis])
             half = self.size_px / 2 / pixel + 2
-            center = float(self.center_px[axis] - source.origin_px[axis]) / pixel
+            center = (float(self.center_px[axis]) - origin) / pixel
             spans.append((max(math.floor(center - half), 0), min(math.ceil(center + half), length)))
+            scale = self.scale * pixel
+            start = (origin - float(self.center_px[axis])) * self.scale + side / 2
+            # OpenCV puts the centres of pixels at integers, hence the halves.
+            rows.append([scale * (axis == 0), scale * (axis == 1), start + 0.5 * scale - 0.5])
         (left, right), (top, bottom) = spans
         if left < right and top < bottom:
             part = np.s_[top:bottom, left:right]
             cv2.cvtColor(source.pixels[part], cv2.COLOR_RGB2RGBA, rgba[part])
-        return split_planes(self._warp(source, scratch.array("crop", (side, side, 4), np.uint8), rgba), scratch)
+        cv2.warpAffine(rgba, np.array(rows), (side, side), pixels, cv2.INTER_LINEAR, cv2.BORDER_CONSTANT)
+        return pixels
 
     def _source(self, image: Rgb, scratch: Scratch) -> _Source | None:
         """What the bilinear step samples; None where the crop misses the image."""
@@ -110,18 +114,6 @@ class Crop:
         shrunk = scratch.array("shrunk", (rows, columns, 3), np.uint8)
         cv2.resize(part, (columns, rows), shrunk, interpolation=cv2.INTER_AREA)
         return _Source(shrunk, start.astype(np.float64), size / blocks)
-
-    def _warp(self, source: _Source, result: NDArray[np.uint8], pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Sample the source into (S, S, channels); `pixels` are the source's, with as many channels."""
-        rows = []
-        for axis in range(2):
-            scale = self.scale * float(source.pixel_px[axis])
-            start = (float(source.origin_px[axis]) - float(self.center_px[axis])) * self.scale + self.output_px / 2
-            # OpenCV puts the centres of pixels at integers, hence the halves.
-            rows.append([scale * (axis == 0), scale * (axis == 1), start + 0.5 * scale - 0.5])
-        size = (self.output_px, self.output_px)
-        cv2.warpAffine(pixels, np.array(rows), size, result, cv2.INTER_LINEAR, cv2.BORDER_CONSTANT)
-        return result
 
 
 @dataclass(frozen=True, eq=False)
