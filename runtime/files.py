@@ -1,4 +1,4 @@
-"""Writing files so that a failed run leaves neither half a file nor a lost one."""
+"""Files: reading what may be anything, and writing so that a failed run leaves neither half a file nor a lost one."""
 
 from __future__ import annotations
 
@@ -24,6 +24,33 @@ _ADVICE = {
     errno.ENOTDIR: "a part of the path is a file; give another path",
     errno.ENAMETOOLONG: "give a shorter name",
 }
+
+
+def check_regular(path: Path, what: str, most_bytes: int) -> None:
+    """Raise a UserError unless the path is a regular file that can be `what` ("a model") by its size."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}; check the path to {what}") from None
+    except ValueError:  # a zero byte in the name
+        raise UserError(f"cannot read {str(path)!r}: this is no path") from None
+    if stat.S_ISDIR(status.st_mode):
+        raise UserError(f"{path} is a folder: give {what}")
+    if not stat.S_ISREG(status.st_mode):
+        raise UserError(f"{path} is not a regular file: give {what}")
+    if status.st_size == 0:
+        raise UserError(f"{path} is empty: give {what}")
+    if status.st_size > most_bytes:
+        raise UserError(f"{path} has {status.st_size >> 20} MiB, {what} at most {most_bytes >> 20}: check the path")
+
+
+def read_regular(path: Path, what: str, most_bytes: int) -> bytes:
+    """Read such a file."""
+    check_regular(path, what, most_bytes)
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}; check the path to {what}") from None
 
 
 @contextlib.contextmanager

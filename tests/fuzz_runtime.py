@@ -12,9 +12,7 @@ import contextlib
 import faulthandler
 import io
 import json
-import os
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,6 +20,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from multiprocessing import get_context
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -386,32 +385,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=600, metavar="S", help="per target, at most (600)")
     parser.add_argument("--seed", type=int, default=int(time.time()), metavar="N", help="default: the clock")
     parser.add_argument("--target", nargs="+", choices=list(TARGETS), default=list(TARGETS))
-    parser.add_argument("--child", action="store_true", help="run one target in this process")
     options = parser.parse_args(arguments)
-    if options.child:
-        return _child(options.target[0], options.inputs, options.seed, options.seconds)
     print(f"seed {options.seed}", flush=True)
-    return max(_parent(name, options.inputs, options.seed, options.seconds) for name in options.target)
+    failed = False
+    for name in options.target:  # in a fresh process each, whose end says whether all went well
+        process = get_context("spawn").Process(target=run, args=(name, options.inputs, options.seed, options.seconds))
+        process.start()
+        process.join()
+        failed |= process.exitcode != 0
+        if process.exitcode != 0:
+            print(f"{name}: FAILED (exit {process.exitcode})", flush=True)
+    return int(failed)
 
 
-def _parent(name: str, inputs: int, start: int, seconds: float) -> int:
-    """Run a target in a process of its own, and say how it went."""
-    numbers = ["--inputs", str(inputs), "--seed", str(start), "--seconds", str(seconds)]
-    command = [sys.executable, "-m", "tests.fuzz_runtime", "--child", "--target", name, *numbers]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENCV_LOG_LEVEL": "SILENT"}
-    began = time.monotonic()
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", env=environment, check=False)
-    took = time.monotonic() - began
-    if done.returncode != 0:
-        print(f"{name}: FAILED (exit {done.returncode}) after {took:.0f} s\n{done.stderr[-6000:]}", flush=True)
-        return 1
-    results, errors = map(int, done.stdout.split()[-2:])
-    enough = results + errors >= inputs
-    print(f"{name}: {results} results, {errors} errors, {took:.0f} s{'' if enough else f'  ONLY of {inputs}'}")
-    return 0 if enough else 1
-
-
-def _child(name: str, inputs: int, start: int, seconds: float) -> int:
+def run(name: str, inputs: int, start: int, seconds: float) -> None:
+    """Fuzz one target within limits; an exception where an input ends otherwise or too few were tried."""
     faulthandler.enable()
     cv2.setNumThreads(1)
     quiet_opencv()
@@ -420,12 +408,13 @@ def _child(name: str, inputs: int, start: int, seconds: float) -> int:
         import resource  # Windows has none
 
         resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY_BYTES, MOST_MEMORY_BYTES))
-    target = TARGETS[name]
+    target, began = TARGETS[name], time.monotonic()
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
         limited = Target(target.inputs, lambda value, place: _in_time(target.take, value, place))
         ends = fuzz(limited, inputs, Path(folder), start=start, seconds=seconds)
-    print(ends.results, ends.errors)
-    return 0
+    print(f"{name}: {ends.results} results, {ends.errors} errors, {time.monotonic() - began:.0f} s", flush=True)
+    if ends.tried < inputs:
+        raise TimeoutError(f"only {ends.tried} of {inputs} inputs were tried")
 
 
 def _in_time(take: Callable[[Any, Path], object], value: Any, folder: Path) -> None:

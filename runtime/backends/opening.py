@@ -9,6 +9,7 @@ from pathlib import Path
 from runtime.backends.contract import Backend
 from runtime.backends.onnxruntime_engine import OnnxRuntimeBackend
 from runtime.errors import UserError, first_line
+from runtime.files import check_regular
 
 MAX_MODEL_BYTES = 2 * 2**30  # protobuf's own limit
 _MAX_PACKAGE_FILES = 100
@@ -53,22 +54,14 @@ def check_model_file(path: Path) -> None:
     try:
         if not path.exists():
             raise UserError(f"there is no model {path}: check the path, or export one with python compress/export.py")
-        if path.suffix.lower() == ".mlpackage":
-            if not (path / "Manifest.json").is_file():
-                raise UserError(f"{path} is no Core ML package: it has no Manifest.json")
-            files = list(itertools.islice(path.rglob("*"), _MAX_PACKAGE_FILES + 1))
-        else:
-            if path.is_dir():
-                raise UserError(f"{path} is a folder: give the model file in it")
-            if not path.is_file():
-                raise UserError(f"{path} is not a regular file: give a model file")
-            files = [path]
+        if path.suffix.lower() != ".mlpackage":
+            check_regular(path, "a model file", MAX_MODEL_BYTES)
+            return
+        if not (path / "Manifest.json").is_file():
+            raise UserError(f"{path} is no Core ML package: it has no Manifest.json")
+        files = list(itertools.islice(path.rglob("*"), _MAX_PACKAGE_FILES + 1))
         size_bytes = sum(file.stat().st_size for file in files)
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read the model {str(path)!r}: {first_line(error)}") from None
-    if size_bytes == 0:
-        raise UserError(f"the model {path} is empty: export it again")
     if size_bytes > MAX_MODEL_BYTES or len(files) > _MAX_PACKAGE_FILES:
-        found = f"{size_bytes >> 20} MiB in {len(files)} files"
-        most = f"{MAX_MODEL_BYTES >> 20} MiB"
-        raise UserError(f"{path} is larger than any model ({found}, at most {most}): check the path")
+        raise UserError(f"{path} is larger than any package of this project: check the path")

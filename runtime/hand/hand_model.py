@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from runtime.errors import UserError
-from runtime.hand.npz import BadFile, Member, read_arrays, read_content
+from runtime.files import read_regular
+from runtime.hand.npz import BadFile, Member, read_arrays
 from runtime.hand.skinning import Rig, joint_depths, make_rig
 
 EMBEDDED_MODEL = Path(__file__).parents[1] / "assets" / "hand_embedded.npz"
@@ -48,6 +49,7 @@ _ARRAYS = _FLOATS | _INTEGERS
 _MEMBERS = {"name": Member((), "U", most_bytes=400), **_ARRAYS, **{f"left_{key}": m for key, m in _ARRAYS.items()}}
 _SAME_ON_BOTH_SIDES = ("parents", "tips")  # a file's left hand may leave these out
 
+_MAX_FILE_BYTES = 64 * 2**20
 _WEIGHT_SUM_TOLERANCE = 1e-3
 _LARGEST_VALUE = 1e4  # of any array: far beyond any hand, and nothing computed from it overflows
 _PLAUSIBLE_EXTENT_M = (0.02, 1.0)  # a template in millimetres or centimetres falls outside
@@ -178,7 +180,7 @@ def _are_mirrored(right: HandModel, left: HandModel) -> bool:
 def load_hand_models(path: Path | None = None) -> HandPair:
     """Read both hands from a hand model file; None is the embedded one. The file is not trusted."""
     path = EMBEDDED_MODEL if path is None else Path(path)
-    content = read_content(path)
+    content = read_regular(path, "a hand model .npz", _MAX_FILE_BYTES)
     sha256 = hashlib.sha256(content).hexdigest()
     try:
         arrays = read_arrays(content, _MEMBERS)

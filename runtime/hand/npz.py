@@ -5,22 +5,17 @@ from __future__ import annotations
 import io
 import math
 import re
-import stat
 import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.errors import UserError
-
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # LZMA takes whatever memory the file asks for
-_MAX_FILE_BYTES = 64 * 2**20
 _MAX_NUMBER_BYTES = 8
 _MAX_HEADER_BYTES = 4096
 _HEADER = re.compile(
@@ -40,21 +35,6 @@ class Member:
     shape: tuple[int, ...]
     kinds: str
     most_bytes: int = _MAX_NUMBER_BYTES  # of one element
-
-
-def read_content(path: Path) -> bytes:
-    """Read a regular file of a sane size; a UserError where it is none."""
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise UserError(f"{path} is not a regular file: give a hand model .npz")
-        if status.st_size > _MAX_FILE_BYTES:
-            raise UserError(f"{path} is too large for a hand model ({status.st_size} bytes); give a hand model .npz")
-        return path.read_bytes()
-    except OSError as error:
-        raise UserError(f"cannot read the hand model {path}: {error.strerror}; check the path") from None
-    except ValueError:  # a zero byte in the name
-        raise UserError(f"cannot read the hand model {str(path)!r}: this is no path") from None
 
 
 def read_arrays(content: bytes, members: Mapping[str, Member]) -> dict[str, NDArray[Any]]:

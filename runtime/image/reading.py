@@ -7,7 +7,6 @@ gigabytes. Gray becomes RGB, 16 bits become their upper 8, and an alpha channel 
 from __future__ import annotations
 
 import os
-import stat
 import struct
 from pathlib import Path
 from typing import Any, cast
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.errors import UserError
+from runtime.files import read_regular
 from runtime.image.scratch import Scratch
 
 Rgb = NDArray[np.uint8]  # (H, W, 3)
@@ -50,7 +50,7 @@ def quiet_opencv() -> None:
 
 def read_image(path: str | os.PathLike[str]) -> Rgb:
     """Read a file (PNG, JPEG, BMP, WebP or TIFF); JPEG's EXIF orientation is applied."""
-    content = _read_bytes(Path(path))
+    content = read_regular(Path(path), f"an image file ({_FORMATS})", MAX_FILE_BYTES)
     try:
         width, height = header_size(content)
         _check_size(width, height)
@@ -114,25 +114,6 @@ def header_size(content: bytes) -> tuple[int, int]:
     except (struct.error, IndexError):
         raise _BadImage("it is damaged or cut short; copy or save it again") from None
     raise _BadImage(f"it is not a {_FORMATS} file")
-
-
-def _read_bytes(path: Path) -> bytes:
-    try:
-        status = path.stat()
-        if stat.S_ISDIR(status.st_mode):
-            raise UserError(f"{path} is a folder: give one image file ({_FORMATS})")
-        if not stat.S_ISREG(status.st_mode):
-            raise UserError(f"{path} is not a regular file: give an image file ({_FORMATS})")
-        if status.st_size == 0:
-            raise UserError(f"the image {path} is empty: copy or save it again")
-        if status.st_size > MAX_FILE_BYTES:
-            most = f"at most {MAX_FILE_BYTES >> 20}"
-            raise UserError(f"the image {path} has {status.st_size >> 20} MiB ({most}): shrink it")
-        return path.read_bytes()
-    except OSError as error:
-        raise UserError(f"cannot read the image {path}: {error.strerror}; check the path") from None
-    except ValueError:  # a zero byte in the name
-        raise UserError(f"cannot read the image {str(path)!r}: this is no path") from None
 
 
 def _check_size(width: int, height: int) -> None:

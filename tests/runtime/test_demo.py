@@ -19,6 +19,7 @@ import pytest
 from runtime.demo import main
 from runtime.errors import UserError, run_command
 from runtime.image.reading import read_image
+from runtime.video.outputs import video_file
 
 ROOT = Path(__file__).parents[2]
 MakeModel = Callable[..., Path]
@@ -94,7 +95,9 @@ def test_mistakes_end_in_one_line(
     photo: Path, tiny_model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     model = ["--model", str(tiny_model)]
-    damaged = tmp_path / "damaged.png"
+    clip, damaged = str(tmp_path / "clip.mp4"), tmp_path / "damaged.png"
+    with video_file(Path(clip), 25.0) as video:
+        video.write(np.zeros((96, 128, 3), np.uint8))
     damaged.write_bytes(photo.read_bytes()[:-30])
     for arguments, reason in (
         ([], "required: IMAGE|VIDEO|CAMERA, --model"),
@@ -114,6 +117,19 @@ def test_mistakes_end_in_one_line(
         ([str(tmp_path), *model], "is a folder"),
         ([str(photo), "--model", str(tmp_path)], "suffix"),
         ([str(photo), "--model", "none.onnx"], "none.onnx"),
+        ([str(photo), *model, "--smooth"], "--smooth is for videos"),
+        ([str(photo), *model, "--whole-image"], "--whole-image is for videos"),
+        ([str(photo), *model, "--show"], "--show is for videos"),
+        ([str(photo), *model, "--mesh", "ply"], "invalid choice"),
+        ([str(tmp_path / "none.mp4"), *model], "not there"),
+        (["97", *model], "camera 97"),
+        (["100000000000000000000", *model], "no camera"),
+        (["http://example.invalid/a.mp4", *model], "only rtsp"),
+        ([clip, *model, "--mesh", "glb"], "for images"),
+        ([clip, *model, "--no-overlay"], "add --json"),
+        ([clip, *model, "--box", "900", "0", "9", "9"], "outside the image"),
+        ([clip, *model, "--box", "0", "0", "9", "9", "--whole-image"], "not allowed with"),
+        ([clip, *model, "--show", "--no-overlay"], "not allowed with"),
     ):
         assert reason in ends_in_one_line(arguments, capfd)
 

@@ -143,5 +143,5 @@ def test_folders_that_are_none(tmp_path: Path) -> None:
     (crowded / "Manifest.json").write_text("{}")
     for number in range(101):
         (crowded / str(number)).touch()
-    with pytest.raises(UserError, match="larger than any model"):
+    with pytest.raises(UserError, match="larger than any package"):
         open_backend(crowded)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import pickle
 import zipfile
 from collections import Counter
@@ -59,12 +58,8 @@ def test_frame_and_size() -> None:
     assert volume_cm3(RIGHT.v_template, RIGHT.faces) > 200  # faces look outwards
     lengths = [np.linalg.norm(mm[a] - mm[b]) for a, b in BONES]
     assert min(lengths) > 12 and max(lengths) < 115
-
-
-def test_flexion_goes_towards_the_palm() -> None:
-    _, flat = skin(RIGHT, bent(0.0), np.zeros(10))
     _, curled = skin(RIGHT, bent(1.0), np.zeros(10))
-    assert (curled[[8, 12, 16, 20], 1] < flat[[8, 12, 16, 20], 1] - 0.015).all()
+    assert (curled[[8, 12, 16, 20], 1] < joints[[8, 12, 16, 20], 1] - 0.015).all()  # flexion goes towards the palm
 
 
 def test_regressor_weights_and_tips() -> None:
@@ -82,12 +77,6 @@ def test_pose_correctives_keep_volume(bending: tuple[int, ...]) -> None:
     with_correctives = volume_cm3(skin(RIGHT, bent(1.5, bending), np.zeros(10))[0], RIGHT.faces)
     without = volume_cm3(skin(plain, bent(1.5, bending), np.zeros(10))[0], RIGHT.faces)
     assert without < with_correctives < 1.02 * rest
-
-
-def test_shape_directions_change_size() -> None:
-    identity = np.tile(np.eye(3), (16, 1, 1))
-    spans = [np.ptp(skin(RIGHT, identity, np.eye(10)[0] * s)[0][:, 0]) for s in (-2, 0, 2)]
-    assert np.ptp(spans) > 0.005 and (np.diff(spans) > 0).all() | (np.diff(spans) < 0).all()
 
 
 def test_left_is_the_mirror_image() -> None:
@@ -238,7 +227,7 @@ def test_bad_files(case: str, tmp_path: Path) -> None:
     assert "\n" not in str(caught.value) and "bad.npz" in str(caught.value)
 
 
-@pytest.mark.parametrize("content", [b"", b"PK", b"not a zip", EMBEDDED_MODEL.read_bytes()[:30000]])
+@pytest.mark.parametrize("content", [b"PK", b"not a zip", EMBEDDED_MODEL.read_bytes()[:30000]])
 def test_no_archive(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "bad.npz"
     path.write_bytes(content)
@@ -253,13 +242,6 @@ def test_only_deflate(tmp_path: Path) -> None:
             archive.writestr(name, data)
     with pytest.raises(UserError, match="another method than deflate"):
         load_hand_models(tmp_path / "lzma.npz")
-
-
-def test_no_file(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "fifo.npz")
-    for path in (tmp_path, tmp_path / "none.npz", tmp_path / "fifo.npz", Path("a\0b")):
-        with pytest.raises(UserError):
-            load_hand_models(path)
 
 
 def test_a_left_hand_of_its_own(tmp_path: Path) -> None:

@@ -47,6 +47,8 @@ def test_hands_have_their_colours_where_they_are(hands: Hands) -> None:
     image = background()
     drawn = draw_hands(image, hands)
     assert_array_equal(image, GRAY)  # the original stays
+    # Palms face the camera and the light here; their backs, seen from inside, would be dark.
+    assert min(at(drawn, palm(hands, side)).max() for side in ("right", "left")) > 150
     assert orange(at(drawn, palm(hands, "right")))
     assert blue(at(drawn, palm(hands, "left")))
     for joint in (7, 11, 15, 19):
@@ -56,13 +58,6 @@ def test_hands_have_their_colours_where_they_are(hands: Hands) -> None:
     wrist = int(hands.right.joints_image[0, 0])
     assert orange(drawn)[:, :wrist].any()
     assert not blue(drawn)[:, :wrist].any()
-
-
-def test_the_side_that_faces_the_camera_is_the_one_drawn(hands: Hands) -> None:
-    """Palms face the camera and the light here; their backs, seen from inside, would be dark."""
-    drawn = draw_hands(background(), hands)
-    assert at(drawn, palm(hands, "right")).max() > 150
-    assert at(drawn, palm(hands, "left")).max() > 150
 
 
 def test_the_outline_is_where_the_vertices_are(hands: Hands) -> None:
@@ -116,13 +111,6 @@ def test_opacity_and_edges(hands: Hands) -> None:
     assert_array_equal(draw_hands(background(), hands, opacity=0.0), GRAY)
     column = solid[:, :, 2][int(where[1])].astype(int)
     assert len(np.unique(column)) > 10  # shaded, with soft edges
-
-
-def test_skeleton_marks_the_joints(hands: Hands) -> None:
-    plain, marked = draw_hands(background(), hands), draw_hands(background(), hands, skeleton=True)
-    for joint in range(21):
-        point = hands.right.joints_image[joint]
-        assert at(marked, point).astype(int).sum() > at(plain, point).astype(int).sum()
 
 
 @pytest.mark.parametrize("camera", [[1040, -5000, 0], [0, 100, 100], [-500, 100, 100], [1e9, 0, 0], [1e-3, 200, 200]])

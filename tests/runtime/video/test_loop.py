@@ -22,7 +22,7 @@ from runtime.demo import main, process_video
 from runtime.runner import Runner
 from runtime.video.capture import CaptureSource, is_video, open_source, source_stem, without_password
 from runtime.video.loop import FoundFrame, Frame, run_video
-from runtime.video.outputs import Window, draw_times, video_file
+from runtime.video.outputs import Window, video_file
 
 ROOT = Path(__file__).parents[3]
 FRAMES = 24
@@ -270,31 +270,6 @@ def test_inputs_are_told_apart(tmp_path: Path) -> None:
     assert without_password("rtsp://me:secret@host:554/x") == "rtsp://host:554/x"
 
 
-def test_mistakes(clip: Path, tiny_model: Path, tmp_path: Path) -> None:
-    model = ["--model", str(tiny_model), "--output-dir", str(tmp_path / "out")]
-    for arguments, reason in (
-        ([str(tmp_path / "none.mp4")], "not there"),
-        ([str(tmp_path / "a\0.mp4")], "not there|cannot read"),
-        (["97"], "camera 97"),
-        (["100000000000000000000"], "no camera"),
-        (["http://example.invalid/a.mp4"], "only rtsp"),
-        ([str(clip), "--mesh", "glb"], "for images"),
-        ([str(clip), "--no-overlay"], "add --json"),
-        ([str(clip), "--box", "0", "0", "9", "nan"], "not finite"),
-        ([str(clip), "--box", "900", "0", "9", "9"], "outside the image"),
-        ([str(clip), "--box", "0", "0", "9", "9", "--whole-image"], "not allowed with"),
-        ([str(clip), "--show", "--no-overlay"], "not allowed with"),
-        (["photo.png", "--smooth"], "--smooth is for videos"),
-        (["photo.png", "--whole-image"], "--whole-image is for videos"),
-        (["photo.png", "--show"], "--show is for videos"),
-        (["photo.png", "--mesh", "ply"], "invalid choice"),
-    ):
-        with pytest.raises(UserError, match=reason) as error:
-            main([*arguments, *model])
-        assert "\n" not in str(error.value)
-    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
-
-
 def test_windows_that_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
     def without(*_: object) -> None:
         raise cv2.error("The function is not implemented")
@@ -308,12 +283,3 @@ def test_windows_that_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cv2, "namedWindow", without)
     with pytest.raises(UserError, match="without windows"):
         Window("title")
-
-
-def test_times_are_written_into_the_picture() -> None:
-    image = np.full((240, 320, 3), 128, np.uint8)
-    draw_times(image, 29.97, {"inference": 3.2})
-    changed = np.argwhere((image != 128).any(axis=2))
-    assert len(changed) > 100
-    assert changed.max(axis=0)[0] < 60
-    assert image.min() == 0 and image.max() == 255
