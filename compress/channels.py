@@ -24,7 +24,7 @@ from training.hands.layer import HandLayer
 from training.losses import LossWeights
 from training.network import ERNet, build
 from training.network.count import count_gmac
-from training.network.widths import resize, widths_of
+from training.network.widths import differing_widths
 from training.objective import Supervised
 
 IMPORTANCES = ("taylor", "magnitude")
@@ -99,8 +99,8 @@ def prune_by(network: ERNet, ratio: float, scores: list[Tensor]) -> ERNet:
         if gone := group.order[: len(group.order) - group.kept]:
             maker = pruned.get_submodule(group.name)
             graph.get_pruning_group(maker, group.handle[0].dep.handler, sorted(gone)).prune()
-    rebuilt = build(network.variant.name)  # from its widths, as it will be read from disk
-    resize(rebuilt, widths_of(pruned, build(network.variant.name)))
+    original = build(network.variant.name)
+    rebuilt = build(network.variant.name, differing_widths(pruned, original))  # as it will be read from disk
     rebuilt.load_state_dict(pruned.state_dict())
     rebuilt.eval()
     if count_gmac(rebuilt, crop_px) > (1 - ratio) * before * 1.001:

@@ -39,7 +39,7 @@ from compress.request import ExportRequest
 from compress.request_check import PRECISIONS, check_request
 from runtime.errors import CommandParser, UserError, run_command
 from runtime.hand.hand_model import load_hand_models
-from training.evaluate import mean_pose_mpjpe_mm
+from training.evaluation.baselines import mean_pose_mpjpe_mm
 from training.network import VARIANTS, ERNet, build
 from training.network.count import count_gmac
 

@@ -19,7 +19,7 @@ from compress.request import ExportRequest
 from compress.tensorrt import tensorrt_format
 from runtime.errors import unknown_name
 from targets import Target
-from training.evaluate import Predictor
+from training.evaluation.predictions import Predictor
 
 
 class Steps(Protocol):

@@ -28,11 +28,10 @@ from targets import Target
 from training.checkpoint import load_network, weights_of
 from training.data.dataset import SYNTHETIC, open_frames
 from training.data.frames import Frames
-from training.evaluate import dataset_label
 from training.losses import DEPTH_RANGE_M
 from training.network import build
 from training.network.count import count_gmac, count_parameters_m
-from training.qat import float_network, quantization_of
+from training.quantisation.qat import float_network, int8_spec_of
 
 if TYPE_CHECKING:
     from training.network import ERNet
@@ -96,7 +95,7 @@ def load_weights(
             "give the matching --hand-model or other weights"
         )
     known = {"random": False, "sha256": file_sha256(path), **asdict(facts)}
-    if quantization_of(network) is None:
+    if int8_spec_of(network) is None:
         return Weights(network, None, known)
     trained = network if request.precision == "int8" else None
     if trained is not None:
@@ -131,15 +130,15 @@ def _check_trained(
     request: ExportRequest, target: Target | None, artefacts: tuple[Artefact, ...], trained: ERNet
 ) -> None:
     """A UserError for what weights that were trained to be int8 cannot become."""
-    quantization = quantization_of(trained)
-    assert quantization is not None
+    spec = int8_spec_of(trained)
+    assert spec is not None
     for flag in request.int8_only:
         raise UserError(
             f"{flag} has no effect: {request.checkpoint} was trained to be int8, its layers and ranges are set"
         )
     if any(artefact.flavour not in (None, "cpu") for artefact in artefacts):
         raise UserError(f"{request.checkpoint} was trained to be int8 on CPUs: give another --target, or float weights")
-    if not quantization.spec.reduce_range and int8_saturates(target):
+    if not spec.reduce_range and int8_saturates(target):
         where = (
             target.name if target else "some CPU that the file may run on: give a --target whose int8 does not saturate"
         )
@@ -183,7 +182,7 @@ def common_facts(
         "opset": OPSET,
         "heatmap": {"depth": size, "height": size, "width": size, "depth_range_m": DEPTH_RANGE_M},
         "hand_model": {"name": hands[0].name, "sha256": hands[0].sha256},
-        "dataset": dataset_label(frames),
+        "dataset": frames.label,
         "synthetic": frames.synthetic,
         "weights": weights,
         "contract": {
@@ -208,7 +207,7 @@ def calibration_crops(
     else:
         if given is not None:
             train = open_frames(given, "train", hands, count)
-        crops, name = load_crops(train, min(count, len(train)), crop_px, "calibration crops"), dataset_label(train)
+        crops, name = load_crops(train, min(count, len(train)), crop_px, "calibration crops"), train.label
     if len(crops) < MIN_CALIBRATION_CROPS:
         raise UserError(f"{given or name} has {len(crops)} calibration images: at least {MIN_CALIBRATION_CROPS}")
     if len(crops) < FEW_CALIBRATION_CROPS:

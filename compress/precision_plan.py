@@ -16,7 +16,7 @@ from compress.onnx.calibration import graph_sha256
 from compress.onnx.quantize import QuantizedNodes, select_nodes
 from runtime.errors import UserError
 from runtime.files import write_text_atomic
-from training.int8_rules import module_path
+from training.quantisation.int8_rules import module_path
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -31,9 +31,10 @@ _BLOCKS = (
     r"backbone\.layer\d+\.\d+",
     r"backbone\.layers\.\d+",
     r"backbone\.[a-z_]+",
-    r"prior\.\w+\.\w+",
-    r"pose\.\d+\.(?:reduce|mlp\.\d)",
-    r"hand\.\d+\.mlp\.\d",
+    r"extract\.(?:desim|deocc)\.\w+",
+    r"regress\.pose\.\d+\.(?:reduce|mlp\.\d)",
+    r"regress\.hand\.\d+\.mlp\.\d",
+    r"regress\.\w+\.\w+",
     r"[a-z_]+\.\w+",
 )
 
@@ -66,11 +67,11 @@ class Plan:
 
 
 def block_of(node: str) -> str:
-    """The block that an ONNX node belongs to: '/pose.0/mlp/mlp.2/Gemm' -> 'pose.mlp.2'."""
+    """The block that an ONNX node belongs to: '/regress/pose.0/mlp/mlp.2/Gemm' -> 'regress.pose.mlp.2'."""
     path = module_path(node)
     for pattern in _BLOCKS:
         if found := re.match(pattern, path):
-            return re.sub(r"^(pose|hand)\.\d+\.", r"\1.", found.group())
+            return re.sub(r"^regress\.(pose|hand)\.\d+\.", r"regress.\1.", found.group())
     return path
 
 

@@ -6,6 +6,7 @@ It recovers by distillation from the unpruned network; started again, that goes 
 
 from __future__ import annotations
 
+import copy
 import json
 import tempfile
 from collections.abc import Iterator
@@ -31,7 +32,7 @@ from training.data.cache import cache_dir
 from training.data.dataset import HandDataset
 from training.data.frames import Frames
 from training.distillation.spec import DistillSpec
-from training.distillation.teacher import NetworkTeacher, Wanted
+from training.distillation.teacher import NetworkTeacher
 from training.distillation.terms import Distilled
 from training.hands.layer import HandLayer
 from training.network import ERNet
@@ -192,9 +193,7 @@ def recover(pruned: Pruned) -> tuple[Path, dict[str, Any]]:
 
 def _fine_tune(pruned: Pruned) -> None:
     request, crop_px = pruned.request, pruned.original.variant.crop_px
-    spec = DistillSpec(
-        teacher=request.variant, joints=10.0, rotations=1.0, vertices=10.0, joints_image=1.0, heatmap=0.1, features=0.2
-    )
+    spec = DistillSpec(teacher=request.variant, joints=10.0, vertices=10.0, joints_image=1.0, heatmap=0.1, features=0.2)
     recipe = Recipe(
         request.variant,
         (Stage(crop_px, request.batch, request.finetune_steps),),
@@ -204,10 +203,10 @@ def _fine_tune(pruned: Pruned) -> None:
         ema_decay=0.99,
         distill=spec,
     )
-    wanted = Wanted(heatmaps=True, maps=True)
-    teacher = NetworkTeacher(pruned.original, request.variant, file_sha256(pruned.source), wanted)
-    objective = Distilled(pruned.network, HandLayer(*pruned.hands), recipe.losses, spec, teacher)
     with parallel.process_group() as device:
+        original = copy.deepcopy(pruned.original)  # which stays where it is, to be measured
+        teacher = NetworkTeacher(original, request.variant, file_sha256(pruned.source), spec, device)
+        objective = Distilled(pruned.network, HandLayer(*pruned.hands), recipe.losses, spec, teacher)
         Trainer(recipe, RunSettings(pruned.folder, request.data), objective, pruned.hands, device).run()
 
 

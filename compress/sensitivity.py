@@ -39,8 +39,8 @@ from runtime.hand.hand_model import load_hand_models
 from runtime.machine import processor_name
 from training.data.cache import cache_dir
 from training.data.dataset import open_frames
-from training.evaluate import dataset_label, file_predictor
-from training.int8_rules import QuantizeSpec
+from training.evaluation.predictions import file_predictor
+from training.quantisation.int8_rules import QuantizeSpec
 
 IMAGES = 160
 ROUNDS = 4

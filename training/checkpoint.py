@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from runtime.errors import UserError
 from runtime.files import atomic_path
-from training.int8_rules import QuantizeSpec
+from runtime.hand.hand_model import HandModel
+from training.data.frames import Frames
 from training.network import ERNet, build, get_variant
-from training.network.widths import resize
+from training.quantisation.int8_rules import QuantizeSpec
+from training.quantisation.qat import prepare, restore_ranges
 
 MAX_WEIGHT_BYTES = 2 << 30
 SHIPPED = Path(__file__).parent / "weights"
@@ -34,6 +40,7 @@ class WeightFacts:
     teacher: dict[str, str] | None = None  # name, sha256; None: trained on labels alone
     qat: dict[str, Any] | None = None  # how the weights were trained to be int8 (recipe.QatSpec); None: float weights
     widths: dict[str, Any] | None = None  # of a pruned network (training.network.widths); None: the variant's own
+    hardware: str | None = None  # that they were trained on; None: not known
 
 
 def shipped_weights(variant: str) -> Path | None:
@@ -44,8 +51,6 @@ def shipped_weights(variant: str) -> Path | None:
 
 def save_weights(path: Path, state: dict[str, Tensor], facts: WeightFacts) -> None:
     """Write matrices and kernels as fp16, vectors (norms, biases, running variances) as fp32; atomically."""
-    from safetensors.torch import save_file
-
     stored = {
         k: (v.half() if v.dim() > 1 else v.float()).contiguous() for k, v in state.items() if v.is_floating_point()
     }
@@ -55,8 +60,6 @@ def save_weights(path: Path, state: dict[str, Tensor], facts: WeightFacts) -> No
 
 def read_facts(path: Path) -> WeightFacts:
     """The facts in a weight file's header; a UserError where it is not one of this project's."""
-    from safetensors import SafetensorError, safe_open
-
     if not path.is_file():
         raise UserError(f"no checkpoint at {path}" + (": it is a directory" if path.is_dir() else ""))
     if path.stat().st_size > MAX_WEIGHT_BYTES:
@@ -81,8 +84,6 @@ def load_network(path: Path, variant: str) -> tuple[ERNet, WeightFacts]:
 
     Raises UserError for a missing or truncated file, another variant's weights, missing or non-finite tensors.
     """
-    from safetensors.torch import load_file
-
     get_variant(variant)
     facts = read_facts(path)
     if facts.variant != variant:
@@ -100,8 +101,6 @@ def load_network(path: Path, variant: str) -> tuple[ERNet, WeightFacts]:
             raise UserError(f"{path}: {name} is not finite; this checkpoint is broken")
     network.load_state_dict(stored, strict=False)  # integer buffers (batch counters, zero points) are not stored
     if facts.qat is not None:
-        from training.qat import restore_ranges
-
         try:
             restore_ranges(network)
         except ValueError as error:
@@ -111,20 +110,33 @@ def load_network(path: Path, variant: str) -> tuple[ERNet, WeightFacts]:
 
 def _built_for(facts: WeightFacts, path: Path) -> ERNet:
     """A network that takes such weights."""
-    network = build(facts.variant)
-    if facts.widths is not None:
-        try:
-            resize(network, facts.widths)
-        except (ValueError, AttributeError) as error:
-            raise UserError(f"{path}: header cannot be read ({error})") from error
+    try:
+        network = build(facts.variant, facts.widths)
+    except (ValueError, AttributeError) as error:
+        raise UserError(f"{path}: header cannot be read ({error})") from error
     if facts.qat is None:
         return network
-    from training.qat import prepare  # torch's quantisation is slow to import
-
     reduce_range = facts.qat.get("reduce_range") if isinstance(facts.qat, dict) else None
     if not isinstance(reduce_range, bool):
         raise UserError(f"{path}: header cannot be read (qat has no reduce_range)")
     return prepare(network.eval(), QuantizeSpec(reduce_range=reduce_range))
+
+
+def check_hand_model(path: Path, name: str, sha256: str, hands: tuple[HandModel, HandModel]) -> None:
+    """A UserError unless a file trained on the hand model of that name and hash is used with it."""
+    if sha256 != hands[0].sha256:
+        raise UserError(
+            f"{path} was trained on hand model '{name}' ({sha256[:8]}), not on '{hands[0].name}' "
+            f"({hands[0].sha256[:8]}): give the matching --hand-model"
+        )
+
+
+def frames_sha256(frames: Frames) -> str:
+    """What tells data sets apart: which image is which, and its box."""
+    digest = hashlib.sha256()
+    for array in (frames.file_names.encoded, frames.bbox):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
 
 
 def weights_of(variant: str) -> Path:
@@ -132,5 +144,5 @@ def weights_of(variant: str) -> Path:
     get_variant(variant)
     path = shipped_weights(variant)
     if path is None:
-        raise UserError(f"no weights come with '{variant}': train it (training/train.py) and give --checkpoint FILE")
+        raise UserError(f"no weights come with '{variant}': train it (training/train.py) and give the file")
     return path

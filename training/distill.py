@@ -12,7 +12,10 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+
+import torch
 
 if not __package__:  # run as a file: packages are found from the project's root, and this folder hides none
     sys.path[0] = str(Path(__file__).resolve().parents[1])
@@ -20,14 +23,12 @@ if not __package__:  # run as a file: packages are found from the project's root
 from runtime.errors import CommandParser, UserError, run_command
 from runtime.hand.hand_model import load_hand_models
 from training import parallel
-from training.data.cache import cache_dir
 from training.data.dataset import SYNTHETIC
 from training.distillation.dry_run import describe
-from training.distillation.spec import UNSTORED_TERMS, DistillSpec
+from training.distillation.spec import DistillSpec
 from training.distillation.store import StoredTeacher, StoreSpec, check_stored
 from training.distillation.teacher import check_size, open_teacher
 from training.distillation.terms import Distilled
-from training.evaluate import dataset_label
 from training.hands.layer import HandLayer
 from training.recipe import Recipe
 from training.train import add_run_arguments, network_of, recipe_of, settings_of
@@ -50,23 +51,22 @@ def main(arguments: list[str] | None = None) -> int:
     with parallel.process_group() as device:
         hands = load_hand_models(args.hand_model)
         network = network_of(args, recipe)
-        teacher = open_teacher(spec, hands, recipe.bf16 or spec.bf16)
+        teacher = open_teacher(spec, hands, device, recipe.bf16 or spec.bf16)
         check_size(teacher, network)
-        objective = Distilled(network, HandLayer(*hands), recipe.losses, spec, teacher, recipe.bf16)
+        objective_with = partial(Distilled, network, HandLayer(*hands), recipe.losses, spec, bf16=recipe.bf16)
         if args.dry_run and args.data == SYNTHETIC:  # which would be rendered first
-            print(describe(recipe, objective, "synthetic", recipe.images, stored_as, device))
+            print(describe(recipe, objective_with(teacher), SYNTHETIC, recipe.images, stored_as, device))
             return 0
         frames = open_split(args.data, "train", hands, recipe.images)
         if args.dry_run:
-            print(describe(recipe, objective, dataset_label(frames), len(frames), stored_as, device))
+            print(describe(recipe, objective_with(teacher), frames.label, len(frames), stored_as, device))
             return 0
         if stored_as is not None:
-            objective.teacher = stored = StoredTeacher(teacher, args.store, frames, stored_as)
+            teacher = StoredTeacher(teacher, args.store, frames, stored_as)
             if args.check_stored is not None:
-                return _check(stored, recipe, args.check_stored)
-        folder = args.run_dir or cache_dir() / "runs" / f"{recipe.variant}-distilled"
-        settings = replace(settings_of(args, recipe), folder=folder)
-        weights = Trainer(recipe, settings, objective, hands, device).run(frames)
+                return _check(teacher, recipe, args.check_stored, device)
+        settings = settings_of(args, f"{recipe.variant}-distilled")
+        weights = Trainer(recipe, settings, objective_with(teacher), hands, device).run(frames)
         if parallel.rank() == 0:
             print(f"weights: {weights}")
     return 0
@@ -94,9 +94,8 @@ def _store_spec(args: argparse.Namespace, recipe: Recipe, spec: DistillSpec) -> 
             raise UserError("--check-stored must be 1 or more")
     if args.store is None:
         return None
-    for term in UNSTORED_TERMS:
-        if term in spec.weights:
-            raise UserError(f"'{term}' needs feature maps, which are too large to store: set {term} = 0, or no --store")
+    if spec.features:
+        raise UserError("'features' needs feature maps, which are too large to store: set features = 0, or no --store")
     if not spec.draws:
         raise UserError(
             "stored outputs are used again only with 'draws' of 1 or more in [distill]: set it, or no --store"
@@ -105,8 +104,8 @@ def _store_spec(args: argparse.Namespace, recipe: Recipe, spec: DistillSpec) -> 
     return StoreSpec(spec.draws, recipe.seed, recipe.augment, temperature, recipe.bf16 or spec.bf16)
 
 
-def _check(stored: StoredTeacher, recipe: Recipe, count: int) -> int:
-    check = check_stored(stored, {stage.crop_px for stage in recipe.stages}, count)
+def _check(stored: StoredTeacher, recipe: Recipe, count: int, device: torch.device) -> int:
+    check = check_stored(stored, {stage.crop_px for stage in recipe.stages}, count, device)
     if check.different:
         named = ", ".join(check.different[:NAMED_ROWS]) + (", ..." if len(check.different) > NAMED_ROWS else "")
         raise UserError(

@@ -49,15 +49,13 @@ class Losses:
         return torch.stack([getattr(weights, name) * term for name, term in self.terms.items()]).sum()
 
 
-def compute_losses(
-    outputs: Outputs, batch: dict[str, Tensor], layer: HandLayer, map_size: tuple[int, int], depth_bins: int
-) -> Losses:
-    """All terms for one batch (keys of training.data.samples.Sample); map_size is (height, width) of the heat map."""
+def compute_losses(outputs: Outputs, batch: dict[str, Tensor], layer: HandLayer, grid: tuple[int, int, int]) -> Losses:
+    """All terms for one batch (keys of training.data.samples.Sample); grid: depth bins, height, width of heat maps."""
     outputs = Outputs(*(x.float() for x in outputs))
     rotations = matrix_from_6d(outputs.rotation6d)
     joints = layer(rotations, outputs.shape)[1]
     joints = joints - joints[:, :, :1]
-    image_joints = normalise_joints_image(outputs.joints_image, map_size, depth_bins)
+    image_joints = normalise_joints_image(outputs.joints_image, grid)
     projected = outputs.camera[:, :, None, :1] * joints[..., :2] + outputs.camera[:, :, None, 1:]
 
     valid, valid_3d, fitted = batch["joint_valid"], batch["joint_valid_3d"], batch["has_mano"]
@@ -90,10 +88,9 @@ def compute_losses(
     return Losses(terms, mesh_mm, percent)
 
 
-def normalise_joints_image(cells: Tensor, map_size: tuple[int, int], depth_bins: int) -> Tensor:
+def normalise_joints_image(cells: Tensor, grid: tuple[int, int, int]) -> Tensor:
     """x, y in cells and z in bins -> fractions of the crop and of the depth range (the inverse of the contract's)."""
-    height, width = map_size
-    size = torch.tensor([width, height, depth_bins], dtype=cells.dtype, device=cells.device)
+    size = torch.tensor(grid[::-1], dtype=cells.dtype, device=cells.device)
     return (cells + 0.5) / size
 
 

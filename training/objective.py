@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from training.hands.layer import HandLayer
 from training.losses import LossWeights, compute_losses
-from training.network import ERNet, Outputs, Taps
+from training.network import ERNet, Extracted, Outputs
 
 SHOWN_TERMS = ("relative_translation", "presence")
 
@@ -23,18 +23,21 @@ class Supervised(nn.Module):
 
     def forward(self, batch: dict[str, Tensor], step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """(B, ...) tensors with the keys of training.data.samples.Sample -> loss (), figures by name."""
-        return self.against_labels(self.look(batch["image"])[0], batch)
+        outputs, extracted = self.look(batch["image"])
+        return self.against_labels(outputs, extracted.grid, batch)
 
-    def look(self, image: Tensor) -> tuple[Outputs, Taps]:
-        """What the network makes of images (B, 3, S, S)."""
+    def look(self, image: Tensor) -> tuple[Outputs, Extracted]:
+        """What the network makes of images (B, 3, S, S), and what it saw on the way."""
         image = image.contiguous(memory_format=torch.channels_last)
         with torch.autocast(image.device.type, torch.bfloat16, enabled=self.bf16):
-            return self.network.forward_with_taps(image)
+            extracted = self.network.extract(self.network.features(image))
+            return self.network.regress(extracted), extracted
 
-    def against_labels(self, outputs: Outputs, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    def against_labels(
+        self, outputs: Outputs, grid: tuple[int, int, int], batch: dict[str, Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """The labels' loss () and its figures."""
-        cells = (-(-batch["image"].shape[2] // 32), -(-batch["image"].shape[3] // 32))
-        losses = compute_losses(outputs, batch, self.layer, cells, self.network.extract.depth_bins)
+        losses = compute_losses(outputs, batch, self.layer, grid)
         total = losses.total(self.weights)
         figures = {"loss": total, "mesh_mm": losses.mesh_joint_mm, "image_pct": losses.image_joint_percent}
         figures |= {name: losses.terms[name] for name in SHOWN_TERMS}

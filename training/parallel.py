@@ -15,22 +15,36 @@ from torch import Tensor, distributed, nn
 from torch.distributed.nn.functional import all_reduce
 
 from runtime.errors import UserError
+from runtime.machine import processor_name
+
+
+def this_device() -> torch.device:
+    """Where this process computes: its own GPU, or the CPU."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    local_rank = int(os.environ.get("LOCAL_RANK", 0))
+    if local_rank >= torch.cuda.device_count():
+        raise UserError(f"this machine has {torch.cuda.device_count()} GPUs: give torchrun --nproc-per-node as many")
+    return torch.device("cuda", local_rank)
+
+
+def hardware_name(device: torch.device) -> str:
+    """What a run computes on, for people."""
+    if device.type == "cuda":
+        return f"{world_size()} x {torch.cuda.get_device_name(device)}"
+    return f"CPU, {world_size() * torch.get_num_threads()} threads ({processor_name()})"
 
 
 @contextmanager
 def process_group() -> Iterator[torch.device]:
     """Join the processes of a torchrun, if there is one, and give this process's device."""
-    cuda = torch.cuda.is_available()
-    local_rank = int(os.environ.get("LOCAL_RANK", 0))
-    if cuda and local_rank >= torch.cuda.device_count():
-        raise UserError(f"this machine has {torch.cuda.device_count()} GPUs: give torchrun --nproc-per-node as many")
-    device = torch.device("cuda", local_rank) if cuda else torch.device("cpu")
+    device = this_device()
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
         yield device
         return
-    if cuda:
+    if device.type == "cuda":
         torch.cuda.set_device(device)
-    distributed.init_process_group("nccl" if cuda else "gloo")
+    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield device
     finally:
@@ -78,30 +92,35 @@ class SyncedBatchNorm2d(nn.BatchNorm2d):
     def forward(self, input: Tensor) -> Tensor:
         if not self.training:
             return super().forward(input)
-        count = input.numel() // input.shape[1] * world_size()
-        moments = torch.stack([input.sum(dim=(0, 2, 3)), (input * input).sum(dim=(0, 2, 3))])
+        values = input.float()
+        count = values.numel() // values.shape[1] * world_size()
+        moments = torch.stack([values.sum(dim=(0, 2, 3)), (values * values).sum(dim=(0, 2, 3))])
         mean, square = all_reduce(moments) / count
-        variance = square - mean * mean
-        with torch.no_grad():
-            assert self.running_mean is not None and self.running_var is not None
-            momentum = self.momentum or 0.1
-            self.running_mean.lerp_(mean, momentum)
-            self.running_var.lerp_(variance * count / (count - 1), momentum)
-            if self.num_batches_tracked is not None:
-                self.num_batches_tracked.add_(1)
+        variance = (square - mean * mean).clamp(min=0)
+        self._remember(mean.detach(), variance.detach() * count / (count - 1))
         scale = self.weight * torch.rsqrt(variance + self.eps)
-        return input * scale[:, None, None] + (self.bias - mean * scale)[:, None, None]
+        normed = values * scale[:, None, None] + (self.bias - mean * scale)[:, None, None]
+        return normed.to(input.dtype)
+
+    def _remember(self, mean: Tensor, variance: Tensor) -> None:
+        """Move the running statistics, by the momentum or, where it is None, to the mean of all batches so far."""
+        assert self.num_batches_tracked is not None and self.running_mean is not None and self.running_var is not None
+        self.num_batches_tracked.add_(1)
+        momentum = 1 / self.num_batches_tracked if self.momentum is None else self.momentum
+        self.running_mean.lerp_(mean, momentum)
+        self.running_var.lerp_(variance, momentum)
 
 
 def synchronise_norms(module: nn.Module) -> None:
-    """Let every batch norm below `module` see the batch of all processes. Parameters and buffers stay the same ones."""
+    """Let every batch norm below `module` see the batch of all processes; in place, values stay."""
     if not is_distributed():
         return
     for name, child in module.named_children():
         if type(child) is nn.BatchNorm2d:
-            synced = nn.SyncBatchNorm if torch.cuda.is_available() else SyncedBatchNorm2d
-            norm = synced(child.num_features, child.eps, child.momentum)
+            device = child.weight.device
+            synced = nn.SyncBatchNorm if device.type == "cuda" else SyncedBatchNorm2d
+            norm = synced(child.num_features, child.eps, child.momentum, device=device)
             norm.load_state_dict(child.state_dict())
-            setattr(module, name, norm.to(child.weight.device))
+            setattr(module, name, norm)
         else:
             synchronise_norms(child)

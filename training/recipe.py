@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
+
+from cattrs import ClassValidationError, Converter, ForbiddenExtraKeysError, transform_error
 
 from runtime.errors import UserError, unknown_name
 from training.data.augment import AugmentSpec
@@ -19,14 +21,6 @@ else:
     import tomli as tomllib
 
 FOLDER = Path(__file__).parent / "recipes"
-T = TypeVar("T")
-TYPES: dict[str, tuple[type, ...]] = {
-    "int": (int,),
-    "float": (int, float),
-    "float | None": (int, float),
-    "str": (str,),
-    "bool": (bool,),
-}
 
 
 @dataclass(frozen=True)
@@ -144,40 +138,45 @@ def read_recipe(path: Path) -> Recipe:
         raise UserError(f"cannot read the recipe {path}: {error.strerror}") from error
     except ValueError as error:
         raise UserError(f"{path} is not valid TOML: {error}") from error
-    stages = content.pop("stages", None)
-    if not isinstance(stages, list) or not stages:
-        raise UserError(f"{path}: a recipe needs at least one [[stages]] with crop_px, batch and steps")
-    content["stages"] = tuple(_fill(Stage, stage, f"{path}: stages") for stage in stages)
-    for key, kind in (("losses", LossWeights), ("augment", AugmentSpec)):
-        content[key] = _fill(kind, content.get(key, {}), f"{path}: {key}")
-    if "distill" in content:
-        spec = content["distill"] = _fill(DistillSpec, content["distill"], f"{path}: distill")
-        if problem := spec.problem():
-            raise UserError(f"{path}: distill: {problem}")
-    if "qat" in content:
-        qat = content["qat"] = _fill(QatSpec, content["qat"], f"{path}: qat")
-        if min(qat.steps, qat.batch, qat.calibration_images) < 1:
-            raise UserError(f"{path}: qat: steps, batch and calibration_images must be at least 1")
-    recipe = _fill(Recipe, content, str(path))
+    try:
+        recipe = _converter().structure(content, Recipe)
+    except ClassValidationError as error:
+        problem, _, place = transform_error(error, format_exception=_problem)[0].rpartition(" @ $")
+        raise UserError(f"{path}: {place.lstrip('.') + ': ' if place else ''}{problem}") from error
     get_variant(recipe.variant)
-    for stage in recipe.stages:
-        if stage.crop_px < 64 or min(stage.batch, stage.steps) < 1:
-            raise UserError(f"{path}: a stage needs a crop_px of at least 64, batch and steps of at least 1")
+    if not recipe.stages:
+        raise UserError(f"{path}: a recipe needs at least one [[stages]] with crop_px, batch and steps")
+    if any(stage.crop_px < 64 or min(stage.batch, stage.steps) < 1 for stage in recipe.stages):
+        raise UserError(f"{path}: a stage needs a crop_px of at least 64, batch and steps of at least 1")
+    if recipe.distill is not None and (fault := recipe.distill.problem()):
+        raise UserError(f"{path}: distill: {fault}")
+    qat = recipe.qat
+    if qat is not None and min(qat.steps, qat.batch, qat.calibration_images) < 1:
+        raise UserError(f"{path}: qat: steps, batch and calibration_images must be at least 1")
     return recipe
 
 
-def _fill(kind: type[T], values: Any, where: str) -> T:
-    """A dataclass from a table, with the nearest name for an unknown key."""
-    if not isinstance(values, dict):
-        raise UserError(f"{where}: a table of keys and values is expected")
-    known = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
-    for key, value in values.items():
-        if key not in known:
-            raise UserError(f"{where}: {unknown_name('key', key, known)}")
-        expected = TYPES.get(str(known[key].type))
-        if expected and (not isinstance(value, expected) or (isinstance(value, bool) and bool not in expected)):
-            raise UserError(f"{where}: '{key}' must be of type {known[key].type}")
-    try:
-        return kind(**values)
-    except TypeError as error:
-        raise UserError(f"{where}: {str(error).split(') ')[-1]}") from error
+def _converter() -> Converter:
+    """Tables to dataclasses; nothing is converted but a whole number to a float."""
+    converter = Converter(forbid_extra_keys=True)
+
+    def strictly(value: Any, kind: Any) -> Any:
+        if type(value) is kind or (kind is float and type(value) is int):
+            return kind(value)
+        raise ValueError(f"must be of type {kind.__name__}")
+
+    for kind in (bool, int, float, str):
+        converter.register_structure_hook(kind, strictly)
+    return converter
+
+
+def _problem(error: BaseException, _: type | None) -> str:
+    """What a user is told of one value; the nearest name for an unknown key."""
+    match error:
+        case ForbiddenExtraKeysError():
+            return str(unknown_name("key", min(error.extra_fields), [f.name for f in fields(error.cl)]))
+        case KeyError():
+            return "is missing"
+        case ValueError():
+            return str(error)
+    return "a table of keys and values is expected"

@@ -30,10 +30,11 @@ from training.data.cache import cache_dir
 from training.data.dataset import SYNTHETIC
 from training.data.frames import Frames
 from training.hands.layer import HandLayer
-from training.init import initialise
-from training.int8_rules import QuantizeSpec
+from training.initial_weights import initialise
 from training.network import ERNet, build
 from training.objective import Supervised
+from training.quantisation.int8_rules import QuantizeSpec
+from training.quantisation.qat import calibrate, crop_batches, prepare
 from training.recipe import QatSpec, Recipe, default_recipe_path, read_recipe
 from training.trainer import RunSettings, Trainer, open_split
 
@@ -49,9 +50,10 @@ def main(arguments: list[str] | None = None) -> int:
     with parallel.process_group() as device:
         hands = load_hand_models(args.hand_model)
         frames = open_split(args.data, "train", hands, recipe.images)
-        network = quantized_network_of(args, recipe, frames) if args.qat else network_of(args, recipe)
+        network = rounded_network_of(args, recipe, frames, device) if args.qat else network_of(args, recipe)
         objective = Supervised(network, HandLayer(*hands), recipe.losses, recipe.bf16)
-        weights = Trainer(recipe, settings_of(args, recipe), objective, hands, device).run(frames)
+        settings = settings_of(args, f"{recipe.variant}-qat" if args.qat else recipe.variant)
+        weights = Trainer(recipe, settings, objective, hands, device).run(frames)
         if parallel.rank() == 0:
             print(f"weights: {weights}")
     return 0
@@ -92,25 +94,22 @@ def network_of(args: argparse.Namespace, recipe: Recipe) -> ERNet:
     return network
 
 
-def quantized_network_of(args: argparse.Namespace, recipe: Recipe, frames: Frames) -> ERNet:
+def rounded_network_of(args: argparse.Namespace, recipe: Recipe, frames: Frames, device: torch.device) -> ERNet:
     """Trained weights in a network that rounds as the int8 file will, its ranges measured on `frames`; seeds torch."""
-    from training.qat import calibrate, crop_batches, prepare  # torch's quantisation is slow to import
-
     qat = recipe.qat or QatSpec()
     torch.manual_seed(recipe.seed)
     path = args.init or weights_of(recipe.variant)
     network, facts = load_network(path, recipe.variant)
     if facts.qat is not None:
         raise UserError(f"{path} was trained to be int8 already: give the float weights it came from as --init")
-    prepare(network, QuantizeSpec(reduce_range=qat.reduce_range))
+    prepare(network.to(device), QuantizeSpec(reduce_range=qat.reduce_range))
     images = frames.subset(slice(qat.calibration_images))
     calibrate(network, crop_batches(images, network.variant.crop_px))
     return network
 
 
-def settings_of(args: argparse.Namespace, recipe: Recipe) -> RunSettings:
-    """Where and how long."""
-    name = f"{recipe.variant}-qat" if recipe.qat else recipe.variant
+def settings_of(args: argparse.Namespace, name: str) -> RunSettings:
+    """Where and how long; `name` is the folder's in the cache, where none is given."""
     folder = args.run_dir or cache_dir() / "runs" / name
     return RunSettings(folder, args.data, args.workers, args.minutes * 60)
 

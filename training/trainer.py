@@ -11,7 +11,7 @@ import hashlib
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,12 @@ from runtime.errors import UserError
 from runtime.files import atomic_path
 from runtime.hand.hand_model import HandModel
 from training import parallel
-from training.checkpoint import WeightFacts, save_weights
+from training.checkpoint import WeightFacts, frames_sha256, save_weights
 from training.data.dataset import SYNTHETIC, HandDataset, open_frames, start_worker
 from training.data.frames import Frames, drop_missing
 from training.data.sampler import StepSampler
-from training.evaluate import dataset_label, evaluate, network_predictor
+from training.evaluation.predictions import evaluate, network_predictor
+from training.network import ERNet
 from training.objective import Supervised
 from training.optim import WeightAverage, learning_rate, parameter_groups
 from training.recipe import Recipe
@@ -39,6 +40,8 @@ CHECKPOINT_SECONDS = 600
 VALIDATION_IMAGES = 512
 NAMED_IMAGES = 3  # of the missing ones
 SMOOTHING = 0.98  # of the figures on the progress line
+
+Batch = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class RunSettings:
 
 
 class Trainer:
-    """A run: objective, optimiser, average, log, and the step they are at."""
+    """A run: objective, optimiser, average, log, and the step they are at. Everything is on `device`."""
 
     def __init__(
         self,
@@ -60,29 +63,28 @@ class Trainer:
         settings: RunSettings,
         objective: Supervised,
         hands: tuple[HandModel, HandModel],
-        device: torch.device | None = None,
+        device: torch.device,
     ) -> None:
-        self.recipe, self.settings, self.hands = recipe, settings, hands
-        self.device = device or torch.device("cpu")
-        self.objective = objective.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        for stage in recipe.stages:
+            if stage.batch % (processes := parallel.world_size()):
+                raise UserError(f"a batch of {stage.batch} cannot be shared evenly by {processes} processes")
+        self.recipe, self.settings, self.hands, self.device = recipe, settings, hands, device
+        self.objective = objective.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         parallel.synchronise_norms(self.objective)
         self.optimizer = torch.optim.AdamW(parameter_groups(objective, recipe.weight_decay), lr=recipe.learning_rate)
         self.average = WeightAverage(self.network, recipe.ema_decay)
         self.log = RunLog()
         self.step = 0
-        self.checkpoint = settings.folder / "checkpoint.pt"
-        for stage in recipe.stages:
-            if stage.batch % parallel.world_size():
-                raise UserError(
-                    f"a batch of {stage.batch} cannot be shared evenly by {parallel.world_size()} processes"
-                )
-        if self.checkpoint.is_file():
-            self._resume()
 
     @property
-    def network(self) -> Any:
+    def network(self) -> ERNet:
         """What is trained."""
         return self.objective.network
+
+    @property
+    def checkpoint(self) -> Path:
+        """What the run goes on from."""
+        return self.settings.folder / "checkpoint.pt"
 
     @property
     def weights(self) -> Path:
@@ -92,22 +94,22 @@ class Trainer:
     def run(self, frames: Frames | None = None) -> Path:
         """Train to the recipe's end, or to the time limit, and write the weights.
 
-        `frames`: open_split's train split, where the caller has it already.
+        `frames`: open_split's train split, where the caller has it already. UserError for a folder with another run.
         """
         self.settings.folder.mkdir(parents=True, exist_ok=True)
         data = self.settings.data
         frames = frames or open_split(data, "train", self.hands, self.recipe.images)
         validation = open_split(data, "val", self.hands, VALIDATION_IMAGES)
+        origin = self.origin(frames)
+        if self.checkpoint.is_file():
+            self._resume(origin)
         forward = DistributedDataParallel(self.objective) if parallel.is_distributed() else self.objective
         began = saved = time.monotonic()
+        shown: dict[str, float] = {}
+        quiet = parallel.rank() != 0
         with tqdm(
-            total=self.recipe.steps,
-            initial=self.step,
-            desc=self.recipe.variant,
-            unit="step",
-            disable=parallel.rank() != 0,
+            total=self.recipe.steps, initial=self.step, desc=self.recipe.variant, unit="step", disable=quiet
         ) as bar:
-            shown: dict[str, float] = {}
             while self.step < self.recipe.steps:
                 for batch, waited_s, step_began in self._batches(frames):
                     figures = self._train_step(forward, batch)
@@ -123,16 +125,16 @@ class Trainer:
                         self.log.close_row(self._facts_of_row())
                     stop = parallel.any_process(now - began > self.settings.stop_after_s, self.device)
                     if stop or parallel.any_process(now - saved > CHECKPOINT_SECONDS, self.device):
-                        self._save(frames, validation)
+                        self.save(origin, frames, validation)
                         saved = time.monotonic()
                     if stop:
                         return self.weights
-            self._save(frames, validation)
+            self.save(origin, frames, validation)
         return self.weights
 
-    def _batches(self, frames: Frames) -> Iterator[tuple[dict[str, Tensor], float, float]]:
+    def _batches(self, frames: Frames) -> Iterator[tuple[Batch, float, float]]:
         """The rest of the stage: a batch, the seconds waited for it, and when the wait began."""
-        loader = iter(self._loader(frames, self._stage_end() - self.step))
+        loader = iter(self._loader(frames))
         while True:
             began = time.monotonic()
             batch = next(loader, None)
@@ -140,55 +142,46 @@ class Trainer:
                 return
             yield batch, time.monotonic() - began, began
 
-    def _train_step(self, forward: nn.Module, batch: dict[str, Tensor]) -> dict[str, float]:
-        batch = {k: v.to(self.device, non_blocking=True) for k, v in batch.items()}
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.recipe, self.step)
+    def _train_step(self, forward: nn.Module, batch: Batch) -> dict[str, float]:
+        """One step on a batch from the loader; the figures, as numbers."""
+        batch = {name: value.to(self.device, non_blocking=True) for name, value in batch.items()}
         self.objective.train()
         loss, figures = forward(batch, self.step)
         if parallel.any_process(not bool(torch.isfinite(loss)), self.device):
-            raise UserError(self._keep_batch(batch))
+            path = self.settings.folder / f"not_finite_step{self.step}_process{parallel.rank()}.pt"
+            torch.save(batch, path)
+            kept = f"the batch is kept in {path}, the last checkpoint is untouched"
+            raise UserError(f"the loss is not finite at step {self.step}; {kept}")
+        self.update(loss)
+        values = parallel.mean_over_processes(torch.stack([value.float() for value in figures.values()]))
+        return dict(zip(figures, values.tolist(), strict=True))
+
+    def update(self, loss: Tensor) -> None:
+        """Move the weights and their average down the gradient of the loss ()."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.recipe, self.step)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.objective.parameters(), self.recipe.clip_norm)
         self.optimizer.step()
         self.average.update(self.network, self.recipe.step_in_stage(self.step))
         self.step += 1
-        names = list(figures)
-        values = parallel.mean_over_processes(torch.stack([figures[name].float() for name in names]))
-        return dict(zip(names, values.tolist(), strict=True))
 
-    def _keep_batch(self, batch: dict[str, Tensor]) -> str:
-        path = self.settings.folder / f"not_finite_step{self.step}_process{parallel.rank()}.pt"
-        torch.save(batch, path)
-        return (
-            f"the loss is not finite at step {self.step}; the batch is kept in {path}, the last checkpoint is untouched"
-        )
-
-    def _stage_end(self) -> int:
-        end = 0
-        for stage in self.recipe.stages:
-            end += stage.steps
-            if self.step < end:
-                break
-        return end
-
-    def _loader(self, frames: Frames, steps: int) -> DataLoader[dict[str, Tensor]]:
-        stage = self.recipe.stage_at(self.step)
-        dataset = HandDataset(frames, stage.crop_px, self.recipe.augment, self.recipe.seed)
+    def _loader(self, frames: Frames) -> DataLoader[Batch]:
+        """Of the rest of the stage."""
+        recipe, stage, workers = self.recipe, self.recipe.stage_at(self.step), self.settings.workers
         sampler = StepSampler(
             len(frames),
             stage.batch,
-            self.recipe.samples_before(self.step),
-            steps,
-            self.recipe.seed,
+            recipe.samples_before(self.step),
+            stage.steps - recipe.step_in_stage(self.step),
+            recipe.seed,
             parallel.rank(),
             parallel.world_size(),
-            self.recipe.distill.draws if self.recipe.distill else 0,
+            recipe.distill.draws if recipe.distill else 0,
         )
-        workers = self.settings.workers
         return DataLoader(
-            dataset,
+            HandDataset(frames, stage.crop_px, recipe.augment, recipe.seed),
             batch_sampler=sampler,
             num_workers=workers,
             worker_init_fn=start_worker,
@@ -206,15 +199,19 @@ class Trainer:
             "learning_rate": learning_rate(self.recipe, self.step - 1),
         }
 
-    def _save(self, frames: Frames, validation: Frames) -> None:
-        """Averaged weights with their accuracy on the validation split, log, curves, and last the checkpoint."""
+    def averaged(self) -> ERNet:
+        """A copy of the network with the averaged weights, in eval mode."""
+        average = copy.deepcopy(self.network)
+        average.load_state_dict(self.average.state)
+        return average.eval()
+
+    def save(self, origin: dict[str, str], frames: Frames, validation: Frames) -> None:
+        """Write averaged weights, log with their accuracy on the validation split, curves, and last the checkpoint."""
         if parallel.rank() == 0:
-            average = copy.deepcopy(self.network)
-            average.load_state_dict(self.average.state)
-            average.eval()
+            average = self.averaged()
             crop_px = self.recipe.stage_at(self.step - 1).crop_px
             errors = evaluate(network_predictor(average, self.hands), validation, crop_px, self.hands, "validation")
-            accuracy = errors.accuracy(dataset_label(validation))
+            accuracy = errors.accuracy(validation.label)
             facts = WeightFacts(
                 variant=self.recipe.variant,
                 hand_model={"name": self.hands[0].name, "sha256": self.hands[0].sha256},
@@ -226,6 +223,7 @@ class Trainer:
                 teacher=self.objective.taught_by,
                 qat=asdict(self.recipe.qat) if self.recipe.qat else None,
                 widths=self.network.widths or None,
+                hardware=parallel.hardware_name(self.device),
             )
             save_weights(self.weights, average.state_dict(), facts)
             self.log.close_row(self._facts_of_row())
@@ -237,16 +235,30 @@ class Trainer:
             }
             self.log.write(self.settings.folder / "log.csv")
             draw_curves(self.log.rows, self.settings.folder / "curves.png")
-            self._write_checkpoint()
-            tqdm.write(
-                ", ".join(f"{k} {v:.5g}" if isinstance(v, float) else f"{k} {v}" for k, v in self.log.rows[-1].items())
-            )
+            self._write_checkpoint(origin)
+            row = self.log.rows[-1].items()
+            tqdm.write(", ".join(f"{k} {v:.5g}" if isinstance(v, float) else f"{k} {v}" for k, v in row))
         parallel.wait_for_all()
 
-    def _write_checkpoint(self) -> None:
+    def origin(self, frames: Frames) -> dict[str, str]:
+        """What decides what comes out of a run, of a network that has not been trained yet."""
+        recipe = self.recipe
+        if recipe.distill is not None and self.objective.taught_by is not None:  # the content, not the place it is at
+            recipe = replace(recipe, distill=replace(recipe.distill, teacher=self.objective.taught_by["sha256"]))
+        weights = hashlib.sha256()
+        for parameter in self.network.parameters():
+            weights.update(parameter.detach().cpu().contiguous().numpy().tobytes())
+        return {
+            "recipe": hashlib.sha256(repr(recipe).encode()).hexdigest(),
+            "data": f"{frames.name} {frames_sha256(frames)}",
+            "hand model": self.hands[0].sha256,
+            "initial weights": weights.hexdigest(),
+        }
+
+    def _write_checkpoint(self, origin: dict[str, str]) -> None:
         state: dict[str, Any] = {
+            "origin": origin,
             "step": self.step,
-            "recipe": recipe_digest(self.recipe, self.objective.taught_by),
             "objective": self.objective.state_dict(),
             "average": self.average.state,
             "optimizer": self.optimizer.state_dict(),
@@ -255,34 +267,21 @@ class Trainer:
         with atomic_path(self.checkpoint) as temporary:
             torch.save(state, temporary)
 
-    def _resume(self) -> None:
+    def _resume(self, origin: dict[str, str]) -> None:
+        remove = "remove it to start again"
         try:
             state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
+            before = state["origin"]
         except Exception as error:
-            raise UserError(
-                f"{self.checkpoint} cannot be read ({type(error).__name__}): remove it to start again"
-            ) from error
-        if state["recipe"] != recipe_digest(self.recipe, self.objective.taught_by):
-            raise UserError(
-                f"{self.checkpoint} belongs to another recipe: give another --run-dir, or remove it to start again"
-            )
+            raise UserError(f"{self.checkpoint} cannot be read ({type(error).__name__}): {remove}") from error
+        if others := [what for what, value in origin.items() if before.get(what) != value]:
+            run = f"a run that differs in {' and '.join(others)}"
+            raise UserError(f"{self.checkpoint} belongs to {run}: give another --run-dir, or {remove}")
         self.objective.load_state_dict(state["objective"])
         self.average.state = state["average"]
         self.optimizer.load_state_dict(state["optimizer"])
         self.log.load(state["log"])
         self.step = state["step"]
-
-
-def recipe_digest(recipe: Recipe, taught_by: dict[str, str] | None = None) -> str:
-    """What a checkpoint remembers of its recipe; of a teacher it is the content, not the place it was read from."""
-    facts = asdict(recipe)
-    if recipe.distill is None:
-        del facts["distill"]
-    elif taught_by is not None:
-        facts["distill"]["teacher"] = taught_by["sha256"]
-    if recipe.qat is None:
-        del facts["qat"]
-    return hashlib.sha256(repr(sorted(facts.items())).encode()).hexdigest()
 
 
 def open_split(data: str, split: str, hands: tuple[HandModel, HandModel], count: int) -> Frames:

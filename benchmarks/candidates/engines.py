@@ -121,14 +121,11 @@ def network_of(path: Path) -> Any:
     import onnx
 
     from training.network import build  # brings torch
-    from training.network.widths import resize
 
     metadata = {entry.key: entry.value for entry in onnx.load(path, load_external_data=False).metadata_props}
     try:
         facts = json.loads(metadata[METADATA_KEY])
-        network = build(facts["variant"])
-        if widths := facts.get("weights", {}).get("widths"):
-            resize(network, widths)
+        network = build(facts["variant"], facts.get("weights", {}).get("widths"))
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise UserError(f"{path} does not say what network it is ({error!r}): export it again") from None
     return network.eval()

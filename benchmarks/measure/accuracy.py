@@ -18,7 +18,7 @@ from runtime.image.draw import draw_hands
 from runtime.runner import Runner
 from training.data.frames import Frames
 from training.data.samples import load_sample, read_rgb
-from training.evaluate import Hands, Images, dataset_label, evaluate, truth_of
+from training.evaluation.predictions import Hands, Images, evaluate, truth_of
 from training.evaluation.protocols import MCP_SCALED, HandBatch, Truth, measure
 
 EXAMPLE_PX = 288  # side of each of an example's two pictures
@@ -60,7 +60,7 @@ def measure_accuracy(
         batches.append(predict_batch(runner, images))
         return batches[-1]
 
-    figures = evaluate(predict, frames, runner.input_px, hands, f"accuracy {name}").accuracy(dataset_label(frames))
+    figures = evaluate(predict, frames, runner.input_px, hands, f"accuracy {name}").accuracy(frames.label)
     predicted = HandBatch(
         **{key: np.concatenate([getattr(batch, key) for batch in batches]) for key in vars(batches[0])}
     )

@@ -16,7 +16,7 @@ from runtime.backends.session import open_session
 from runtime.hand.hand_model import HandModel, skin
 from runtime.hand.rotations import matrix_from_6d
 from runtime.runner import graph_input
-from training.qat import clipping_network
+from training.quantisation.qat import clipping_network
 
 if TYPE_CHECKING:
     from training.network import ERNet

@@ -11,7 +11,7 @@ from compress.crops import Crops
 from runtime.hand.hand_model import HandModel
 from training.data.frames import Frames
 from training.data.samples import load_sample
-from training.evaluate import BATCH, Predictor, dataset_label, truth_of
+from training.evaluation.predictions import BATCH, Predictor, truth_of
 from training.evaluation.protocols import Accuracy, Scores, Truth
 
 

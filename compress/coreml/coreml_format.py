@@ -12,7 +12,7 @@ from compress.coreml.convert import PackageOptions, write_package
 from compress.coreml.package import embed, package_sha256
 from compress.coreml.package_check import check_package, package_predictor
 from compress.material import Material
-from training.evaluate import Predictor
+from training.evaluation.predictions import Predictor
 
 PACKAGE_CROPS = 64
 

@@ -26,7 +26,7 @@ from runtime.backends.contract import INPUT_NAME
 from runtime.hand.hand_model import HandModel, HandPair
 from runtime.hand.rotations import matrix_from_6d
 from runtime.runner import graph_input
-from training.evaluate import Images, Predictor
+from training.evaluation.predictions import Images, Predictor
 from training.evaluation.protocols import HandBatch
 from training.network import ERNet
 

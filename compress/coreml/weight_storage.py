@@ -96,10 +96,10 @@ WEIGHT_FORMATS = {
 
 def rounded(network: ERNet, format: WeightFormat) -> ERNet:
     """Return a copy with norms folded into convolutions and every weight as the package will hold it."""
-    # torch takes seconds to import, and with it training.qat.
+    # torch takes seconds to import, and with it training.quantisation.qat.
     import torch
 
-    from training.qat import fold_norms
+    from training.quantisation.qat import fold_norms
 
     copied = fold_norms(copy.deepcopy(network))
     with torch.no_grad():

@@ -26,7 +26,7 @@ from compress.onnx.graph import values_inside
 from runtime.errors import UserError, unknown_name
 from runtime.files import write_text_atomic
 from training.data.cache import cache_dir
-from training.int8_rules import ACTIVATION_MAX, Affine
+from training.quantisation.int8_rules import ACTIVATION_MAX, Affine
 
 if TYPE_CHECKING:
     from onnx import ModelProto

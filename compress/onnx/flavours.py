@@ -31,7 +31,7 @@ from compress.onnx.graph import load_float
 from compress.onnx.passes import compact, store_as_int8, turn_back_at_load, widen
 from compress.onnx.quantize import QuantizedNodes, run_quantizer, select_nodes
 from runtime.errors import unknown_name
-from training.int8_rules import Affine, ModuleRanges, QuantizeSpec, module_path
+from training.quantisation.int8_rules import Affine, ModuleRanges, QuantizeSpec, module_path
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto

@@ -22,10 +22,10 @@ from compress.passport import embed
 from compress.precision_plan import nodes_of, read_plan
 from runtime.errors import UserError
 from runtime.files import file_sha256
-from training.evaluate import Predictor, file_predictor, network_predictor
-from training.int8_rules import KEEP_FLOAT, QuantizeSpec
+from training.evaluation.predictions import Predictor, file_predictor, network_predictor
 from training.network import ERNet
-from training.qat import float_network, quantization_of, ranges_of
+from training.quantisation.int8_rules import KEEP_FLOAT, QuantizeSpec
+from training.quantisation.qat import float_network, int8_spec_of, ranges_of
 
 FP16_CROPS = 32  # that an fp16 file is checked on for overflow
 PARITY_CROPS = 64
@@ -104,13 +104,13 @@ def planned_nodes(path: Path, variant: str, source: Path, flavour: str) -> Quant
 
 def write_trained_file(trained: ERNet, path: Path) -> dict[str, Any]:
     """Write the int8 file of a network trained to be int8; what its passport says of it."""
-    quantization = quantization_of(trained)
-    assert quantization is not None
+    spec = int8_spec_of(trained)
+    assert spec is not None
     source = path.with_suffix(".rounded.onnx")
     write_onnx(float_network(trained, rounded=True), source)
-    nodes = write_trained(source, path, ranges_of(trained), quantization.spec)
+    nodes = write_trained(source, path, ranges_of(trained), spec)
     source.unlink()
-    return {"flavour": "cpu", **asdict(quantization.spec), **asdict(nodes)}
+    return {"flavour": "cpu", **asdict(spec), **asdict(nodes)}
 
 
 def _check_rules(artefact: Artefact) -> None:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from compress.onnx.graph import Graph
-from training.int8_rules import Affine
+from training.quantisation.int8_rules import Affine
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from runtime.errors import UserError
-from training.int8_rules import Affine, matches, module_path
+from training.quantisation.int8_rules import Affine, matches, module_path
 
 if TYPE_CHECKING:
     from onnx import ModelProto

@@ -13,7 +13,7 @@ from compress.material import Material
 from compress.tensorrt.engine_file import EngineRequest, build, prepare
 from compress.tensorrt.rtx import check_build
 from runtime.errors import UserError
-from training.evaluate import Predictor, file_predictor
+from training.evaluation.predictions import Predictor, file_predictor
 
 
 def make(artefact: Artefact, material: Material, made: tuple[Artefact, ...]) -> Artefact:

@@ -26,9 +26,9 @@ from training import trainer
 from training.checkpoint import WeightFacts, load_network, save_weights
 from training.distillation.dry_run import random_batch
 from training.hands.layer import HandLayer
-from training.int8_rules import QuantizeSpec
 from training.network import VARIANTS, ERNet, build
 from training.network.count import count_gmac
+from training.quantisation.int8_rules import QuantizeSpec
 
 HANDS = load_hand_models()
 LAYER = HandLayer(*HANDS)
@@ -82,14 +82,17 @@ def test_the_contract_stays(pruned: ERNet) -> None:
 def test_what_goes_is_what_a_zero_would_be() -> None:
     """Channels whose weights are 0 go first, and the network computes what it did."""
     net = network()
-    first, last = net.get_submodule("fuse.block.mlp.0"), net.get_submodule("fuse.block.mlp.2")
+    first, last = (
+        net.get_submodule("regress.fuseformer.block.mlp.0"),
+        net.get_submodule("regress.fuseformer.block.mlp.2"),
+    )
     with torch.no_grad():
         first.get_parameter("weight")[::5] = 0
         first.get_parameter("bias")[::5] = 0
         last.get_parameter("weight")[:, ::5] = 0
     _, groups = find_groups(copy.deepcopy(net))
     rank(groups, score_channels(net, "taylor", LAYER, batches()))
-    (group,) = [g for g in groups if g.name == "fuse.block.mlp.0"]
+    (group,) = [g for g in groups if g.name == "regress.fuseformer.block.mlp.0"]
     empty = set(range(0, first.get_parameter("weight").shape[0], 5))
     unimportant = {channel for channel, score in zip(group.order, group.scores, strict=True) if score == 0}
     assert empty <= unimportant < set(group.order)  # others may never have been above 0

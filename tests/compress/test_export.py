@@ -329,7 +329,7 @@ def test_another_hand_models_checkpoint(checkpoint: Path) -> None:
 def test_a_damaged_checkpoint(checkpoint: Path, damage: str | int, message: str) -> None:
     with safe_open(checkpoint, "pt") as file:
         metadata = file.metadata()
-    tensors, name = load_file(checkpoint), "pose.0.mlp.0.weight"
+    tensors, name = load_file(checkpoint), "regress.pose.0.mlp.0.weight"
     if isinstance(damage, int):
         checkpoint.write_bytes(checkpoint.read_bytes()[:damage])
     elif damage == "foreign":

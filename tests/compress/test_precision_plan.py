@@ -26,14 +26,14 @@ PLAN = Plan(
     "er-nano",
     "0" * 64,
     "cpu",
-    ("pose.mlp.2",),
+    ("regress.pose.mlp.2",),
     "made (synthetic)",
     10,
     0.2,
     0.1,
     1.5,
     "a CPU",
-    (Sensitivity("pose.mlp.2", 2, 0.3, 0.01), Sensitivity("fuse.block", 5, -0.01, 0.2)),
+    (Sensitivity("regress.pose.mlp.2", 2, 0.3, 0.01), Sensitivity("regress.fuseformer.block", 5, -0.01, 0.2)),
 )
 
 
@@ -51,20 +51,20 @@ def test_blocks_hold_every_node_once(float_file: Path) -> None:
     nodes = [node for block in blocks.values() for node in block]
     assert sorted(nodes) == sorted(select_nodes(model, ()).quantized)
     assert 20 < len(blocks) < 40
-    assert len(blocks["pose.mlp.2"]) == 2 and "extract.heatmap" in blocks
+    assert len(blocks["regress.pose.mlp.2"]) == 2 and "extract.heatmap" in blocks
 
 
 @pytest.mark.parametrize(
     ("node", "block"),
     [
-        ("/pose.1/mlp/mlp.2/Gemm", "pose.mlp.2"),
+        ("/regress/pose.1/mlp/mlp.2/Gemm", "regress.pose.mlp.2"),
         ("/backbone/layers.2/blocks/blocks.5/mlp/fc1/Gemm", "backbone.layers.2.blocks.5"),
         ("/backbone/layers.0/downsample/conv1/c/Conv", "backbone.layers.0.downsample"),
         ("/backbone/layers/layers.12/layers/layers.1/layers.1.0/c/Conv", "backbone.layers.12"),
         ("/backbone/patch_embed/seq/seq.0/c/Conv", "backbone.patch_embed"),
         ("/backbone/layer3/layer3.2/conv1/Conv", "backbone.layer3.2"),
-        ("/prior/desim/block/attention/query/Gemm", "prior.desim.block"),
-        ("/translation/translation.2/Gemm", "translation.2"),
+        ("/extract/desim/block/attention/query/Gemm", "extract.desim.block"),
+        ("/regress/translation/translation.2/Gemm", "regress.translation.2"),
     ],
 )
 def test_names_of_blocks(node: str, block: str) -> None:
@@ -85,7 +85,7 @@ def test_there_and_back(tmp_path: Path) -> None:
 def test_what_a_plan_says_of_a_graph(float_file: Path) -> None:
     model = onnx.load(float_file)
     nodes = nodes_of(replace(PLAN, graph_sha256=graph_sha256(model)), model)
-    assert {block_of(node) for node in nodes.kept_float} == {"pose.mlp.2"}
+    assert {block_of(node) for node in nodes.kept_float} == {"regress.pose.mlp.2"}
     assert set(nodes.quantized) | set(nodes.kept_float) == set(select_nodes(model, ()).quantized)
     with pytest.raises(UserError, match="other weights"):
         nodes_of(PLAN, model)

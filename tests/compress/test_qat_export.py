@@ -24,9 +24,9 @@ from runtime.hand.hand_model import load_hand_models
 from tests.conftest import IMAGES
 from training.checkpoint import WeightFacts, load_network, save_weights, weights_of
 from training.data.dataset import open_frames
-from training.int8_rules import KEEP_FLOAT, Affine, QuantizeSpec, module_path
 from training.network import ERNet, build
-from training.qat import calibrate, crop_batches, float_network, prepare, ranges_of
+from training.quantisation.int8_rules import KEEP_FLOAT, Affine, QuantizeSpec, module_path
+from training.quantisation.qat import calibrate, crop_batches, float_network, prepare, ranges_of
 from training.recipe import QatSpec
 
 CROPS = np.random.default_rng(0).integers(0, 256, (6, 160, 160, 3), np.uint8)
@@ -91,7 +91,7 @@ def test_parity_sees_a_difference(damage: str, int8: Path, tmp_path: Path) -> No
         if damage == "range":
             other.get_submodule("backbone.layers.3.1.output_quantizer").scale.mul_(0.5)
         elif damage == "weight":
-            weight = other.get_parameter("pose.0.reduce.parametrizations.weight.original")
+            weight = other.get_parameter("regress.pose.0.reduce.parametrizations.weight.original")
             weight[0, 0] += 2 * weight[0].abs().max() / 64 * (-1 if weight[0, 0] > 0 else 1)
         else:
             other.get_submodule("backbone.layers.3.1.output_quantizer").disable_fake_quant()

@@ -18,12 +18,12 @@ from training.checkpoint import WeightFacts, save_weights
 from training.data.dataset import HandDataset, open_frames
 from training.data.frames import Frames
 from training.data.samples import load_sample
-from training.evaluate import (
+from training.evaluation.baselines import mean_pose_mpjpe_mm
+from training.evaluation.predictions import (
     Images,
     Predictor,
     evaluate,
     main,
-    mean_pose_mpjpe_mm,
     network_predictor,
     truth_of,
     without_missing,

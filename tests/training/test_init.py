@@ -12,7 +12,7 @@ from torch import Tensor
 
 from runtime.errors import UserError
 from training.checkpoint import WeightFacts, save_weights
-from training.init import initialise
+from training.initial_weights import initialise
 from training.network import build
 
 Tensors = dict[str, Tensor]

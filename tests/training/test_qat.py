@@ -18,10 +18,10 @@ from runtime.errors import UserError
 from runtime.hand.hand_model import load_hand_models
 from training import checkpoint, train, trainer
 from training.checkpoint import WeightFacts, load_network, read_facts, save_weights
-from training.init import initialise
-from training.int8_rules import QuantizeSpec, module_path
+from training.initial_weights import initialise
 from training.network import ERNet, build
-from training.qat import calibrate, clipping_network, float_network, prepare, quantization_of, ranges_of
+from training.quantisation.int8_rules import QuantizeSpec, module_path
+from training.quantisation.qat import calibrate, clipping_network, float_network, prepare, quantization_of, ranges_of
 from training.recipe import QatSpec, Recipe, Stage, read_recipe
 from training.trainer import recipe_digest
 

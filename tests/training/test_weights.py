@@ -11,7 +11,7 @@ import pytest
 from runtime.hand.hand_model import load_hand_models
 from training.checkpoint import SHIPPED, load_network, read_facts, shipped_weights, weights_of
 from training.data.dataset import open_frames
-from training.evaluate import evaluate, network_predictor
+from training.evaluation.predictions import evaluate, network_predictor
 from training.network.count import count_gmac
 
 WEIGHTS = sorted(SHIPPED.glob("*.safetensors"))

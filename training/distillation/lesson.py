@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from runtime.hand.joints import JOINT_COUNT
+from training.hands import HANDS
 from training.losses import normalise_joints_image
 from training.network import Outputs
 
-HANDS, JOINTS = 2, 21
+Grid = tuple[int, int, int]  # depth bins, height and width of heat maps
 
 
 class Lesson(NamedTuple):
@@ -20,43 +22,33 @@ class Lesson(NamedTuple):
     rotation6d: Tensor  # (B, 2, 16, 6)
     shape: Tensor  # (B, 2, 10) betas
     joints_image: Tensor  # (B, 2, 21, 3) x, y as fractions of the crop, z of the depth range
-    relative_translation: Tensor  # (B, 3) m
-    presence: Tensor  # (B, 2) logit
     plane: Tensor | None = None  # (B, 2, 21, h, w) probability of each cell at the temperature
     depth: Tensor | None = None  # (B, 2, 21, d) probability of each depth bin at the temperature
     maps: Tensor | None = None  # (B, 2, h, w, C) each hand's features with the prior
 
 
-def lesson_of_outputs(outputs: Outputs, map_size: tuple[int, int], depth_bins: int) -> Lesson:
-    """The output level; map_size is (height, width) of the teacher's heat map."""
-    outputs = Outputs(*(value.float() for value in outputs))
-    return Lesson(
-        rotation6d=outputs.rotation6d,
-        shape=outputs.shape,
-        joints_image=normalise_joints_image(outputs.joints_image, map_size, depth_bins),
-        relative_translation=outputs.relative_translation,
-        presence=outputs.presence,
-    )
+def lesson_of_outputs(outputs: Outputs, grid: Grid) -> Lesson:
+    """What a teacher's outputs teach; `grid` is of its heat map."""
+    joints = normalise_joints_image(outputs.joints_image.float(), grid)
+    return Lesson(outputs.rotation6d.float(), outputs.shape.float(), joints)
 
 
-def stored_shapes(map_size: tuple[int, int], depth_bins: int, heatmaps: bool) -> dict[str, tuple[int, ...]]:
+def stored_shapes(grid: Grid, heatmaps: bool) -> dict[str, tuple[int, ...]]:
     """Shapes, without the batch, of what a store keeps of a lesson: everything but the feature maps."""
     shapes: dict[str, tuple[int, ...]] = {
         "rotation6d": (HANDS, 16, 6),
         "shape": (HANDS, 10),
-        "joints_image": (HANDS, JOINTS, 3),
-        "relative_translation": (3,),
-        "presence": (HANDS,),
+        "joints_image": (HANDS, JOINT_COUNT, 3),
     }
     if heatmaps:
-        shapes |= {"plane": (HANDS, JOINTS, *map_size), "depth": (HANDS, JOINTS, depth_bins)}
+        shapes |= {"plane": (HANDS, JOINT_COUNT, *grid[1:]), "depth": (HANDS, JOINT_COUNT, grid[0])}
     return shapes
 
 
-def log_marginals(heatmaps: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """Heat-map logits (..., D, H, W) -> log probabilities of the cells (..., H, W) and of the depth bins (..., D)."""
-    logits = heatmaps.float() / temperature
-    joint = logits.flatten(-3).log_softmax(dim=-1).reshape(logits.shape)
+def log_marginals(heatmaps: Tensor, grid: Grid, temperature: float) -> tuple[Tensor, Tensor]:
+    """Heat-map logits (B, 42, D*H*W) -> log probabilities of cells (B, 2, 21, H, W) and depth bins (B, 2, 21, D)."""
+    logits = heatmaps.float().unflatten(1, (HANDS, JOINT_COUNT)) / temperature
+    joint = logits.log_softmax(dim=-1).unflatten(-1, grid)
     return joint.logsumexp(dim=-3), joint.flatten(-2).logsumexp(dim=-1)
 
 

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-OUTPUT_TERMS = ("joints", "rotations", "vertices", "relative_translation", "joints_image", "presence")
-INNER_TERMS = ("heatmap", "features", "relational")  # need more of a teacher than its outputs
-TERMS = OUTPUT_TERMS + INNER_TERMS
-LENGTHS = ("joints", "vertices", "relative_translation")  # means over coordinates, m
-UNSTORED_TERMS = ("features", "relational")  # need feature maps, which are too large to store
+TERMS = ("joints", "vertices", "joints_image", "heatmap", "features")
+INNER_TERMS = ("heatmap", "features")  # need more of a teacher than its outputs
 
 
 @dataclass(frozen=True)
@@ -18,14 +15,10 @@ class DistillSpec:
     teacher: str  # a variant, or a weight or ONNX file
     labels: float = 1.0  # weight of the labels' loss
     joints: float = 0.0  # of the mesh, wrist-relative, m
-    rotations: float = 0.0  # geodesic, rad
     vertices: float = 0.0  # wrist-relative, m
-    relative_translation: float = 0.0  # m
     joints_image: float = 0.0  # 2.5D joints, cells of an 8 x 8 x 8 map
-    presence: float = 0.0  # nats
     heatmap: float = 0.0  # nats
     features: float = 0.0  # of normalised features
-    relational: float = 0.0  # of cosines
     temperature: float = 1.0  # of the heat maps
     ramp_steps: int = 0  # the terms' weights grow linearly over so many steps
     draws: int = 0  # augmentations per image, repeated in turn; 0: a new one every epoch

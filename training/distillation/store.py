@@ -1,8 +1,8 @@
 """A teacher's outputs on disk, computed once per image and augmentation and then read.
 
-One folder per teacher, data, augmentation and crop size: `facts.json`, `values.npy` (one row of float16 per image and
-draw) and `checks.npy` (a row's CRC-32, 0 while it is not there). A row whose checksum is wrong, as after a power cut,
-is computed again. A run can be interrupted at any moment, and several processes may fill one store.
+One folder per teacher, data, augmentation and crop size: `facts.json` for people, and `rows.npy`, one row of float16
+and its CRC-32 per image and draw, 0 while it is not there. A row whose checksum is wrong, as after a power cut, is
+computed again. A run can be interrupted at any moment, and several processes may fill one store.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ import secrets
 import shutil
 import zlib
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,13 +24,14 @@ from torch import Tensor
 
 from runtime.errors import UserError
 from runtime.files import write_error
+from training.checkpoint import frames_sha256
 from training.data.augment import AugmentSpec
 from training.data.dataset import HandDataset
 from training.data.frames import Frames
 from training.distillation.lesson import Lesson, stored_shapes
 from training.distillation.teacher import Batch, Teacher
 
-FORMAT = 1
+FORMAT = 2
 TOLERANCE = 5e-3  # absolute, and relative to larger values: float16's rounding and that of another batch size
 FLOAT16_MAX = 65504.0
 
@@ -47,68 +47,31 @@ class StoreSpec:
     bf16: bool
 
 
-class OutputStore:
-    """Rows of float16 for one crop size."""
-
-    def __init__(self, root: Path, facts: dict[str, Any], rows: int, width: int) -> None:
-        """Open, or create at its full (sparse) size; UserError where it is damaged or the disk has no room."""
-        text = json.dumps(facts, indent=1, sort_keys=True)
-        self.folder = root / hashlib.sha256(text.encode()).hexdigest()[:16]
-        if not self.folder.exists():
-            _create(self.folder, text, rows, width)
-        try:
-            self.values = np.load(self.folder / "values.npy", mmap_mode="r+", allow_pickle=False)
-            self.checks = np.load(self.folder / "checks.npy", mmap_mode="r+", allow_pickle=False)
-            whole = (self.folder / "facts.json").read_text() == text
-        except (OSError, ValueError) as error:
-            raise UserError(f"the stored outputs in {self.folder} are damaged ({error}): remove that folder") from error
-        found = (self.values.shape, self.values.dtype, self.checks.shape, self.checks.dtype)
-        if not whole or found != ((rows, width), np.float16, (rows,), np.uint32):
-            raise UserError(f"the stored outputs in {self.folder} are damaged: remove that folder")
-
-    def read(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.float16], NDArray[np.bool_]]:
-        """Values (N, width), and which of them are there (N,)."""
-        values = self.values[rows]
-        expected = self.checks[rows]
-        return values, np.array([c != 0 and c == checksum(v) for v, c in zip(values, expected, strict=True)], bool)
-
-    def write(self, rows: NDArray[np.int64], values: NDArray[np.float16]) -> None:
-        """The checksums last: a row without one does not count."""
-        self.values[rows] = values
-        self.checks[rows] = [checksum(row) for row in values]
-
-    @property
-    def filled(self) -> NDArray[np.int64]:
-        """Rows that were written, whole or not."""
-        return np.flatnonzero(self.checks)
-
-
 class StoredTeacher:
     """A teacher that is asked only for what is not stored yet. Give it batches with the `key` of HandDataset."""
 
     def __init__(self, teacher: Teacher, root: Path, frames: Frames, spec: StoreSpec) -> None:
         self.teacher, self.root, self.frames, self.spec = teacher, root, frames, spec
-        self.name, self.sha256, self.parameters = teacher.name, teacher.sha256, teacher.parameters
-        self.crop_px, self.map_size, self.depth_bins = teacher.crop_px, teacher.map_size, teacher.depth_bins
-        self.dim: int | None = None  # feature maps are not stored
-        self.shapes = _shapes(teacher, spec)
-        self.width = _width(self.shapes)
-        self.rows = len(frames) * spec.draws
-        self.stores: dict[int, OutputStore] = {}
+        self.facts = replace(teacher.facts, dim=None)  # feature maps are not stored
+        self.shapes = stored_shapes(self.facts.grid, spec.temperature is not None)
+        self.rows: dict[int, NDArray[np.void]] = {}  # mapped files, by crop size of the student
 
     def teach(self, batch: Batch) -> Lesson:
         """See Teacher. What is not stored is computed and stored; the answer is always what the store holds."""
-        key = batch["key"].cpu().numpy()
+        key, device = batch["key"].cpu().numpy(), batch["image"].device
         if (key >= (len(self.frames), self.spec.draws)).any():
             raise ValueError("a batch of other images or draws than the store's")
-        rows = key[:, 0] * self.spec.draws + key[:, 1]
-        store = self.store(batch["image"].shape[-1])
-        values, there = store.read(rows)
+        chosen = key[:, 0] * self.spec.draws + key[:, 1]
+        rows = self.open(batch["image"].shape[-1])
+        found = rows[chosen]
+        there = np.array([row["check"] == checksum(row["values"]) for row in found])
         if not there.all():
-            missing = torch.from_numpy(~there).to(batch["image"].device)
-            values[~there] = self.compute({name: value[missing] for name, value in batch.items()})
-            store.write(rows[~there], values[~there])
-        return self._unpack(values, batch["image"].device)
+            missing = torch.from_numpy(~there).to(device)
+            values = self.compute({name: value[missing] for name, value in batch.items()})
+            found["values"][~there] = values
+            found["check"][~there] = [checksum(row) for row in values]
+            rows[chosen[~there]] = found[~there]
+        return self._unpack(torch.from_numpy(found["values"].copy()).to(device).float())
 
     def compute(self, batch: Batch) -> NDArray[np.float16]:
         """Rows (B, width) by the teacher."""
@@ -116,35 +79,48 @@ class StoredTeacher:
         row = torch.cat([lesson[name].flatten(1).float() for name in self.shapes], dim=1)
         return row.clamp(-FLOAT16_MAX, FLOAT16_MAX).half().cpu().numpy()
 
-    def store(self, crop_px: int) -> OutputStore:
-        """Of one crop size of the student."""
-        if crop_px not in self.stores:
-            self.stores[crop_px] = OutputStore(self.root, self._facts(crop_px), self.rows, self.width)
-        return self.stores[crop_px]
+    def open(self, crop_px: int) -> NDArray[np.void]:
+        """All rows of one crop size, mapped; created, sparse, where they are not there.
 
-    def _facts(self, crop_px: int) -> dict[str, Any]:
-        return {
+        UserError where they are damaged or the disk has no room.
+        """
+        if crop_px in self.rows:
+            return self.rows[crop_px]
+        folder, count = self.folder(crop_px), len(self.frames) * self.spec.draws
+        if not folder.exists():
+            _create(folder, self._facts(crop_px), count, _row_type(self.shapes))
+        try:
+            rows = np.load(folder / "rows.npy", mmap_mode="r+", allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise UserError(f"the stored outputs in {folder} are damaged ({error}): remove that folder") from error
+        if (rows.shape, rows.dtype) != ((count,), _row_type(self.shapes)):
+            raise UserError(f"the stored outputs in {folder} are damaged: remove that folder")
+        self.rows[crop_px] = rows
+        return rows
+
+    def folder(self, crop_px: int) -> Path:
+        """Named by all that decides the values."""
+        return self.root / hashlib.sha256(self._facts(crop_px).encode()).hexdigest()[:16]
+
+    def _facts(self, crop_px: int) -> str:
+        facts = {
             "format": FORMAT,
-            "teacher": {"name": self.name, "sha256": self.sha256, "crop_px": self.crop_px},
+            "teacher": {"name": self.facts.name, "sha256": self.facts.sha256, "crop_px": self.facts.crop_px},
             "data": {"name": self.frames.name, "images": len(self.frames), "sha256": frames_sha256(self.frames)},
             "crop_px": crop_px,
-            "shapes": {name: list(shape) for name, shape in self.shapes.items()},
+            "shapes": self.shapes,
             **asdict(self.spec),
         }
+        return json.dumps(facts, indent=1, sort_keys=True)
 
-    def _unpack(self, values: NDArray[np.float16], device: torch.device) -> Lesson:
-        sizes = [math.prod(shape) for shape in self.shapes.values()]
-        parts = torch.from_numpy(values).to(device).float().split(sizes, dim=1)
-        fields: dict[str, Tensor] = {
-            name: part.unflatten(1, shape) for (name, shape), part in zip(self.shapes.items(), parts, strict=True)
-        }
-        lesson = Lesson(**fields)
-        if lesson.plane is not None and lesson.depth is not None:  # rounding must not change their sums
-            plane, depth = lesson.plane, lesson.depth
-            lesson = lesson._replace(
-                plane=plane / plane.sum(dim=(-1, -2), keepdim=True), depth=depth / depth.sum(dim=-1, keepdim=True)
-            )
-        return lesson
+    def _unpack(self, values: Tensor) -> Lesson:
+        parts = values.split([math.prod(shape) for shape in self.shapes.values()], dim=1)
+        named = zip(self.shapes.items(), parts, strict=True)
+        lesson = Lesson(**{name: part.unflatten(1, shape) for (name, shape), part in named})
+        if lesson.plane is None or lesson.depth is None:
+            return lesson
+        plane, depth = lesson.plane, lesson.depth  # rounding must not change their sums
+        return lesson._replace(plane=plane / plane.sum((-1, -2), keepdim=True), depth=depth / depth.sum(-1, True))
 
 
 @dataclass(frozen=True)
@@ -156,20 +132,19 @@ class StoreCheck:
     largest: float  # difference, as a multiple of the tolerance
 
 
-def check_stored(stored: StoredTeacher, crops_px: Iterable[int], count: int) -> StoreCheck:
+def check_stored(stored: StoredTeacher, crops_px: Iterable[int], count: int, device: torch.device) -> StoreCheck:
     """Recompute `count` stored rows, drawn anew each time, and compare. UserError where nothing is stored."""
-    filled = {crop_px: stored.store(crop_px).filled for crop_px in crops_px}
-    kept = np.concatenate([np.stack([np.full_like(rows, crop), rows], axis=1) for crop, rows in filled.items()])
-    if not len(kept):
+    kept = [(crop_px, row) for crop_px in crops_px for row in np.flatnonzero(stored.open(crop_px)["check"])]
+    if not kept:
         raise UserError(f"nothing is stored in {stored.root} for this teacher, data and recipe: train with it first")
     chosen = np.random.default_rng().choice(kept, min(count, len(kept)), replace=False)
     different, largest = [], 0.0
     for crop_px, row in chosen.tolist():
         index, draw = divmod(row, stored.spec.draws)
         item = HandDataset(stored.frames, crop_px, stored.spec.augment, stored.spec.seed)[(index, draw)]
-        again = stored.compute({name: value[None] for name, value in item.items()})[0].astype(np.float32)
-        values, _ = stored.store(crop_px).read(np.array([row]))
-        gap = np.abs(values[0].astype(np.float32) - again) / (TOLERANCE * np.maximum(1, np.abs(again)))
+        again = stored.compute({name: value[None].to(device) for name, value in item.items()})[0].astype(np.float32)
+        values = stored.open(crop_px)["values"][row].astype(np.float32)
+        gap = np.abs(values - again) / (TOLERANCE * np.maximum(1, np.abs(again)))
         worst = float(gap.max()) if np.isfinite(gap).all() else math.inf
         if worst > 1:
             different.append(f"image {index} draw {draw} at {crop_px} px")
@@ -179,7 +154,8 @@ def check_stored(stored: StoredTeacher, crops_px: Iterable[int], count: int) -> 
 
 def stored_bytes(teacher: Teacher, spec: StoreSpec, images: int, crops_px: Iterable[int]) -> int:
     """Of the stores of these crop sizes when every image has been seen in every draw."""
-    return len(set(crops_px)) * _bytes(images * spec.draws, _width(_shapes(teacher, spec)))
+    shapes = stored_shapes(teacher.facts.grid, spec.temperature is not None)
+    return len(set(crops_px)) * images * spec.draws * _row_type(shapes).itemsize
 
 
 def checksum(row: NDArray[np.float16]) -> int:
@@ -187,39 +163,22 @@ def checksum(row: NDArray[np.float16]) -> int:
     return zlib.crc32(np.ascontiguousarray(row).tobytes()) or 1
 
 
-def frames_sha256(frames: Frames) -> str:
-    """Of what decides the crops: which image is which, and its box."""
-    digest = hashlib.sha256()
-    for array in (frames.file_names.encoded, frames.bbox):
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
+def _row_type(shapes: dict[str, tuple[int, ...]]) -> np.dtype[np.void]:
+    width = sum(math.prod(shape) for shape in shapes.values())
+    return np.dtype([("check", np.uint32), ("values", np.float16, (width,))])
 
 
-def _shapes(teacher: Teacher, spec: StoreSpec) -> dict[str, tuple[int, ...]]:
-    return stored_shapes(teacher.map_size, teacher.depth_bins, spec.temperature is not None)
-
-
-def _width(shapes: dict[str, tuple[int, ...]]) -> int:
-    return sum(math.prod(shape) for shape in shapes.values())
-
-
-def _bytes(rows: int, width: int) -> int:
-    """Values and checksums."""
-    return rows * (2 * width + 4)
-
-
-def _create(folder: Path, facts: str, rows: int, width: int) -> None:
+def _create(folder: Path, facts: str, count: int, kind: np.dtype[np.void]) -> None:
     """Whole under another name, then renamed: another process may be doing the same."""
     temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.part")
     try:
         temporary.mkdir(parents=True)
-        need, free = _bytes(rows, width), shutil.disk_usage(temporary).free
+        need, free = count * kind.itemsize, shutil.disk_usage(temporary).free
         # Writing to a mapped file on a full disk kills the process.
         if need > free:
             sizes = f"{free >> 20} MiB free, the stored outputs need up to {need >> 20} MiB"
             raise UserError(f"{folder.parent} has {sizes}: give another --store")
-        np.lib.format.open_memmap(temporary / "values.npy", "w+", np.float16, (rows, width))
-        np.lib.format.open_memmap(temporary / "checks.npy", "w+", np.uint32, (rows,))
+        np.lib.format.open_memmap(temporary / "rows.npy", "w+", kind, (count,))
         (temporary / "facts.json").write_text(facts)
         try:
             temporary.rename(folder)

@@ -1,1 +1,3 @@
-"""The parametric hand for training: a differentiable layer, and the script that builds the embedded hand."""
+"""The parametric hand for training: a differentiable layer, and the conversion of MANO's files."""
+
+HANDS = 2  # [right, left]

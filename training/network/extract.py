@@ -1,50 +1,113 @@
-"""Extract: backbone features -> one map per hand, heat maps, 2.5D joints (steps 2 and 3 of the ER paper's figure)."""
+"""Extract (steps 2 to 5 of the ER paper): backbone features -> one map per hand with its prior, heat maps, 2.5D joints.
+
+In the heat maps and joints both hands' 42 joints are one axis, the right hand's first: small devices want few axes.
+"""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-HANDS = 2
-JOINTS = 21
+from runtime.hand.joints import JOINT_COUNT
+from training.hands import HANDS
+from training.network.blocks import NORM_EPS, Mlp, TransformerBlock, resize_map
+
+
+class Extracted(NamedTuple):
+    """What Extract hands to Regress, and what a student can learn from inside a teacher."""
+
+    maps: Tensor  # (B, 2, H*W, dim) each hand's features with the prior
+    heatmaps: Tensor  # (B, 42, D*H*W) logits
+    joints: Tensor  # (B, 42, 3) x, y in map cells, z in depth bins
+    grid: tuple[int, int, int]  # D, H, W of the heat maps
 
 
 class Extract(nn.Module):
-    """Two 1x1 projections of the backbone's map, and from each a heat map of 21 joints x D depth bins."""
+    """A projection and heat maps per hand; DeSim and DeOcc add a prior (PriorFormer)."""
 
-    def __init__(self, inputs: int, dim: int, depth_bins: int) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        dim: int,
+        depth_bins: int,
+        heads: int,
+        mlp_ratio: float,
+        activation: type[nn.Module],
+    ) -> None:
         super().__init__()
         self.depth_bins = depth_bins
         self.project = nn.ModuleList([nn.Conv2d(inputs, dim, 1) for _ in range(HANDS)])
-        self.heatmap = nn.ModuleList([nn.Conv2d(dim, JOINTS * depth_bins, 1) for _ in range(HANDS)])
+        self.heatmap = nn.ModuleList([nn.Conv2d(dim, JOINT_COUNT * depth_bins, 1) for _ in range(HANDS)])
+        self.desim = DeSim(dim, heads, mlp_ratio, depth_bins, activation)
+        self.deocc = DeOcc(dim, heads, mlp_ratio, activation)
 
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, inputs, H, W) -> hand maps (B, 2, HW, dim), heat-map logits (B, 42, D*H*W)."""
-        batch = features.shape[0]
-        maps = [project(features) for project in self.project]
-        logits = [heatmap(x).reshape(batch, JOINTS, -1) for heatmap, x in zip(self.heatmap, maps, strict=True)]
-        tokens = [x.flatten(2).transpose(1, 2) for x in maps]
-        return torch.stack(tokens, dim=1), torch.cat(logits, dim=1)
+    def forward(self, features: Tensor) -> Extracted:
+        """(B, inputs, H, W) -> Extracted."""
+        batch, _, height, width = features.shape
+        projected = [project(features) for project in self.project]
+        logits = [
+            heatmap(x).reshape(batch, JOINT_COUNT, -1) for heatmap, x in zip(self.heatmap, projected, strict=True)
+        ]
+        heatmaps = torch.cat(logits, dim=1)
+        joints = soft_argmax(heatmaps, self.depth_bins, height, width)
+        maps = torch.stack([x.flatten(2).transpose(1, 2) for x in projected], dim=1)
+        maps = maps + self.deocc(self.desim(maps, height, width))
+        return Extracted(maps, heatmaps, joints, (self.depth_bins, height, width))
 
 
-def cell_grid(depth: int, height: int, width: int) -> Tensor:
+class DeSim(nn.Module):
+    """Self-attention over one hand's tokens, then linear, norm, MLP: separates the look of the two hands."""
+
+    def __init__(self, dim: int, heads: int, mlp_ratio: float, map_size: int, activation: type[nn.Module]) -> None:
+        super().__init__()
+        self.position = nn.Parameter(torch.zeros(1, dim, map_size, map_size))
+        self.hand = nn.Parameter(torch.zeros(HANDS, 1, dim))  # tells the hands apart: all other weights are shared
+        self.block = TransformerBlock(dim, heads, mlp_ratio, activation)
+        self.linear = nn.Linear(dim, dim)
+        self.norm = nn.LayerNorm(dim, eps=NORM_EPS)
+        self.mlp = Mlp(dim, int(dim * mlp_ratio), dim, activation)
+        nn.init.trunc_normal_(self.position, std=0.02)
+        nn.init.trunc_normal_(self.hand, std=0.02)
+
+    def forward(self, maps: Tensor, height: int, width: int) -> Tensor:
+        """(B, 2, HW, C) -> the same shape."""
+        position = resize_map(self.position, height, width).flatten(2).transpose(1, 2)
+        tokens = (maps + (position + self.hand)).flatten(0, 1)
+        tokens = self.linear(self.block(tokens))
+        return (tokens + self.mlp(self.norm(tokens))).reshape(maps.shape)
+
+
+class DeOcc(nn.Module):
+    """Reasons over both hands: tokens of both maps, joined by channel, attend to both hands' and a class token."""
+
+    def __init__(self, dim: int, heads: int, mlp_ratio: float, activation: type[nn.Module]) -> None:
+        super().__init__()
+        self.join = nn.Linear(HANDS * dim, dim)
+        self.class_token = nn.Parameter(torch.zeros(1, 1, dim))
+        self.norm_context = nn.LayerNorm(dim, eps=NORM_EPS)
+        self.block = TransformerBlock(dim, heads, mlp_ratio, activation)
+        self.norm = nn.LayerNorm(dim, eps=NORM_EPS)
+        self.part = nn.Linear(dim, HANDS * dim)
+        nn.init.trunc_normal_(self.class_token, std=0.02)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """(B, 2, HW, C) -> a prior per hand of the same shape."""
+        batch, hands, cells, dim = maps.shape
+        pair = maps.transpose(1, 2).reshape(batch, cells, hands * dim)
+        context = torch.cat([self.class_token.expand(batch, -1, -1), maps.flatten(1, 2)], dim=1)
+        prior = self.part(self.norm(self.block(self.join(pair), self.norm_context(context))))
+        return prior.reshape(batch, cells, hands, dim).transpose(1, 2)
+
+
+def cell_grid(depth: int, height: int, width: int, device: torch.device | None = None) -> Tensor:
     """(D*H*W, 3) centres x, y, z of all cells; cell i's centre is i."""
-    z, y, x = torch.meshgrid(torch.arange(depth), torch.arange(height), torch.arange(width), indexing="ij")
+    ranges = [torch.arange(size, device=device) for size in (depth, height, width)]
+    z, y, x = torch.meshgrid(*ranges, indexing="ij")
     return torch.stack([x, y, z], dim=-1).reshape(-1, 3).float()
 
 
 def soft_argmax(logits: Tensor, depth: int, height: int, width: int) -> Tensor:
     """Heat-map logits (B, 42, D*H*W) -> expected x, y (cells), z (bins): (B, 42, 3), as one matrix product."""
-    return logits.softmax(dim=-1) @ cell_grid(depth, height, width).to(logits)
-
-
-def sample_weights(joints: Tensor, height: int, width: int) -> Tensor:
-    """Bilinear weights (B, 42, H*W) of every cell at x, y of joints (B, 42, >=2).
-
-    Products of hat functions relu(1 - |x - i|): the numbers of grid_sample with zero padding, without GridSample.
-    """
-    columns = torch.arange(width, dtype=joints.dtype, device=joints.device)
-    rows = torch.arange(height, dtype=joints.dtype, device=joints.device)
-    across = torch.relu(1 - (joints[..., 0:1] - columns).abs())
-    down = torch.relu(1 - (joints[..., 1:2] - rows).abs())
-    return (down.unsqueeze(-1) * across.unsqueeze(-2)).flatten(2)
+    return logits.softmax(dim=-1) @ cell_grid(depth, height, width, logits.device).to(logits)

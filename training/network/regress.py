@@ -1,12 +1,16 @@
-"""Regress: FuseFormer over the joint tokens, then rotations, shape, camera, presence, translation (steps 6 to 8)."""
+"""Regress (steps 6 to 9 of the ER paper, but the hand model): joint tokens and maps -> the outputs of the contract."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from runtime.hand.joints import JOINT_COUNT
+from training.hands import HANDS
 from training.network.blocks import Mlp, TransformerBlock
-from training.network.extract import HANDS, JOINTS
+from training.network.extract import Extracted
 
 ROTATIONS = 16
 BETAS = 10
@@ -15,10 +19,51 @@ IDENTITY_6D = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 START_CAMERA = (4.0, 0.5, 0.5)
 
 
-def start_at(layer: nn.Module, values: Tensor) -> None:
-    """Let a regression begin at `values`: its last linear layer's bias."""
-    with torch.no_grad():
-        layer.get_parameter("bias").copy_(values)
+class Outputs(NamedTuple):
+    """The graph's outputs, hand axis [right, left]; field names and order are the contract's."""
+
+    rotation6d: Tensor  # (B, 2, 16, 6) first two columns of each rotation, MANO joint order
+    shape: Tensor  # (B, 2, 10) betas
+    camera: Tensor  # (B, 2, 3) scale, tx, ty: wrist-relative joints (m) -> crop pixels / S
+    joints_image: Tensor  # (B, 2, 21, 3) x, y in map cells, z in depth bins
+    relative_translation: Tensor  # (B, 3) left wrist minus right wrist, m
+    presence: Tensor  # (B, 2) logit
+
+
+class Regress(nn.Module):
+    """FuseFormer and the heads."""
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        mlp_ratio: float,
+        token_dim: int,
+        hidden: int,
+        activation: type[nn.Module],
+    ) -> None:
+        super().__init__()
+        self.fuseformer = FuseFormer(dim, heads, mlp_ratio, activation)
+        self.pose = nn.ModuleList([PoseRegressor(dim, token_dim, hidden, activation) for _ in range(HANDS)])
+        self.hand = nn.ModuleList([HandRegressor(dim, activation) for _ in range(HANDS)])
+        self.translation = Mlp(HANDS * dim, dim, 3, activation)
+
+    def forward(self, extracted: Extracted) -> Outputs:
+        """Extracted -> Outputs."""
+        maps, _, joints, (depth, height, width) = extracted
+        # Detached, as in ER: the joints say where to look, and are not moved by what was seen there.
+        seen = joints.detach()
+        weights = sample_weights(seen, height, width).reshape(-1, HANDS, JOINT_COUNT, height * width)
+        tokens = self.fuseformer(weights @ maps)
+        scaled = centred(seen.reshape(-1, HANDS, JOINT_COUNT, 3), depth, height, width)
+        rotation6d = torch.cat([pose(tokens[:, i], scaled[:, i]) for i, pose in enumerate(self.pose)], dim=1)
+
+        pooled = maps.mean(dim=2)
+        hand = torch.cat([regress(pooled[:, i]) for i, regress in enumerate(self.hand)], dim=1)
+        shape, camera, presence = hand.split([BETAS, 3, 1], dim=-1)
+        translation = self.translation(pooled.flatten(1))
+        joints = joints.reshape(-1, HANDS, JOINT_COUNT, 3)
+        return Outputs(rotation6d, shape, camera, joints, translation, presence.squeeze(-1))
 
 
 class FuseFormer(nn.Module):
@@ -26,7 +71,7 @@ class FuseFormer(nn.Module):
 
     def __init__(self, dim: int, heads: int, mlp_ratio: float, activation: type[nn.Module]) -> None:
         super().__init__()
-        self.joint = nn.Parameter(torch.zeros(1, HANDS, JOINTS, dim))
+        self.joint = nn.Parameter(torch.zeros(1, HANDS, JOINT_COUNT, dim))
         self.block = TransformerBlock(dim, heads, mlp_ratio, activation)
         nn.init.trunc_normal_(self.joint, std=0.02)
 
@@ -41,7 +86,7 @@ class PoseRegressor(nn.Module):
     def __init__(self, dim: int, token_dim: int, hidden: int, activation: type[nn.Module]) -> None:
         super().__init__()
         self.reduce = nn.Linear(dim, token_dim)
-        self.mlp = Mlp(JOINTS * (token_dim + 3), hidden, ROTATIONS * 6, activation)
+        self.mlp = Mlp(JOINT_COUNT * (token_dim + 3), hidden, ROTATIONS * 6, activation)
         start_at(self.mlp[-1], torch.tensor(IDENTITY_6D).repeat(ROTATIONS))
 
     def forward(self, tokens: Tensor, joints: Tensor) -> Tensor:
@@ -61,3 +106,27 @@ class HandRegressor(nn.Module):
     def forward(self, pooled: Tensor) -> Tensor:
         """(B, C) -> (B, 1, 14)."""
         return self.mlp(pooled).unsqueeze(1)
+
+
+def start_at(layer: nn.Module, values: Tensor) -> None:
+    """Let a regression begin at `values`: its last linear layer's bias."""
+    with torch.no_grad():
+        layer.get_parameter("bias").copy_(values)
+
+
+def sample_weights(joints: Tensor, height: int, width: int) -> Tensor:
+    """Bilinear weights (B, 42, H*W) of every cell at x, y of joints (B, 42, >=2).
+
+    Products of hat functions relu(1 - |x - i|): the numbers of grid_sample with zero padding, without GridSample.
+    """
+    columns = torch.arange(width, dtype=joints.dtype, device=joints.device)
+    rows = torch.arange(height, dtype=joints.dtype, device=joints.device)
+    across = torch.relu(1 - (joints[..., 0:1] - columns).abs())
+    down = torch.relu(1 - (joints[..., 1:2] - rows).abs())
+    return (down.unsqueeze(-1) * across.unsqueeze(-2)).flatten(2)
+
+
+def centred(joints: Tensor, depth: int, height: int, width: int) -> Tensor:
+    """Joints (B, 2, 21, 3) in cells -> relative to their mean, in units of the half map: what a pose depends on."""
+    half = torch.tensor([width / 2, height / 2, depth / 2], device=joints.device)
+    return (joints - joints.mean(dim=2, keepdim=True)) / half.to(joints)

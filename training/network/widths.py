@@ -1,29 +1,26 @@
-"""Networks narrower than their variant: the widths that differ, as data that a pruned network is rebuilt from."""
+"""Networks narrower than their variant: the widths that differ, as data that a pruned network is built from."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import nn
-
-from training.network.er import ERNet
 
 Widths = dict[str, tuple[int, int]]  # inputs and outputs by module path, of those that differ from the variant's
 
 
-def widths_of(network: ERNet, original: ERNet) -> Widths:
-    """Of the modules of `network` that are narrower than the original's."""
-    before = {path: shape for path, module in original.named_modules() if (shape := _shape(module))}
-    after = {path: shape for path, module in network.named_modules() if (shape := _shape(module))}
-    return {path: shape for path, shape in after.items() if shape != before[path]}
+def differing_widths(network: nn.Module, original: nn.Module) -> Widths:
+    """Widths of the modules of `network` that are narrower than the original's."""
+    before = dict(original.named_modules())
+    shapes = {path: _shape(module) for path, module in network.named_modules()}
+    return {path: shape for path, shape in shapes.items() if shape and shape != _shape(before[path])}
 
 
-def resize(network: ERNet, widths: Mapping[str, Any]) -> None:
-    """Give a freshly built network these widths; its weights in them are new, and `network.widths` remembers them.
+def narrow(network: nn.Module, widths: Mapping[str, Any]) -> Widths:
+    """Replace modules of a fresh network by narrower ones with new weights; the widths, checked.
 
-    ValueError where they are no widths of this network: unknown modules, wider than the variant, not fitting together.
+    ValueError where they are no widths of this network: unknown modules, or wider than the variant.
     """
     for path, shape in widths.items():
         try:
@@ -33,17 +30,8 @@ def resize(network: ERNet, widths: Mapping[str, Any]) -> None:
         before = _shape(module)
         if before is None or not _are_widths(shape, before):
             raise ValueError(f"{path} cannot have widths {shape}")
-        parent, _, name = path.rpartition(".")
-        setattr(network.get_submodule(parent), name, _resized(module, *shape))
-    network.widths = {path: (int(shape[0]), int(shape[1])) for path, shape in widths.items()}
-    was_training = network.training
-    try:
-        with torch.no_grad():
-            network.eval()(torch.zeros(1, 3, network.variant.crop_px, network.variant.crop_px))
-    except RuntimeError as error:
-        raise ValueError("widths that do not fit together") from error
-    finally:
-        network.train(was_training)
+        network.set_submodule(path, _narrowed(module, *shape))
+    return {path: (shape[0], shape[1]) for path, shape in widths.items()}
 
 
 def _shape(module: nn.Module) -> tuple[int, int] | None:
@@ -64,7 +52,7 @@ def _are_widths(shape: Any, before: tuple[int, int]) -> bool:
     return all(type(new) is int and 1 <= new <= old for new, old in zip(shape, before, strict=True))
 
 
-def _resized(module: nn.Module, inputs: int, outputs: int) -> nn.Module:
+def _narrowed(module: nn.Module, inputs: int, outputs: int) -> nn.Module:
     match module:
         case nn.Conv2d():
             depthwise = module.groups > 1

@@ -18,7 +18,8 @@ from runtime.hand.hand_model import load_hand_models
 from runtime.machine import processor_name
 from training.checkpoint import SHIPPED, load_network
 from training.data.dataset import SYNTHETIC, open_frames
-from training.evaluate import dataset_label, evaluate, mean_pose_mpjpe_mm, network_predictor
+from training.evaluation.baselines import mean_pose_mpjpe_mm
+from training.evaluation.predictions import evaluate, network_predictor
 from training.network.count import count_gmac, count_parameters_m
 from training.recipe import Recipe, read_recipe
 
@@ -34,7 +35,7 @@ def make_card(weights: Path, recipe: Recipe, data: str = SYNTHETIC) -> dict[str,
     test = open_frames(data, "test", hands, TEST_IMAGES)
     train = open_frames(data, "train", hands, TEST_IMAGES)
     crop_px = network.variant.crop_px
-    accuracy = evaluate(network_predictor(network, hands), test, crop_px, hands).accuracy(dataset_label(test))
+    accuracy = evaluate(network_predictor(network, hands), test, crop_px, hands).accuracy(test.label)
     mean_pose_mm = mean_pose_mpjpe_mm(train, test)
     return {
         "variant": recipe.variant,
@@ -42,7 +43,7 @@ def make_card(weights: Path, recipe: Recipe, data: str = SYNTHETIC) -> dict[str,
         "gmac": round(count_gmac(network, crop_px), 4),
         "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
         "training": {
-            "dataset": dataset_label(train),
+            "dataset": train.label,
             "synthetic": facts.synthetic,
             "images": recipe.images,
             "seed": facts.seed,

@@ -22,7 +22,7 @@ from runtime.files import write_text_atomic
 from runtime.hand.hand_model import load_hand_models
 from training.checkpoint import SHIPPED, read_facts
 from training.data.dataset import SYNTHETIC, open_frames
-from training.evaluate import dataset_label, mean_pose_mpjpe_mm, previous_pose_mpjpe_mm
+from training.evaluation.baselines import mean_pose_mpjpe_mm, previous_pose_mpjpe_mm
 from training.network import VARIANTS
 from training.recipe import read_recipe
 from training.tools.publish import TEST_IMAGES, make_card
@@ -198,7 +198,7 @@ def measure_baselines() -> Record:
     hands = load_hand_models()
     train, test = (open_frames(SYNTHETIC, split, hands, TEST_IMAGES) for split in ("train", "test"))
     return {
-        "dataset": dataset_label(test),
+        "dataset": test.label,
         "n_images": len(test),
         "mean_pose_mpjpe_mm": round(mean_pose_mpjpe_mm(train, test), 3),
         "previous_pose_mpjpe_mm": round(previous_pose_mpjpe_mm(test), 3),

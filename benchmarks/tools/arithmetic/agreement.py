@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from runtime.errors import UserError
 from runtime.hand.hand_model import load_hand_models
 from training.data.frames import Frames
-from training.evaluate import dataset_label, evaluate
+from training.evaluation.predictions import evaluate
 from training.evaluation.protocols import HandBatch
 
 LIMIT_MM = 0.05
@@ -82,7 +82,7 @@ def compare(cpu: str, frames: Frames, crop_px: int, here: Found, there: Found) -
     return Agreement(
         cpu=cpu,
         n_images=len(frames),
-        dataset=dataset_label(frames),
+        dataset=frames.label,
         mpjpe_here_mm=mpjpe_mm(here, frames, crop_px),
         mpjpe_there_mm=mpjpe_mm(there, frames, crop_px),
         vertex_median_mm=float(np.median(per_image)),
@@ -103,4 +103,4 @@ def mpjpe_mm(found: Found, frames: Frames, crop_px: int) -> float:
         seen += len(images)
         return HandBatch(**{key: value[part] for key, value in found.items()})
 
-    return evaluate(replay, frames, crop_px, load_hand_models()).accuracy(dataset_label(frames)).mpjpe_mm
+    return evaluate(replay, frames, crop_px, load_hand_models()).accuracy(frames.label).mpjpe_mm

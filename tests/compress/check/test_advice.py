@@ -15,8 +15,8 @@ from compress.check.timing import Ratio
 from compress.onnx.flavours import quantize
 from compress.onnx.half import convert_to_fp16
 from compress.onnx.to_onnx import write_onnx
-from training.int8_rules import QuantizeSpec
 from training.network import build
+from training.quantisation.int8_rules import QuantizeSpec
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,8 @@ from compress.onnx.flavours import FLAVOURS, quantize
 from compress.onnx.lint import RULES, lint, main
 from compress.onnx.to_onnx import write_onnx
 from runtime.errors import UserError
-from training.int8_rules import QuantizeSpec
 from training.network import build
+from training.quantisation.int8_rules import QuantizeSpec
 
 
 def small(flavour: str, opset: int = 17) -> ModelProto:

@@ -20,8 +20,8 @@ from compress.onnx.quantize import run_quantizer
 from compress.onnx.to_onnx import write_onnx
 from runtime.backends.session import open_session
 from runtime.runner import graph_input
-from training.int8_rules import Affine
 from training.network import build
+from training.quantisation.int8_rules import Affine
 
 RNG = np.random.default_rng(0)
 WEIGHT = RNG.normal(0, 1, (80, 64)).astype(np.float32) * RNG.uniform(0.01, 3, (80, 1)).astype(np.float32)

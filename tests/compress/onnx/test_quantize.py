@@ -17,8 +17,8 @@ from compress.onnx.flavours import folded_relus, quantize
 from compress.onnx.quantize import QuantizedNodes, select_nodes
 from compress.onnx.to_onnx import write_onnx
 from runtime.errors import UserError
-from training.int8_rules import KEEP_FLOAT, QuantizeSpec
 from training.network import build
+from training.quantisation.int8_rules import KEEP_FLOAT, QuantizeSpec
 
 CROPS = np.random.default_rng(0).integers(0, 256, (4, 160, 160, 3), np.uint8)
 
@@ -49,7 +49,8 @@ def test_every_weighted_node_is_either_quantised_or_kept(float_file: Path) -> No
     assert set(nodes.quantized) | set(nodes.kept_float) == weighted
     assert not set(nodes.quantized) & set(nodes.kept_float)
     assert any(name.startswith("/backbone") for name in nodes.quantized)
-    for part in ("/extract/heatmap.0", "/extract/heatmap.1", "/pose.0/mlp", "/hand.1/", "/translation/"):
+    ends = ("regress/pose.0/mlp", "regress/hand.1/", "regress/translation/")
+    for part in ("/extract/heatmap.0", "/extract/heatmap.1", *(f"/{end}" for end in ends)):
         assert any(name.startswith(part) for name in nodes.kept_float), part
 
 
@@ -112,8 +113,8 @@ def test_full_range_uses_8_bits_and_loggers_stay_as_they_were(float_file: Path, 
 
 def test_keep_float(float_file: Path) -> None:
     model = onnx.load(float_file)
-    nodes = select_nodes(model, (*KEEP_FLOAT, "^/fuse/"))
-    assert not any(name.startswith("/fuse/") for name in nodes.quantized)
+    nodes = select_nodes(model, (*KEEP_FLOAT, "^/regress/fuseformer/"))
+    assert not any(name.startswith("/regress/fuseformer/") for name in nodes.quantized)
     with pytest.raises(UserError, match="matches none"):
         select_nodes(model, ("no_such_node",))
     with pytest.raises(UserError, match="not a regular expression"):

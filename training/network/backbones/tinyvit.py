@@ -74,16 +74,17 @@ class WindowAttention(nn.Module):
         windows, count, dim = tokens.shape
         qkv = self.qkv(self.norm(tokens)).reshape(windows, count, self.heads, -1).transpose(1, 2)
         query, key, value = qkv.chunk(3, dim=-1)
-        mixed = attend(query, key, value, self.attention_biases[:, offset_index(side, self.window)])
+        mixed = attend(query, key, value, self.attention_biases[:, offset_index(side, self.window, tokens.device)])
         return self.proj(mixed.transpose(1, 2).reshape(windows, count, dim))
 
 
-def offset_index(side: int, window: int) -> Tensor:
+def offset_index(side: int, window: int, device: torch.device | None = None) -> Tensor:
     """(side^2, side^2) index of each pair's offset in the official table, whose order is that of first appearance.
 
     For a full square window scanned row by row from (0, 0) that order is |dy| * window + |dx|.
     """
-    row, column = torch.arange(side * side) // side, torch.arange(side * side) % side
+    cells = torch.arange(side * side, device=device)
+    row, column = cells // side, cells % side
     return (row[:, None] - row[None]).abs() * window + (column[:, None] - column[None]).abs()
 
 

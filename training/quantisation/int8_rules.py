@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 # Where a coordinate is read off or a pose is put together, 8 bits are too few.
-KEEP_FLOAT = (r"^extract\.heatmap", r"^pose\.\d\.mlp\.2", r"^hand\.\d\.mlp\.2", r"^translation\.2")
+KEEP_FLOAT = (r"^extract\.heatmap", r"^regress\.(pose|hand)\.\d\.mlp\.2", r"^regress\.translation\.2")
 ACTIVATION_MAX = 255  # activations are uint8 with a zero point
 
 
@@ -54,7 +54,7 @@ def matches(patterns: Iterable[str], *names: str) -> bool:
 
 
 def module_path(node: str) -> str:
-    """The torch module an ONNX node comes from: '/pose.0/mlp/mlp.2/Gemm' -> 'pose.0.mlp.2'.
+    """The torch module an ONNX node comes from: '/regress/pose.0/mlp/mlp.2/Gemm' -> 'regress.pose.0.mlp.2'.
 
     A numbered child carries its container's name there, hence the repetitions; the operator comes last, with the fusion
     that made it.

@@ -26,90 +26,79 @@ from tqdm import tqdm
 
 from training.data.frames import Frames
 from training.data.samples import load_crop
-from training.int8_rules import ACTIVATION_MAX, Affine, ModuleRanges, QuantizeSpec, matches
-from training.network import ERNet, build
+from training.network import ERNet
+from training.quantisation.int8_rules import ACTIVATION_MAX, Affine, ModuleRanges, QuantizeSpec, matches
 
 INPUT, OUTPUT = "input_quantizer", "output_quantizer"
 CALIBRATION_BATCH = 16
 INT32 = torch.iinfo(torch.int32)
 
 
-@dataclass(frozen=True)
-class Quantization:
-    """Which quantisers a module's tensors pass, by their path in the network. `outputs` has convolutions only."""
-
-    spec: QuantizeSpec
-    inputs: dict[str, str]
-    outputs: dict[str, str]
-
-
 class RoundedWeight(nn.Module):
-    """A weight (C, ...) as the file holds it: multiples of each channel's scale, at most `limit` of them."""
+    """A weight (C, ...) as the file holds it: multiples of each channel's scale."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, spec: QuantizeSpec) -> None:
         super().__init__()
-        self.limit = limit
+        self.spec = spec
 
     def scale(self, weight: Tensor) -> Tensor:
         """(C,) of the weight before rounding."""
         # No FakeQuantize, which keeps scales: the averaged weights have their own, and these follow from them alone.
-        return (weight.detach().flatten(1).abs().amax(dim=1) / self.limit).clamp(min=torch.finfo(torch.float32).eps)
+        largest = weight.detach().flatten(1).abs().amax(dim=1)
+        return (largest / self.spec.weight_max).clamp(min=torch.finfo(torch.float32).eps)
 
     def forward(self, weight: Tensor) -> Tensor:
-        scale = self.scale(weight)
+        scale, limit = self.scale(weight), self.spec.weight_max
         zero_point = torch.zeros_like(scale, dtype=torch.int32)
-        return torch.fake_quantize_per_channel_affine(weight, scale, zero_point, 0, -self.limit, self.limit)
+        return torch.fake_quantize_per_channel_affine(weight, scale, zero_point, 0, -limit, limit)
 
 
 class RoundedBias(nn.Module):
     """A bias (C,) as the file holds it: multiples of the input's scale times the weight's."""
 
-    def __init__(self, layer: nn.Module, quantizer: FakeQuantize) -> None:
+    def __init__(self, layer: nn.Module, source: FakeQuantize, output: FakeQuantize | None) -> None:
+        """`source` rounds the layer's input; `output` its output, None where nothing does."""
         super().__init__()
-        self.layer_and_quantizer = (layer, quantizer)  # in a tuple: they are not parts of this module
+        self.neighbours = (layer, source, output)  # in a tuple: they are not parts of this module
 
     def forward(self, bias: Tensor) -> Tensor:
-        layer, quantizer = self.layer_and_quantizer
-        if not quantizer.fake_quant_enabled:
+        layer, source, _ = self.neighbours
+        if not source.fake_quant_enabled:
             return bias
         weight = layer.get_submodule("parametrizations.weight")
-        step = quantizer.scale * weight[0].scale(weight.original)  # type: ignore[index]
-        return torch.fake_quantize_per_channel_affine(
-            bias, step, torch.zeros_like(step, dtype=torch.int32), 0, INT32.min, INT32.max
-        )
+        step = source.scale * weight[0].scale(weight.original)  # type: ignore[index]
+        zero_point = torch.zeros_like(step, dtype=torch.int32)
+        return torch.fake_quantize_per_channel_affine(bias, step, zero_point, 0, INT32.min, INT32.max)
 
 
 def prepare(network: ERNet, spec: QuantizeSpec) -> ERNet:
     """Fold the norms of `network`, in eval mode, and put in quantisers that do not know their ranges yet; in place."""
     fold_norms(network)
     trace = _Trace.of(network)
-    inputs: dict[str, str] = {}
-    outputs: dict[str, str] = {}
-    for path, module in list(network.named_modules()):
+    sites: dict[str, tuple[str, str | None]] = {}  # by layer: the quantisers of its input and output
+    for path, module in network.named_modules():
         if not isinstance(module, nn.Conv2d | nn.Linear) or matches(spec.keep_float, path):
             continue
-        source = trace.made_by(trace.inputs[path]) if isinstance(module, nn.Conv2d) else None
-        inputs[path] = f"{path}.{INPUT}" if source is None else f"{source}.{OUTPUT}"
+        source = maker = None
         if isinstance(module, nn.Conv2d):
             made = trace.outputs[path]
-            maker = trace.made_by(trace.relu_outputs.get(made, made))
-            if maker is not None:
-                outputs[path] = f"{maker}.{OUTPUT}"
-        parametrize.register_parametrization(module, "weight", RoundedWeight(spec.weight_max))
-    for site in sorted({*inputs.values(), *outputs.values()}):
-        owner, _, name = site.rpartition(".")
-        _put_quantizer(network.get_submodule(owner), name)
-    for path, source in inputs.items():
-        layer, quantizer = network.get_submodule(path), network.get_submodule(source)
-        assert isinstance(quantizer, FakeQuantize)
-        parametrize.register_parametrization(layer, "bias", RoundedBias(layer, quantizer))
-    network.quantization = Quantization(spec, inputs, outputs)  # type: ignore[assignment]
+            source, maker = trace.made_by(trace.inputs[path]), trace.made_by(trace.relu_outputs.get(made, made))
+        sites[path] = (f"{source}.{OUTPUT}" if source else f"{path}.{INPUT}", f"{maker}.{OUTPUT}" if maker else None)
+    for site in sorted({site for pair in sites.values() for site in pair if site}):
+        _put_quantizer(network, site)
+    for path, (source_site, output_site) in sites.items():
+        layer = network.get_submodule(path)
+        output = _quantizer(network, output_site) if output_site else None
+        parametrize.register_parametrization(layer, "weight", RoundedWeight(spec))
+        parametrize.register_parametrization(
+            layer, "bias", RoundedBias(layer, _quantizer(network, source_site), output)
+        )
     return network
 
 
-def quantization_of(network: ERNet) -> Quantization | None:
-    """What `prepare` has done; None for a float network."""
-    return getattr(network, "quantization", None)
+def int8_spec_of(network: ERNet) -> QuantizeSpec | None:
+    """What `prepare` was given; None for a float network."""
+    return next((module.spec for module in network.modules() if isinstance(module, RoundedWeight)), None)
 
 
 @torch.no_grad()
@@ -118,13 +107,14 @@ def calibrate(network: ERNet, images: Iterable[Tensor]) -> None:
 
     They stay: weights learn to live with the ranges, ranges that moved on would be another file.
     """
+    device = next(network.parameters()).device
     quantizers = [m for m in network.modules() if isinstance(m, FakeQuantize)]
     for quantizer in quantizers:
         quantizer.enable_observer()
         quantizer.disable_fake_quant()
     network.eval()
     for batch in images:
-        network(batch)
+        network(batch.to(device))
     for quantizer in quantizers:
         quantizer.disable_observer()
         quantizer.enable_fake_quant()
@@ -152,7 +142,7 @@ def restore_ranges(network: ERNet) -> None:
 
 def float_network(network: ERNet, rounded: bool) -> ERNet:
     """A network without quantisers, its norms folded; `rounded`: with the weights that the int8 file holds."""
-    plain = fold_norms(build(network.variant.name).eval())
+    plain = fold_norms(ERNet(network.variant, network.widths).eval())
     state = {
         re.sub(r"parametrizations\.(\w+)\.original$", r"\1", name): tensor
         for name, tensor in network.state_dict().items()
@@ -183,15 +173,15 @@ def clipping_network(network: ERNet) -> ERNet:
 
 def ranges_of(network: ERNet) -> dict[str, ModuleRanges]:
     """What the file has to say of every quantised module, by its path."""
-    quantization = quantization_of(network)
-    if quantization is None:
+    ranges = {}
+    for path, bias in network.named_modules():
+        if isinstance(bias, RoundedBias):
+            _, source, output = bias.neighbours
+            layer = path.removesuffix(".parametrizations.bias.0")
+            ranges[layer] = ModuleRanges(_affine(source), None if output is None else _affine(output))
+    if not ranges:
         raise ValueError("a float network has no ranges")
-    affine = {p: _affine(m) for p, m in network.named_modules() if isinstance(m, FakeQuantize)}
-    outputs = quantization.outputs
-    return {
-        path: ModuleRanges(affine[source], affine[outputs[path]] if path in outputs else None)
-        for path, source in quantization.inputs.items()
-    }
+    return ranges
 
 
 def fold_norms(network: ERNet) -> ERNet:
@@ -209,10 +199,18 @@ def fold_norms(network: ERNet) -> ERNet:
     return network
 
 
-def _put_quantizer(module: nn.Module, name: str) -> None:
+def _quantizer(network: ERNet, site: str) -> FakeQuantize:
+    quantizer = network.get_submodule(site)
+    assert isinstance(quantizer, FakeQuantize)
+    return quantizer
+
+
+def _put_quantizer(network: ERNet, site: str) -> None:
+    owner, _, name = site.rpartition(".")
+    module = network.get_submodule(owner)
     quantizer = FakeQuantize(MinMaxObserver, 0, ACTIVATION_MAX, dtype=torch.quint8)
     quantizer.disable_observer()
-    module.add_module(name, quantizer)
+    module.add_module(name, quantizer.to(next(network.parameters()).device))
     if name == INPUT:
         module.register_forward_pre_hook(_round_input)
     else:

@@ -1,0 +1,126 @@
+"""Predictions of networks and exported files, and the figures of a predictor over annotated images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from runtime.hand.hand_model import HandModel, skin
+from runtime.runner import load
+from training.data.frames import Frames
+from training.data.samples import Sample, load_sample
+from training.evaluation.protocols import MCP_SCALED, HandBatch, Protocol, Scores, Truth
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from training.network import ERNet, Outputs
+
+Images = NDArray[np.float32]  # (N, S, S, 3) RGB, 0..1
+Predictor = Callable[[Images], HandBatch]
+Hands = tuple[HandModel, HandModel]
+BATCH = 32
+
+
+def truth_of(samples: Sequence[Sample], hands: Hands, frames: Frames, human: NDArray[np.bool_] | None = None) -> Truth:
+    """Labels of the samples of `frames`, not augmented; `human` (N,): annotated by people, None for all."""
+    in_image = np.stack([s.joint_valid for s in samples]) > 0.5
+    joints, vertices = _mesh(hands, np.stack([s.rotations for s in samples]), np.stack([s.shape for s in samples]))
+    return Truth(
+        hand_type=frames.hand_type,
+        human=np.ones(len(samples), bool) if human is None else human,
+        present=np.stack([s.presence for s in samples]) > 0.5,
+        presence_known=np.stack([s.has_presence for s in samples]) > 0.5,
+        joints=np.stack([s.joints for s in samples]),
+        joint_valid=in_image & in_image[:, :, :1],
+        has_mesh=np.stack([s.has_mano for s in samples]) > 0.5,
+        mesh_joints=joints,
+        vertices=vertices,
+        relative_translation=np.stack([s.relative_translation for s in samples]),
+        has_translation=np.array([s.has_translation for s in samples]) > 0.5,
+    )
+
+
+def network_predictor(network: ERNet, hands: Hands) -> Predictor:
+    """Predictions of a torch network, on the device that it is on."""
+    import torch  # heavy, and exported files are evaluated where it is not installed
+
+    device = next(network.parameters()).device
+
+    def predict(images: Images) -> HandBatch:
+        rotations, outputs = look(network, torch.from_numpy(images).to(device))
+        turns, shape, translation, presence = (
+            tensor.cpu().numpy()
+            for tensor in (rotations, outputs.shape, outputs.relative_translation, outputs.presence)
+        )
+        return HandBatch(*_mesh(hands, turns, shape), translation, presence > 0)
+
+    return predict
+
+
+def look(network: ERNet, images: Tensor) -> tuple[Tensor, Outputs]:
+    """Rotations (N, 2, 16, 3, 3) and outputs of images (N, S, S, 3), RGB 0..1, all on the network's device."""
+    import torch  # see network_predictor
+
+    from training.hands.rotations_torch import matrix_from_6d
+
+    with torch.no_grad():
+        outputs = network(images.permute(0, 3, 1, 2).contiguous())
+        return matrix_from_6d(outputs.rotation6d), outputs
+
+
+def file_predictor(model: Path, hand_model: Path | None = None) -> tuple[Predictor, int]:
+    """Predictions of an exported file through the runner, one image after the other, and its crop in px."""
+    runner = load(model, threads=1, hand_model=hand_model)
+
+    def predict(images: Images) -> HandBatch:
+        results = [runner.run_crop((image * 255).round().astype(np.uint8)) for image in images]
+        pairs = [(r.right, r.left) for r in results]
+        return HandBatch(
+            joints=np.stack([[hand.joints for hand in pair] for pair in pairs]),
+            vertices=np.stack([[hand.vertices for hand in pair] for pair in pairs]),
+            relative_translation=np.stack([r.relative_translation for r in results]),
+            present=np.array([[hand.present for hand in pair] for pair in pairs]),
+        )
+
+    return predict, runner.input_px
+
+
+def evaluate(
+    predict: Predictor,
+    frames: Frames,
+    crop_px: int,
+    hands: Hands,
+    label: str = "accuracy",
+    protocols: Sequence[Protocol] = (MCP_SCALED,),
+    human: NDArray[np.bool_] | None = None,
+) -> Scores:
+    """Figures of a predictor over every image of `frames`, with a progress bar; mcp-scaled is always among them.
+
+    `human` (N,) says which images people annotated; None: all.
+    """
+    scores = Scores(protocols)
+    with tqdm(total=len(frames), desc=label, unit="img", leave=False) as bar:
+        for start in range(0, len(frames), BATCH):
+            part = slice(start, start + BATCH)
+            batch = frames.subset(part)
+            samples = [load_sample(batch, i, crop_px) for i in range(len(batch))]
+            truth = truth_of(samples, hands, batch, None if human is None else human[part])
+            scores.add(predict(np.stack([s.image for s in samples])), truth)
+            bar.update(len(samples))
+    return scores
+
+
+def _mesh(
+    hands: Hands, rotations: NDArray[np.float32], shape: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """(N, 2, 16, 3, 3), (N, 2, 10) -> wrist-relative joints and vertices."""
+    skinned = [skin(hand, rotations[:, side], shape[:, side]) for side, hand in enumerate(hands)]
+    vertices, joints = (np.stack(parts, axis=1) for parts in zip(*skinned, strict=True))
+    wrist = joints[:, :, :1]
+    return joints - wrist, vertices - wrist
