@@ -52,7 +52,9 @@ def shipped_weights(variant: str) -> Path | None:
 def save_weights(path: Path, state: dict[str, Tensor], facts: WeightFacts) -> None:
     """Write matrices and kernels as fp16, vectors (norms, biases, running variances) as fp32; atomically."""
     stored = {
-        k: (v.half() if v.dim() > 1 else v.float()).contiguous() for k, v in state.items() if v.is_floating_point()
+        k: v.detach().to("cpu", torch.float16 if v.dim() > 1 else torch.float32).contiguous()
+        for k, v in state.items()
+        if v.is_floating_point()
     }
     with atomic_path(path) as temporary:
         save_file(stored, temporary, metadata={"er_edge": json.dumps(asdict(facts))})

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 from tqdm import tqdm
@@ -71,6 +71,7 @@ class Trainer:
         self.recipe, self.settings, self.hands, self.device = recipe, settings, hands, device
         self.objective = objective.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         parallel.synchronise_norms(self.objective)
+        self.forward = DistributedDataParallel(self.objective) if parallel.is_distributed() else self.objective
         self.optimizer = torch.optim.AdamW(parameter_groups(objective, recipe.weight_decay), lr=recipe.learning_rate)
         self.average = WeightAverage(self.network, recipe.ema_decay)
         self.log = RunLog()
@@ -103,7 +104,6 @@ class Trainer:
         origin = self.origin(frames)
         if self.checkpoint.is_file():
             self._resume(origin)
-        forward = DistributedDataParallel(self.objective) if parallel.is_distributed() else self.objective
         began = saved = time.monotonic()
         shown: dict[str, float] = {}
         quiet = parallel.rank() != 0
@@ -112,7 +112,7 @@ class Trainer:
         ) as bar:
             while self.step < self.recipe.steps:
                 for batch, waited_s, step_began in self._batches(frames):
-                    figures = self._train_step(forward, batch)
+                    figures = self._train_step(batch)
                     now = time.monotonic()
                     images = len(batch["image"]) * parallel.world_size()
                     self.log.add({**figures, "images": images, "seconds": now - step_began, "waiting": waited_s})
@@ -142,11 +142,9 @@ class Trainer:
                 return
             yield batch, time.monotonic() - began, began
 
-    def _train_step(self, forward: nn.Module, batch: Batch) -> dict[str, float]:
+    def _train_step(self, batch: Batch) -> dict[str, float]:
         """One step on a batch from the loader; the figures, as numbers."""
-        batch = {name: value.to(self.device, non_blocking=True) for name, value in batch.items()}
-        self.objective.train()
-        loss, figures = forward(batch, self.step)
+        loss, figures = self.compute(batch)
         if parallel.any_process(not bool(torch.isfinite(loss)), self.device):
             path = self.settings.folder / f"not_finite_step{self.step}_process{parallel.rank()}.pt"
             torch.save(batch, path)
@@ -155,6 +153,12 @@ class Trainer:
         self.update(loss)
         values = parallel.mean_over_processes(torch.stack([value.float() for value in figures.values()]))
         return dict(zip(figures, values.tolist(), strict=True))
+
+    def compute(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss () of a batch from the loader, and the figures () by name."""
+        self.objective.train()
+        loss, figures = self.forward({k: v.to(self.device, non_blocking=True) for k, v in batch.items()}, self.step)
+        return loss, figures
 
     def update(self, loss: Tensor) -> None:
         """Move the weights and their average down the gradient of the loss ()."""

@@ -52,13 +52,15 @@ class Teacher(Protocol):
 
 
 class NetworkTeacher:
-    """A network of this project, in eval mode, on the device of the batches; it says what `spec` has terms for."""
+    """A network of this project, in eval mode, for batches on `device`; it says what `spec` has terms for."""
 
-    def __init__(self, network: ERNet, name: str, sha256: str, spec: DistillSpec, bf16: bool = False) -> None:
+    def __init__(
+        self, network: ERNet, name: str, sha256: str, spec: DistillSpec, device: torch.device, bf16: bool = False
+    ) -> None:
         variant = network.variant
         self.spec, self.bf16 = spec, bf16
         self.network = network.eval().requires_grad_(False)
-        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.facts = TeacherFacts(
             name, sha256, count_parameters_m(network), variant.crop_px, (variant.map_size,) * 3, variant.dim
         )
@@ -117,7 +119,7 @@ def open_teacher(
         raise unknown_name("teacher", spec.teacher, [*VARIANTS, "FILE.safetensors", "FILE.onnx"])
     network, facts = load_network(path, variant)
     check_hand_model(path, facts.hand_model["name"], facts.hand_model["sha256"], hands)
-    return NetworkTeacher(network.to(device), variant, file_sha256(path), spec, bf16)
+    return NetworkTeacher(network, variant, file_sha256(path), spec, device, bf16)
 
 
 def check_size(teacher: Teacher, student: ERNet) -> None:

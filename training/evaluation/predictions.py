@@ -19,7 +19,7 @@ from training.evaluation.protocols import MCP_SCALED, HandBatch, Protocol, Score
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from training.network import ERNet, Outputs
+    from training.network import ERNet
 
 Images = NDArray[np.float32]  # (N, S, S, 3) RGB, 0..1
 Predictor = Callable[[Images], HandBatch]
@@ -50,28 +50,28 @@ def network_predictor(network: ERNet, hands: Hands) -> Predictor:
     """Predictions of a torch network, on the device that it is on."""
     import torch  # heavy, and exported files are evaluated where it is not installed
 
-    device = next(network.parameters()).device
-
     def predict(images: Images) -> HandBatch:
-        rotations, outputs = look(network, torch.from_numpy(images).to(device))
-        turns, shape, translation, presence = (
-            tensor.cpu().numpy()
-            for tensor in (rotations, outputs.shape, outputs.relative_translation, outputs.presence)
-        )
-        return HandBatch(*_mesh(hands, turns, shape), translation, presence > 0)
+        seen = (tensor.numpy() for tensor in look(network, torch.from_numpy(images)))
+        rotations, shape, translation, presence = seen
+        return HandBatch(*_mesh(hands, rotations, shape), translation, presence > 0)
 
     return predict
 
 
-def look(network: ERNet, images: Tensor) -> tuple[Tensor, Outputs]:
-    """Rotations (N, 2, 16, 3, 3) and outputs of images (N, S, S, 3), RGB 0..1, all on the network's device."""
+def look(network: ERNet, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Rotations (N, 2, 16, 3, 3), shape, relative translation and presence of images (N, S, S, 3), RGB 0..1.
+
+    Computed where the network is; images and answers are on the CPU.
+    """
     import torch  # see network_predictor
 
     from training.hands.rotations_torch import matrix_from_6d
 
+    device = next(network.parameters()).device
     with torch.no_grad():
-        outputs = network(images.permute(0, 3, 1, 2).contiguous())
-        return matrix_from_6d(outputs.rotation6d), outputs
+        outputs = network(images.to(device).permute(0, 3, 1, 2).contiguous())
+        rotations = matrix_from_6d(outputs.rotation6d)
+    return rotations.cpu(), outputs.shape.cpu(), outputs.relative_translation.cpu(), outputs.presence.cpu()
 
 
 def file_predictor(model: Path, hand_model: Path | None = None) -> tuple[Predictor, int]:

@@ -18,9 +18,9 @@ from runtime.files import atomic_path
 from runtime.hand.hand_model import SKELETON_JOINTS, VERTICES, load_hand_models
 from training.hands.mano_pickle import INTEGERS, SHAPES, read_mano_pickle
 from training.hands.model_file import to_npz
-from training.tools.build_hand import PARENTS
 
 NAME = "MANO"
+PARENTS = np.array([-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 0, 10, 11, 0, 13, 14])  # index, middle, pinky, ring, thumb
 ROOT_PARENT = 2**32 - 1  # in kintree_table
 MIDDLE_KNUCKLE = 4
 EXTENT_M = (0.05, 0.5)  # of a hand, at its longest

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from runtime.hand.hand_model import POSE_FEATURES, SKELETON_JOINTS, VERTICES, HandModel
 from runtime.hand.joints import MANO_TO_JOINTS
-
-HANDS = 2
+from training.hands import HANDS
 
 
 class HandLayer(nn.Module):
@@ -30,6 +29,9 @@ class HandLayer(nn.Module):
     tips: Tensor  # (2, 5)
     faces: Tensor  # (2, 1538, 3)
     joint_order: Tensor  # (21,)
+    by_level: Tensor  # (16,) joints, those nearer to the wrist first
+    parent_of: Tensor  # (16,) joints, in the same order
+    slot_of: Tensor  # (16,) where each joint is in that order
     identity: Tensor  # (3, 3)
 
     def __init__(self, right: HandModel, left: HandModel) -> None:
@@ -53,11 +55,21 @@ class HandLayer(nn.Module):
         }
         for name, arrays in buffers.items():
             self.register_buffer(name, torch.from_numpy(np.stack(arrays)), persistent=False)
-        self.register_buffer("joint_order", torch.from_numpy(MANO_TO_JOINTS.copy()), persistent=False)
+        by_level = np.concatenate([[0], *(joints for joints, _ in right.levels)])
+        indices: dict[str, NDArray[Any]] = {
+            "joint_order": MANO_TO_JOINTS.copy(),
+            "by_level": by_level,
+            "parent_of": np.concatenate([[0], *(parents for _, parents in right.levels)]),
+            "slot_of": np.argsort(by_level),
+        }
+        above = np.zeros(1, np.int64)  # joints of the level before
+        for level, (joints, parents) in enumerate(right.levels):
+            indices[f"within{level}"] = np.array([above.tolist().index(parent) for parent in parents])
+            above = joints
+        for name, array in indices.items():
+            self.register_buffer(name, torch.from_numpy(array), persistent=False)
         self.register_buffer("identity", torch.eye(3), persistent=False)
-        self.levels = [(joints.tolist(), parents.tolist()) for joints, parents in right.levels]
-        slots = np.concatenate([[0], *(joints for joints, _ in right.levels)])
-        self.slot_of_joint: list[int] = np.argsort(slots).tolist()
+        self.level_sizes = [len(joints) for joints, _ in right.levels]
 
     def forward(self, rotations: Tensor, shape: Tensor) -> tuple[Tensor, Tensor]:
         """rotations (B, 2, 16, 3, 3), shape (B, 2, 10) -> vertices (B, 2, 778, 3), joints (B, 2, 21, 3); metres."""
@@ -83,14 +95,18 @@ class HandLayer(nn.Module):
 
     def _pose_skeleton(self, rotations: Tensor, rest_joints: Tensor) -> tuple[Tensor, Tensor]:
         """Global rotations (B, 2, 16, 3, 3) and joint positions (B, 2, 16, 3)."""
-        turns = [rotations[:, :, :1]]
-        places = [rest_joints[:, :, :1]]
-        slot = {0: (0, 0)}  # joint -> (level, place within it)
-        for level, (joints, parents) in enumerate(self.levels, start=1):
-            within = [slot[parent][1] for parent in parents]
-            above = turns[level - 1][:, :, within]
-            bones = rest_joints[:, :, joints] - rest_joints[:, :, parents]
-            places.append(places[level - 1][:, :, within] + (above @ bones[..., None])[..., 0])
-            turns.append(above @ rotations[:, :, joints])
-            slot |= {joint: (level, place) for place, joint in enumerate(joints)}
-        return torch.cat(turns, dim=2)[:, :, self.slot_of_joint], torch.cat(places, dim=2)[:, :, self.slot_of_joint]
+        own = rotations.index_select(2, self.by_level)
+        rest = rest_joints.index_select(2, self.by_level)
+        bones = rest - rest_joints.index_select(2, self.parent_of)
+        turns, places, start = [own[:, :, :1]], [rest[:, :, :1]], 1
+        for level, size in enumerate(self.level_sizes):
+            within = self.get_buffer(f"within{level}")  # each joint's parent in the level above
+            above = turns[-1].index_select(2, within)
+            step = (above @ bones[:, :, start : start + size, :, None])[..., 0]
+            places.append(places[-1].index_select(2, within) + step)
+            turns.append(above @ own[:, :, start : start + size])
+            start += size
+        return (
+            torch.cat(turns, dim=2).index_select(2, self.slot_of),
+            torch.cat(places, dim=2).index_select(2, self.slot_of),
+        )

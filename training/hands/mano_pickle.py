@@ -1,17 +1,18 @@
 """Reading a MANO pickle without running it, and without chumpy.
 
-A pickle is a program. Here the few instructions of a MANO file are followed without Python's unpickler: a class is only
-its name, looked up nowhere, and an object is a record of what it was to be made of. Arrays are made afterwards, only
-those that are needed, from checked types and sizes. So nothing can be called, hashed or allocated on the file's word.
+A pickle is a program. Here every class of it is a stub that remembers what it was to be made of; a name that a MANO
+file does not hold is refused, and so is an instruction that it does not need. Arrays are made afterwards, only those
+that are needed, from checked types and sizes. So nothing is called, hashed or allocated on the file's word.
 """
 
 from __future__ import annotations
 
+import io
 import math
-import pickletools
-from dataclasses import dataclass
+import pickle
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,11 +32,18 @@ SHAPES: dict[str, tuple[int, ...]] = {
 }
 INTEGERS = ("f", "kintree_table")
 
-MAX_FILE_BYTES = 64 << 20  # the published files have 3.7 MB
-MAX_INSTRUCTIONS = 100_000  # the published files have some hundreds
+MAX_FILE_BYTES = 16 << 20  # the published files have 3.7 MB
 MAX_DIMENSIONS = 3
 MAX_DIMENSION = 2**31
 ITEM_TYPES = ("f4", "f8", "i4", "i8", "u4", "u8")
+# What Python 2 writes: numbers, text, tuples, lists, dicts with text as keys, memo, and objects by class and state.
+INSTRUCTIONS = (
+    *(pickle.PROTO, pickle.STOP, pickle.MARK, pickle.BINPUT, pickle.LONG_BINPUT, pickle.BINGET, pickle.LONG_BINGET),
+    *(pickle.NONE, pickle.NEWTRUE, pickle.NEWFALSE, pickle.BININT, pickle.BININT1, pickle.BININT2, pickle.LONG1),
+    *(pickle.BINFLOAT, pickle.SHORT_BINSTRING, pickle.BINSTRING, pickle.BINUNICODE, pickle.EMPTY_TUPLE, pickle.TUPLE),
+    *(pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3, pickle.EMPTY_LIST, pickle.APPEND, pickle.APPENDS),
+    *(pickle.EMPTY_DICT, pickle.GLOBAL, pickle.REDUCE, pickle.NEWOBJ, pickle.BUILD),
+)
 
 # The names a MANO file holds, in pickle's spelling.
 CHUMPY = "chumpy.ch Ch"
@@ -46,29 +54,54 @@ ARRAY_TYPE = "numpy ndarray"
 ITEM_TYPE = "numpy dtype"
 NAMES = (CHUMPY, SELECT, SPARSE, ARRAY, ARRAY_TYPE, ITEM_TYPE, "__builtin__ set")
 
-CONSTANTS = ("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "SHORT_BINSTRING", "BINSTRING", "BINUNICODE")
-
 Kind = TypeVar("Kind")
-
-
-@dataclass(frozen=True)
-class _Name:
-    """A class or function of the file."""
-
-    name: str
-
-
-@dataclass(eq=False)
-class _Record:
-    """An object of the file: what was to be called, with what, and the state it was to get."""
-
-    name: str
-    arguments: tuple[Any, ...]
-    state: Any = None
 
 
 class _Refused(Exception):
     """Why a file is not read."""
+
+
+class _Stub:
+    """An object of the file: what was to be called with what, and the state it was to get."""
+
+    arguments: tuple[Any, ...] = ()
+    state: Any = None
+
+    def __init__(self, *arguments: Any) -> None:
+        self.arguments = arguments
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+
+STUBS: dict[str, type[_Stub]] = {name: type(name, (_Stub,), {}) for name in NAMES}
+
+
+class _Reader(pickle._Unpickler):
+    """Python's own unpickler, in Python: the one in C allocates a memo as large as a file says, and hashes any key."""
+
+    def find_class(self, module: str, name: str) -> type[_Stub]:
+        """A stub, for the names of a MANO file."""
+        if (spelled := f"{module} {name}") not in STUBS:
+            raise _Refused(f"it names {spelled[:60]!r}")
+        return STUBS[spelled]
+
+    def load_setitem(self) -> None:
+        """Set one item."""
+        value, key = self.stack.pop(), self.stack.pop()
+        _typed(self.stack[-1], dict)[_typed(key, str)] = value
+
+    def load_setitems(self) -> None:
+        """Set the items above the mark."""
+        items = self.pop_mark()
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            _typed(self.stack[-1], dict)[_typed(key, str)] = value
+
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = {
+        **{code[0]: pickle._Unpickler.dispatch[code[0]] for code in INSTRUCTIONS},
+        pickle.SETITEM[0]: load_setitem,
+        pickle.SETITEMS[0]: load_setitems,
+    }
 
 
 def read_mano_pickle(path: Path) -> dict[str, NDArray[Any]]:
@@ -85,84 +118,24 @@ def read_mano_pickle(path: Path) -> dict[str, NDArray[Any]]:
     try:
         if len(content) > MAX_FILE_BYTES:
             raise _Refused(f"it is larger than {MAX_FILE_BYTES >> 20} MiB")
-        table = _typed(_follow(content), dict)
-        missing = [key for key in SHAPES if key not in table]
-        if missing:
+        table = _typed(_load(content), dict)
+        if missing := [key for key in SHAPES if key not in table]:
             raise _Refused(f"it lacks {', '.join(missing)}")
         return {key: _checked(key, table[key]) for key in SHAPES}
     except _Refused as problem:
         raise UserError(f"{path} is not a MANO file: {problem}; give the file as mano.is.tue.mpg.de has it") from None
 
 
-def _follow(content: bytes) -> Any:
-    """What the pickle describes: dicts with text keys, lists, tuples, numbers, text, names and records."""
-    stack: list[Any] = []
-    below: list[list[Any]] = []  # the stacks under each mark
-    memo: dict[int, Any] = {}
-    argument: Any
+def _load(content: bytes) -> Any:
+    """What the pickle describes: dicts with text keys, lists, tuples, numbers, text and stubs."""
     try:
-        for count, (instruction, argument, _) in enumerate(pickletools.genops(content)):
-            if count == MAX_INSTRUCTIONS:
-                raise _Refused("it has too many instructions")
-            match instruction.name:
-                case "PROTO":
-                    if argument != 2:
-                        raise _Refused(f"it is a pickle of protocol {argument}, not 2")
-                case name if name in CONSTANTS:
-                    stack.append(argument)
-                case "NONE":
-                    stack.append(None)
-                case "NEWTRUE" | "NEWFALSE" as name:
-                    stack.append(name == "NEWTRUE")
-                case "EMPTY_TUPLE":
-                    stack.append(())
-                case "EMPTY_LIST":
-                    stack.append([])
-                case "EMPTY_DICT":
-                    stack.append({})
-                case "MARK":
-                    below.append(stack)
-                    stack = []
-                case "TUPLE":
-                    items, stack = stack, below.pop()
-                    stack.append(tuple(items))
-                case "TUPLE1" | "TUPLE2" | "TUPLE3" as name:
-                    stack.append(tuple([stack.pop() for _ in range(int(name[-1]))][::-1]))
-                case "APPEND":
-                    item = stack.pop()
-                    _typed(stack[-1], list).append(item)
-                case "APPENDS":
-                    items, stack = stack, below.pop()
-                    _typed(stack[-1], list).extend(items)
-                case "SETITEM":
-                    item, key = stack.pop(), stack.pop()
-                    _typed(stack[-1], dict)[_typed(key, str)] = item
-                case "SETITEMS":
-                    items, stack = stack, below.pop()
-                    target = _typed(stack[-1], dict)
-                    for key, item in zip(items[::2], items[1::2], strict=True):
-                        target[_typed(key, str)] = item
-                case "BINPUT" | "LONG_BINPUT":
-                    memo[argument] = stack[-1]
-                case "BINGET" | "LONG_BINGET":
-                    stack.append(memo[argument])
-                case "GLOBAL":
-                    if argument not in NAMES:
-                        raise _Refused(f"it names {argument[:60]!r}")
-                    stack.append(_Name(argument))
-                case "REDUCE" | "NEWOBJ":
-                    arguments, called = stack.pop(), stack.pop()
-                    stack.append(_Record(_typed(called, _Name).name, _typed(arguments, tuple)))
-                case "BUILD":
-                    state = stack.pop()
-                    _typed(stack[-1], _Record).state = state
-                case "STOP":
-                    return stack.pop()
-                case name:
-                    raise _Refused(f"it has the instruction {name}")
-    except (ValueError, LookupError):
-        pass
-    raise _Refused("it is damaged, cut short or no pickle")
+        return _Reader(io.BytesIO(content), encoding="latin1").load()
+    except _Refused:
+        raise
+    except KeyError as error:  # of the dispatch, or of the memo
+        raise _Refused(f"it is damaged, or has the instruction {error}") from None
+    except Exception:
+        raise _Refused("it is damaged, cut short or no pickle") from None
 
 
 def _typed(value: Any, kind: type[Kind]) -> Kind:
@@ -173,17 +146,17 @@ def _typed(value: Any, kind: type[Kind]) -> Kind:
 
 
 def _state(value: Any, name: str, kind: type[Kind]) -> Kind:
-    """The state of a record that was to be made by `name`."""
-    if type(value) is not _Record or value.name != name:
+    """The state of an object that was to be made by `name`."""
+    if type(value) is not STUBS[name]:
         raise _Refused(f"it has something else where {name} belongs")
     return _typed(value.state, kind)
 
 
 def _checked(key: str, value: Any) -> NDArray[Any]:
     """The array under a key of the file, (SHAPES[key]) float64 or int64."""
-    name = value.name if type(value) is _Record else ""
+    read = {STUBS[SELECT]: _selected, STUBS[SPARSE]: _dense}.get(type(value), _array)
     try:
-        array = {SELECT: _selected, SPARSE: _dense}.get(name, _array)(value)
+        array = read(value)
     except _Refused as problem:
         raise _Refused(f"{key} cannot be read: {problem}") from None
     if array.shape != SHAPES[key]:
@@ -198,7 +171,7 @@ def _checked(key: str, value: Any) -> NDArray[Any]:
 def _array(value: Any) -> NDArray[Any]:
     """An array out of the state numpy gives it: version, shape, type, column-major or not, bytes."""
     state = _state(value, ARRAY, tuple)
-    if value.arguments[:1] != (_Name(ARRAY_TYPE),) or len(state) != 5:
+    if value.arguments[:1] != (STUBS[ARRAY_TYPE],) or len(state) != 5:
         raise _Refused("it has an odd array")
     _, shape, item_type, column_major, data = state
     dtype = _dtype(item_type)

@@ -19,6 +19,7 @@ from runtime.errors import CommandParser, run_command
 from runtime.files import write_bytes_atomic
 from runtime.hand.hand_model import FACES, POSE_FEATURES, SHAPE_SIZE, SKELETON_JOINTS, VERTICES
 from runtime.hand.rotations import matrix_from_axis_angle
+from training.hands.convert_mano import PARENTS
 from training.hands.model_file import to_npz
 from training.tools.makehuman import BODY_VERTICES, Floats, Ints, MakeHuman, Person, body_of, random_person
 from training.tools.mesh_reduction import reduce_mesh
@@ -32,7 +33,6 @@ MIN_ANGLE_DEG = 18.0
 WRIST_CUT_M = 0.012  # beyond the wrist joint
 MAX_INFLUENCES = 4
 FINGERS = (2, 3, 5, 4, 1)  # MakeHuman's numbers in MANO's order: index, middle, pinky, ring, thumb
-PARENTS = np.array([-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 0, 10, 11, 0, 13, 14])
 THUMB = 4  # position in FINGERS
 # Flexion left in the flat template, per joint of a finger, and the thumb's share of straightening.
 REST_CURL_DEG = (1.0, 3.0, 5.0)

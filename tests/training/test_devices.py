@@ -1,0 +1,79 @@
+"""Everything that trains computes on the device that is handed down, and meets no tensor of another one."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from runtime.hand.hand_model import load_hand_models
+from tests.fixtures.fake_device import FakeDevice
+from training.distillation.dry_run import random_batch
+from training.distillation.spec import TERMS, DistillSpec
+from training.distillation.teacher import NetworkTeacher
+from training.distillation.terms import Distilled
+from training.evaluation.predictions import look
+from training.hands.layer import HandLayer
+from training.losses import LossWeights
+from training.network import build
+from training.objective import Supervised
+from training.quantisation.int8_rules import QuantizeSpec
+from training.quantisation.qat import int8_spec_of, prepare
+from training.recipe import Recipe, Stage
+from training.trainer import RunSettings, Trainer
+
+HANDS = load_hand_models()
+CPU = torch.device("cpu")
+
+
+def supervised(_: FakeDevice) -> Supervised:
+    return Supervised(build("er-nano"), HandLayer(*HANDS), LossWeights())
+
+
+def distilled(gpu: FakeDevice) -> Supervised:
+    spec = DistillSpec("er-s", **dict.fromkeys(TERMS, 1.0))
+    network = gpu.fake(build("er-s"))
+    with gpu.tracing(), gpu.moving():
+        teacher = NetworkTeacher(network, "er-s", "00", spec, gpu.device)
+    return Distilled(build("er-nano"), HandLayer(*HANDS), LossWeights(), spec, teacher)
+
+
+def rounded(_: FakeDevice) -> Supervised:
+    return Supervised(prepare(build("er-nano").eval(), QuantizeSpec()), HandLayer(*HANDS), LossWeights())
+
+
+def train_and_validate(make: Callable[[FakeDevice], Supervised]) -> None:
+    """A step on a batch that comes from the CPU, as the loader's, and a validation of the averaged weights."""
+    gpu = FakeDevice()
+    objective = gpu.fake(make(gpu))
+    variant = objective.network.variant
+    crop_px = variant.crop_px
+    recipe = Recipe(variant.name, (Stage(crop_px, 2, 3),), images=4)
+    with gpu.tracing():
+        with gpu.moving():
+            trainer = Trainer(recipe, RunSettings(Path()), objective, HANDS, gpu.device)
+        with gpu.reading_flags(trainer.network):
+            loss, figures = trainer.compute(random_batch(2, crop_px, CPU))
+            trainer.update(loss)
+        assert {loss.device, *(value.device for value in figures.values())} == {gpu.device}
+        # Quantisers cannot be loaded as fake tensors: they resize their scales.
+        network = trainer.network.eval() if int8_spec_of(trainer.network) else trainer.averaged()
+        assert {value.device for value in network.parameters()} == {gpu.device}
+        with gpu.reading_flags(network):
+            assert {value.device for value in look(network, torch.zeros(2, crop_px, crop_px, 3))} == {CPU}
+            with pytest.raises(RuntimeError, match="same device"):  # the fake device notices what a GPU would
+                network(torch.zeros(1, 3, crop_px, crop_px))
+    os._exit(0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", [supervised, distilled, rounded])
+def test_one_device(make: Callable[[FakeDevice], Supervised]) -> None:
+    process = multiprocessing.get_context("spawn").Process(target=train_and_validate, args=(make,))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
