@@ -18,16 +18,9 @@ from training.checkpoint import WeightFacts, save_weights
 from training.data.dataset import HandDataset, open_frames
 from training.data.frames import Frames
 from training.data.samples import load_sample
+from training.evaluate import main, without_missing
 from training.evaluation.baselines import mean_pose_mpjpe_mm
-from training.evaluation.predictions import (
-    Images,
-    Predictor,
-    evaluate,
-    main,
-    network_predictor,
-    truth_of,
-    without_missing,
-)
+from training.evaluation.predictions import Images, Predictor, evaluate, network_predictor, truth_of
 from training.evaluation.protocols import (
     ER_WITHOUT_QUIRKS,
     INTERACTING,

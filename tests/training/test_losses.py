@@ -13,7 +13,7 @@ from training.hands.layer import HandLayer
 from training.losses import LossWeights, compute_losses, masked_l1, normalise_joints_image
 from training.network import Outputs
 
-CELLS, BINS = (7, 7), 7
+GRID, BINS = (7, 7, 7), 7
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def case(layer: HandLayer) -> tuple[Outputs, dict[str, Tensor]]:
 
 
 def terms(outputs: Outputs, labels: dict[str, Tensor], layer: HandLayer) -> dict[str, float]:
-    losses = compute_losses(outputs, labels, layer, CELLS, BINS)
+    losses = compute_losses(outputs, labels, layer, GRID)
     return {name: float(value) for name, value in losses.terms.items()}
 
 
@@ -125,7 +125,7 @@ def test_what_has_no_label_costs_nothing(case: tuple[Outputs, dict[str, Tensor]]
 
 def test_weights(case: tuple[Outputs, dict[str, Tensor]], layer: HandLayer) -> None:
     outputs, labels = case
-    losses = compute_losses(outputs._replace(shape=outputs.shape + 0.5), labels, layer, CELLS, BINS)
+    losses = compute_losses(outputs._replace(shape=outputs.shape + 0.5), labels, layer, GRID)
     joints = float(losses.terms["joints"] + losses.terms["mano_joints"])
     projected = float(losses.terms["projected_joints"])
     total = float(losses.total(LossWeights(mano_shape=3.0)))
@@ -139,4 +139,4 @@ def test_masked_l1_averages_over_the_valid_only() -> None:
 
 
 def test_cells_are_centred() -> None:
-    assert normalise_joints_image(torch.tensor([3.0, 3.0, 3.0]), CELLS, BINS).tolist() == [0.5, 0.5, 0.5]
+    assert normalise_joints_image(torch.tensor([3.0, 3.0, 1.5]), (4, 7, 7)).tolist() == [0.5, 0.5, 0.5]

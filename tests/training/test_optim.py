@@ -32,19 +32,19 @@ def test_a_stage_with_a_rate_of_its_own_starts_again() -> None:
 def test_weight_average() -> None:
     network = build("er-nano")
     average = WeightAverage(network, decay=0.5)
-    before = average.state["translation.0.weight"].clone()
+    before = average.state["regress.translation.0.weight"].clone()
     with torch.no_grad():
-        network.translation[0].weight.add_(1.0)
+        network.regress.translation[0].weight.add_(1.0)
         network.backbone.layers[0][0].bn.running_mean.add_(3.0)
     average.update(network, step=1000)
-    assert torch.allclose(average.state["translation.0.weight"], before + 0.5)
+    assert torch.allclose(average.state["regress.translation.0.weight"], before + 0.5)
     assert float(average.state["backbone.layers.0.0.bn.running_mean"].mean()) == 3.0
 
 
 def test_only_matrices_decay_and_what_is_frozen_is_left_out() -> None:
     network = build("er-nano")
-    network.translation[0].weight.requires_grad_(False)
+    network.regress.translation[0].weight.requires_grad_(False)
     decayed, free = (group["params"] for group in parameter_groups(network, 0.05))
     assert all(p.dim() > 1 for p in decayed) and all(p.dim() <= 1 for p in free)
     assert len(decayed) + len(free) == len(list(network.parameters())) - 1
-    assert not any(p is network.translation[0].weight for p in decayed)
+    assert not any(p is network.regress.translation[0].weight for p in decayed)

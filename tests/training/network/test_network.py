@@ -10,7 +10,8 @@ from runtime.errors import UserError
 from training.network import VARIANTS, Outputs, build, get_variant
 from training.network.backbones.tinyvit import TinyViT, offset_index
 from training.network.count import count_gmac, count_parameters_m
-from training.network.extract import cell_grid, sample_weights, soft_argmax
+from training.network.extract import cell_grid, soft_argmax
+from training.network.regress import sample_weights
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -134,11 +135,14 @@ def test_soft_argmax_finds_a_sharp_peak() -> None:
     assert cell_grid(4, 7, 6)[cell].tolist() == [3, 5, 2]
 
 
-def test_joints_are_detached_where_they_say_where_to_look() -> None:
+def test_joints_say_where_to_look_and_are_not_moved_by_what_was_seen_there() -> None:
     network = build("er-nano")
     outputs = network(torch.rand(2, 3, 160, 160))
-    outputs.camera.sum().backward()
-    assert network.extract.heatmap[0].weight.grad is None  # the camera depends on the heat maps by no path
+    outputs.rotation6d.square().sum().backward(retain_graph=True)
+    assert network.extract.project[0].weight.grad.abs().sum() > 0
+    assert all(parameter.grad is None for parameter in network.extract.heatmap.parameters())
+    outputs.joints_image.sum().backward()
+    assert all(parameter.grad is not None for parameter in network.extract.heatmap.parameters())
 
 
 @pytest.mark.parametrize(("name", "size"), [("er-xs", 128), ("er-s", 112)])

@@ -11,17 +11,16 @@ import torch
 from runtime.errors import UserError
 from training.checkpoint import WeightFacts, load_network, save_weights
 from training.network import build
-from training.network.widths import resize, widths_of
+from training.network.widths import differing_widths
 
-NARROWER = {"fuse.block.mlp.0": (80, 96), "fuse.block.mlp.2": (96, 80)}
+NARROWER = {"regress.fuseformer.block.mlp.0": (80, 96), "regress.fuseformer.block.mlp.2": (96, 80)}
 
 
 def test_there_and_back() -> None:
-    network = build("er-nano")
-    resize(network, NARROWER)
-    assert network.widths == NARROWER == widths_of(network, build("er-nano"))
-    assert network.get_submodule("fuse.block.mlp.0").weight.shape == (96, 80)
-    assert widths_of(build("er-nano"), build("er-nano")) == {}
+    network = build("er-nano", NARROWER)
+    assert network.widths == NARROWER == differing_widths(network, build("er-nano"))
+    assert network.get_submodule("regress.fuseformer.block.mlp.0").weight.shape == (96, 80)
+    assert build("er-nano").widths == {}
 
 
 def test_a_depthwise_bottleneck() -> None:
@@ -36,13 +35,11 @@ def test_a_depthwise_bottleneck() -> None:
         f"{block}.1.0.bn": (40, 40),
         f"{block}.2.c": (40, outputs),
     }
-    resize(network, widths)
-    assert network.get_submodule(f"{block}.1.0.c").groups == 40
+    assert build("er-nano", widths).get_submodule(f"{block}.1.0.c").groups == 40
 
 
 def test_weights_come_back_from_a_file(tmp_path: Path) -> None:
-    network = build("er-nano").eval()
-    resize(network, NARROWER)
+    network = build("er-nano", NARROWER).eval()
     for parameter in network.parameters():
         parameter.data = parameter.data.half().float()
     save(tmp_path / "w.safetensors", network, network.widths)
@@ -62,23 +59,23 @@ def save(path: Path, network: Any, widths: Any) -> None:
     "widths",
     [
         {"no.such.layer": (8, 8)},
-        {"fuse.block": (8, 8)},
-        {"fuse.block.mlp.0": (80, 0)},
-        {"fuse.block.mlp.0": (80, -8)},
-        {"fuse.block.mlp.0": (80, 10_000_000)},
-        {"fuse.block.mlp.0": (80, 96.0)},
-        {"fuse.block.mlp.0": (80, True)},
-        {"fuse.block.mlp.0": (80,)},
-        {"fuse.block.mlp.0": "80, 96"},
-        {"fuse.block.mlp.0": None},
-        {"fuse.block.mlp.0": (80, 96)},  # its reader stays as wide as it was
+        {"regress.fuseformer.block": (8, 8)},
+        {"regress.fuseformer.block.mlp.0": (80, 0)},
+        {"regress.fuseformer.block.mlp.0": (80, -8)},
+        {"regress.fuseformer.block.mlp.0": (80, 10_000_000)},
+        {"regress.fuseformer.block.mlp.0": (80, 96.0)},
+        {"regress.fuseformer.block.mlp.0": (80, True)},
+        {"regress.fuseformer.block.mlp.0": (80,)},
+        {"regress.fuseformer.block.mlp.0": "80, 96"},
+        {"regress.fuseformer.block.mlp.0": None},
+        {"regress.fuseformer.block.mlp.0": (80, 96)},  # its reader stays as wide as it was
         {"backbone.layers.8.layers.1.0.c": (40, 48)},
         {"backbone.layers.8.layers.1.0.bn": (40, 48)},
     ],
 )
 def test_what_are_no_widths(widths: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"widths|outputs as inputs"):
-        resize(build("er-nano"), widths)
+        build("er-nano", widths)
     save(tmp_path / "w.safetensors", build("er-nano"), widths)
     with pytest.raises(UserError, match="header cannot be read"):
         load_network(tmp_path / "w.safetensors", "er-nano")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -21,9 +21,8 @@ from training.checkpoint import WeightFacts, load_network, read_facts, save_weig
 from training.initial_weights import initialise
 from training.network import ERNet, build
 from training.quantisation.int8_rules import QuantizeSpec, module_path
-from training.quantisation.qat import calibrate, clipping_network, float_network, prepare, quantization_of, ranges_of
+from training.quantisation.qat import calibrate, clipping_network, float_network, int8_spec_of, prepare, ranges_of
 from training.recipe import QatSpec, Recipe, Stage, read_recipe
-from training.trainer import recipe_digest
 
 RECIPE = """variant = "er-nano"
 images = 48
@@ -95,27 +94,31 @@ def test_weights_are_whole_multiples_of_each_channels_scale(prepared: ERNet) -> 
 
 def test_last_layers_stay_in_float(prepared: ERNet) -> None:
     layers = {p for p, m in prepared.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)}
-    float_layers = {
-        f"{part}.{side}{end}" for side in "01" for part, end in (("extract.heatmap", ""), ("pose", ".mlp.2"))
-    }
-    assert layers - set(ranges_of(prepared)) == float_layers | {"hand.0.mlp.2", "hand.1.mlp.2", "translation.2"}
+    ends = ("extract.heatmap.{}", "regress.pose.{}.mlp.2", "regress.hand.{}.mlp.2")
+    float_layers = {end.format(side) for side in "01" for end in ends}
+    assert layers - set(ranges_of(prepared)) == float_layers | {"regress.translation.2"}
 
 
 def test_a_tensor_has_one_quantiser_that_all_its_readers_see(prepared: ERNet) -> None:
-    quantization = quantization_of(prepared)
-    assert quantization is not None
-    inputs, outputs = quantization.inputs, quantization.outputs
+    quantisers = {p for p, m in prepared.named_modules() if isinstance(m, FakeQuantize)}
+    ranges = ranges_of(prepared)
+    assert int8_spec_of(prepared) == QuantizeSpec()
     # a residual block: the next block's first convolution and its own addition read the rounded sum
-    assert inputs["backbone.layers.8.layers.0.0.c"] == "backbone.layers.7.output_quantizer"
-    # a ReLU is rounded, not what goes into it
-    assert outputs["backbone.layers.0.0.c"] == "backbone.layers.0.1.output_quantizer"
-    assert inputs["backbone.layers.1.0.c"] == "backbone.layers.0.1.output_quantizer"
+    assert "backbone.layers.7.output_quantizer" in quantisers
+    assert "backbone.layers.8.layers.0.0.c.input_quantizer" not in quantisers
+    # a ReLU is rounded, not what goes into it, and what follows reads that
+    assert "backbone.layers.0.1.output_quantizer" in quantisers
+    assert "backbone.layers.0.0.c.output_quantizer" not in quantisers
+    assert ranges["backbone.layers.0.0.c"].output == ranges["backbone.layers.1.0.c"].input
     # both hands' projections read the same map; linears round their own inputs and no outputs
-    assert inputs["extract.project.0"] == inputs["extract.project.1"] == "backbone.layers.17.1.output_quantizer"
-    assert inputs["pose.0.reduce"] == "pose.0.reduce.input_quantizer"
-    assert all(isinstance(prepared.get_submodule(path), nn.Conv2d) for path in outputs)
-    used = {*inputs.values(), *outputs.values()}
-    assert used == {p for p, m in prepared.named_modules() if isinstance(m, FakeQuantize)}
+    assert (
+        ranges["extract.project.0"].input
+        == ranges["extract.project.1"].input
+        == ranges["backbone.layers.17.0.c"].output
+    )
+    assert "regress.pose.0.reduce.input_quantizer" in quantisers
+    with_output = {path for path, module_ranges in ranges.items() if module_ranges.output is not None}
+    assert all(isinstance(prepared.get_submodule(path), nn.Conv2d) for path in with_output)
 
 
 def test_ranges_are_those_of_the_images_and_hold_zero(prepared: ERNet) -> None:
@@ -125,11 +128,11 @@ def test_ranges_are_those_of_the_images_and_hold_zero(prepared: ERNet) -> None:
     def note(_: nn.Module, given: tuple[torch.Tensor, ...]) -> None:
         seen["range"] = (min(0.0, float(given[0].min())), max(0.0, float(given[0].max())))
 
-    probe.get_submodule("pose.0.reduce").register_forward_pre_hook(note)
+    probe.get_submodule("regress.pose.0.reduce").register_forward_pre_hook(note)
     with torch.no_grad():
         probe(IMAGES)
-    low, high = ranges_of(prepared)["pose.0.reduce"].input.limits
-    step = ranges_of(prepared)["pose.0.reduce"].input.scale
+    low, high = ranges_of(prepared)["regress.pose.0.reduce"].input.limits
+    step = ranges_of(prepared)["regress.pose.0.reduce"].input.scale
     assert low == pytest.approx(seen["range"][0], abs=step) and high == pytest.approx(seen["range"][1], abs=step)
 
 
@@ -147,7 +150,7 @@ def test_a_copy_rounds_by_itself(prepared: ERNet) -> None:
         if isinstance(module, FakeQuantize):
             module.disable_fake_quant()
     with torch.no_grad():
-        other.get_submodule("pose.0.reduce").parametrizations.bias.original.add_(1.0)
+        other.get_submodule("regress.pose.0.reduce").parametrizations.bias.original.add_(1.0)
     assert apart(prepared, copy.deepcopy(prepared)) == 0 and apart(prepared, other) > 0
 
 
@@ -163,8 +166,8 @@ def test_node_names_lead_to_modules() -> None:
     expected = {
         "/backbone/layers/layers.0/layers.0.0/c/Conv": "backbone.layers.0.0.c",
         "/extract/heatmap.1/Conv": "extract.heatmap.1",
-        "/pose.0/mlp/mlp.2/Gemm": "pose.0.mlp.2",
-        "/fuse/block/attention/query/MatMul/MatMulAddFusion": "fuse.block.attention.query",
+        "/regress/pose.0/mlp/mlp.2/Gemm": "regress.pose.0.mlp.2",
+        "/extract/desim/block/attention/query/MatMul/MatMulAddFusion": "extract.desim.block.attention.query",
     }
     assert {node: module_path(node) for node in expected} == expected
 
@@ -227,13 +230,6 @@ def test_a_stopped_run_goes_on_as_if_it_had_not(finished: Path, float_weights: P
     assert all(torch.equal(resumed[name], expected[name]) for name in expected)
 
 
-def test_a_recipes_qat_table_leaves_a_float_run_alone(tmp_path: Path) -> None:
-    with_table = read_recipe(write_recipe(tmp_path))
-    without = read_recipe(write_recipe(tmp_path, RECIPE.split("[qat]")[0]))
-    assert recipe_digest(replace(with_table, qat=None)) == recipe_digest(without)
-    assert recipe_digest(with_table.for_qat()) != recipe_digest(without)
-
-
 def test_qat_runs_at_the_full_size_in_full_precision() -> None:
     recipe = Recipe("er-xs", (Stage(128, 8, 10),), images=1, bf16=True).for_qat()
     assert recipe.stages == (Stage(224, 32, 1000),) and not recipe.bf16
@@ -263,7 +259,7 @@ def test_a_float_runs_checkpoint_is_not_gone_on_with(
     finished: Path, float_weights: Path, synthetic_root: Path, tmp_path: Path
 ) -> None:
     wider = write_recipe(tmp_path, RECIPE + "reduce_range = false\n")
-    with pytest.raises(UserError, match="belongs to another recipe"):
+    with pytest.raises(UserError, match="differs in recipe"):
         run(finished.parent, wider, float_weights)
 
 
@@ -274,6 +270,17 @@ def test_a_float_runs_checkpoint_is_not_gone_on_with(
 def test_wrong_qat_tables(line: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=message):
         read_recipe(write_recipe(tmp_path, RECIPE.split("[qat]")[0] + f"[qat]\n{line}\n"))
+
+
+def test_a_pruned_network_is_trained_for_int8_and_comes_back(tmp_path: Path) -> None:
+    widths = {"regress.fuseformer.block.mlp.0": (80, 96), "regress.fuseformer.block.mlp.2": (96, 80)}
+    network = prepare(build("er-nano", widths).eval(), QuantizeSpec())
+    calibrate(network, IMAGES.split(2))
+    facts = WeightFacts("er-nano", {}, "made", True, 1, 1, 0, qat=asdict(QatSpec()), widths=network.widths)
+    save_weights(tmp_path / "w.safetensors", network.state_dict(), facts)
+    loaded, _ = load_network(tmp_path / "w.safetensors", "er-nano")
+    assert ranges_of(loaded) == ranges_of(network)
+    assert float_network(loaded, rounded=False).widths == widths
 
 
 def test_a_range_that_is_none(finished: Path, tmp_path: Path) -> None:

@@ -59,11 +59,11 @@ def test_public_layouts(variant: str, name: str, write: Callable[[Path, Tensors]
     state = backbone_state(variant)
     write(tmp_path / name, state)
     network = build(variant)
-    head = network.translation[0].weight.clone()
+    head = network.regress.translation[0].weight.clone()
     initialise(network, tmp_path / name)
     filled = network.backbone.state_dict()
     assert all(torch.equal(filled[k], v) for k, v in state.items() if v.is_floating_point())
-    assert torch.equal(network.translation[0].weight, head)
+    assert torch.equal(network.regress.translation[0].weight, head)
 
 
 def test_own_weights_fill_the_whole_network(tmp_path: Path) -> None:
