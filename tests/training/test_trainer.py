@@ -21,6 +21,7 @@ from runtime.errors import UserError
 from runtime.hand.hand_model import load_hand_models
 from training import trainer
 from training.checkpoint import load_network, read_facts
+from training.data.dataset import open_frames
 from training.hands.layer import HandLayer
 from training.network import build
 from training.objective import Supervised
@@ -28,6 +29,7 @@ from training.recipe import Recipe, Stage
 from training.trainer import RunSettings, Trainer
 
 ROOT = Path(__file__).parents[2]
+HANDS = load_hand_models()
 RECIPE = Recipe(
     variant="er-nano",
     stages=(Stage(64, 4, 4), Stage(96, 2, 2)),
@@ -52,10 +54,10 @@ def few_validation_images(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def make_trainer(folder: Path, recipe: Recipe = RECIPE, workers: int = 0, data: str = "synthetic") -> Trainer:
-    hands = load_hand_models()
     torch.manual_seed(recipe.seed)
-    objective = Supervised(build(recipe.variant), HandLayer(*hands), recipe.losses)
-    return Trainer(recipe, RunSettings(folder=folder, data=data, workers=workers), objective, hands)
+    objective = Supervised(build(recipe.variant), HandLayer(*HANDS), recipe.losses)
+    settings = RunSettings(folder=folder, data=data, workers=workers)
+    return Trainer(recipe, settings, objective, HANDS, torch.device("cpu"))
 
 
 def read_log(folder: Path) -> list[dict[str, str]]:
@@ -72,7 +74,7 @@ def test_a_run_writes_weights_log_curves_and_checkpoint(synthetic_root: Path, tm
     weights = make_trainer(tmp_path).run()
     facts = read_facts(weights)
     assert (facts.variant, facts.steps, facts.samples, facts.synthetic) == ("er-nano", 6, 4 * 4 + 2 * 2, True)
-    assert facts.hand_model["sha256"] == load_hand_models()[0].sha256
+    assert facts.hand_model["sha256"] == HANDS[0].sha256 and facts.hardware is not None and "CPU" in facts.hardware
     assert not load_network(weights, "er-nano")[0].training
     rows = list(csv.DictReader((tmp_path / "log.csv").open()))
     assert [row["step"] for row in rows] == ["6"]
@@ -90,15 +92,14 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(
     with pytest.raises(KeyboardInterrupt):
         make_trainer(tmp_path / "parts").run()
     die_after(10_000)
-    resumed = make_trainer(tmp_path / "parts")
-    assert resumed.step == 3
-    assert distance(whole, resumed.run()) == 0
+    assert torch.load(tmp_path / "parts" / "checkpoint.pt", weights_only=True)["step"] == 3
+    assert distance(whole, make_trainer(tmp_path / "parts").run()) == 0
 
 
 @pytest.fixture
 def die_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Checkpoint at every step, and die after so many."""
-    original = trainer.Trainer._save
+    original = Trainer.save
 
     def arm(steps: int) -> None:
         monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", 0)
@@ -108,7 +109,7 @@ def die_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
             if self.step == steps:
                 raise KeyboardInterrupt
 
-        monkeypatch.setattr(trainer.Trainer, "_save", save)
+        monkeypatch.setattr(Trainer, "save", save)
 
     return arm
 
@@ -212,16 +213,24 @@ def test_missing_images_are_named_and_training_goes_on(
     assert run.step == RECIPE.steps
 
 
-def test_another_recipes_checkpoint_is_refused(synthetic_root: Path, tmp_path: Path) -> None:
+def test_a_folder_belongs_to_one_recipe_data_and_start(synthetic_root: Path, tmp_path: Path) -> None:
     make_trainer(tmp_path).run()
-    with pytest.raises(UserError, match="another recipe"):
-        make_trainer(tmp_path, replace(RECIPE, learning_rate=1e-4))
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    recipe, start = make_trainer(tmp_path, replace(RECIPE, learning_rate=1e-4)), make_trainer(tmp_path)
+    with torch.no_grad():
+        next(start.network.parameters()).add_(1e-3)
+    fewer = open_frames("synthetic", "train", HANDS, 40)
+    for other, frames, what in ((recipe, None, "recipe"), (start, fewer, "data and initial weights")):
+        with pytest.raises(UserError, match=rf"belongs to a run that differs in {what}: give another") as caught:
+            other.run(frames)
+        assert "\n" not in str(caught.value)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_named(synthetic_root: Path, tmp_path: Path) -> None:
     (tmp_path / "checkpoint.pt").write_bytes(b"no checkpoint")
     with pytest.raises(UserError, match=r"checkpoint\.pt cannot be read"):
-        make_trainer(tmp_path)
+        make_trainer(tmp_path).run()
 
 
 def test_a_loss_that_is_not_finite_keeps_the_batch(synthetic_root: Path, tmp_path: Path) -> None:

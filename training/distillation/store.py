@@ -91,7 +91,7 @@ class StoredTeacher:
             _create(folder, self._facts(crop_px), count, _row_type(self.shapes))
         try:
             rows = np.load(folder / "rows.npy", mmap_mode="r+", allow_pickle=False)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError) as error:
             raise UserError(f"the stored outputs in {folder} are damaged ({error}): remove that folder") from error
         if (rows.shape, rows.dtype) != ((count,), _row_type(self.shapes)):
             raise UserError(f"the stored outputs in {folder} are damaged: remove that folder")

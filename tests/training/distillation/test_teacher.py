@@ -12,15 +12,19 @@ from torch.nn import functional
 from compress.onnx.to_onnx import write_onnx
 from compress.passport import embed
 from runtime.errors import UserError
+from runtime.files import file_sha256
 from runtime.hand.hand_model import load_hand_models
+from training import checkpoint
 from training.checkpoint import WeightFacts, save_weights
-from training.distillation import teacher as teacher_module
 from training.distillation.spec import DistillSpec
-from training.distillation.teacher import NetworkTeacher, Wanted, check_size, file_sha256, open_teacher, resize_crops
+from training.distillation.teacher import NetworkTeacher, check_size, open_teacher, resize_crops
 from training.losses import DEPTH_RANGE_M
 from training.network import ERNet, build
+from training.network.count import count_parameters_m
 
 HANDS = load_hand_models()
+CPU = torch.device("cpu")
+OUTPUTS_ONLY = DistillSpec("er-nano", joints=1.0)
 HAND_MODEL = {"name": HANDS[0].name, "sha256": HANDS[0].sha256}
 
 
@@ -57,23 +61,24 @@ def write_weights(path: Path, variant: str = "er-xs", hand_model: dict[str, str]
 
 
 def test_a_network_teacher_says_what_the_network_does(network: ERNet) -> None:
-    teacher = NetworkTeacher(network, "er-nano", "00", Wanted(heatmaps=True, maps=True, temperature=2.0))
-    lesson = teacher.teach(images(160))
+    spec = DistillSpec("er-nano", heatmap=1.0, features=1.0, temperature=2.0)
+    lesson = NetworkTeacher(network, "er-nano", "00", spec, CPU).teach(images(160))
     with torch.no_grad():
-        outputs, taps = network.forward_with_taps(images(160)["image"])
+        extracted = network.extract(network.features(images(160)["image"]))
+        outputs = network.regress(extracted)
     assert torch.allclose(lesson.rotation6d, outputs.rotation6d, atol=1e-5)
     assert torch.allclose(lesson.joints_image, (outputs.joints_image + 0.5) / 5, atol=1e-5)
     assert lesson.plane is not None and lesson.depth is not None and lesson.maps is not None
-    softened = (taps.heatmaps / 2).flatten(3).softmax(dim=-1).reshape(taps.heatmaps.shape)
+    softened = (extracted.heatmaps / 2).softmax(dim=-1).reshape(3, 2, 21, 5, 5, 5)
     assert torch.allclose(lesson.plane, softened.sum(dim=3), atol=1e-5)
     assert torch.allclose(lesson.depth, softened.sum(dim=(4, 5)), atol=1e-5)
     assert lesson.maps.shape == (3, 2, 5, 5, 80)
-    assert torch.allclose(lesson.maps.flatten(2, 3), taps.maps, atol=1e-4)
+    assert torch.allclose(lesson.maps.flatten(2, 3), extracted.maps, atol=1e-4)
     assert not lesson.rotation6d.requires_grad
 
 
 def test_it_looks_at_its_own_size(network: ERNet) -> None:
-    teacher = NetworkTeacher(network, "er-nano", "00")
+    teacher = NetworkTeacher(network, "er-nano", "00", OUTPUTS_ONLY, CPU)
     small = images(64)
     larger = functional.interpolate(small["image"], (160, 160), mode="bilinear", align_corners=False)
     assert torch.allclose(teacher.teach(small).shape, teacher.teach({"image": larger}).shape, atol=1e-6)
@@ -90,33 +95,30 @@ def test_crops_keep_their_place_when_resized() -> None:
 
 @pytest.mark.parametrize("side_px", [160, 64, 224])
 def test_an_onnx_teacher_says_what_its_network_does(network: ERNet, onnx_file: Path, side_px: int) -> None:
-    teacher = open_teacher(DistillSpec(str(onnx_file), joints=1.0), HANDS)
-    expected = NetworkTeacher(network, "er-nano", "00").teach(images(side_px))
+    teacher = open_teacher(DistillSpec(str(onnx_file), joints=1.0), HANDS, CPU)
+    expected = NetworkTeacher(network, "er-nano", "00", OUTPUTS_ONLY, CPU).teach(images(side_px))
     lesson = teacher.teach(images(side_px))
     for name, value in lesson._asdict().items():
         if name in ("plane", "depth", "maps"):
             assert value is None
         else:
             assert torch.allclose(value, getattr(expected, name), atol=1e-4), name
-    assert (teacher.parameters, teacher.crop_px, teacher.dim) == (
-        sum(p.numel() for p in network.parameters()),
-        160,
-        None,
-    )
-    assert teacher.sha256 == file_sha256(onnx_file)
+    facts = teacher.facts
+    assert (facts.parameters_m, facts.crop_px, facts.dim) == (count_parameters_m(network), 160, None)
+    assert facts.sha256 == file_sha256(onnx_file)
 
 
 def test_the_weights_that_come_with_a_variant() -> None:
-    teacher = open_teacher(DistillSpec("er-xs", heatmap=1.0), HANDS)
-    assert (teacher.name, teacher.crop_px, teacher.dim) == ("er-xs", 224, 128)
+    teacher = open_teacher(DistillSpec("er-xs", heatmap=1.0), HANDS, CPU)
+    assert (teacher.facts.name, teacher.facts.crop_px, teacher.facts.dim) == ("er-xs", 224, 128)
     lesson = teacher.teach(images(64))
     assert lesson.plane is not None and lesson.plane.shape == (3, 2, 21, 7, 7) and lesson.maps is None
 
 
 def test_a_weight_file(tmp_path: Path) -> None:
     path = write_weights(tmp_path / "own.safetensors")
-    teacher = open_teacher(DistillSpec(str(path), features=1.0), HANDS)
-    assert teacher.name == "er-xs" and teacher.sha256 == file_sha256(path)
+    teacher = open_teacher(DistillSpec(str(path), features=1.0), HANDS, CPU)
+    assert teacher.facts.name == "er-xs" and teacher.facts.sha256 == file_sha256(path)
     assert teacher.teach(images(64)).maps is not None
     check_size(teacher, build("er-nano"))
     check_size(teacher, build("er-xs"))
@@ -144,17 +146,17 @@ def test_teachers_that_are_none(tmp_path: Path, make_model: Callable[..., Path])
     }
     for name, message in cases.items():
         with pytest.raises(UserError, match=message) as caught:
-            open_teacher(DistillSpec(name, joints=1.0), HANDS)
+            open_teacher(DistillSpec(name, joints=1.0), HANDS, CPU)
         assert "\n" not in str(caught.value)
 
 
 def test_a_variant_without_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(teacher_module, "shipped_weights", lambda variant: None)
+    monkeypatch.setattr(checkpoint, "shipped_weights", lambda variant: None)
     with pytest.raises(UserError, match="no weights come with 'er-l': train it"):
-        open_teacher(DistillSpec("er-l", joints=1.0), HANDS)
+        open_teacher(DistillSpec("er-l", joints=1.0), HANDS, CPU)
 
 
-@pytest.mark.parametrize("term", ["heatmap", "features", "relational"])
+@pytest.mark.parametrize("term", ["heatmap", "features"])
 def test_an_onnx_file_has_only_outputs(onnx_file: Path, term: str) -> None:
     with pytest.raises(UserError, match=f"'{term}' looks inside its teacher"):
-        open_teacher(DistillSpec(str(onnx_file), joints=1.0, **{term: 0.1}), HANDS)
+        open_teacher(DistillSpec(str(onnx_file), joints=1.0, **{term: 0.1}), HANDS, CPU)
