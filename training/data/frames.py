@@ -99,11 +99,6 @@ class Frames(_Mapped):
     focal_px: Floats  # (K, 2)
     principal_px: Floats  # (K, 2)
 
-    @property
-    def label(self) -> str:
-        """The data set's name; a synthetic one says so."""
-        return f"{self.name} (synthetic)" if self.synthetic else self.name
-
     def __len__(self) -> int:
         return len(self.file_names)
 

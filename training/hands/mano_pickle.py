@@ -80,6 +80,9 @@ STUBS: dict[str, type[_Stub]] = {name: type(name, (_Stub,), {}) for name in NAME
 class _Reader(pickle._Unpickler):
     """Python's own unpickler, in Python: the one in C allocates a memo as large as a file says, and hashes any key."""
 
+    stack: list[Any]
+    pop_mark: Callable[[], list[Any]]
+
     def find_class(self, module: str, name: str) -> type[_Stub]:
         """A stub, for the names of a MANO file."""
         if (spelled := f"{module} {name}") not in STUBS:
@@ -147,7 +150,7 @@ def _typed(value: Any, kind: type[Kind]) -> Kind:
 
 def _state(value: Any, name: str, kind: type[Kind]) -> Kind:
     """The state of an object that was to be made by `name`."""
-    if type(value) is not STUBS[name]:
+    if not isinstance(value, STUBS[name]):
         raise _Refused(f"it has something else where {name} belongs")
     return _typed(value.state, kind)
 

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from runtime.errors import UserError
+from runtime.hand.hand_model import load_hand_models
+from training.checkpoint import WeightFacts, save_weights
+from training.network import build
 from training.tools import run_results as results
 
 BASELINES = {"dataset": "A set (synthetic)", "n_images": 10, "mean_pose_mpjpe_mm": 40.0, "previous_pose_mpjpe_mm": 60.0}
@@ -55,23 +60,64 @@ def test_the_committed_report_is_current() -> None:
     assert results.main(["--check"]) == 0
 
 
-def test_records_that_cannot_be_used(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no baselines\.json"):
-        results.read_records(tmp_path)
-    (tmp_path / "baselines.json").write_text(json.dumps(BASELINES))
-    (tmp_path / "er-xs.json").write_text("{")
-    with pytest.raises(UserError, match="cannot read the records"):
-        results.read_records(tmp_path)
+FACTS = WeightFacts(
+    variant="er-nano",
+    hand_model={"name": load_hand_models()[0].name, "sha256": load_hand_models()[0].sha256},
+    dataset="SynthHands v1",
+    synthetic=True,
+    steps=3,
+    samples=6,
+    seed=0,
+    hardware="a GPU far away",
+)
+
+
+@pytest.fixture
+def run_of(synthetic_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    """Arguments for a made run, measured on a few images; what is written stays in tmp_path."""
+    monkeypatch.setattr(results, "TEST_IMAGES", 16)
+    monkeypatch.setattr(results, "SHIPPED", tmp_path / "shipped")
+    monkeypatch.setattr(results, "RECORDS", tmp_path / "records")
+    for folder in ("shipped", "records"):
+        (tmp_path / folder).mkdir()
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text('variant = "er-nano"\nimages = 48\n[[stages]]\ncrop_px = 64\nbatch = 2\nsteps = 3\n')
+
+    def make(do: str, **changes: Any) -> list[str]:
+        save_weights(tmp_path / "er-nano.safetensors", build("er-nano").state_dict(), replace(FACTS, **changes))
+        return [do, "--recipe", str(recipe), "--run-dir", str(tmp_path)]
+
+    return make
+
+
+def test_weights_are_shipped_with_their_card(run_of: Callable[..., list[str]], tmp_path: Path) -> None:
+    assert results.main(run_of("ship")) == 0
+    card = json.loads((tmp_path / "shipped" / "er-nano.json").read_text())
+    assert card["training"]["steps"] == 3 and card["training"]["stages"] == [{"crop_px": 64, "batch": 2, "steps": 3}]
+    assert card["training"]["hardware"] == "a GPU far away"
+    assert card["accuracy"]["n_images"] == 16 and "synthetic" in card["accuracy"]["dataset"]
+    share = card["accuracy"]["mpjpe_mm"] / card["mean_pose_mpjpe_mm"]
+    assert card["share_of_mean_pose"] == pytest.approx(share, abs=1e-3)
+    shipped = (tmp_path / "shipped" / "er-nano.safetensors").read_bytes()
+    assert shipped == (tmp_path / "er-nano.safetensors").read_bytes()
+
+
+def test_a_runs_record(run_of: Callable[..., list[str]], tmp_path: Path) -> None:
+    assert results.main([*run_of("add"), "--method", "scratch, slowly"]) == 0
+    kept = json.loads((tmp_path / "records" / "er-nano_scratch-slowly_6_seed0.json").read_text())
+    assert kept["method"] == "scratch, slowly" and kept["variant"] == "er-nano"
+    with pytest.raises(UserError, match="--method"):
+        results.main([*run_of("add"), "--method", "../up"])
+
+
+def test_weights_of_another_hand_are_not_shipped(run_of: Callable[..., list[str]]) -> None:
+    with pytest.raises(UserError, match="trained on hand model 'MANO'"):
+        results.main(run_of("ship", hand_model={"name": "MANO", "sha256": "0" * 64}))
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["add", "--recipe", "x"], "add needs"),
-        (["baselines", "--method", "x"], "no effect"),
-        (["add", "--recipe", "x", "--run-dir", "y", "--method", "../up"], "--method"),
-    ],
+    "arguments", [["add", "--recipe", "x"], ["baselines", "--method", "x"], ["--recipe", "x"], ["ship"]]
 )
-def test_mistakes(arguments: list[str], message: str) -> None:
-    with pytest.raises(UserError, match=message):
+def test_mistakes(arguments: list[str]) -> None:
+    with pytest.raises(UserError, match="ship and add need"):
         results.main(arguments)
