@@ -1,4 +1,4 @@
-"""Blocks shared by the backbones and the head. Every tensor has rank 4 or less (small devices, design.md)."""
+"""Blocks shared by the backbones and the head. Every tensor has rank 4 or less, for small devices."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The variants, as data: backbone, crop, head widths, budgets (design.md)."""
+"""The variants, as data: backbone, crop, head widths, budgets."""
 
 from __future__ import annotations
 
