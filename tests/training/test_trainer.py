@@ -176,7 +176,7 @@ def test_two_processes_do_what_one_does(synthetic_root: Path, tmp_path: Path, st
     Gradients, of which Adam forgets the scale, are compared after the first step: a tenth of them is its momentum.
     """
     recipe = tmp_path / "recipe.toml"
-    recipe.write_text(TOML.format(steps=steps, warmup=100))
+    recipe.write_text(TOML.format(steps=steps, warmup=300))
     port = 20_000 + os.getpid() % 20_000
     launcher = ("-m", "torch.distributed.run", "--nproc-per-node", "2", f"--master-port={port}")
     both = start(tmp_path / "two", recipe, 1e9, *launcher)
