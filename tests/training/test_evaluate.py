@@ -24,10 +24,8 @@ from training.evaluation.predictions import Images, Predictor, evaluate, network
 from training.evaluation.protocols import (
     ER_WITHOUT_QUIRKS,
     INTERACTING,
-    LEFT,
     MCP_SCALED,
     PROTOCOLS,
-    RIGHT,
     HandBatch,
     Protocol,
     Result,
@@ -67,16 +65,6 @@ def as_prediction(truth: Truth) -> HandBatch:
     return HandBatch(truth.mesh_joints, truth.vertices, truth.relative_translation, truth.present)
 
 
-@pytest.fixture(scope="module")
-def disturbed(truth: Truth) -> HandBatch:
-    """The labels turned, enlarged, moved, and their joints with noise of 3 mm."""
-    turn = Rotation.from_rotvec([0.1, -0.2, 0.05]).as_matrix()
-    moved = {k: 1.1 * getattr(truth, k) @ turn.T + [0.02, 0.5, -1] for k in ("mesh_joints", "vertices")}
-    noise = np.random.default_rng(0).normal(scale=0.003, size=truth.mesh_joints.shape)
-    translation = truth.relative_translation + np.array([0.003, 0, 0.004])
-    return HandBatch(moved["mesh_joints"] + noise, moved["vertices"], translation, ~truth.present)
-
-
 # Conformance.
 
 
@@ -90,70 +78,6 @@ def test_labels_from_disk_against_themselves_are_zero(frames: Frames, truth: Tru
     assert (result.mpjpe_mm.single, result.mpvpe_mm.single) == pytest.approx(single, abs=5e-4, nan_ok=True)
     assert result.auc.all == pytest.approx(1, abs=1e-4)
     assert scores.accuracy("made").presence_accuracy == 1
-
-
-@pytest.mark.parametrize("protocol", ALL, ids=lambda p: p.name)
-def test_disturbed_labels_give_the_figures_of_plain_loops(
-    frames: Frames, truth: Truth, disturbed: HandBatch, protocol: Protocol
-) -> None:
-    scores = evaluate(in_order(disturbed), frames, 64, HANDS, protocols=[protocol])
-    result = scores.result(protocol)
-    expected = plain(protocol.name, disturbed, truth)
-    assert [result.mpjpe_mm.all, result.mpjpe_mm.single, result.mpjpe_mm.interacting] == pytest.approx(
-        expected["mpjpe"], rel=1e-5, nan_ok=True
-    )
-    assert result.mpvpe_mm.all == pytest.approx(expected["mpvpe"], rel=1e-4)
-    assert result.mrrpe_mm == pytest.approx(5, rel=1e-4)
-    assert scores.accuracy("made").presence_accuracy == 0
-    if protocol.average == "all" and not protocol.single:
-        assert result.pa_mpjpe_mm.all == pytest.approx(expected["pa"], rel=1e-5)
-        assert result.auc.all == pytest.approx(expected["auc"], abs=1e-3)
-
-
-def plain(name: str, predicted: HandBatch, truth: Truth) -> dict:
-    """The figures by loops and scipy, for a set where every joint of a hand that is there is labelled."""
-    root = MCP if name in ("mcp-scaled", "er", "er, no quirks") else WRIST
-    scaled = name not in ("wrist", "human")
-    joint_errors: dict[tuple[int, int, int], list[float]] = {}  # by (two hands?, side, joint)
-    vertex_errors: list[list[float]] = []  # by image
-    pa: list[float] = []
-    for image, kind in enumerate(truth.hand_type):
-        if kind != INTERACTING and name in ("mcp-scaled", "wrist-scaled"):
-            continue
-        vertex_errors.append([])
-        for side in {RIGHT: [0], LEFT: [1], INTERACTING: [0, 1]}[int(kind)]:
-            mine, other = predicted.joints[image, side], truth.mesh_joints[image, side]
-            scale = 1.0
-            if scaled:
-                scale = np.linalg.norm(other[MCP] - other[WRIST]) / np.linalg.norm(mine[MCP] - mine[WRIST])
-            for joint in range(21):
-                if joint != root or name == "er":
-                    off = scale * (mine[joint] - mine[root]) - (other[joint] - other[root])
-                    key = (int(kind == INTERACTING), side, joint)
-                    joint_errors.setdefault(key, []).append(1000 * float(np.sqrt((off**2).sum())))
-            skin_off = (
-                scale * (predicted.vertices[image, side] - mine[root]) - truth.vertices[image, side] + other[root]
-            )
-            vertex_errors[-1].append(1000 * float(np.sqrt((skin_off**2).sum(axis=1)).mean()))
-            source, goal = mine - mine.mean(axis=0), other - other.mean(axis=0)
-            turned = Rotation.align_vectors(goal, source)[0].apply(source)
-            fitted = turned * (turned * goal).sum() / (source**2).sum()
-            pa += list(1000 * np.sqrt(((fitted - goal) ** 2).sum(axis=1)))
-    flat = [error for errors in joint_errors.values() for error in errors]
-    if name in ("mcp-scaled", "wrist-scaled", "er, no quirks"):
-        groups = [[e for key, errors in joint_errors.items() if key[0] == g for e in errors] for g in (0, 1)]
-        mpjpe = [np.mean(flat), *(np.mean(group) if group else np.nan for group in groups)]
-    else:
-        means = {key: np.mean(errors) for key, errors in joint_errors.items()}
-        single, two = ([mean for key, mean in means.items() if key[0] == g] for g in (0, 1))
-        by_joint = {key[1:]: joint_errors.get((0, *key[1:]), []) + joint_errors[(1, *key[1:])] for key in joint_errors}
-        over_all = [np.mean(errors) for errors in by_joint.values()]
-        mpjpe = [np.mean(over_all if name == "wrist" else single + two), np.mean(single), np.mean(two)]
-    by_hand = [error for image_errors in vertex_errors for error in image_errors]
-    by_image = [np.mean(image_errors) for image_errors in vertex_errors]
-    shares = [np.mean(np.array(flat) <= limit) for limit in np.linspace(0, 50, 5001)]
-    mpvpe = np.mean(by_image if name.startswith("er") else by_hand)
-    return {"mpjpe": mpjpe, "mpvpe": mpvpe, "pa": np.mean(pa), "auc": np.mean(shares)}
 
 
 def test_a_rigid_motion_and_scale_are_undone_by_pa_alone(frames: Frames, truth: Truth) -> None:
