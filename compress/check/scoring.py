@@ -49,4 +49,4 @@ def score(predict: Predictor, test: LabelledCrops, label: str) -> Accuracy:
             crops = test.crops[number * BATCH : (number + 1) * BATCH]
             scores.add(predict(crops.astype(np.float32) / np.float32(255)), truth)
             bar.update(len(crops))
-    return scores.accuracy(dataset_label(test.frames))
+    return scores.accuracy(test.frames.label)

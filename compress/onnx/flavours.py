@@ -4,7 +4,7 @@
   ReLU, are quantised too, those of linears are not. Activations are uint8, weights int8 per channel, 7 bits where the
   CPU's sums may overflow. Weights of uint8 would be safe from overflow with all 8 bits, but onnxruntime 1.32 has no
   fast kernels for them: er-xs and er-s were no faster than in fp32 (1.04 and 0.99 times), where 7 and 8 bits were
-  equally fast (1.69 and 1.42). Ranges are measured on crops, or were trained (training/qat.py).
+  equally fast (1.69 and 1.42). Ranges are measured on crops, or were trained (training/quantisation/qat.py).
 - `trt`: explicit quantisation as TensorRT 8.5 to 11 reads it. Symmetric int8 with zero point 0 everywhere, activations
   per tensor, weights per output channel in 8 bits (tensor cores sum in 32), biases in float, and nothing quantised but
   the inputs and weights of convolutions and linears: TensorRT decides what it fuses. onnxruntime's quantiser measured
