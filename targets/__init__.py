@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from targets.fit import FEATURES, Feature, refusal
+from targets.fit import refusal
 from targets.probe import THIS_MACHINE, identify, nearest_profile, this_machine
-from targets.profile import Figure, Peaks, PowerMode, Target, TargetError
+from targets.profile import Figure, Target, TargetError
 from targets.read import parse_target, read_target, target_names
 
 __all__ = [
-    "FEATURES",
     "THIS_MACHINE",
-    "Feature",
     "Figure",
-    "Peaks",
-    "PowerMode",
     "Target",
     "TargetError",
     "identify",

@@ -29,10 +29,9 @@ def main(arguments: list[str] | None = None) -> int:
 def print_table(targets: list[Target]) -> None:
     """Print one line for each. A star marks a number that nobody has verified."""
     rows: list[tuple[str, ...]] = [
-        ("target", "formats", "precisions", "int8 as", "TensorRT", "Python", "GB", "int8 GOP/s", "GB/s")
+        ("target", "formats", "precisions", "int8 as", "TensorRT", "GB", "int8 GOP/s", "GB/s")
     ]
     for target in targets:
-        figures = (target.figures.get("memory_gb"), target.peaks.int8_gops, target.peaks.memory_gb_s)
         rows.append(
             (
                 f"{target.name}@{target.mode}" if target.mode else target.name,
@@ -40,8 +39,9 @@ def print_table(targets: list[Target]) -> None:
                 " ".join(target.precisions),
                 target.int8_flavour or "-",
                 " ".join(target.tensorrt) or "-",
-                " ".join(target.python) or "-",
-                *(cell(figure) for figure in figures),
+                cell(target.figures.get("memory_gb")),
+                cell(target.peaks.int8_gops),
+                cell(target.peaks.memory_gb_s),
             )
         )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -53,7 +53,7 @@ def print_table(targets: list[Target]) -> None:
 
 def cell(figure: Figure | None) -> str:
     """Return a number short enough for a table."""
-    return "--" if figure is None else f"{figure.value:.5g}{'' if figure.verified else '*'}"
+    return "--" if figure is None else f"{figure.value:.5g}{'*' if figure.source.startswith('unverified') else ''}"
 
 
 def print_target(target: Target) -> None:
@@ -66,9 +66,9 @@ def print_target(target: Target) -> None:
         print(f"  power_modes: {', '.join(mode.name for mode in target.power_modes)}")
     for missing, reason in target.absent.items():
         print(f"  no {missing}: {reason}")
-    peaks = {name: figure for name, figure in vars(target.peaks).items() if figure is not None}
-    for name, figure in dict([*target.figures.items(), *peaks.items()]).items():
-        print(f"  {name}: {figure.value:.5g} ({figure.source})")
+    for name, figure in (dict(target.figures) | vars(target.peaks)).items():
+        if figure is not None:
+            print(f"  {name}: {figure.value:.5g} ({figure.source})")
 
 
 if __name__ == "__main__":

@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from targets.profile import DEPLOYMENT_TARGETS, FORMATS, PRECISIONS, Target, TargetError
 
-
-@dataclass(frozen=True)
-class Feature:
-    """Something an export can use that older systems lack."""
-
-    since: str  # deployment target
-    what: str
-
-
-# Minimum deployment targets as coremltools 9 documents them.
+# What a Core ML export can use: the deployment target that brought it, as coremltools 9 documents, and what it is.
 FEATURES = {
-    "mlprogram": Feature("iOS15", "ML programs, fp16 arithmetic"),
-    "w8": Feature("iOS16", "int8 weights, float arithmetic: size, not speed"),
-    "palette6": Feature("iOS16", "6-bit palettes of weights"),
+    "w8": ("iOS16", "int8 weights, float arithmetic: size, not speed"),
+    "palette6": ("iOS16", "6-bit palettes of weights"),
 }
 
 
@@ -30,21 +18,17 @@ def refusal(
 
     A TargetError for names that no target knows.
     """
-    asked_of = ((format, FORMATS, target.formats), (precision, PRECISIONS, target.precisions))
+    asked_of = ((format, FORMATS, target.formats), (precision, PRECISIONS, target.precisions), (feature, FEATURES, ()))
     for asked, known, has in asked_of:
         if asked is not None and asked not in known:
             raise TargetError(f"unknown '{asked}' (there are {', '.join(known)})")
-        if asked is not None and asked not in has:
+        if asked is not None and has and asked not in has:
             return f"{target.name} has no {asked}: {target.absent[asked]}; it takes {', '.join(has)}"  # type: ignore[index]
-    return None if feature is None else _missing_feature(target, feature)
-
-
-def _missing_feature(target: Target, name: str) -> str | None:
-    if name not in FEATURES:
-        raise TargetError(f"unknown feature '{name}' (there are {', '.join(FEATURES)})")
+    if feature is None:
+        return None
+    since, what = FEATURES[feature]
     if target.deployment_target is None:
-        return f"{target.name} has no {name}: that is a feature of Core ML"
-    feature = FEATURES[name]
-    if DEPLOYMENT_TARGETS.index(feature.since) > DEPLOYMENT_TARGETS.index(target.deployment_target):
-        return f"{target.name} must run on {target.deployment_target}: {name} ({feature.what}) needs {feature.since}"
+        return f"{target.name} has no {feature}: that is a feature of Core ML"
+    if DEPLOYMENT_TARGETS.index(since) > DEPLOYMENT_TARGETS.index(target.deployment_target):
+        return f"{target.name} must run on {target.deployment_target}: {feature} ({what}) needs {since}"
     return None

@@ -45,7 +45,6 @@ def this_machine(cpu_flags: Set[str], root: Path = _ROOT) -> Target:
         base,
         name=THIS_MACHINE,
         description=f"{os.cpu_count() or 1} cores of {platform.machine()}, taken for {name}",
-        python=(".".join(platform.python_version_tuple()[:2]),),
         figures=base.figures if identify(root) else {},
     )
     if "tensorrt" not in base.formats or importlib.util.find_spec("tensorrt") is not None:

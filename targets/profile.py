@@ -5,9 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
-UNVERIFIED = "unverified"
-
-Kind = Literal["cpu", "jetson", "apple"]
 Format = Literal["onnx", "tensorrt", "coreml"]
 Precision = Literal["fp32", "fp16", "int8"]
 Int8Flavour = Literal["cpu", "trt", "coreml-w8"]
@@ -43,11 +40,6 @@ class Figure:
     value: float
     source: str
 
-    @property
-    def verified(self) -> bool:
-        """Whether anybody stands for it."""
-        return not self.source.startswith(UNVERIFIED)
-
 
 @dataclass(frozen=True)
 class PowerMode:
@@ -76,13 +68,11 @@ class Target:
 
     name: str
     description: str
-    kind: Kind
     formats: tuple[Format, ...]
     precisions: tuple[Precision, ...]
     absent: dict[Missing, str]  # why there is none, for each format and precision that is missing
     int8_flavour: Int8Flavour | None = None  # which int8 file it runs
     int8_saturates: bool = False  # uint8 x int8 products are summed in 16 bits and overflow: weights keep to 7 bits
-    python: tuple[str, ...] = ()
     tensorrt: tuple[str, ...] = ()  # branches that its system brings
     deployment_target: DeploymentTarget | None = None  # the oldest iOS an export for it must run on
     compatible: tuple[str, ...] = ()  # parts of /proc/device-tree/compatible that identify it

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from benchmarks.devices.device_reader import read_device, read_files
+from benchmarks.devices.device_reader import read_files
 from benchmarks.measure.conditions import Conditions
 from benchmarks.records.record import Clocks, Device
+from runtime.backends.trt_api import l4t_release
 from runtime.errors import UserError
 from runtime.machine import cpu_flags, processor_name
 from targets import identify
@@ -20,7 +21,6 @@ from targets import identify
 JETPACK_OF_L4T = {"32": "4", "35": "5", "36": "6", "38": "7", "39": "7"}
 ARITHMETIC_FLAGS = re.compile(r"avx|fma|f16c|amx|sse4|neon|asimd|sve|sme\d?$|i8mm|bf16|fphp")
 _ROOT = Path("/")
-_MAX_CHARACTERS = 4096
 
 
 def available_cores() -> int:
@@ -30,18 +30,18 @@ def available_cores() -> int:
 
 def describe_device(root: Path = _ROOT) -> Device:
     """Describe the device before anything runs on it. Its name is the board's or the processor's, never the host's."""
-    facts = read_device(root)
-    jetpack = None if facts.l4t is None else JETPACK_OF_L4T.get(facts.l4t.split(".")[0], "unknown")
+    l4t = l4t_release(root)
+    cuda = re.search(r'"cuda"\s*:\s*\{[^}]*"version"\s*:\s*"([\d.]+)"', _text(root / "usr/local/cuda/version.json"))
     return Device(
-        name=facts.board or processor_name(root),
-        soc=_text(root / "proc/device-tree/compatible"),
+        name=_first_line(root / "proc/device-tree/model") or processor_name(root),
+        soc=_first_line(root / "proc/device-tree/compatible"),
         os=f"{platform.system()} {'.'.join(platform.release().split('.')[:2])} {platform.machine()}",
         cores=available_cores(),
         cpu_flags=sorted(flag for flag in cpu_flags(root) if ARITHMETIC_FLAGS.match(flag)),
-        jetpack=None if jetpack is None else f"{jetpack} (L4T {facts.l4t})",
-        cuda=cuda_version(root),
+        jetpack=None if l4t is None else f"{JETPACK_OF_L4T.get(l4t.split('.')[0], 'unknown')} (L4T {l4t})",
+        cuda=cuda[1] if cuda else None,
         tensorrt=installed("tensorrt"),
-        power_mode=facts.power_mode,
+        power_mode=power_mode(root),
     )
 
 
@@ -51,22 +51,23 @@ def is_this_jetson(target: str, root: Path = _ROOT) -> bool:
     Raises UserError on a Jetson that is another one, or in another power mode, than `NAME@MODE` says.
     """
     name, _, mode = target.partition("@")
-    facts, board = read_device(root), identify(root)
-    if not name.startswith("jetson") or (facts.l4t is None and not (board or "").startswith("jetson")):
+    board = identify(root)
+    if not name.startswith("jetson") or (l4t_release(root) is None and not (board or "").startswith("jetson")):
         return False
     if board not in (None, name):
-        raise UserError(f"this board is {board} ({facts.board}), not {name}: give --target {board}")
-    if mode not in ("", facts.power_mode):
-        now = facts.power_mode or "unknown"
+        raise UserError(f"this board is {board}, not {name}: give --target {board}")
+    now = power_mode(root)
+    if mode not in ("", now):
         raise UserError(f"this board is in power mode {now}, not {mode}: sudo nvpmodel -m ID (docs/jetson.md)")
     return True
 
 
-def cuda_version(root: Path = _ROOT) -> str | None:
-    """Return that of the toolkit, from its own file."""
-    text = _text(root / "usr/local/cuda/version.json") or ""
-    found = re.search(r'"cuda"\s*:\s*\{[^}]*"version"\s*:\s*"([\d.]+)"', text)
-    return found[1] if found else None
+def power_mode(root: Path = _ROOT) -> str | None:
+    """Return nvpmodel's mode by its name: its status has a number, its configuration the names."""
+    status = re.search(r"pmode:(\d+)", _text(root / "var/lib/nvpmodel/status"))
+    config = _text(root / "etc/nvpmodel.conf")
+    modes = {int(number): name for number, name in re.findall(r"POWER_MODEL\s+ID=(\d+)\s+NAME=(\w+)", config)}
+    return modes.get(int(status[1])) if status else None
 
 
 def installed(package: str) -> str | None:
@@ -77,7 +78,7 @@ def installed(package: str) -> str | None:
         return None
 
 
-def clocks_of(conditions: Sequence[Conditions], root: Path = _ROOT) -> Clocks:
+def clocks_of(conditions: Sequence[Conditions]) -> Clocks:
     """Return the lowest and highest frequencies over some blocks."""
 
     def extremes(seen: Sequence[float | None]) -> list[float]:
@@ -87,14 +88,17 @@ def clocks_of(conditions: Sequence[Conditions], root: Path = _ROOT) -> Clocks:
     return Clocks(
         cpu_mhz=extremes([block.cpu_mhz for block in conditions]),
         gpu_mhz=extremes([block.gpu_mhz for block in conditions]),
-        locked=read_files(root).locked,
+        locked=read_files().locked,
     )
 
 
-def _text(path: Path) -> str | None:
-    """Return the first text of a file, on one line; the device tree ends its texts with a zero byte."""
+def _text(path: Path) -> str:
     try:
-        text = path.read_text(errors="replace")[:_MAX_CHARACTERS].split("\0", 1)[0]
+        return path.read_text(errors="replace")
     except OSError:
-        return None
-    return "".join(c for c in text if c.isprintable()).strip() or None
+        return ""
+
+
+def _first_line(path: Path) -> str | None:
+    """Return the first text of a device tree's file, which ends its texts with zero bytes."""
+    return _text(path).split("\0")[0].strip() or None

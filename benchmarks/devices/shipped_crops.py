@@ -40,8 +40,6 @@ def _decode(part: NDArray[np.uint8], crop_px: int) -> NDArray[np.uint8]:
 
 def pack(crops: Crops) -> bytes:
     """Return the array file of (64, 256, 256, 3) RGB crops."""
-    if crops.shape != (COUNT, SIDE_PX, SIDE_PX, 3):
-        raise ValueError(f"{crops.shape} are not {COUNT} crops of {SIDE_PX} px")
     options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
     parts = [cv2.imencode(".jpg", cv2.cvtColor(crop, cv2.COLOR_RGB2BGR), options)[1] for crop in crops]
     file = io.BytesIO()
@@ -55,12 +53,9 @@ def main(arguments: list[str] | None = None) -> int:
     from runtime.hand.hand_model import load_hand_models
     from training.data.dataset import open_frames
 
-    parser = CommandParser(__doc__)
-    parser.add_argument("-o", "--output", type=Path, default=FILE)
-    args = parser.parse_args(arguments)
+    CommandParser(__doc__).parse_args(arguments)
     frames = open_frames("synthetic", "test", load_hand_models(), COUNT)
-    write_bytes_atomic(args.output, pack(load_crops(frames, COUNT, SIDE_PX, "crops")))
-    print(f"{args.output}: {COUNT} crops, {args.output.stat().st_size / 1e6:.2f} MB")
+    write_bytes_atomic(FILE, pack(load_crops(frames, COUNT, SIDE_PX, "crops")))
     return 0
 
 

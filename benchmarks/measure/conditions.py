@@ -54,7 +54,7 @@ def snapshot() -> Snapshot:
         own_s=time.process_time(),
         cpu_mhz=sum(facts.cpu_mhz) / len(facts.cpu_mhz) if facts.cpu_mhz else None,
         gpu_mhz=facts.gpu_mhz,
-        temperature_c=max(facts.temperatures_c.values(), default=None),
+        temperature_c=facts.temperature_c,
         throttle_events=facts.throttle_events if intel_events is None else intel_events,
         slowed=_slowed(),
     )

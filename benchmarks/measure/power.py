@@ -25,7 +25,6 @@ class PowerLog:
 
     def measure_idle(self, seconds: float = IDLE_SECONDS) -> None:
         """Read while nothing of this process runs."""
-        self._meter.read_w()  # what came before does not count
         for _ in range(max(1, round(seconds / self._period_s))):
             time.sleep(self._period_s)
             self._keep(self._idle)
@@ -40,7 +39,6 @@ class PowerLog:
             while not done.wait(self._period_s):
                 self._keep(readings)
 
-        self._meter.read_w()
         reader = threading.Thread(target=keep_reading, daemon=True)
         reader.start()
         try:

@@ -32,13 +32,13 @@ def make(artefact: Artefact, material: Material, made: tuple[Artefact, ...]) -> 
         quantisation={"weights": package.weights, "keep_fp32": list(package.keep_fp32)},
         parity=asdict(parity),
         details={"file": path.name, "bytes": package.bytes, "package": asdict(package)},
-        verdict=PENDING if parity.passed else Verdict(PARITY_FAILED, parity.reasons),
+        verdict=Verdict(PARITY_FAILED, parity.reasons) if parity.reasons else PENDING,
     )
 
 
 def open_predictor(artefact: Artefact, material: Material) -> Predictor:
     """The package's program in its own arithmetic: fp16, unless it is an fp32 package."""
-    return package_predictor(artefact.path, material.hands)[0]
+    return package_predictor(artefact.path, material.hands)
 
 
 def write_passport(artefact: Artefact, facts: dict[str, Any]) -> Artefact:

@@ -11,7 +11,6 @@ device.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +21,7 @@ from torch import Tensor
 
 from compress.coreml import coremltools, quiet
 from compress.coreml.operations import KERNELS, LISTS
-from compress.coreml.package import Package, is_constant, read_package
+from compress.coreml.package import WEIGHTS_FOLDER, is_constant, read_model
 from runtime.errors import UserError, first_line
 
 Arithmetic = Literal["fp32", "fp16"]
@@ -34,14 +33,6 @@ class NumericFault(Exception):
     """An operation whose result is no number in the arithmetic; the message names it."""
 
 
-@dataclass(frozen=True)
-class Peak:
-    """The largest number that was rounded to fp16, and the operation that made it."""
-
-    value: float = 0.0
-    operation: str = ""
-
-
 class Evaluator:
     """The program of a package: `evaluator({"image": array}, "fp16") -> {name: array}`.
 
@@ -49,13 +40,12 @@ class Evaluator:
     """
 
     def __init__(self, path: Path) -> None:
-        package = read_package(path)
-        function = _load(package)
-        described = package.model.description.input
+        model = read_model(path)
+        function = _load(path, model)
+        described = model.description.input
         self.path = path
         self.inputs = {name: tuple(value.shape) for name, value in function.inputs.items()}
         self.images = {given.name for given in described if given.type.WhichOneof("Type") == "imageType"}  # 0..255
-        self.peak = Peak()  # over all runs in fp16
         self._outputs = [value.name for value in function.outputs]
         self._operations = [op for op in function.operations if not is_constant(op.op_type)]
         for op in self._operations:
@@ -82,7 +72,7 @@ class Evaluator:
                 values[name] = torch.from_numpy(np.ascontiguousarray(array, np.float32))
             for index, op in enumerate(self._operations):
                 for output, result in zip(op.outputs, self._run(op, values), strict=True):
-                    values[output.name] = self._rounded(result, arithmetic == "fp16" and _is_half(output), op)
+                    values[output.name] = _rounded(result, arithmetic == "fp16" and _is_half(output), op)
                 for value in _taken(op):
                     if self._last_use[value.name] == index and value.name not in self._outputs:
                         values.pop(value.name, None)
@@ -100,23 +90,20 @@ class Evaluator:
             raise UserError(f"{self.path}: {_label(op)} cannot be evaluated: {first_line(error)}") from None
         return results if isinstance(results, tuple) else (results,)
 
-    def _rounded(self, result: Tensor, half: bool, op: Any) -> Tensor:
-        """The result in its type, unless it is no number there."""
-        arithmetic = "fp16" if half else "fp32"
-        largest = float(torch.linalg.vector_norm(result, torch.inf))  # nan where there is one
-        if largest != largest:
-            raise NumericFault(f"{_label(op)} gives nan in {arithmetic}")
-        if largest >= (FP16_OVERFLOW if half else torch.inf):
-            size = f"{largest:.6g} is more than {FP16_MAX:g}" if half else "it is infinite"
-            raise NumericFault(f"{_label(op)} overflows in {arithmetic}: {size}")
-        if not half:
-            return result
-        if largest > self.peak.value:
-            self.peak = Peak(largest, _label(op))
-        return result.half().float()
+
+def _rounded(result: Tensor, half: bool, op: Any) -> Tensor:
+    """The result in its type, unless it is no number there."""
+    arithmetic = "fp16" if half else "fp32"
+    largest = float(torch.linalg.vector_norm(result, torch.inf))  # nan where there is one
+    if np.isnan(largest):
+        raise NumericFault(f"{_label(op)} gives nan in {arithmetic}")
+    if largest >= (FP16_OVERFLOW if half else torch.inf):
+        size = f"{largest:.6g} is more than {FP16_MAX:g}" if half else "it is infinite"
+        raise NumericFault(f"{_label(op)} overflows in {arithmetic}: {size}")
+    return result.half().float() if half else result
 
 
-def _load(package: Package) -> Any:
+def _load(path: Path, model: Any) -> Any:
     """The package's function as coremltools' own MIL program."""
     coremltools()
     # Imported last: coremltools is optional.
@@ -124,12 +111,10 @@ def _load(package: Package) -> Any:
 
     try:
         with quiet():
-            program = load(
-                package.model, package.model.specificationVersion, file_weights_dir=str(package.weights_path.parent)
-            )
+            program = load(model, model.specificationVersion, file_weights_dir=str(path / WEIGHTS_FOLDER))
             return program.functions["main"]
     except Exception as error:  # its reader has no class of its own
-        raise UserError(f"{package.path}: its program cannot be read ({first_line(error)})") from None
+        raise UserError(f"{path}: its program cannot be read ({first_line(error)})") from None
 
 
 def _taken(op: Any) -> Iterator[Any]:
@@ -141,20 +126,10 @@ def _taken(op: Any) -> Iterator[Any]:
 
 def _constant(value: Any) -> Any:
     """Floats as float32 tensors, but single ones as numbers; everything else as it is."""
-    found = value.val if value.val is not None else _unfolded(value.op)
+    found = value.val if value.val is not None else value.op.materialized_val_inference()  # of a compressed one
     if not np.issubdtype(np.asarray(found).dtype, np.floating):
         return found
     return torch.from_numpy(np.asarray(found, np.float32)) if np.ndim(found) else float(found)
-
-
-def _unfolded(op: Any) -> NDArray[Any]:
-    """A compressed constant's numbers."""
-    if op.op_type == "constexpr_lut_to_dense" and op.lut.rank > 1 and op.lut.val.size == op.lut.shape[-2]:
-        # iOS18's with one palette for all: coremltools would repeat it for every number, which takes 0.7 GB for er.
-        palette: NDArray[Any] = op.lut.val.reshape(-1)
-        return palette[op.indices.val.astype(np.uint8)]
-    unfolded: NDArray[Any] = op.materialized_val_inference()
-    return unfolded
 
 
 def _is_half(value: Any) -> bool:

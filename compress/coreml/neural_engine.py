@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from compress.coreml import coremltools
-from compress.coreml.package import Operation, Package, Program, printable
+from compress.coreml.package import Operation, Program
 from runtime.errors import UserError, first_line
 
 MAX_RANK = 4  # of this project's graphs
@@ -22,16 +23,17 @@ UNITS = {
     "MLGPUComputeDevice": "GPU",
     "MLCPUComputeDevice": "CPU",
 }
-_UNDECIDED = "undecided"
-
-
-@dataclass(frozen=True)
-class Rule:
-    """One reason to leave the Neural Engine."""
-
-    name: str
-    source: str
-    applies: Callable[[Operation], bool]
+_RULES_OF_KINDS = {
+    "sampling at coordinates": ("resample", "crop_resize", "affine"),  # coremltools' issues 1875 and 2299
+    "gathering by index": ("gather", "gather_along_axis", "gather_nd"),  # its issue 1103
+    "sorting": ("topk", "argsort", "non_maximum_suppression"),  # github.com/roboflow/rf-detr/pull/1495
+    # ane-guide.readthedocs.io, capability surface
+    "scattering": ("scatter", "scatter_along_axis", "scatter_nd", "reduce_prod"),
+    "recurrent cells": ("gru", "lstm", "rnn"),
+}
+RULE_OF_KIND = {kind: rule for rule, kinds in _RULES_OF_KINDS.items() for kind in kinds}
+RANK_RULE = f"rank above {MAX_RANK}"  # machinelearning.apple.com/research/neural-engine-transformers
+FP32_RULE = "fp32 arithmetic"  # coremltools' guide, typed execution
 
 
 @dataclass(frozen=True)
@@ -39,56 +41,29 @@ class Leaving:
     """The operations of a program that a rule applies to."""
 
     rule: str
-    source: str
     kinds: dict[str, int]
-
-
-@dataclass(frozen=True)
-class Share:
-    """What a unit of the Mac is to run."""
-
-    unit: str
-    cost: float  # of the whole, 0..1, as Core ML estimates it
-    kinds: dict[str, int]  # operations
-
-
-def _one_of(*kinds: str) -> Callable[[Operation], bool]:
-    return lambda operation: operation.kind in kinds
-
-
-_ISSUES = "github.com/apple/coremltools/issues"
-_GUIDE = "ane-guide.readthedocs.io, capability surface"
-RULES = (
-    Rule("sampling at coordinates", f"{_ISSUES}/1875 and 2299", _one_of("resample", "crop_resize", "affine")),
-    Rule("gathering by index", f"{_ISSUES}/1103", _one_of("gather", "gather_along_axis", "gather_nd")),
-    Rule("sorting", "github.com/roboflow/rf-detr/pull/1495", _one_of("topk", "argsort", "non_maximum_suppression")),
-    Rule("scattering", _GUIDE, _one_of("scatter", "scatter_along_axis", "scatter_nd", "reduce_prod")),
-    Rule("recurrent cells", _GUIDE, _one_of("gru", "lstm", "rnn")),
-    Rule(
-        "rank above 4",
-        "machinelearning.apple.com/research/neural-engine-transformers",
-        lambda operation: any(len(kind.shape) > MAX_RANK for kind in operation.outputs),
-    ),
-    Rule(
-        "fp32 arithmetic",
-        "apple.github.io/coremltools/docs-guides/source/typed-execution-example.html",
-        lambda operation: any(kind.dtype == "fp32" for kind in operation.outputs),
-    ),
-)
 
 
 def leaving(program: Program) -> tuple[Leaving, ...]:
     """Count what each rule applies to; rules that apply to nothing are left out."""
-    found = []
-    for rule in RULES:
-        kinds = Counter(operation.kind for operation in program.operations if rule.applies(operation))
-        if kinds:
-            found.append(Leaving(rule.name, rule.source, dict(kinds)))
-    return tuple(found)
+    found: dict[str, Counter[str]] = {}
+    for operation in program.operations:
+        for rule in _rules(operation):
+            found.setdefault(rule, Counter())[operation.kind] += 1
+    return tuple(Leaving(rule, dict(kinds)) for rule, kinds in found.items())
 
 
-def compute_plan(package: Package) -> Any:
-    """Compile a package and return Core ML's MLComputePlan; a UserError for anything but a package on a Mac."""
+def _rules(operation: Operation) -> list[str]:
+    rules = [RULE_OF_KIND[operation.kind]] if operation.kind in RULE_OF_KIND else []
+    if any(len(kind.shape) > MAX_RANK for kind in operation.outputs):
+        rules.append(RANK_RULE)
+    if any(kind.dtype == "fp32" for kind in operation.outputs):
+        rules.append(FP32_RULE)
+    return rules
+
+
+def planned_units(path: Path) -> list[str]:
+    """Compile a package and return a line for each unit of this Mac; a UserError on other machines."""
     if sys.platform != "darwin":
         raise UserError("a compute plan is made on a Mac: leave out --compute-plan for what is known without one")
     ct = coremltools()
@@ -96,27 +71,31 @@ def compute_plan(package: Package) -> Any:
     from coremltools.models.compute_plan import MLComputePlan
 
     try:
-        model = ct.models.MLModel(str(package.path), compute_units=ct.ComputeUnit.ALL)
-        return MLComputePlan.load_from_path(model.get_compiled_model_path(), compute_units=ct.ComputeUnit.ALL)
+        model = ct.models.MLModel(str(path), compute_units=ct.ComputeUnit.ALL)
+        plan = MLComputePlan.load_from_path(model.get_compiled_model_path(), compute_units=ct.ComputeUnit.ALL)
     except Exception as error:  # Core ML's own have no common class
-        raise UserError(f"Core ML makes no plan for {package.path}: {first_line(error)}") from None
+        raise UserError(f"Core ML makes no plan for {path}: {first_line(error)}") from None
+    return shares(plan)
 
 
-def shares(plan: Any) -> list[Share]:
-    """Sum up an MLComputePlan by unit, the largest cost first; constants, which no unit runs, are left out."""
-    cost, kinds = dict[str, float](), dict[str, Counter[str]]()
+def shares(plan: Any) -> list[str]:
+    """Sum up an MLComputePlan by unit, a line each; constants, which no unit runs, are left out."""
+    cost, kinds = Counter[str](), dict[str, Counter[str]]()
     for operation in plan.model_structure.program.functions["main"].block.operations:
         usage = plan.get_compute_device_usage_for_mlprogram_operation(operation)
         if usage is None:
             continue
-        unit = UNITS.get(type(usage.preferred_compute_device).__name__, _UNDECIDED)
+        unit = UNITS.get(type(usage.preferred_compute_device).__name__, "undecided")
         estimate = plan.get_estimated_cost_for_mlprogram_operation(operation)
-        cost[unit] = cost.get(unit, 0.0) + (estimate.weight if estimate is not None else 0.0)
+        cost[unit] += 0 if estimate is None else estimate.weight
         kinds.setdefault(unit, Counter())[operation.operator_name] += 1
-    return [Share(unit, cost[unit], dict(kinds[unit])) for unit in sorted(kinds, key=lambda unit: -cost[unit])]
+    return [
+        f"{unit}: {sum(found.values())} operations, {cost[unit]:.0%} of the estimated cost ({counted(found)})"
+        for unit, found in kinds.items()
+    ]
 
 
 def counted(kinds: Mapping[str, int]) -> str:
     """Write operations by kind in words, the most frequent first."""
     ordered = sorted(kinds.items(), key=lambda item: (-item[1], item[0]))
-    return ", ".join(f"{count} {printable(kind, 40)}" for kind, count in ordered)
+    return ", ".join(f"{count} {kind}" for kind, count in ordered)

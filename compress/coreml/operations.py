@@ -49,19 +49,12 @@ def max_pool(
     return functional.max_pool2d(padded, _ints(kernel_sizes), _ints(strides))
 
 
-def matmul(x: Tensor, y: Tensor, transpose_x: bool = False, transpose_y: bool = False) -> Tensor:
-    return (x.mT if transpose_x else x) @ (y.mT if transpose_y else y)
-
-
 def layer_norm(
     x: Tensor, axes: Integers, gamma: Tensor | None = None, beta: Tensor | None = None, epsilon: float = 1e-5
 ) -> Tensor:
     if _ints(axes) not in ([-1], [x.ndim - 1]):
         raise ValueError("layer_norm over another axis than the last")
-    centred = x - x.mean(-1, keepdim=True)
-    normed = centred * torch.rsqrt(centred.square().mean(-1, keepdim=True) + epsilon)
-    normed = normed if gamma is None else normed * gamma
-    return normed if beta is None else normed + beta
+    return functional.layer_norm(x, x.shape[-1:], gamma, beta, epsilon)
 
 
 def gelu(x: Tensor, mode: str = "EXACT") -> Tensor:
@@ -116,7 +109,9 @@ KERNELS: dict[str, Callable[..., Values]] = {
     "gelu": gelu,
     "layer_norm": layer_norm,
     "linear": lambda x, weight, bias=None: functional.linear(x, weight, bias),
-    "matmul": matmul,
+    "matmul": lambda x, y, transpose_x=False, transpose_y=False: (
+        (x.mT if transpose_x else x) @ (y.mT if transpose_y else y)
+    ),
     "max_pool": max_pool,
     "mul": lambda x, y: x * y,
     "reduce_mean": lambda x, axes, keep_dims=False: x.mean(_ints(axes), keepdim=bool(keep_dims)),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,14 +27,6 @@ INT8_MAX = 127
 PALETTE_BITS = 6
 _PALETTE_ROUNDS = 1000  # of k-means; most tensors settle earlier
 _DENSITY_BINS = 256
-
-
-@dataclass(frozen=True)
-class WeightFormat:
-    """One way to store weights."""
-
-    name: str
-    rounding: Callable[[Matrix], Matrix] | None  # of large weights; None: fp16 is all
 
 
 def round_fp16(weight: Matrix) -> Matrix:
@@ -62,7 +53,10 @@ def round_palette6(weight: Matrix) -> Matrix:
         return round_fp16(weight)
     members = np.concatenate([[0], np.cumsum(counts)])
     totals = np.concatenate([[0.0], np.cumsum(counts * values.astype(np.float64))])
-    centres = _first_centres(values, counts, entries)
+    # Of many small clusters the best lie as dense as the cube root of the weights' density (Panter and Dite, 1951).
+    mass, edges = np.histogram(values.astype(np.float64), _DENSITY_BINS, weights=counts)
+    share = np.concatenate([[0], np.cumsum(np.cbrt(mass))])
+    centres = np.interp((np.arange(entries) + 0.5) / entries * share[-1], share, edges)
     for _ in range(_PALETTE_ROUNDS):
         ends = np.searchsorted(values, (centres[1:] + centres[:-1]) / 2, side="right")
         bounds = np.concatenate([[0], ends, [len(values)]])
@@ -76,25 +70,11 @@ def round_palette6(weight: Matrix) -> Matrix:
     return palette[nearest][place].reshape(weight.shape)
 
 
-def _first_centres(values: Matrix, counts: NDArray[np.intp], entries: int) -> NDArray[np.float64]:
-    """Of many small clusters the best lie as dense as the cube root of the weights' density (Panter and Dite, 1951)."""
-    mass, edges = np.histogram(values.astype(np.float64), _DENSITY_BINS, weights=counts)
-    share = np.concatenate([[0], np.cumsum(np.cbrt(mass))])
-    centres: NDArray[np.float64] = np.interp((np.arange(entries) + 0.5) / entries * share[-1], share, edges)
-    return centres
+# By the name of the weight format: of large weights, after which fp16 takes nothing more.
+ROUNDINGS: dict[str, Callable[[Matrix], Matrix]] = {"fp16": round_fp16, "w8": round_w8, "palette6": round_palette6}
 
 
-WEIGHT_FORMATS = {
-    format.name: format
-    for format in (
-        WeightFormat("fp16", None),
-        WeightFormat("w8", round_w8),
-        WeightFormat("palette6", round_palette6),
-    )
-}
-
-
-def rounded(network: ERNet, format: WeightFormat) -> ERNet:
+def rounded(network: ERNet, weights: str) -> ERNet:
     """Return a copy with norms folded into convolutions and every weight as the package will hold it."""
     # torch takes seconds to import, and with it training.quantisation.qat.
     import torch
@@ -105,9 +85,8 @@ def rounded(network: ERNet, format: WeightFormat) -> ERNet:
     with torch.no_grad():
         for parameter in copied.parameters():
             parameter.copy_(parameter.half())
-        if format.rounding is not None:
-            for weight in _large_weights(copied):
-                weight.copy_(torch.from_numpy(format.rounding(weight.numpy())))
+        for weight in _large_weights(copied):
+            weight.copy_(torch.from_numpy(ROUNDINGS[weights](weight.numpy())))
     return copied
 
 
@@ -125,15 +104,15 @@ def _large_weights(network: ERNet) -> Iterator[Tensor]:
             yield module.attention_biases
 
 
-def compress(model: Any, format: WeightFormat) -> Any:
+def compress(model: Any, weights: str) -> Any:
     """Store coremltools' model of a rounded network in the format: every large constant that loses nothing by it."""
-    if format.rounding is None:
+    if weights == "fp16":
         return model
     with quiet():
         optimize = coremltools().optimize.coreml
         large = optimize.get_weights_metadata(model, weight_threshold=MIN_ELEMENTS)
-        names = [name for name, facts in large.items() if _is_rounded(facts.val, format.rounding)]
-        if format.name == "w8":
+        names = [name for name, facts in large.items() if _is_rounded(facts.val, ROUNDINGS[weights])]
+        if weights == "w8":
             config = optimize.OpLinearQuantizerConfig("linear_symmetric", "int8", weight_threshold=MIN_ELEMENTS)
             apply = optimize.linear_quantize_weights
         else:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from compress.tensorrt.engine_file import EngineRequest, make_engine, read_model_passport, summary
-from compress.tensorrt.rtx import BuildCheck, check_build
+from compress.tensorrt.engine_file import build, prepare, read_model_passport, summary
+from compress.tensorrt.rtx import check_build
 from runtime.errors import CommandParser, UserError, run_command
 
 
@@ -29,21 +29,16 @@ def main(arguments: list[str] | None = None) -> int:
                 raise UserError(f"--{flag.replace('_', '-')} has no effect with --check")
         checks = {path: check_build(path, read_model_passport(path)[1]) for path in args.files}
         for path, check in checks.items():
-            print(f"{path}: {describe_check(check)}")
+            print(f"{path}: {check}")
         return 0 if all(check.status == "passed" for check in checks.values()) else 1
+    if args.workspace_mib is not None and args.workspace_mib < 1:
+        raise UserError(f"--workspace-mib {args.workspace_mib} must be 1 or more")
     for path in args.files:
-        request = EngineRequest(path, args.target, args.workspace_mib, args.output_dir, args.overwrite)
-        print(summary(*make_engine(request)))
+        job = prepare(path, args.target, args.workspace_mib, args.output_dir)
+        if job.path.exists() and not args.overwrite:
+            raise UserError(f"{job.path} exists: give --overwrite or another --output-dir")
+        print(summary(job.path, build(job)))
     return 0
-
-
-def describe_check(check: BuildCheck) -> str:
-    """Return one line; the reasons of a failed one follow."""
-    line = f"{check.status} ({check.what})"
-    if check.graph_layers is not None:
-        layers = ", ".join(f"{count} {name}" for name, count in check.graph_layers.items())
-        line += f": parsed in {check.parse_seconds} s, built in {check.build_seconds} s; products: {layers}"
-    return "\n  ".join([line, *check.reasons])
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from compress.tensorrt.layer_precision import graph_layers
-from runtime.backends.trt_api import Message, collecting_logger, first_error
+from runtime.backends.trt_api import collecting_logger, first_error
 from runtime.errors import UserError
 from runtime.files import write_bytes_atomic
 
@@ -35,7 +35,7 @@ class Plan:
     parse_seconds: float
     build_seconds: float
     graph_layers: dict[str, int]
-    messages: tuple[Message, ...]  # warnings and errors
+    messages: tuple[str, ...]  # each once, with its severity: warnings and errors
 
 
 def build_plan(trt_module: Any, model: bytes, spec: BuildSpec) -> Plan:
@@ -50,24 +50,19 @@ def build_plan(trt_module: Any, model: bytes, spec: BuildSpec) -> Plan:
         raise UserError(f"TensorRT cannot parse the model: {(reasons or [first_error(messages)])[0][:300]}")
     parsed = time.perf_counter()
     layers = graph_layers(trt_module, network)
-    check_graph(layers, spec.precision)
+    if not layers.get(spec.precision):
+        wanted = "int8 file of flavour trt, with Q/DQ" if spec.precision == "int8" else f"{spec.precision} file"
+        raise UserError(f"the graph computes nothing in {spec.precision}: give the {wanted}")
     config = builder.create_builder_config()
     configure(trt_module, config, spec)
     content = builder.build_serialized_network(network, config)
     if content is None:
-        raise UserError(f"TensorRT cannot build the engine: {first_error(messages)[:300]}")
+        raise UserError(f"TensorRT cannot build the engine: {first_error(messages)}")
     built = time.perf_counter()
     if spec.timing_cache is not None and (cache := config.get_timing_cache()) is not None:
         write_bytes_atomic(spec.timing_cache, bytes(cache.serialize()))
-    return Plan(bytes(content), parsed - start, built - parsed, layers, tuple(messages))
-
-
-def check_graph(layers: dict[str, int], precision: str) -> None:
-    """Raise a UserError for a graph that cannot become an engine of the wanted precision."""
-    if precision == "int8" and not layers.get("int8"):
-        raise UserError("the graph has no Q/DQ around any layer: give the int8 file of flavour trt")
-    if not layers.get(precision):
-        raise UserError(f"the graph computes nothing in {precision}: give the {precision} file")
+    told = tuple(dict.fromkeys(messages))
+    return Plan(bytes(content), round(parsed - start, 3), round(built - parsed, 3), layers, told)
 
 
 def network_flags(trt_module: Any) -> int:
@@ -79,7 +74,7 @@ def network_flags(trt_module: Any) -> int:
 
 
 def configure(trt_module: Any, config: Any, spec: BuildSpec) -> None:
-    """Set verbosity, workspace, GPU and timing cache."""
+    """Set verbosity, workspace, GPU and the timing cache: kernels timed in earlier builds on this machine."""
     config.profiling_verbosity = trt_module.ProfilingVerbosity.DETAILED  # the inspector needs it
     if spec.workspace_mib is not None:
         config.set_memory_pool_limit(trt_module.MemoryPoolType.WORKSPACE, spec.workspace_mib << 20)
@@ -87,12 +82,7 @@ def configure(trt_module: Any, config: Any, spec: BuildSpec) -> None:
         config.num_compute_capabilities = 1
         config.set_compute_capability(getattr(trt_module.ComputeCapability, spec.compute_capability), 0)
     if spec.timing_cache is not None:
-        load_timing_cache(config, spec.timing_cache)
-
-
-def load_timing_cache(config: Any, path: Path) -> None:
-    """Use kernels timed in earlier builds on this machine; a cache that does not suit is left aside."""
-    for content in (path.read_bytes() if path.is_file() else b"", b""):
-        cache = config.create_timing_cache(content)
-        if cache is not None and config.set_timing_cache(cache, False):  # False: not one of another GPU or version
-            return
+        for content in (spec.timing_cache.read_bytes() if spec.timing_cache.is_file() else b"", b""):
+            cache = config.create_timing_cache(content)
+            if cache is not None and config.set_timing_cache(cache, False):  # False: not one of another GPU or version
+                return

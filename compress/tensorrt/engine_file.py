@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from compress.device_profile import load_profile
 from compress.tensorrt.builder import BuildSpec, Plan, build_plan
@@ -18,35 +17,21 @@ from runtime.backends.cuda_session import device_memory_bytes, import_pycuda, ma
 from runtime.backends.engine_passport import EnginePassport, check_engine, engine_passport_text, read_engine_passport
 from runtime.backends.opening import check_model_file
 from runtime.backends.session import open_session
-from runtime.backends.trt_api import collecting_logger, first_error, import_tensorrt
+from runtime.backends.trt_api import Machine, collecting_logger, first_error, import_tensorrt
 from runtime.errors import UserError, first_line
 from runtime.files import file_sha256, write_bytes_atomic, write_error, write_text_atomic
 from targets import refusal
 from targets.profile import PRECISIONS
-
-if TYPE_CHECKING:
-    from runtime.backends.trt_api import Machine
 
 FLAVOUR = "trt"  # of int8 files
 MAX_WARNINGS = 20
 
 
 @dataclass(frozen=True)
-class EngineRequest:
-    """Which engine to build."""
+class Job:
+    """Which engine to build, with what is known once the GPU, TensorRT and the ONNX file were looked at."""
 
     onnx: Path
-    target: str | None = None  # a profile, for the workspace and for what does not fit
-    workspace_mib: int | None = None  # None: the profile's, or TensorRT's own
-    output_dir: Path | None = None  # None: beside the ONNX file
-    overwrite: bool = False
-
-
-@dataclass(frozen=True)
-class Job:
-    """A request with what is known once the GPU, TensorRT and the ONNX file were looked at."""
-
-    request: EngineRequest
     trt: Any
     machine: Machine
     model: dict[str, Any]  # the passport of the ONNX file
@@ -66,38 +51,25 @@ class Engine:
     warnings: tuple[str, ...]
 
 
-def make_engine(request: EngineRequest) -> tuple[Path, Engine]:
-    """Build, check and write `STEM_trtVERSION_smCC.engine` and its `.json`; the ONNX file must have a passport.
-
-    Raises UserError for anything that is missing or does not fit, and where the engine came out in another precision.
-    """
-    job = prepare(request)
-    if job.path.exists() and not request.overwrite:
-        raise UserError(f"{job.path} exists: give --overwrite or another --output-dir")
-    return job.path, build(job)
-
-
-def prepare_engines(
-    onnx_paths: Sequence[Path], target: str | None, output_dir: Path | None = None, overwrite: bool = False
-) -> list[Path]:
+def prepare_engines(onnx_paths: Sequence[Path], target: str | None) -> list[Path]:
     """Return an engine file for this device of each ONNX file, built where there is none of this very file.
 
     Files that are not for TensorRT are left out, and a line says so. UserError where nothing is left, and for what
-    `make_engine` raises; all files are looked at before the first build, which takes minutes.
+    `prepare` and `build` raise; all files are looked at before the first build, which takes minutes.
     """
     jobs: dict[Path, Job] = {}
     for path in onnx_paths:
         if reason := unfit(*read_model_passport(path)):
             print(f"left out: {path}: {reason}")
             continue
-        job = prepare(EngineRequest(path, target, output_dir=output_dir, overwrite=overwrite))
+        job = prepare(path, target)
         if job.path in jobs:
-            raise UserError(f"{path} and {jobs[job.path].request.onnx} would both become {job.path}: give one of them")
+            raise UserError(f"{path} and {jobs[job.path].onnx} would both become {job.path}: give one of them")
         jobs[job.path] = job
     if not jobs:
         raise UserError("there is no file to build engines from: export fp32, fp16 (--fp16) or int8 (--int8 --target)")
     for job in jobs.values():
-        if overwrite or not is_built(job):
+        if not is_built(job):
             print(summary(job.path, build(job)))
     return list(jobs)
 
@@ -119,66 +91,58 @@ def is_built(job: Job) -> bool:
         check_engine(passport, job.path, job.path.read_bytes(), job.machine)
     except (UserError, OSError):
         return False
-    return passport.onnx_sha256 == file_sha256(job.request.onnx)
+    return passport.onnx_sha256 == file_sha256(job.onnx)
 
 
-def prepare(request: EngineRequest) -> Job:
-    """Look at everything that can fail before the long build."""
-    workspace_mib = check_request(request)
+def prepare(
+    onnx: Path, target: str | None = None, workspace_mib: int | None = None, output_dir: Path | None = None
+) -> Job:
+    """Look at everything that can fail before the long build. Raises UserError for what is missing or does not fit.
+
+    A target, a device profile, gives the workspace where none is given. Engines lie beside their ONNX files unless
+    another folder is given.
+    """
+    model, precision = read_model_passport(onnx)
+    if reason := unfit(model, precision):
+        raise UserError(f"{onnx}: {reason}")
+    if target is not None:
+        profile = load_profile(target)
+        if reason := refusal(profile, format="tensorrt", precision=precision):
+            raise UserError(reason)
+        workspace_mib = workspace_mib or int(profile.figure("workspace_mib") or 0) or None
     cuda = import_pycuda()
     trt = import_tensorrt()
-    model, precision = read_model_passport(request.onnx)
-    if reason := unfit(model, precision):
-        raise UserError(f"{request.onnx}: {reason}")
-    if request.target is not None and (reason := refusal(load_profile(request.target), precision=precision)):
-        raise UserError(reason)
     machine = machine_here(cuda, trt.__version__)
     built_for = f"trt{machine.tensorrt}_sm{machine.compute_capability.replace('.', '')}"
-    folder = request.onnx.parent if request.output_dir is None else request.output_dir
+    folder = onnx.parent if output_dir is None else output_dir
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise write_error(folder, error) from None
     spec = BuildSpec(precision, workspace_mib, timing_cache=folder / f"timing_{built_for}.cache")
-    path = folder / f"{request.onnx.stem.rsplit('_', 1)[0]}_{precision}_{built_for}.engine"
-    return Job(request, trt, machine, model, spec, path)
-
-
-def check_request(request: EngineRequest) -> int | None:
-    """Look at what can be wrong without a GPU; return the workspace in MiB."""
-    check_model_file(request.onnx)
-    if request.onnx.suffix.lower() != ".onnx":
-        raise UserError(f"{request.onnx} is no ONNX file: engines are built from those")
-    if request.workspace_mib is not None and request.workspace_mib < 1:
-        raise UserError(f"--workspace-mib {request.workspace_mib} must be 1 or more")
-    if request.target is None:
-        return request.workspace_mib
-    target = load_profile(request.target)
-    if reason := refusal(target, format="tensorrt"):
-        raise UserError(reason)
-    return request.workspace_mib or int(target.figure("workspace_mib") or 0) or None
+    path = folder / f"{onnx.stem.rsplit('_', 1)[0]}_{precision}_{built_for}.engine"
+    return Job(onnx, trt, machine, model, spec, path)
 
 
 def build(job: Job) -> Engine:
-    """Build, look into the engine, write it with its passport."""
-    request, spec = job.request, job.spec
+    """Build, look into the engine, write `STEM_trtVERSION_smCC.engine` with its passport.
+
+    Raises UserError where TensorRT cannot, and where the engine came out in another precision.
+    """
     print(f"building {job.path} (minutes, the first time)", flush=True)
-    start = time.perf_counter()
-    plan = build_plan(job.trt, request.onnx.read_bytes(), spec)
-    seconds = time.perf_counter() - start
+    plan = build_plan(job.trt, job.onnx.read_bytes(), job.spec)
     layers, memory = inspect(job.trt, plan)
-    check_layers(layers, spec.precision)
-    warnings = dict.fromkeys(message.text for message in plan.messages if message.severity == "warning")
+    check_layers(layers, job.spec.precision)
     passport = EnginePassport(
         machine=job.machine,
-        onnx_file=request.onnx.name,
-        onnx_sha256=file_sha256(request.onnx),
+        onnx_file=job.onnx.name,
+        onnx_sha256=file_sha256(job.onnx),
         engine_sha256=hashlib.sha256(plan.content).hexdigest(),
-        precision=spec.precision,
-        target=request.target,
-        workspace_mib=spec.workspace_mib,
+        precision=job.spec.precision,
+        workspace_mib=job.spec.workspace_mib,
     )
-    engine = Engine(passport, round(seconds, 2), memory, plan.graph_layers, layers, tuple(warnings)[:MAX_WARNINGS])
+    seconds = round(plan.parse_seconds + plan.build_seconds, 2)
+    engine = Engine(passport, seconds, memory, plan.graph_layers, layers, plan.messages[:MAX_WARNINGS])
     facts = {name: value for name, value in asdict(engine).items() if name != "passport"}
     write_text_atomic(job.path.with_suffix(".json"), engine_passport_text(passport, job.model, facts))
     write_bytes_atomic(job.path, plan.content)

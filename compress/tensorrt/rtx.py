@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from compress.tensorrt.builder import BuildSpec, build_plan
-from runtime.errors import UserError
+from runtime.errors import UserError, first_line
 
 COMPUTE_CAPABILITY = "SM86"  # the nearest to Orin's 8.7 that it builds for
 INSTALL = "pip install tensorrt-rtx-cu13==1.7.1.116 (x86-64, no GPU needed)"
@@ -30,35 +29,33 @@ class BuildCheck:
     plan_bytes: int | None = None
     graph_layers: dict[str, int] | None = None  # convolutions and matrix products by precision
 
+    def __str__(self) -> str:
+        """Return one line."""
+        line = f"{'; '.join([self.status, *self.reasons])} ({self.what}"
+        if self.build_seconds is not None:
+            line += f", parsed in {self.parse_seconds} s, built in {self.build_seconds} s"
+        return f"{line})"
 
-def check_build(path: Path, precision: str, compute_capability: str = COMPUTE_CAPABILITY) -> BuildCheck:
+
+def check_build(path: Path, precision: str) -> BuildCheck:
     """Parse and build one ONNX file. `not_run` with what to install where TensorRT for RTX is missing."""
     try:
-        trt = import_rtx()
-    except UserError as error:
-        return BuildCheck("not_run", "TensorRT for RTX, build only", precision, (str(error),))
-    what = f"TensorRT for RTX {trt.__version__}, build only, for {compute_capability}"
+        import tensorrt_rtx as trt
+    except (ImportError, OSError) as error:
+        reason = f"TensorRT for RTX cannot be imported ({first_line(error)}): {INSTALL}"
+        return BuildCheck("not_run", "TensorRT for RTX, build only", precision, (reason,))
+    what = f"TensorRT for RTX {trt.__version__}, build only, for {COMPUTE_CAPABILITY}"
     try:
-        plan = build_plan(trt, path.read_bytes(), BuildSpec(precision, compute_capability=compute_capability))
+        plan = build_plan(trt, path.read_bytes(), BuildSpec(precision, compute_capability=COMPUTE_CAPABILITY))
     except UserError as error:
         return BuildCheck("failed", what, precision, (str(error),))
     return BuildCheck(
         status="failed" if plan.messages else "passed",
         what=what,
         precision=precision,
-        reasons=tuple(dict.fromkeys(f"{message.severity}: {message.text}" for message in plan.messages)),
-        parse_seconds=round(plan.parse_seconds, 3),
-        build_seconds=round(plan.build_seconds, 3),
+        reasons=plan.messages,
+        parse_seconds=plan.parse_seconds,
+        build_seconds=plan.build_seconds,
         plan_bytes=len(plan.content),
         graph_layers=plan.graph_layers,
     )
-
-
-def import_rtx() -> Any:
-    """The module; a UserError where it is missing."""
-    try:
-        import tensorrt_rtx
-    except (ImportError, OSError) as error:
-        reason = (str(error).splitlines() or ["no reason"])[0][:200]
-        raise UserError(f"TensorRT for RTX cannot be imported ({reason}): {INSTALL}") from None
-    return tensorrt_rtx

@@ -10,8 +10,8 @@ from typing import Any
 
 from compress.artefact import EXPORT_FAILED, NOT_RUN, Artefact, Verdict
 from compress.material import Material
-from compress.tensorrt.engine_file import EngineRequest, build, prepare
-from compress.tensorrt.rtx import check_build
+from compress.tensorrt.engine_file import build, prepare
+from compress.tensorrt.rtx import BuildCheck, check_build
 from runtime.errors import UserError
 from training.evaluation.predictions import Predictor, file_predictor
 
@@ -31,7 +31,7 @@ def make(artefact: Artefact, material: Material, made: tuple[Artefact, ...]) -> 
     if check.status == "failed":
         return replace(artefact, verdict=Verdict(EXPORT_FAILED, check.reasons))
     try:
-        job = prepare(EngineRequest(source.path, request.target, output_dir=source.path.parent, overwrite=True))
+        job = prepare(source.path, request.target)
     except UserError as error:
         return replace(artefact, verdict=Verdict(NOT_RUN, (str(error),)))
     try:
@@ -53,10 +53,7 @@ def write_passport(artefact: Artefact, facts: dict[str, Any]) -> Artefact:
 
 def describe(facts: dict[str, Any]) -> list[str]:
     """Lines for the screen, of its entry in the report."""
-    check = facts["build_check"]
-    times = f", parsed in {check['parse_seconds']} s, built in {check['build_seconds']} s"
-    built = times if check["build_seconds"] is not None else ""
-    lines = [f"  build check: {'; '.join([check['status'], *check['reasons']])} ({check['what']}{built})"]
+    lines = [f"  build check: {BuildCheck(**facts['build_check'])}"]
     if facts["status"] == NOT_RUN:
         lines.append(f"  on the device: {facts['build_command']}")
     return lines

@@ -1,4 +1,4 @@
-"""One engine on one GPU: memory, stream and events are made once, a frame is one copy in, one run, one copy out.
+"""One engine on one GPU: memory and stream are made once, a frame is one copy in, one run, one copy out.
 
 pycuda's contexts belong to threads: every call makes the device's primary context current for as long as it takes, so
 that threads may share a session. They run one after the other.
@@ -9,16 +9,13 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.backends.trt_api import collecting_logger, describe_machine, first_error
+from runtime.backends.trt_api import Machine, collecting_logger, describe_machine, first_error
 from runtime.errors import UserError, first_line
-
-if TYPE_CHECKING:
-    from runtime.backends.trt_api import Machine
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -53,137 +50,106 @@ def machine_here(cuda: Any, tensorrt_version: str) -> Machine:
     return describe_machine(tensorrt_version, cuda.get_driver_version(), cuda.Device(_DEVICE).compute_capability())
 
 
-class CudaDevice:
-    """The GPU's primary context, kept until it is closed."""
-
-    def __init__(self, cuda: Any) -> None:
-        self.cuda = cuda
-        self._device = cuda.Device(_DEVICE)
-        self._context: Any = self._device.retain_primary_context()
-
-    @contextlib.contextmanager
-    def current(self) -> Iterator[None]:
-        """Make the context this thread's for the block."""
-        self._context.push()
-        try:
-            yield
-        finally:
-            self._context.pop()
-
-    @property
-    def name(self) -> str:
-        """Of the GPU, in the driver's words."""
-        return str(self._device.name())
-
-    def free_bytes(self) -> int:
-        """Of the GPU's memory, as cudaMemGetInfo says: on a Jetson that is the system's memory."""
-        with self.current():
-            return int(self.cuda.mem_get_info()[0])
-
-    def close(self) -> None:
-        """Let go of the context. It stays alive where TensorRT or others of this process have it, too."""
-        if self._context is not None:
-            self._context.detach()
-            self._context = None
-
-
 class CudaSession:
     """A deserialised engine with everything that a frame needs.
 
     Inputs and outputs are float32 with static shapes: `inputs` and `outputs` say which there must be.
     """
 
-    def __init__(self, trt: Any, device: CudaDevice, plan: bytes, inputs: Shapes, outputs: Shapes) -> None:
+    def __init__(self, trt: Any, cuda: Any, plan: bytes, inputs: Shapes, outputs: Shapes) -> None:
         """Raises UserError where the engine cannot be loaded or does not keep the shapes."""
+        self._cuda = cuda
         self._lock = threading.Lock()
-        self._device = device
-        self._closed = False
-        cuda = device.cuda
-        with device.current(), contextlib.ExitStack() as undo:
-            undo.callback(self._release)
-            logger, messages = collecting_logger(trt)
-            self._runtime: Any = trt.Runtime(logger)
-            self._engine: Any = self._runtime.deserialize_cuda_engine(plan)
-            if self._engine is None:
-                raise UserError(f"TensorRT cannot load the engine: {first_error(messages)}")
-            check_tensors(trt, self._engine, inputs, outputs)
-            self._context: Any = self._engine.create_execution_context()
-            if self._context is None:
-                raise UserError(f"TensorRT has no memory for the engine: {first_error(messages)}")
-            self._stream: Any = cuda.Stream()
-            self._start: Any = cuda.Event()
-            self._end: Any = cuda.Event()
-            self._in = _Arena(cuda, inputs)
-            self._out = _Arena(cuda, outputs)
-            for arena in (self._in, self._out):
-                for name, address in arena.addresses.items():
-                    self._context.set_tensor_address(name, address)
-            undo.pop_all()
+        self._runtime: Any = None
+        self._engine: Any = None
+        self._context: Any = None
+        self._stream: Any = None
+        self._arenas: list[_Arena] = []
+        device = cuda.Device(_DEVICE)
+        self.gpu_name = str(device.name())
+        self._device_context: Any = device.retain_primary_context()
+        try:
+            with self._current():
+                self._open(trt, plan, inputs, outputs)
+        except BaseException:
+            self.close()
+            raise
+        self.device_memory_bytes = device_memory_bytes(self._engine)
 
-    @property
-    def device_memory_bytes(self) -> int | None:
-        """That TensorRT takes to run the engine, without weights and tensors; None where it does not say."""
-        return device_memory_bytes(self._engine)
+    def _open(self, trt: Any, plan: bytes, inputs: Shapes, outputs: Shapes) -> None:
+        logger, messages = collecting_logger(trt)
+        self._runtime = trt.Runtime(logger)
+        self._engine = self._runtime.deserialize_cuda_engine(plan)
+        if self._engine is None:
+            raise UserError(f"TensorRT cannot load the engine: {first_error(messages)}")
+        check_tensors(trt, self._engine, inputs, outputs)
+        self._context = self._engine.create_execution_context()
+        if self._context is None:
+            raise UserError(f"TensorRT has no memory for the engine: {first_error(messages)}")
+        self._stream = self._cuda.Stream()
+        for shapes in (inputs, outputs):
+            arena = _Arena(self._cuda, shapes)
+            self._arenas.append(arena)
+            for name, address in arena.addresses.items():
+                self._context.set_tensor_address(name, address)
 
-    def run(self, values: Mapping[str, NDArray[np.float32]]) -> tuple[dict[str, NDArray[np.float32]], float]:
-        """Return the outputs by name, copies that the caller may keep, and the GPU's own time for the network, ms.
+    @contextlib.contextmanager
+    def _current(self) -> Iterator[None]:
+        """Make the GPU's primary context this thread's for the block."""
+        self._device_context.push()
+        try:
+            yield
+        finally:
+            self._device_context.pop()
 
-        The time lies between two events on the stream, without the copies.
-        """
-        cuda = self._device.cuda
+    def run(self, values: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+        """Return the outputs by name, copies that the caller may keep."""
         with self._lock:
-            if self._closed:
+            if self._device_context is None:
                 raise ValueError("the session is closed")
-            with self._device.current():
-                for name, view in self._in.views.items():
+            taken, given = self._arenas
+            with self._current():
+                for name, view in taken.views.items():
                     np.copyto(view, values[name], casting="no")
-                cuda.memcpy_htod_async(self._in.device, self._in.host, self._stream)
-                self._start.record(self._stream)
+                self._cuda.memcpy_htod_async(taken.device, taken.host, self._stream)
                 if not self._context.execute_async_v3(self._stream.handle):
                     raise UserError("TensorRT could not run the engine: build it again on this device")
-                self._end.record(self._stream)
-                cuda.memcpy_dtoh_async(self._out.host, self._out.device, self._stream)
+                self._cuda.memcpy_dtoh_async(given.host, given.device, self._stream)
                 self._stream.synchronize()
-                device_ms = float(self._end.time_since(self._start))
-                return {name: view.copy() for name, view in self._out.views.items()}, device_ms
+                return {name: view.copy() for name, view in given.views.items()}
 
     def close(self) -> None:
-        """Free everything; a second call does nothing."""
-        with self._lock:
-            if not self._closed:
-                with self._device.current():
-                    self._release()
+        """Free everything, in the order of dependence; a second call does nothing.
 
-    def _release(self) -> None:
-        """In the order of dependence; what was not made yet is not there."""
-        self._closed = True
-        stream = getattr(self, "_stream", None)
-        if stream is not None:
-            stream.synchronize()
-        for name in ("_in", "_out"):
-            part = getattr(self, name, None)
-            if part is not None:
-                part.free()
-        for name in ("_context", "_engine", "_runtime", "_start", "_end", "_stream"):
-            setattr(self, name, None)
+        The primary context stays alive where TensorRT or others of this process have it, too.
+        """
+        with self._lock:
+            if self._device_context is None:
+                return
+            with self._current():
+                if self._stream is not None:
+                    self._stream.synchronize()
+                for arena in self._arenas:
+                    arena.free()
+                self._context = self._engine = self._runtime = self._stream = None
+            self._device_context.detach()
+            self._device_context = None
 
 
 class _Arena:
     """Float32 tensors side by side, once on the device and once in page-locked memory, so that one copy moves all."""
 
     def __init__(self, cuda: Any, shapes: Shapes) -> None:
-        offsets: dict[str, int] = {}
-        total = 0
-        for name, shape in shapes.items():
-            offsets[name] = total
-            total += -(-4 * int(np.prod(shape)) // _ALIGNMENT_BYTES) * _ALIGNMENT_BYTES
-        self.host: Any = cuda.pagelocked_empty(total // 4, np.float32)
+        sizes = {name: int(np.prod(shape)) for name, shape in shapes.items()}
+        steps = [-(-4 * size // _ALIGNMENT_BYTES) * _ALIGNMENT_BYTES for size in sizes.values()]
+        starts = dict(zip(sizes, np.cumsum([0, *steps[:-1]]).tolist(), strict=True))
+        self.host: Any = cuda.pagelocked_empty(sum(steps) // 4, np.float32)
         self.host[:] = 0
-        self.device: Any = cuda.mem_alloc(total)
-        self.addresses = {name: int(self.device) + offset for name, offset in offsets.items()}
+        self.device: Any = cuda.mem_alloc(sum(steps))
+        self.addresses = {name: int(self.device) + start for name, start in starts.items()}
         self.views = {
-            name: self.host[offset // 4 : offset // 4 + int(np.prod(shapes[name]))].reshape(shapes[name])
-            for name, offset in offsets.items()
+            name: self.host[start // 4 : start // 4 + sizes[name]].reshape(shapes[name])
+            for name, start in starts.items()
         }
 
     def free(self) -> None:
@@ -194,18 +160,17 @@ class _Arena:
 
 def check_tensors(trt: Any, engine: Any, inputs: Shapes, outputs: Shapes) -> None:
     """Raise a UserError unless the engine has just these float32 tensors, on the device."""
-    expected = {name: (trt.TensorIOMode.INPUT, tuple(shape)) for name, shape in inputs.items()}
-    expected |= {name: (trt.TensorIOMode.OUTPUT, tuple(shape)) for name, shape in outputs.items()}
-    names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
-    if set(names) != set(expected):
-        has = ", ".join(names)[:200]
-        raise UserError(f"the engine takes and gives {has}, not {', '.join(expected)}: build it again")
-    for name, (mode, shape) in expected.items():
-        has_shape, dtype = tuple(engine.get_tensor_shape(name)), engine.get_tensor_dtype(name)
-        if (engine.get_tensor_mode(name), has_shape, dtype) != (mode, shape, trt.DataType.FLOAT):
-            raise UserError(f"the engine's '{name}' is {dtype} {list(has_shape)}, not float32 {list(shape)}")
-        if engine.get_tensor_location(name) != trt.TensorLocation.DEVICE:
-            raise UserError(f"the engine's '{name}' is not in the device's memory: build it again")
+    expected = {name: (trt.TensorIOMode.INPUT, tuple(shape), True) for name, shape in inputs.items()}
+    expected |= {name: (trt.TensorIOMode.OUTPUT, tuple(shape), True) for name, shape in outputs.items()}
+    found = {}
+    for name in map(engine.get_tensor_name, range(engine.num_io_tensors)):
+        on_device = engine.get_tensor_location(name) == trt.TensorLocation.DEVICE
+        is_float = engine.get_tensor_dtype(name) == trt.DataType.FLOAT
+        found[name] = (engine.get_tensor_mode(name), tuple(engine.get_tensor_shape(name)), on_device and is_float)
+    wrong = [name for name in expected | found if expected.get(name) != found.get(name)]
+    if wrong:
+        names = ", ".join(wrong)[:200]
+        raise UserError(f"the engine's tensors are not the graph contract's, as float32 ({names}): build it again")
 
 
 def device_memory_bytes(engine: Any) -> int | None:

@@ -17,29 +17,13 @@ from typing import Any
 
 from runtime.backends.contract import ModelInfo, parse_passport
 from runtime.backends.trt_api import Machine
-from runtime.errors import UserError
+from runtime.errors import UserError, first_line
 
 SCHEMA_VERSION = 1
 _MAX_BYTES = 2**20
 _MAX_WORKSPACE_MIB = 2**20
-_VERSION = r"\d{1,4}(\.[0-9a-z]{1,8}){1,5}"
-_SHA256 = r"[0-9a-f]{64}"
-_FORMS = {  # of the texts: they become parts of a command that the user is told to type
-    "tensorrt": _VERSION,
-    "cuda": _VERSION,
-    "compute_capability": _VERSION,
-    "l4t": _VERSION,
-    "architecture": r"[A-Za-z0-9_]{1,20}",
-    "onnx_file": r"[A-Za-z0-9][A-Za-z0-9._-]{0,150}\.onnx",
-    "onnx_sha256": _SHA256,
-    "engine_sha256": _SHA256,
-    "precision": "fp32|fp16|int8",
-    "target": r"[A-Za-z0-9][A-Za-z0-9._@-]{0,60}",
-}
-
-
-class _Bad(Exception):
-    """What is wrong with a passport."""
+# Of all texts: they become parts of a command that the user is told to type.
+_WORD = r"[A-Za-z0-9][A-Za-z0-9._-]{0,150}"
 
 
 @dataclass(frozen=True)
@@ -51,14 +35,12 @@ class EnginePassport:
     onnx_sha256: str
     engine_sha256: str
     precision: str
-    target: str | None  # the profile whose workspace it was built with
     workspace_mib: int | None
 
     def rebuild_command(self, folder: Path) -> str:
         """Return the command that builds it again, from the ONNX file in `folder`."""
         words = ["python", "-m", "compress.tensorrt", str(folder / self.onnx_file)]
-        words += ["--target", self.target] if self.target else []
-        words += ["--workspace-mib", str(self.workspace_mib)] if self.workspace_mib and not self.target else []
+        words += ["--workspace-mib", str(self.workspace_mib)] if self.workspace_mib else []
         return shlex.join([*words, "--overwrite"])
 
 
@@ -80,11 +62,16 @@ def read_engine_passport(path: Path) -> tuple[EnginePassport, ModelInfo]:
     except OSError as error:
         raise UserError(f"{path} has no passport {beside.name} ({error.strerror}): {how}") from None
     try:
-        facts = _parse_json(content)
-        passport = _parse_engine(facts.get("engine"))
-    except _Bad as problem:
-        raise UserError(f"{beside}: unusable engine passport: {problem}; {how}") from None
-    return passport, parse_passport(json.dumps(facts.get("model")), str(beside))
+        if len(content) > _MAX_BYTES:
+            raise ValueError("it is too long")
+        facts = json.loads(content)
+        if facts["schema_version"] != SCHEMA_VERSION:
+            raise ValueError(f"it is not of schema version {SCHEMA_VERSION}")
+        passport = _parse_engine(facts["engine"])
+        model = json.dumps(facts["model"])
+    except (ValueError, TypeError, KeyError, RecursionError) as problem:
+        raise UserError(f"{beside}: unusable engine passport: {first_line(problem)}; {how}") from None
+    return passport, parse_passport(model, str(beside))
 
 
 def check_engine(passport: EnginePassport, path: Path, plan: bytes, machine: Machine) -> None:
@@ -102,38 +89,19 @@ def check_engine(passport: EnginePassport, path: Path, plan: bytes, machine: Mac
         raise UserError(f"{path} was built from another {passport.onnx_file} than the one beside it: {command}")
 
 
-def _parse_json(content: bytes) -> dict[str, Any]:
-    if len(content) > _MAX_BYTES:
-        raise _Bad("it is too long")
-    try:
-        facts = json.loads(content)
-    except (ValueError, RecursionError):
-        raise _Bad("it is not JSON") from None
-    if not isinstance(facts, dict) or facts.get("schema_version") != SCHEMA_VERSION:
-        raise _Bad(f"it is not of schema version {SCHEMA_VERSION}")
-    return facts
-
-
-def _parse_engine(facts: object) -> EnginePassport:
-    if not isinstance(facts, dict) or not isinstance(machine := facts.get("machine"), dict):
-        raise _Bad("engine or its machine is not a JSON object")
-    workspace_mib = facts.get("workspace_mib")
+def _parse_engine(facts: dict[str, Any]) -> EnginePassport:
+    workspace_mib = facts["workspace_mib"]
     if workspace_mib is not None and (type(workspace_mib) is not int or not 0 < workspace_mib <= _MAX_WORKSPACE_MIB):
-        raise _Bad(f"workspace_mib is not a number from 1 to {_MAX_WORKSPACE_MIB}")
+        raise ValueError(f"workspace_mib is not a number from 1 to {_MAX_WORKSPACE_MIB}")
     texts = ("onnx_file", "onnx_sha256", "engine_sha256", "precision")
-    return EnginePassport(
-        machine=Machine(
-            **{field.name: _text(machine, field.name) for field in fields(Machine) if field.name != "l4t"},
-            l4t=None if machine.get("l4t") is None else _text(machine, "l4t"),
-        ),
-        **{name: _text(facts, name) for name in texts},
-        target=None if facts.get("target") is None else _text(facts, "target"),
-        workspace_mib=workspace_mib,
-    )
+    machine = Machine(**{field.name: _text(facts["machine"], field.name) for field in fields(Machine)})
+    return EnginePassport(machine, **{name: _text(facts, name) for name in texts}, workspace_mib=workspace_mib)
 
 
-def _text(facts: dict[str, Any], key: str) -> str:
-    value = facts.get(key)
-    if not isinstance(value, str) or not re.fullmatch(_FORMS[key], value):
-        raise _Bad(f"{key} is not of the form that it has in every passport")
+def _text(facts: dict[str, Any], key: str) -> Any:
+    value = facts[key]
+    if value is None and key == "l4t":
+        return None
+    if not isinstance(value, str) or not re.fullmatch(_WORD, value):
+        raise ValueError(f"{key} is not a plain word")
     return value

@@ -5,9 +5,9 @@ from __future__ import annotations
 import platform
 import re
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 from runtime.errors import UserError, first_line
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _MAX_MESSAGES = 1000
 _MAX_MESSAGE_CHARACTERS = 300
-_LOGGERS: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+_ERROR = "error: "
 _TEGRA_RELEASE = r"# R(\d{1,3}) \(release\), REVISION: (\d{1,3}(?:\.\d{1,3})?)"
 
 
@@ -31,34 +31,22 @@ class Machine:
     architecture: str  # aarch64, x86_64
 
 
-@dataclass(frozen=True)
-class Message:
-    """A warning or an error of TensorRT."""
-
-    severity: str  # warning, error
-    text: str
-
-
 def import_tensorrt() -> Any:
-    """The module; a UserError that says where it comes from."""
+    """Return the module; a UserError that says where it comes from."""
+    where = "engines are built and run on the device they are for, where JetPack brings TensorRT"
+    if l4t_release() is not None:
+        where = "it comes with JetPack, not from PyPI: make the environment with python3 -m venv --system-site-packages"
     try:
         import tensorrt
     except ImportError as error:
-        raise UserError(f"TensorRT cannot be imported ({first_line(error)}): {where_tensorrt_comes_from()}") from None
+        raise UserError(f"TensorRT cannot be imported ({first_line(error)}): {where}") from None
     if not hasattr(tensorrt, "Runtime"):  # type stubs alone make an empty package of that name
-        raise UserError(f"the module tensorrt found here is empty: {where_tensorrt_comes_from()}")
+        raise UserError(f"the module tensorrt found here is empty: {where}")
     return tensorrt
 
 
-def where_tensorrt_comes_from() -> str:
-    """What to do where it is missing."""
-    if l4t_release() is not None:
-        return "it comes with JetPack, not from PyPI: make the environment with python3 -m venv --system-site-packages"
-    return "engines are built and run on the device they are for, where JetPack brings TensorRT"
-
-
 def l4t_release(root: Path = Path("/")) -> str | None:
-    """The release of Jetson Linux, such as 36.4.3; None on other machines."""
+    """Return the release of Jetson Linux, such as 36.4.3; None on other machines."""
     try:
         found = re.match(_TEGRA_RELEASE, (root / "etc/nv_tegra_release").read_text(errors="replace"))
     except OSError:
@@ -78,21 +66,20 @@ def describe_machine(tensorrt_version: str, driver_version: int, capability: tup
     )
 
 
-def collecting_logger(trt: Any) -> tuple[trt.ILogger, list[Message]]:
-    """The logger that keeps warnings and errors instead of printing them, and the list it keeps them in from now on.
+def collecting_logger(trt: Any) -> tuple[trt.ILogger, list[str]]:
+    """Return the logger that keeps `warning: ...` and `error: ...` instead of printing them, and its list from now on.
 
     TensorRT has one logger for all of a process and goes on with the first: so there is one, and lists take turns.
     """
-    if trt not in _LOGGERS:
-        _LOGGERS[trt] = _make_logger(trt)
-    logger = _LOGGERS[trt]
+    logger = _make_logger(trt)
     logger.messages = []
     return logger, logger.messages
 
 
+@cache
 def _make_logger(trt: Any) -> Any:
     class Logger(trt.ILogger):  # type: ignore[misc, name-defined, unused-ignore]
-        messages: list[Message]
+        messages: list[str]
 
         def __init__(self) -> None:
             trt.ILogger.__init__(self)  # pybind11 wants it called by name
@@ -100,12 +87,13 @@ def _make_logger(trt: Any) -> Any:
         def log(self, severity: trt.ILogger.Severity, msg: str) -> None:
             # INTERNAL_ERROR is 0, VERBOSE is 4.
             if severity <= trt.ILogger.WARNING and len(self.messages) < _MAX_MESSAGES:
-                kind = "warning" if severity == trt.ILogger.WARNING else "error"
-                self.messages.append(Message(kind, " ".join(msg.split())[:_MAX_MESSAGE_CHARACTERS]))
+                kind = "warning: " if severity == trt.ILogger.WARNING else _ERROR
+                self.messages.append(kind + " ".join(msg.split())[:_MAX_MESSAGE_CHARACTERS])
 
     return Logger()
 
 
-def first_error(messages: list[Message]) -> str:
-    """The first error's text, for one line."""
-    return next((message.text for message in messages if message.severity == "error"), "it gave no reason")
+def first_error(messages: list[str]) -> str:
+    """Return the first error's text, for one line."""
+    errors = (message.removeprefix(_ERROR) for message in messages if message.startswith(_ERROR))
+    return next(errors, "it gave no reason")

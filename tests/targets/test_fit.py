@@ -8,8 +8,8 @@ from typing import get_args
 import pytest
 
 from compress.onnx.flavours import FLAVOURS
-from targets import FEATURES, TargetError, read_target, refusal, target_names
-from targets.profile import DEPLOYMENT_TARGETS, Int8Flavour
+from targets import TargetError, read_target, refusal
+from targets.profile import Int8Flavour
 
 
 @pytest.mark.parametrize(
@@ -29,16 +29,6 @@ def test_what_does_not_fit_is_refused_in_one_line(target: str, request_: dict[st
     said = refusal(read_target(target), **request_)
     assert said is not None and said.startswith(target) and "\n" not in said
     assert re.search(reason, said)
-
-
-@pytest.mark.parametrize("name", target_names())
-def test_what_a_profile_offers_fits(name: str) -> None:
-    target = read_target(name)
-    for format in target.formats:
-        for precision in target.precisions:
-            assert refusal(target, format=format, precision=precision) is None
-    if target.deployment_target == DEPLOYMENT_TARGETS[-1]:
-        assert all(refusal(target, feature=feature) is None for feature in FEATURES)
 
 
 def test_flavours_are_the_exporters_own() -> None:

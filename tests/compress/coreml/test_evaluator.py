@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,8 @@ import pytest
 import torch
 
 from compress.coreml import coremltools, quiet
-from compress.coreml.evaluator import FP16_MAX, Evaluator, NumericFault, Peak
-from compress.coreml.package import read_package
+from compress.coreml.evaluator import FP16_MAX, Evaluator, NumericFault
+from compress.coreml.package import read_model
 from runtime.errors import UserError
 from tests.compress.coreml.conftest import TABLE, WEIGHT, small_network
 from tests.fixtures.mil_programs import make_model, write_program
@@ -62,7 +61,7 @@ def test_fp32(small: Evaluator) -> None:
     small({"x": X * 3})
     assert np.array_equal(small({"x": X})["found"], found["found"])  # runs do not depend on each other
     half = small({"x": X}, "fp16")  # of a program that is fp32 throughout nothing is rounded
-    assert all(np.array_equal(half[name], found[name]) for name in found) and small.peak == Peak()
+    assert all(np.array_equal(half[name], found[name]) for name in found)
 
 
 def test_fp16_rounds_every_result(small_half: Evaluator) -> None:
@@ -75,47 +74,28 @@ def test_fp16_rounds_every_result(small_half: Evaluator) -> None:
     assert 0 < np.abs(small_half({"x": X}, "fp32")["found"] - found["found"]).max() < 0.02
 
 
-def test_the_largest_number_is_kept_with_its_operation(small_half: Evaluator) -> None:
-    small_half({"x": np.full_like(X, 1000)}, "fp16")
-    before = small_half.peak
-    assert before.value > 10_000 and before.operation.startswith("linear 'found")
-    small_half({"x": X}, "fp16")
-    assert small_half.peak == before
-
-
 # ---- compressed weights
 
-KERNEL = RNG.normal(size=(16, 8, 3, 3)).astype(np.float32)
-MATRIX = RNG.normal(size=(32, 64)).astype(np.float32)
+KERNEL = RNG.normal(size=(64, 8, 3, 3)).astype(np.float32)
+MATRIX = RNG.normal(size=(64, 64)).astype(np.float32)
 
 
 def two_weights(mb: Any, x: Any) -> Any:
     x = mb.conv(x=x, weight=KERNEL, name="first")
-    return mb.linear(x=mb.reshape(x=x, shape=[9, 64]), weight=MATRIX, name="last")
+    return mb.linear(x=mb.reshape(x=x, shape=[36, 64]), weight=MATRIX, name="last")
 
 
-@pytest.mark.parametrize("precision", ["fp16", "fp32"])
-@pytest.mark.parametrize(
-    ("target", "how", "config"),
-    [
-        ("iOS16", "linear", {"mode": "linear_symmetric"}),
-        ("iOS18", "linear", {"mode": "linear_symmetric"}),
-        ("iOS16", "palette", {"mode": "uniform", "nbits": 6}),
-        ("iOS18", "palette", {"mode": "uniform", "nbits": 6}),
-        ("iOS18", "palette", {"mode": "uniform", "nbits": 6, "granularity": "per_grouped_channel", "group_size": 8}),
-    ],
-)
-def test_unfolded_as_coremltools_decompresses(
-    target: str, how: str, config: dict[str, Any], precision: str, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("target", ["iOS16", "iOS18"])
+@pytest.mark.parametrize("how", ["linear", "palette"])
+def test_unfolded_as_coremltools_decompresses(target: str, how: str, tmp_path: Path) -> None:
     optimize = coremltools().optimize.coreml
-    make, apply = {
-        "linear": (optimize.OpLinearQuantizerConfig, optimize.linear_quantize_weights),
-        "palette": (optimize.OpPalettizerConfig, optimize.palettize_weights),
+    config, apply = {
+        "linear": (optimize.OpLinearQuantizerConfig("linear_symmetric"), optimize.linear_quantize_weights),
+        "palette": (optimize.OpPalettizerConfig("uniform", nbits=6), optimize.palettize_weights),
     }[how]
     with quiet():
-        model = make_model((1, 8, 8, 8), two_weights, precision, target)
-        small = apply(model, optimize.OptimizationConfig(global_config=make(weight_threshold=16, **config)))
+        model = make_model((1, 8, 8, 8), two_weights, "fp16", target)
+        small = apply(model, optimize.OptimizationConfig(global_config=config))
         small.save(str(tmp_path / "small.mlpackage"))
         optimize.decompress_weights(small).save(str(tmp_path / "plain.mlpackage"))
     found, expected = (Evaluator(tmp_path / f"{name}.mlpackage").constants for name in ("small", "plain"))
@@ -143,7 +123,6 @@ def test_overflow_begins_where_the_nearest_half_is_infinite(tmp_path: Path) -> N
     evaluator = Evaluator(path)
     (found,) = evaluator({"x": np.array([[32752, 1]], np.float32)}, "fp16").values()
     assert found.tolist() == [[FP16_MAX, 2]]
-    assert evaluator.peak.value == FP16_MAX and evaluator.peak.operation.startswith("mul ")
     with pytest.raises(NumericFault, match="overflows"):
         evaluator({"x": np.array([[1, -32768]], np.float32)}, "fp16")
     with pytest.raises(NumericFault, match=r"cast .* overflows in fp16: 65520 is more"):
@@ -179,20 +158,18 @@ def test_operations_that_are_not_known(tmp_path: Path) -> None:
 
 
 def test_damaged_packages(copied: Path) -> None:
-    package = read_package(copied)
-    content = package.weights_path.read_bytes()
+    weights = copied / "Data/com.apple.CoreML/weights/weight.bin"
+    content = weights.read_bytes()
     for damaged in (content[:100], content[:64] + bytes(8) + content[72:], b""):
-        package.weights_path.write_bytes(damaged)
+        weights.write_bytes(damaged)
         with pytest.raises(UserError, match="its program cannot be read") as raised:
             Evaluator(copied)
         assert "\n" not in str(raised.value)
-    package.weights_path.write_bytes(content)
-    (block,) = package.model.mlProgram.functions["main"].block_specializations.values()
+    weights.write_bytes(content)
+    model = read_model(copied)
+    (block,) = model.mlProgram.functions["main"].block_specializations.values()
     relu = next(operation for operation in block.operations if operation.type == "relu")
     relu.outputs[0].type.tensorType.dimensions[0].constant.size = 7  # coremltools checks what each operation gives
-    package.model_path.write_bytes(package.model.SerializeToString())
+    (copied / "Data/com.apple.CoreML/model.mlmodel").write_bytes(model.SerializeToString())
     with pytest.raises(UserError, match="its program cannot be read"):
-        Evaluator(copied)
-    os.truncate(package.model_path, 100)
-    with pytest.raises(UserError, match="is damaged"):
         Evaluator(copied)

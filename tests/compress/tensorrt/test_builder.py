@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from compress.tensorrt.builder import BuildSpec, build_plan, check_graph, configure, network_flags
+from compress.tensorrt.builder import BuildSpec, build_plan, configure, network_flags
 from runtime.errors import UserError
 from tests.compress.tensorrt.conftest import small_graph
 
@@ -46,14 +46,6 @@ def test_the_configuration() -> None:
     assert pools == {POOLS.WORKSPACE: 512 << 20} and config.profiling_verbosity == VERBOSITY.DETAILED
 
 
-def test_graphs_of_another_precision() -> None:
-    check_graph({"fp16": 1, "fp32": 9}, "fp16")
-    with pytest.raises(UserError, match="no Q/DQ around any layer: give the int8 file of flavour trt"):
-        check_graph({"fp32": 9}, "int8")
-    with pytest.raises(UserError, match="nothing in fp16: give the fp16 file"):
-        check_graph({"fp32": 9}, "fp16")
-
-
 def test_a_real_build_with_cache_and_workspace(tmp_path: Path) -> None:
     trt = pytest.importorskip("tensorrt_rtx")
     model = small_graph(tmp_path / "small.onnx", "int8").read_bytes()
@@ -67,8 +59,14 @@ def test_a_real_build_with_cache_and_workspace(tmp_path: Path) -> None:
     assert build_plan(trt, model, spec).content  # a cache that does not suit is left aside
 
 
-def test_what_cannot_be_parsed() -> None:
+def test_what_cannot_be_built(tmp_path: Path) -> None:
     trt = pytest.importorskip("tensorrt_rtx")
-    with pytest.raises(UserError, match="cannot parse the model: ") as error:
-        build_plan(trt, b"no model", BuildSpec("fp32", compute_capability="SM86"))
-    assert "\n" not in str(error.value)
+    model = small_graph(tmp_path / "small.onnx").read_bytes()
+    for content, precision, reason in (
+        (b"no model", "fp32", "cannot parse the model: "),
+        (model, "int8", "nothing in int8: give the int8 file of flavour trt"),
+        (model, "fp16", "nothing in fp16: give the fp16 file"),
+    ):
+        with pytest.raises(UserError, match=reason) as error:
+            build_plan(trt, content, BuildSpec(precision, compute_capability="SM86"))
+        assert "\n" not in str(error.value)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from compress.tensorrt.__main__ import main
-from compress.tensorrt.engine_file import EngineRequest, make_engine, prepare_engines
+from compress.tensorrt.engine_file import prepare_engines
 from runtime.backends.engine_passport import check_engine, read_engine_passport
 from runtime.errors import UserError
 from runtime.files import file_sha256
@@ -29,10 +29,11 @@ def test_an_engine_and_its_passport(
     int8_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     jetson_tensorrt(monkeypatch, LAYERS)
-    path, made = make_engine(EngineRequest(int8_file, target=NANO))
-    assert path.name == "er-s_64_int8_trt10.3.0_sm87.engine" and path.parent == int8_file.parent
+    assert main([str(int8_file), "--target", NANO]) == 0
+    assert "layers: 2 int8, 1 fp32; device memory 0.1 MB" in capsys.readouterr().out
+    path = int8_file.with_name("er-s_64_int8_trt10.3.0_sm87.engine")
     passport, info = read_engine_passport(path)
-    assert passport == made.passport and info.precision == "int8" and info.variant == "er-s"
+    assert info.precision == passport.precision == "int8" and info.variant == "er-s"
     assert passport.workspace_mib == 1024 and passport.onnx_sha256 == file_sha256(int8_file)
     assert (passport.machine.tensorrt, passport.machine.compute_capability) == ("10.3.0", "8.7")
     check_engine(passport, path, path.read_bytes(), passport.machine)
@@ -41,14 +42,13 @@ def test_an_engine_and_its_passport(
     assert facts["build_seconds"] > 0 and facts["device_memory_bytes"] == 123456
     assert (path.parent / "timing_trt10.3.0_sm87.cache").is_file()
     with pytest.raises(UserError, match="exists: give --overwrite"):
-        make_engine(EngineRequest(int8_file))
+        main([str(int8_file)])
     # What the passport tells the user to type is a command that works.
     program, flag, module, *words = passport.rebuild_command(path.parent).split()
     assert (program, flag, module) == ("python", "-m", "compress.tensorrt")
     assert main(words) == 0
-    assert "layers: 2 int8, 1 fp32; device memory 0.1 MB" in capsys.readouterr().out
-    elsewhere, _ = make_engine(EngineRequest(int8_file, output_dir=int8_file.parent / "engines"))
-    assert elsewhere.parent.name == "engines"
+    assert main([str(int8_file), "--output-dir", str(int8_file.parent / "engines")]) == 0
+    assert (int8_file.parent / "engines" / path.name).is_file()
 
 
 def test_engines_are_built_again_only_where_they_must(
@@ -94,35 +94,28 @@ def test_an_engine_that_is_not_what_it_should_be_leaves_no_file(
 ) -> None:
     jetson_tensorrt(monkeypatch, layers)
     with pytest.raises(UserError, match=reason):
-        make_engine(EngineRequest(int8_file))
+        main([str(int8_file)])
     assert not list(int8_file.parent.glob("*.engine"))
 
 
 @pytest.mark.parametrize(
-    ("changes", "reason"),
+    ("words", "reason"),
     [
-        ({"target": "jetson-nano"}, "jetson-nano has no tensorrt"),
-        ({"target": "raspberry-pi-5"}, "NVIDIA's GPUs alone"),
-        ({"target": "jetson-orin"}, "did you mean jetson-orin-n"),
-        ({"workspace_mib": 0}, "must be 1 or more"),
-        ({"onnx": b""}, "is empty"),
-        ({"onnx": b"x" * 100}, "onnxruntime cannot load"),
-        ({"onnx": "w8"}, "w8: engines are built from fp32, fp16, int8 files"),
-        ({"onnx": Path("none.onnx")}, "there is no model"),
-        ({"onnx": Path(__file__)}, "no ONNX file"),
+        ("FILE --target jetson-nano", "jetson-nano has no tensorrt"),
+        ("FILE --target jetson-orin", "did you mean jetson-orin-n"),
+        ("FILE --workspace-mib 0", "must be 1 or more"),
+        ("w8.onnx", "w8: engines are built from fp32, fp16, int8 files"),
+        ("none.onnx", "there is no model"),
+        ("text.onnx", "onnxruntime cannot load"),
     ],
 )
-def test_requests_that_cannot_be(
-    int8_file: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], reason: str
-) -> None:
+def test_requests_that_cannot_be(int8_file: Path, monkeypatch: pytest.MonkeyPatch, words: str, reason: str) -> None:
     jetson_tensorrt(monkeypatch, LAYERS)
-    onnx = changes.pop("onnx", int8_file)
-    if isinstance(onnx, bytes):
-        int8_file.write_bytes(onnx)
-    elif onnx == "w8":
-        small_graph(int8_file, "w8")
+    monkeypatch.chdir(int8_file.parent)
+    small_graph(Path("w8.onnx"), "w8")
+    Path("text.onnx").write_text("x" * 100)
     with pytest.raises(UserError, match=reason) as error:
-        make_engine(EngineRequest(onnx if isinstance(onnx, Path) else int8_file, **changes))
+        main(words.replace("FILE", int8_file.name).split())
     assert "\n" not in str(error.value)
 
 

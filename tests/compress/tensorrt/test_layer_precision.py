@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from compress.tensorrt.layer_precision import check_layers, engine_layers, graph_layers, layer_precision
-from runtime.backends.trt_api import collecting_logger
+from compress.tensorrt.layer_precision import check_layers, engine_layers, layer_precision
 from runtime.errors import UserError
-from tests.compress.tensorrt.conftest import FP16_LAYER, FP32_LAYER, INT8_LAYER, MOVE, small_graph
+from tests.compress.tensorrt.conftest import FP16_LAYER, FP32_LAYER, INT8_LAYER, MOVE
 
 
 def without(layer: dict[str, Any], *keys: str, **changes: Any) -> dict[str, Any]:
@@ -31,10 +29,8 @@ def without(layer: dict[str, Any], *keys: str, **changes: Any) -> dict[str, Any]
         (without(INT8_LAYER, "Weights"), "int8"),
         (without(INT8_LAYER, "Weights", "TacticName"), "int8"),
         (without(FP16_LAYER, "TacticName", Inputs=[{"Format/Datatype": "Row major linear FP16 format"}]), "fp16"),
-        (without(FP16_LAYER, "TacticName", Inputs=[], Outputs=[{"Format": "Half"}]), "fp16"),
         (without(FP32_LAYER, "TacticName", "Inputs", "Outputs"), None),
         ({"LayerType": "Constant", "Outputs": [{"Format/Datatype": "Half"}]}, None),
-        ({"Inputs": [None, 3], "Outputs": None}, None),
         ({}, None),
     ],
 )
@@ -47,16 +43,9 @@ def test_an_engine_is_counted_without_what_moves_data() -> None:
     assert engine_layers(json.dumps({"Layers": layers})) == {"int8": 2, "fp16": 1, "fp32": 1}
 
 
-@pytest.mark.parametrize(
-    ("text", "reason"),
-    [
-        ("{", "gave no list of layers"),
-        ('{"Layers": 3}', "gave no list of layers"),
-        ('{"Layers": ["conv", "relu"]}', "without detailed verbosity"),  # names alone
-    ],
-)
-def test_what_is_no_list_of_layers(text: str, reason: str) -> None:
-    with pytest.raises(UserError, match=reason):
+@pytest.mark.parametrize("text", ["{", '{"Layers": 3}', '{"Layers": ["conv", "relu"]}'])
+def test_what_is_no_list_of_layers(text: str) -> None:
+    with pytest.raises(UserError, match="does not describe layers"):
         engine_layers(text)
 
 
@@ -64,15 +53,3 @@ def test_a_silent_fp32_engine_is_an_error() -> None:
     check_layers({"int8": 1, "fp32": 500}, "int8")
     with pytest.raises(UserError, match=r"no layer of the engine computes in int8 \(3 in fp16, 500 in fp32\)"):
         check_layers({"fp16": 3, "fp32": 500}, "int8")
-    with pytest.raises(UserError, match="none at all"):
-        check_layers({}, "fp16")
-
-
-@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
-def test_a_parsed_graph_is_counted(tmp_path: Path, precision: str) -> None:
-    trt = pytest.importorskip("tensorrt_rtx")
-    logger, messages = collecting_logger(trt)
-    network = trt.Builder(logger).create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    parser = trt.OnnxParser(network, logger)
-    assert parser.parse(small_graph(tmp_path / "small.onnx", precision).read_bytes()) and not messages
-    assert graph_layers(trt, network) == {precision: 1}

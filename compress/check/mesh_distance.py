@@ -1,0 +1,51 @@
+"""How far the hands of two networks lie apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from runtime.backends.contract import Outputs
+from runtime.hand.hand_model import HandPair
+from runtime.hand.hands import Floats
+from runtime.hand.rotations import matrix_from_6d
+
+
+@dataclass(frozen=True)
+class MeshDistance:
+    """Over all crops; nan where an output is no number. Where the first network sees no hand at all, all count."""
+
+    vertex_mm: float  # any vertex of any hand
+    projection_px: float  # any joint of any hand
+    present_hand_mm: float  # mean over the vertices of the worst hand that the first network sees
+    mean_mm: float  # over vertices and hands that it sees
+
+
+def mesh_distance(expected: Sequence[Outputs], actual: Sequence[Outputs], crop_px: int, pair: HandPair) -> MeshDistance:
+    """Compare two networks' outputs of the same crops."""
+    vertices_mm, joints_px = [], []
+    for one, other in zip(expected, actual, strict=True):
+        (vertices, joints), (other_vertices, other_joints) = skinned(one, pair), skinned(other, pair)
+        vertices_mm.append(1000 * np.linalg.norm(vertices - other_vertices, axis=-1))
+        joints_px.append(crop_px * np.linalg.norm(_project(one, joints) - _project(other, other_joints), axis=-1))
+    every = np.concatenate(vertices_mm)  # (2 crops, 778)
+    seen = np.concatenate([outputs["presence"][0] > 0 for outputs in expected])
+    present = every[seen] if seen.any() else every
+    return MeshDistance(
+        vertex_mm=float(every.max()),
+        projection_px=float(np.max(joints_px)),
+        present_hand_mm=float(present.mean(axis=1).max()),
+        mean_mm=float(present.mean()),
+    )
+
+
+def skinned(outputs: Outputs, pair: HandPair) -> tuple[Floats, Floats]:
+    """Return wrist-relative vertices (2, 778, 3) and joints (2, 21, 3), m."""
+    return pair.skin(np.asarray(matrix_from_6d(outputs["rotation6d"][0]), np.float32), outputs["shape"][0])
+
+
+def _project(outputs: Outputs, joints: Floats) -> Floats:
+    camera = outputs["camera"][0]
+    return camera[:, None, :1] * joints[..., :2] + camera[:, None, 1:]
