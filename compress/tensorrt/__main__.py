@@ -20,11 +20,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="only build with TensorRT for RTX, for an RTX GPU")
     parser.add_argument("--target", help="a device profile: workspace limit, and what does not fit")
     parser.add_argument("--workspace-mib", type=int, help="memory that building may take; default: the profile's")
-    parser.add_argument("--output-dir", type=Path, help="default: beside the ONNX file")
     parser.add_argument("--overwrite", action="store_true", help="replace engines of an earlier build")
     args = parser.parse_args(arguments)
     if args.check:
-        for flag in ("target", "workspace_mib", "output_dir", "overwrite"):
+        for flag in ("target", "workspace_mib", "overwrite"):
             if getattr(args, flag) not in (None, False):
                 raise UserError(f"--{flag.replace('_', '-')} has no effect with --check")
         checks = {path: check_build(path, read_model_passport(path)[1]) for path in args.files}
@@ -34,9 +33,9 @@ def main(arguments: list[str] | None = None) -> int:
     if args.workspace_mib is not None and args.workspace_mib < 1:
         raise UserError(f"--workspace-mib {args.workspace_mib} must be 1 or more")
     for path in args.files:
-        job = prepare(path, args.target, args.workspace_mib, args.output_dir)
+        job = prepare(path, args.target, args.workspace_mib)
         if job.path.exists() and not args.overwrite:
-            raise UserError(f"{job.path} exists: give --overwrite or another --output-dir")
+            raise UserError(f"{job.path} exists: give --overwrite")
         print(summary(job.path, build(job)))
     return 0
 

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from compress.tensorrt.layer_precision import graph_layers
 from runtime.backends.trt_api import collecting_logger, first_error
 from runtime.errors import UserError
-from runtime.files import write_bytes_atomic
 
 
 @dataclass(frozen=True)
@@ -24,7 +22,6 @@ class BuildSpec:
     precision: str  # that the engine must have
     workspace_mib: int | None = None
     compute_capability: str | None = None  # SM86: for a GPU that is not here, which only TensorRT for RTX can
-    timing_cache: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -59,8 +56,6 @@ def build_plan(trt_module: Any, model: bytes, spec: BuildSpec) -> Plan:
     if content is None:
         raise UserError(f"TensorRT cannot build the engine: {first_error(messages)}")
     built = time.perf_counter()
-    if spec.timing_cache is not None and (cache := config.get_timing_cache()) is not None:
-        write_bytes_atomic(spec.timing_cache, bytes(cache.serialize()))
     told = tuple(dict.fromkeys(messages))
     return Plan(bytes(content), round(parsed - start, 3), round(built - parsed, 3), layers, told)
 
@@ -74,15 +69,10 @@ def network_flags(trt_module: Any) -> int:
 
 
 def configure(trt_module: Any, config: Any, spec: BuildSpec) -> None:
-    """Set verbosity, workspace, GPU and the timing cache: kernels timed in earlier builds on this machine."""
+    """Set verbosity, workspace and GPU."""
     config.profiling_verbosity = trt_module.ProfilingVerbosity.DETAILED  # the inspector needs it
     if spec.workspace_mib is not None:
         config.set_memory_pool_limit(trt_module.MemoryPoolType.WORKSPACE, spec.workspace_mib << 20)
     if spec.compute_capability is not None:
         config.num_compute_capabilities = 1
         config.set_compute_capability(getattr(trt_module.ComputeCapability, spec.compute_capability), 0)
-    if spec.timing_cache is not None:
-        for content in (spec.timing_cache.read_bytes() if spec.timing_cache.is_file() else b"", b""):
-            cache = config.create_timing_cache(content)
-            if cache is not None and config.set_timing_cache(cache, False):  # False: not one of another GPU or version
-                return

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from compress.device_profile import load_profile
-from compress.tensorrt.builder import BuildSpec, Plan, build_plan
+from compress.tensorrt.builder import BuildSpec, build_plan
 from compress.tensorrt.layer_precision import check_layers, engine_layers
 from runtime.backends.contract import METADATA_KEY, parse_passport
 from runtime.backends.cuda_session import device_memory_bytes, import_pycuda, machine_here
@@ -19,7 +19,7 @@ from runtime.backends.opening import check_model_file
 from runtime.backends.session import open_session
 from runtime.backends.trt_api import Machine, collecting_logger, first_error, import_tensorrt
 from runtime.errors import UserError, first_line
-from runtime.files import file_sha256, write_bytes_atomic, write_error, write_text_atomic
+from runtime.files import file_sha256, write_bytes_atomic, write_text_atomic
 from targets import refusal
 from targets.profile import PRECISIONS
 
@@ -94,13 +94,10 @@ def is_built(job: Job) -> bool:
     return passport.onnx_sha256 == file_sha256(job.onnx)
 
 
-def prepare(
-    onnx: Path, target: str | None = None, workspace_mib: int | None = None, output_dir: Path | None = None
-) -> Job:
+def prepare(onnx: Path, target: str | None, workspace_mib: int | None = None) -> Job:
     """Look at everything that can fail before the long build. Raises UserError for what is missing or does not fit.
 
-    A target, a device profile, gives the workspace where none is given. Engines lie beside their ONNX files unless
-    another folder is given.
+    A target, a device profile, gives the workspace where none is given.
     """
     model, precision = read_model_passport(onnx)
     if reason := unfit(model, precision):
@@ -114,14 +111,8 @@ def prepare(
     trt = import_tensorrt()
     machine = machine_here(cuda, trt.__version__)
     built_for = f"trt{machine.tensorrt}_sm{machine.compute_capability.replace('.', '')}"
-    folder = onnx.parent if output_dir is None else output_dir
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise write_error(folder, error) from None
-    spec = BuildSpec(precision, workspace_mib, timing_cache=folder / f"timing_{built_for}.cache")
-    path = folder / f"{onnx.stem.rsplit('_', 1)[0]}_{precision}_{built_for}.engine"
-    return Job(onnx, trt, machine, model, spec, path)
+    path = onnx.with_name(f"{onnx.stem.rsplit('_', 1)[0]}_{precision}_{built_for}.engine")
+    return Job(onnx, trt, machine, model, BuildSpec(precision, workspace_mib), path)
 
 
 def build(job: Job) -> Engine:
@@ -131,7 +122,12 @@ def build(job: Job) -> Engine:
     """
     print(f"building {job.path} (minutes, the first time)", flush=True)
     plan = build_plan(job.trt, job.onnx.read_bytes(), job.spec)
-    layers, memory = inspect(job.trt, plan)
+    logger, messages = collecting_logger(job.trt)
+    loaded = job.trt.Runtime(logger).deserialize_cuda_engine(plan.content)
+    if loaded is None:
+        raise UserError(f"TensorRT cannot load the engine that it built: {first_error(messages)}")
+    inspector = loaded.create_engine_inspector()
+    layers = engine_layers(inspector.get_engine_information(job.trt.LayerInformationFormat.JSON))
     check_layers(layers, job.spec.precision)
     passport = EnginePassport(
         machine=job.machine,
@@ -141,8 +137,14 @@ def build(job: Job) -> Engine:
         precision=job.spec.precision,
         workspace_mib=job.spec.workspace_mib,
     )
-    seconds = round(plan.parse_seconds + plan.build_seconds, 2)
-    engine = Engine(passport, seconds, memory, plan.graph_layers, layers, plan.messages[:MAX_WARNINGS])
+    engine = Engine(
+        passport=passport,
+        build_seconds=round(plan.parse_seconds + plan.build_seconds, 2),
+        device_memory_bytes=device_memory_bytes(loaded),
+        graph_layers=plan.graph_layers,
+        engine_layers=layers,
+        warnings=plan.messages[:MAX_WARNINGS],
+    )
     facts = {name: value for name, value in asdict(engine).items() if name != "passport"}
     write_text_atomic(job.path.with_suffix(".json"), engine_passport_text(passport, job.model, facts))
     write_bytes_atomic(job.path, plan.content)
@@ -161,16 +163,6 @@ def read_model_passport(path: Path) -> tuple[dict[str, Any], str]:
     text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
     precision = parse_passport(text, str(path)).precision
     return json.loads(text), precision
-
-
-def inspect(trt: Any, plan: Plan) -> tuple[dict[str, int], int | None]:
-    """Load the engine; return its computing layers by precision and the memory that running it takes, bytes."""
-    logger, messages = collecting_logger(trt)
-    engine = trt.Runtime(logger).deserialize_cuda_engine(plan.content)
-    if engine is None:
-        raise UserError(f"TensorRT cannot load the engine that it built: {first_error(messages)}")
-    information = engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
-    return engine_layers(information), device_memory_bytes(engine)
 
 
 def summary(path: Path, engine: Engine) -> str:

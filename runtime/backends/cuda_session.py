@@ -31,14 +31,13 @@ def import_pycuda() -> Any:
     """
     try:
         import pycuda.driver as cuda
-    except ImportError as error:
-        raise UserError(
-            f"there is no NVIDIA driver here, or pycuda is missing ({first_line(error)}): {ON_THE_DEVICE}"
-        ) from None
-    try:
+
         cuda.init()
         count = cuda.Device.count()
-    except cuda.Error as error:
+    except ImportError as error:
+        reason = f"there is no NVIDIA driver here, or pycuda is missing ({first_line(error)})"
+        raise UserError(f"{reason}: {ON_THE_DEVICE}") from None
+    except Exception as error:  # pycuda.driver.Error, which is only known once that is imported
         raise UserError(f"CUDA does not start ({first_line(error)}): {ON_THE_DEVICE}") from None
     if not count:
         raise UserError(f"there is no NVIDIA GPU here: {ON_THE_DEVICE}")

@@ -13,7 +13,6 @@ from compress.tensorrt.builder import BuildSpec, build_plan, configure, network_
 from runtime.errors import UserError
 from tests.compress.tensorrt.conftest import small_graph
 
-pytestmark = pytest.mark.filterwarnings("ignore:Use Deprecated in TensorRT-RTX")  # its timing cache does nothing
 POOLS, VERBOSITY = IntEnum("POOLS", "WORKSPACE"), IntEnum("VERBOSITY", "DETAILED")
 
 
@@ -46,17 +45,11 @@ def test_the_configuration() -> None:
     assert pools == {POOLS.WORKSPACE: 512 << 20} and config.profiling_verbosity == VERBOSITY.DETAILED
 
 
-def test_a_real_build_with_cache_and_workspace(tmp_path: Path) -> None:
+def test_a_real_build(tmp_path: Path) -> None:
     trt = pytest.importorskip("tensorrt_rtx")
     model = small_graph(tmp_path / "small.onnx", "int8").read_bytes()
-    cache = tmp_path / "timing.cache"
-    spec = BuildSpec("int8", workspace_mib=64, compute_capability="SM86", timing_cache=cache)
-    plan = build_plan(trt, model, spec)
+    plan = build_plan(trt, model, BuildSpec("int8", workspace_mib=64, compute_capability="SM86"))
     assert plan.content and plan.messages == () and plan.graph_layers == {"int8": 1}
-    assert cache.stat().st_size > 0
-    assert len(build_plan(trt, model, spec).content) == len(plan.content)  # with its own cache
-    cache.write_bytes(b"another machine's" * 100)
-    assert build_plan(trt, model, spec).content  # a cache that does not suit is left aside
 
 
 def test_what_cannot_be_built(tmp_path: Path) -> None:
