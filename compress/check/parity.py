@@ -6,15 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from tqdm import tqdm
 
+from compress.check.mesh_distance import mesh_distance
 from compress.crops import Crops
 from compress.onnx.passes import clip_instead_of_rounding
 from runtime.backends.session import open_session
-from runtime.hand.hand_model import HandModel, skin
-from runtime.hand.rotations import matrix_from_6d
+from runtime.hand.hand_model import HandModel, HandPair
 from runtime.runner import graph_input
 from training.quantisation.qat import clipping_network
 
@@ -53,28 +52,11 @@ def check_trained_parity(network: ERNet, path: Path, crops: Crops, hands: tuple[
 
 def _compare(network: ERNet, session: Any, crops: Crops, hands: tuple[HandModel, HandModel]) -> Parity:
     names = [output.name for output in session.get_outputs()]
-    vertex_mm = projection_px = 0.0
+    expected, actual = [], []
     for crop in tqdm(crops, desc="parity", unit="img", leave=False):
         image = graph_input(crop)
         with torch.no_grad():
-            expected = {k: v.numpy() for k, v in network(torch.from_numpy(image))._asdict().items()}
-        actual = dict(zip(names, session.run(None, {"image": image}), strict=True))
-        vertices, points = _mesh(expected, hands)
-        other_vertices, other_points = _mesh(actual, hands)
-        vertex_mm = _worst(vertex_mm, 1000 * np.linalg.norm(vertices - other_vertices, axis=-1))
-        projection_px = _worst(projection_px, crop.shape[0] * np.linalg.norm(points - other_points, axis=-1))
-    return Parity(vertex_mm, projection_px, len(crops))
-
-
-def _worst(so_far: float, differences: np.ndarray) -> float:
-    """The larger one; nan is worse than anything."""
-    return float(np.max([so_far, np.max(differences)]))
-
-
-def _mesh(outputs: dict[str, np.ndarray], hands: tuple[HandModel, HandModel]) -> tuple[np.ndarray, np.ndarray]:
-    """Wrist-relative vertices (2, 778, 3) in m and projected joints (2, 21, 2) in parts of the crop."""
-    rotations, shape, camera = matrix_from_6d(outputs["rotation6d"][0]), outputs["shape"][0], outputs["camera"][0]
-    skinned = [skin(hand, rotations[side], shape[side]) for side, hand in enumerate(hands)]
-    vertices, joints = (np.stack(parts) for parts in zip(*skinned, strict=True))
-    wrist = joints[:, :1]
-    return vertices - wrist, camera[:, None, :1] * (joints - wrist)[..., :2] + camera[:, None, 1:]
+            expected.append({k: v.numpy() for k, v in network(torch.from_numpy(image))._asdict().items()})
+        actual.append(dict(zip(names, session.run(None, {"image": image}), strict=True)))
+    distance = mesh_distance(expected, actual, crops.shape[1], HandPair(*hands))
+    return Parity(distance.vertex_mm, distance.projection_px, len(crops))

@@ -19,8 +19,7 @@ from compress.check.mesh_distance import MeshDistance, mesh_distance, skinned
 from compress.coreml.convert import as_stored
 from compress.coreml.evaluator import Evaluator, NumericFault
 from compress.crops import Crops
-from runtime.backends.contract import INPUT_NAME
-from runtime.backends.contract import Outputs
+from runtime.backends.contract import INPUT_NAME, Outputs
 from runtime.hand.hand_model import HandModel, HandPair
 from runtime.runner import graph_input
 from training.evaluation.predictions import Images, Predictor
