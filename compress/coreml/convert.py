@@ -144,19 +144,16 @@ def _convert(network: ERNet, precision: str, options: PackageOptions) -> Any:
     weights = PRECISIONS[precision]
     if weights is not None:
         model = compress(model, weights)
-    _describe(model, network.variant.name, options)
-    return model
-
-
-def _describe(model: Any, variant: str, options: PackageOptions) -> None:
-    """Write units and shapes where Xcode shows them; the passport comes later (package.embed)."""
-    model.short_description = f"{variant}: two interacting hands from one picture. Hand axis: {', '.join(HAND_AXIS)}"
+    # What Xcode shows; the passport comes later (package.embed).
+    name, axis = network.variant.name, ", ".join(HAND_AXIS)
+    model.short_description = f"{name}: two interacting hands from one picture. Hand axis: {axis}"
     model.license = "Apache-2.0"
     model.input_description[INPUT_NAME] = (
         "RGB picture of both hands" if options.image_input else "RGB, 0..1; NCHW, a square crop around both hands"
     )
     for name, facts in OUTPUT_UNITS.items():
         model.output_description[name] = f"{facts['unit']}; {facts['shape']}"
+    return model
 
 
 def _check_rules(program: Program) -> None:

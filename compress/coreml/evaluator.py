@@ -57,7 +57,6 @@ class Evaluator:
             for value in _taken(op)
             if value.op is not None and is_constant(value.op.op_type)
         }
-        self._last_use = {value.name: index for index, op in enumerate(self._operations) for value in _taken(op)}
 
     def __call__(
         self, inputs: Mapping[str, NDArray[np.float32]], arithmetic: Arithmetic = "fp32"
@@ -70,12 +69,9 @@ class Evaluator:
         with torch.inference_mode():
             for name, array in inputs.items():
                 values[name] = torch.from_numpy(np.ascontiguousarray(array, np.float32))
-            for index, op in enumerate(self._operations):
+            for op in self._operations:
                 for output, result in zip(op.outputs, self._run(op, values), strict=True):
                     values[output.name] = _rounded(result, arithmetic == "fp16" and _is_half(output), op)
-                for value in _taken(op):
-                    if self._last_use[value.name] == index and value.name not in self._outputs:
-                        values.pop(value.name, None)
         return {name: values[name].numpy() for name in self._outputs}
 
     def _run(self, op: Any, values: Mapping[str, Any]) -> tuple[Tensor, ...]:

@@ -7,7 +7,7 @@ rounded network loses nothing more. What is rounded: kernels and matrices of con
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 from compress.coreml import coremltools, quiet
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from training.network import ERNet
 
 Matrix = NDArray[np.float32]  # (outputs, ...)
@@ -51,15 +49,13 @@ def round_palette6(weight: Matrix) -> Matrix:
     entries = 1 << PALETTE_BITS
     if len(values) <= entries:
         return round_fp16(weight)
-    members = np.concatenate([[0], np.cumsum(counts)])
-    totals = np.concatenate([[0.0], np.cumsum(counts * values.astype(np.float64))])
+    members, totals = (np.append(0, np.cumsum(sums)) for sums in (counts, counts * values.astype(np.float64)))
     # Of many small clusters the best lie as dense as the cube root of the weights' density (Panter and Dite, 1951).
     mass, edges = np.histogram(values.astype(np.float64), _DENSITY_BINS, weights=counts)
-    share = np.concatenate([[0], np.cumsum(np.cbrt(mass))])
+    share = np.append(0, np.cumsum(np.cbrt(mass)))
     centres = np.interp((np.arange(entries) + 0.5) / entries * share[-1], share, edges)
     for _ in range(_PALETTE_ROUNDS):
-        ends = np.searchsorted(values, (centres[1:] + centres[:-1]) / 2, side="right")
-        bounds = np.concatenate([[0], ends, [len(values)]])
+        bounds = np.searchsorted(values, [-np.inf, *(centres[1:] + centres[:-1]) / 2, np.inf], side="right")
         count = np.diff(members[bounds])
         moved = np.where(count > 0, np.diff(totals[bounds]) / np.maximum(count, 1), centres)
         if np.array_equal(moved, centres):
@@ -78,30 +74,25 @@ def rounded(network: ERNet, weights: str) -> ERNet:
     """Return a copy with norms folded into convolutions and every weight as the package will hold it."""
     # torch takes seconds to import, and with it training.quantisation.qat.
     import torch
-
-    from training.quantisation.qat import fold_norms
-
-    copied = fold_norms(copy.deepcopy(network))
-    with torch.no_grad():
-        for parameter in copied.parameters():
-            parameter.copy_(parameter.half())
-        for weight in _large_weights(copied):
-            weight.copy_(torch.from_numpy(ROUNDINGS[weights](weight.numpy())))
-    return copied
-
-
-def _large_weights(network: ERNet) -> Iterator[Tensor]:
-    """Kernels and matrices; and TinyViT's tables of attention biases, which the program holds one entry per pair."""
-    # torch takes seconds to import.
     from torch import nn
 
     from training.network.backbones.tinyvit import WindowAttention
+    from training.quantisation.qat import fold_norms
 
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear) and module.weight.numel() > MIN_ELEMENTS:
-            yield module.weight
-        elif isinstance(module, WindowAttention):
-            yield module.attention_biases
+    copied = fold_norms(copy.deepcopy(network))
+    large = [
+        # Of TinyViT's tables of biases the program holds one entry per pair of tokens.
+        module.attention_biases if isinstance(module, WindowAttention) else module.weight
+        for module in copied.modules()
+        if isinstance(module, WindowAttention)
+        or (isinstance(module, nn.Conv2d | nn.Linear) and module.weight.numel() > MIN_ELEMENTS)
+    ]
+    with torch.no_grad():
+        for parameter in copied.parameters():
+            parameter.copy_(parameter.half())
+        for weight in large:
+            weight.copy_(torch.from_numpy(ROUNDINGS[weights](weight.numpy())))
+    return copied
 
 
 def compress(model: Any, weights: str) -> Any:
