@@ -50,8 +50,3 @@ def test_commands_run_up_to_the_first_missing_file(
     main, missing = FIRST_MISSING[words[0]]
     with pytest.raises(UserError, match=missing):
         main(words[2:] if words[0] == "-m" else words[1:])
-
-
-def test_targets_that_are_named_take_engines() -> None:
-    names = re.findall(r"--target (jetson[\w-]+)", TEXT)
-    assert names and all("tensorrt" in load_profile(name).formats for name in names)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from benchmarks.devices.device_reader import read_number
 from runtime.backends.trt_api import l4t_release
 
-TOTAL_RAILS = ("VDD_IN", "POM_5V_IN")  # Orin NX and Nano, Xavier NX; Nano, TX2
+TOTAL_RAIL = "VDD_IN"  # of Orin NX and Nano
 SUM_OF_SHUNTS_CHANNEL = "7"  # no rail: it sums what the others have
 _ROOT = Path("/")
 
@@ -40,9 +39,8 @@ def find_rails(root: Path = _ROOT) -> PowerMeter | None:
         voltage = label.with_name(f"in{channel}_input")
         if name and "NC" not in name and channel != SUM_OF_SHUNTS_CHANNEL and _rail_w(voltage) is not None:
             rails[name] = voltage
-    for name in TOTAL_RAILS:
-        if name in rails:
-            return PowerMeter(f"INA3221, rail {name}: the module", partial(_rail_w, rails[name]))
+    if TOTAL_RAIL in rails:
+        return PowerMeter(f"INA3221, rail {TOTAL_RAIL}: the module", lambda: _rail_w(rails[TOTAL_RAIL]))
     source = f"INA3221, sum of {' + '.join(rails)}: the module's rails, without the carrier board"
 
     def read_sum() -> float | None:

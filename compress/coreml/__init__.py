@@ -15,8 +15,6 @@ from typing import Any
 
 from runtime.errors import UserError
 
-HOW_TO_INSTALL = "pip install 'er-edge[coreml]'"
-
 
 def coremltools() -> Any:
     """Return the library; a UserError where it is not installed."""
@@ -24,19 +22,14 @@ def coremltools() -> Any:
         try:
             import coremltools
         except ImportError as error:
-            raise UserError(f"coremltools cannot be imported ({error}): {HOW_TO_INSTALL}") from None
+            raise UserError(f"coremltools cannot be imported ({error}): pip install 'er-edge[coreml]'") from None
     return coremltools
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Let coremltools log errors alone and nothing reach stderr; afterwards everything is as it was."""
-    logger = logging.getLogger("coremltools")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
+    """Let coremltools log errors alone and nothing reach stderr."""
+    logging.getLogger("coremltools").setLevel(logging.ERROR)
+    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield

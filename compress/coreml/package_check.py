@@ -1,8 +1,7 @@
-"""The numeric check of a package: its program, evaluated here, against the torch network it came from.
+"""The numeric check of a package: its program, evaluated here, against the torch network it came from, as stored.
 
-Three comparisons, each with one cause: fp32 arithmetic with the network as stored (is it the same program?), the
-program's own fp16 arithmetic with the same (what does rounding results cost?), and the network as stored with the
-network as given (what does rounding weights cost?). The first two have tolerances; the third is judged by accuracy.
+Two comparisons, each with one cause: fp32 arithmetic (is it the same program?), and the program's own fp16 arithmetic
+(what does rounding results cost?). What rounding weights costs is judged by accuracy.
 """
 
 from __future__ import annotations
@@ -32,12 +31,11 @@ FP16_TOLERANCE_MM = 0.5  # of a hand that is there, over its vertices
 
 @dataclass(frozen=True)
 class PackageParity:
-    """The three comparisons; None where an operation's result was no number, which `fault` names."""
+    """Both comparisons; None where an operation's result was no number, which `fault` names."""
 
     n_images: int
     fp32: MeshDistance | None = None
     fp16: MeshDistance | None = None
-    weights: MeshDistance | None = None
     fault: str | None = None
 
     @property
@@ -58,23 +56,22 @@ def check_package(
 ) -> PackageParity:
     """Evaluate the package on every crop in both arithmetics; see the module."""
     evaluator, stored = Evaluator(path), as_stored(network, precision)
-    given: list[Outputs] = []
     expected: list[Outputs] = []
     exact: list[Outputs] = []
     half: list[Outputs] = []
     try:
         for crop in tqdm(crops, desc="numeric check", unit="img", leave=False):
-            given.append(_torch_outputs(network, crop))
-            expected.append(_torch_outputs(stored, crop))
+            with torch.inference_mode():
+                outputs = stored(torch.from_numpy(graph_input(crop)))._asdict()
+            expected.append({name: value.numpy() for name, value in outputs.items()})
             image = package_input(evaluator, crop)
             exact.append(evaluator(image, "fp32"))
             half.append(evaluator(image, "fp16"))
     except NumericFault as problem:
         return PackageParity(len(crops), fault=str(problem))
     crop_px, pair = network.variant.crop_px, HandPair(*hands)
-    pairs = ((expected, exact), (expected, half), (given, expected))
-    fp32, fp16, weights = (mesh_distance(one, other, crop_px, pair) for one, other in pairs)
-    return PackageParity(len(crops), fp32, fp16, weights)
+    fp32, fp16 = (mesh_distance(expected, found, crop_px, pair) for found in (exact, half))
+    return PackageParity(len(crops), fp32, fp16)
 
 
 def package_predictor(path: Path, hands: tuple[HandModel, HandModel]) -> Predictor:
@@ -99,8 +96,3 @@ def package_input(evaluator: Evaluator, crop: NDArray[np.uint8]) -> dict[str, ND
     """Turn a crop (S, S, 3) uint8 RGB into the program's input: a picture's pixels where it takes a picture."""
     image = graph_input(crop)
     return {INPUT_NAME: np.rint(image * 255) if INPUT_NAME in evaluator.images else image}
-
-
-def _torch_outputs(network: ERNet, crop: NDArray[np.uint8]) -> Outputs:
-    with torch.inference_mode():
-        return {name: value.numpy() for name, value in network(torch.from_numpy(graph_input(crop)))._asdict().items()}

@@ -1,7 +1,6 @@
 """ONNX -> a serialised engine, in one code path for TensorRT 10.3 to 11 and TensorRT for RTX.
 
-What a version can do is asked with hasattr. Networks are strongly typed: the precision is the graph's own (Q/DQ, fp16
-tensors).
+Networks are strongly typed: the precision is the graph's own (Q/DQ, fp16 tensors).
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ def build_plan(trt_module: Any, model: bytes, spec: BuildSpec) -> Plan:
     """Parse and build. A UserError for what cannot be built, with TensorRT's own first reason."""
     logger, messages = collecting_logger(trt_module)
     builder = trt_module.Builder(logger)
-    network = builder.create_network(network_flags(trt_module))
+    network = builder.create_network(1 << int(trt_module.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt_module.OnnxParser(network, logger)
     start = time.perf_counter()
     if not parser.parse(model):
@@ -58,14 +57,6 @@ def build_plan(trt_module: Any, model: bytes, spec: BuildSpec) -> Plan:
     built = time.perf_counter()
     told = tuple(dict.fromkeys(messages))
     return Plan(bytes(content), round(parsed - start, 3), round(built - parsed, 3), layers, told)
-
-
-def network_flags(trt_module: Any) -> int:
-    """Ask for a strongly typed network: by its flag, or by none where all networks are."""
-    typed = getattr(trt_module.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
-    if typed is None and hasattr(trt_module.BuilderFlag, "FP16"):
-        raise UserError("this TensorRT has no strongly typed networks: it must be 10.3 or later")
-    return 0 if typed is None else 1 << int(typed)
 
 
 def configure(trt_module: Any, config: Any, spec: BuildSpec) -> None:

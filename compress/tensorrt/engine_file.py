@@ -13,7 +13,7 @@ from compress.device_profile import load_profile
 from compress.tensorrt.builder import BuildSpec, build_plan
 from compress.tensorrt.layer_precision import check_layers, engine_layers
 from runtime.backends.contract import METADATA_KEY, parse_passport
-from runtime.backends.cuda_session import device_memory_bytes, import_pycuda, machine_here
+from runtime.backends.cuda_session import import_pycuda, machine_here
 from runtime.backends.engine_passport import EnginePassport, check_engine, engine_passport_text, read_engine_passport
 from runtime.backends.opening import check_model_file
 from runtime.backends.session import open_session
@@ -24,7 +24,6 @@ from targets import refusal
 from targets.profile import PRECISIONS
 
 FLAVOUR = "trt"  # of int8 files
-MAX_WARNINGS = 20
 
 
 @dataclass(frozen=True)
@@ -45,10 +44,9 @@ class Engine:
 
     passport: EnginePassport
     build_seconds: float
-    device_memory_bytes: int | None  # that one execution context takes
+    device_memory_bytes: int  # that one execution context takes
     graph_layers: dict[str, int]  # convolutions and matrix products by precision, as the graph has them
     engine_layers: dict[str, int]  # computing layers by precision, as TensorRT built them
-    warnings: tuple[str, ...]
 
 
 def prepare_engines(onnx_paths: Sequence[Path], target: str | None) -> list[Path]:
@@ -140,10 +138,9 @@ def build(job: Job) -> Engine:
     engine = Engine(
         passport=passport,
         build_seconds=round(plan.parse_seconds + plan.build_seconds, 2),
-        device_memory_bytes=device_memory_bytes(loaded),
+        device_memory_bytes=loaded.device_memory_size_v2,
         graph_layers=plan.graph_layers,
         engine_layers=layers,
-        warnings=plan.messages[:MAX_WARNINGS],
     )
     facts = {name: value for name, value in asdict(engine).items() if name != "passport"}
     write_text_atomic(job.path.with_suffix(".json"), engine_passport_text(passport, job.model, facts))
@@ -168,5 +165,5 @@ def read_model_passport(path: Path) -> tuple[dict[str, Any], str]:
 def summary(path: Path, engine: Engine) -> str:
     """Return what was built, in one line."""
     layers = ", ".join(f"{count} {name}" for name, count in engine.engine_layers.items())
-    memory = "unknown" if engine.device_memory_bytes is None else f"{engine.device_memory_bytes / 1e6:.1f} MB"
-    return f"{path}: {engine.build_seconds:.0f} s, layers: {layers}; device memory {memory}"
+    memory_mb = engine.device_memory_bytes / 1e6
+    return f"{path}: {engine.build_seconds:.0f} s, layers: {layers}; device memory {memory_mb:.1f} MB"

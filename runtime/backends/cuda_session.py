@@ -73,7 +73,6 @@ class CudaSession:
         except BaseException:
             self.close()
             raise
-        self.device_memory_bytes = device_memory_bytes(self._engine)
 
     def _open(self, trt: Any, plan: bytes, inputs: Shapes, outputs: Shapes) -> None:
         logger, messages = collecting_logger(trt)
@@ -85,6 +84,7 @@ class CudaSession:
         self._context = self._engine.create_execution_context()
         if self._context is None:
             raise UserError(f"TensorRT has no memory for the engine: {first_error(messages)}")
+        self.device_memory_bytes = int(self._engine.device_memory_size_v2)  # to run, without weights and tensors
         self._stream = self._cuda.Stream()
         for shapes in (inputs, outputs):
             arena = _Arena(self._cuda, shapes)
@@ -170,11 +170,3 @@ def check_tensors(trt: Any, engine: Any, inputs: Shapes, outputs: Shapes) -> Non
     if wrong:
         names = ", ".join(wrong)[:200]
         raise UserError(f"the engine's tensors are not the graph contract's, as float32 ({names}): build it again")
-
-
-def device_memory_bytes(engine: Any) -> int | None:
-    """What one execution context takes: TensorRT 11 knows only the second version of the question, 8 only the first."""
-    for name in ("device_memory_size_v2", "device_memory_size"):
-        if hasattr(engine, name):
-            return int(getattr(engine, name))
-    return None

@@ -33,7 +33,7 @@ class TensorRTBackend:
         check_engine(passport, path, plan, machine_here(cuda, trt.__version__))
         self._shape = input_shape(self.info.input_px)
         self._session = CudaSession(trt, cuda, plan, {INPUT_NAME: self._shape}, OUTPUT_SHAPES)
-        self.device_memory_bytes = self._session.device_memory_bytes  # to run, without weights and tensors
+        self.device_memory_bytes = self._session.device_memory_bytes
         self.provider = f"TensorRT {trt.__version__} on {self._session.gpu_name}"
 
     def run(self, image: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from compress.coreml.hand_json import hand_facts, main, to_json
-from runtime.errors import UserError
+from compress.coreml.hand_json import hand_facts, to_json
 from runtime.hand.hand_model import load_hand_models, skin
 from runtime.hand.rotations import matrix_from_axis_angle
 
@@ -68,14 +66,3 @@ def test_many_bones_and_no_correctives() -> None:
     assert np.shape(hand["bones"]) == (778, 9) and hand["pose_basis"] == [] == hand["pose_features"]
     turns, shape = pose(0.4), RNG.normal(size=10)
     assert np.abs(skin_from_file(hand, turns, shape)[0] - skin(model, turns, shape)[0]).max() < 2e-6
-
-
-def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["-o", str(tmp_path / "hand.json")]) == 0
-    facts = json.loads((tmp_path / "hand.json").read_text())
-    assert facts["name"] == HANDS[0].name and facts["sha256"] == HANDS[0].sha256 and facts["unit"] == "m"
-    assert "both hands of" in capsys.readouterr().out
-    with pytest.raises(UserError):
-        main(["-o", str(tmp_path / "absent" / "hand.json")])
-    with pytest.raises(UserError):
-        main(["--hand-model", str(tmp_path / "absent.npz")])

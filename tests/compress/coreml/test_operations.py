@@ -29,38 +29,24 @@ AGAINST_COREMLTOOLS: list[tuple[str, dict[str, Any]]] = [
     ("mul", {"x": X, "y": X[:, :1]}),
     ("cast", {"x": X, "dtype": "fp32"}),
     ("concat", {"values": [X, X[:, :1]], "axis": 1}),
-    ("concat", {"values": [X, X, X], "axis": -1}),
-    ("stack", {"values": [X, X + 1], "axis": 1}),
     ("stack", {"values": [X, X + 1], "axis": -1}),
-    ("expand_dims", {"x": X, "axes": [0]}),
-    ("expand_dims", {"x": X[0], "axes": [3, 1]}),
     ("expand_dims", {"x": X[0], "axes": [-1, 0]}),
-    ("squeeze", {"x": X[:1, :, :1], "axes": [0, 2]}),
     ("squeeze", {"x": X[:1, :, :1], "axes": [-1]}),
-    ("gelu", {"x": X}),
     ("gelu", {"x": X, "mode": "EXACT"}),
     ("layer_norm", {"x": X, "axes": [-1]}),
     ("layer_norm", {"x": X, "axes": [2], "gamma": numbers(4), "beta": numbers(4), "epsilon": np.float32(0.1)}),
-    ("linear", {"x": X, "weight": numbers(5, 4)}),
     ("linear", {"x": X, "weight": numbers(5, 4), "bias": numbers(5)}),
     ("matmul", {"x": X, "y": numbers(2, 4, 5)}),
-    ("matmul", {"x": X, "y": numbers(2, 5, 4), "transpose_y": True}),
-    ("matmul", {"x": X, "y": numbers(2, 3, 5), "transpose_x": True}),
     ("matmul", {"x": X, "y": numbers(2, 5, 3), "transpose_x": True, "transpose_y": True}),
-    ("reduce_mean", {"x": X, "axes": [1]}),
     ("reduce_mean", {"x": X, "axes": [0, -1], "keep_dims": True}),
     ("relu", {"x": X}),
-    ("reshape", {"x": X, "shape": [4, 6]}),
     ("reshape", {"x": X, "shape": [3, -1]}),
     ("softmax", {"x": X}),
     ("softmax", {"x": 100 * X, "axis": 1}),
-    ("slice_by_index", {"x": X, "begin": [0, 1, 1], "end": [2, 3, 4]}),
     ("slice_by_index", {"x": X, "begin": [0, -2, 1], "end": [2, -1, -1]}),
     ("slice_by_index", {"x": X, "begin": [1, 2, 3], "end": [0, 0, 0], "squeeze_mask": [True, False, False],
                         "end_mask": [False, True, True]}),
-    ("split", {"x": X, "split_sizes": [1, 2], "axis": 1}),
     ("split", {"x": X, "split_sizes": [1, 3], "axis": -1}),
-    ("transpose", {"x": X, "perm": [2, 0, 1]}),
     ("transpose", {"x": X, "perm": [-1, 0, 1]}),
 ]  # fmt: skip
 
@@ -95,41 +81,33 @@ def test_every_kernel_is_tested() -> None:
 
 
 def windows(x: NDArray[Any], kernel: tuple[int, int], strides: tuple[int, int], dilations: tuple[int, int]) -> Any:
-    """(y, x, the window's values (channels, kh, kw)) of a padded picture (channels, H, W)."""
-    reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
-    for i, top in enumerate(range(0, x.shape[1] - reach[0] + 1, strides[0])):
-        for j, left in enumerate(range(0, x.shape[2] - reach[1] + 1, strides[1])):
-            yield i, j, x[:, top : top + reach[0] : dilations[0], left : left + reach[1] : dilations[1]]
+    """Every place of a window in a padded picture (channels, H, W): i, j, its values (channels, kh, kw)."""
+    high, wide = ((k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True))
+    for i, top in enumerate(range(0, x.shape[1] - high + 1, strides[0])):
+        for j, left in enumerate(range(0, x.shape[2] - wide + 1, strides[1])):
+            yield i, j, x[:, top : top + high : dilations[0], left : left + wide : dilations[1]]
 
 
-@pytest.mark.parametrize("groups", [1, 2, 4])
-@pytest.mark.parametrize(
-    ("strides", "dilations", "pad"),
-    [((1, 1), (1, 1), (0, 0, 0, 0)), ((2, 1), (1, 2), (1, 2, 3, 0)), ((2, 2), (1, 1), (0, 1, 0, 1))],
-)
-def test_conv(groups: int, strides: tuple[int, int], dilations: tuple[int, int], pad: tuple[int, ...]) -> None:
-    weight, bias = numbers(8, 4 // groups, 3, 2), numbers(8)
-    padded = np.pad(PICTURE[0], ((0, 0), pad[:2], pad[2:]))  # top, bottom, left, right
-    parameters = {"x": PICTURE, "weight": weight, "bias": bias, "strides": strides, "dilations": dilations,
-                  "groups": groups, "pad_type": "custom", "pad": pad}  # fmt: skip
+def test_conv() -> None:
+    weight, bias = numbers(8, 2, 3, 2), numbers(8)  # two groups
+    padded = np.pad(PICTURE[0], ((0, 0), (1, 2), (3, 0)))  # top, bottom, left, right
+    parameters = {"x": PICTURE, "weight": weight, "bias": bias, "strides": (2, 1), "dilations": (1, 2),
+                  "groups": 2, "pad_type": "custom", "pad": (1, 2, 3, 0)}  # fmt: skip
     found = run("conv", parameters)[0][0]
-    places = list(windows(padded, (3, 2), strides, dilations))
+    places = list(windows(padded, (3, 2), (2, 1), (1, 2)))
     assert found.shape == (8, places[-1][0] + 1, places[-1][1] + 1)
-    size = 4 // groups
     for i, j, window in places:
         for channel in range(8):
-            group = channel // (8 // groups)
-            value = (window[group * size : (group + 1) * size] * weight[channel]).sum() + bias[channel]
-            assert found[channel, i, j] == pytest.approx(value, abs=1e-4)
+            group = window[:2] if channel < 4 else window[2:]
+            assert found[channel, i, j] == pytest.approx((group * weight[channel]).sum() + bias[channel], abs=1e-4)
 
 
-@pytest.mark.parametrize(("strides", "pad"), [((1, 1), (0, 0, 0, 0)), ((2, 2), (1, 1, 1, 1)), ((2, 1), (0, 1, 1, 0))])
-def test_max_pool(strides: tuple[int, int], pad: tuple[int, ...]) -> None:
+def test_max_pool() -> None:
     x = PICTURE - 10  # padding must not count as zeros
-    padded = np.pad(x[0], ((0, 0), pad[:2], pad[2:]), constant_values=-np.inf)
-    parameters = {"x": x, "kernel_sizes": (3, 2), "strides": strides, "pad_type": "custom", "pad": pad}
+    padded = np.pad(x[0], ((0, 0), (0, 1), (1, 0)), constant_values=-np.inf)
+    parameters = {"x": x, "kernel_sizes": (3, 2), "strides": (2, 1), "pad_type": "custom", "pad": (0, 1, 1, 0)}
     found = run("max_pool", parameters)[0][0]
-    for i, j, window in windows(padded, (3, 2), strides, (1, 1)):
+    for i, j, window in windows(padded, (3, 2), (2, 1), (1, 1)):
         assert np.array_equal(found[:, i, j], window.max(axis=(1, 2)))
 
 

@@ -39,11 +39,6 @@ WEIGHT = RNG.normal(0, 0.1, (40, 30, 3, 3)).astype(np.float32)
 MATRICES = arrays(np.float32, (3, 50), elements=st.floats(-30, 30, width=32))
 
 
-def test_fp16() -> None:
-    assert np.array_equal(round_fp16(WEIGHT), WEIGHT.astype(np.float16))
-    assert round_fp16(WEIGHT).dtype == np.float32
-
-
 @given(MATRICES)
 def test_w8_is_steps_of_one_scale_per_output(weight: NDArray[np.float32]) -> None:
     rounded = round_w8(weight)
@@ -76,18 +71,6 @@ def test_palette_has_64_values_and_is_near_the_best() -> None:
     # Each weight takes its nearest value.
     centres = [(a + b) / 2 for a, b in pairwise(values)]
     assert np.array_equal(rounded, values[np.searchsorted(centres, round_fp16(WEIGHT))])
-
-
-def test_few_values_stay_as_they_are() -> None:
-    weight = round_fp16(RNG.choice(RNG.normal(size=64), (30, 40)).astype(np.float32))
-    assert np.array_equal(round_palette6(weight), weight)
-
-
-def test_palette_and_places_give_the_weight_back() -> None:
-    weight = round_palette6(WEIGHT).astype(np.float16)
-    palette, places = palette_of(weight)
-    assert palette.shape == (64,) and places.dtype == np.uint8
-    assert np.array_equal(palette[places].reshape(weight.shape), weight)
 
 
 def test_palette_of_many_equal_fp16_numbers() -> None:

@@ -1,4 +1,4 @@
-"""One code path for all versions: what each can do is asked for, what it cannot do is said."""
+"""Graphs become plans of the asked precision, or one line says why not."""
 
 from __future__ import annotations
 
@@ -9,39 +9,18 @@ from typing import Any
 
 import pytest
 
-from compress.tensorrt.builder import BuildSpec, build_plan, configure, network_flags
+from compress.tensorrt.builder import BuildSpec, build_plan, configure
 from runtime.errors import UserError
 from tests.compress.tensorrt.conftest import small_graph
 
 POOLS, VERBOSITY = IntEnum("POOLS", "WORKSPACE"), IntEnum("VERBOSITY", "DETAILED")
 
 
-def module(flags: tuple[str, ...], creation: dict[str, int]) -> Any:
-    """Make a TensorRT with just these flags."""
-    return SimpleNamespace(
-        BuilderFlag=SimpleNamespace(**{flag: flag for flag in flags}),
-        NetworkDefinitionCreationFlag=SimpleNamespace(**creation),
-        MemoryPoolType=POOLS,
-        ProfilingVerbosity=VERBOSITY,
-    )
-
-
-TRT_8_5 = module(("FP16", "INT8", "TF32"), {"EXPLICIT_BATCH": 0})
-TRT_10_3 = module(("FP16", "INT8", "TF32"), {"EXPLICIT_BATCH": 0, "STRONGLY_TYPED": 1})
-TRT_11 = module(("TF32",), {"STRONGLY_TYPED": 1})
-TRT_LATER = module((), {})
-
-
-def test_networks_are_strongly_typed_in_every_version() -> None:
-    assert [network_flags(trt) for trt in (TRT_10_3, TRT_11, TRT_LATER)] == [2, 2, 0]
-    with pytest.raises(UserError, match=r"no strongly typed networks: it must be 10\.3 or later"):
-        network_flags(TRT_8_5)
-
-
 def test_the_configuration() -> None:
     pools: dict[Any, int] = {}
     config: Any = SimpleNamespace(set_memory_pool_limit=pools.__setitem__)
-    configure(TRT_10_3, config, BuildSpec("fp16", workspace_mib=512))
+    trt = SimpleNamespace(MemoryPoolType=POOLS, ProfilingVerbosity=VERBOSITY)
+    configure(trt, config, BuildSpec("fp16", workspace_mib=512))
     assert pools == {POOLS.WORKSPACE: 512 << 20} and config.profiling_verbosity == VERBOSITY.DETAILED
 
 

@@ -14,19 +14,8 @@ from compress.tensorrt.__main__ import main
 from compress.tensorrt.rtx import check_build
 from runtime.errors import UserError
 from tests.compress.tensorrt.conftest import small_graph
-from tests.fixtures.variant_files import write_variant
 
 trt = pytest.importorskip("tensorrt_rtx")
-
-
-@pytest.mark.slow
-def test_the_smallest_variant_builds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ER_EDGE_CACHE", str(tmp_path / "cache"))
-    for precision in ("fp32", "fp16", "int8"):
-        check = check_build(write_variant("er-nano", precision, tmp_path), precision)
-        assert (check.status, check.reasons) == ("passed", ())
-        assert check.what == f"TensorRT for RTX {trt.__version__}, build only, for SM86"
-        assert check.graph_layers and max(check.graph_layers, key=check.graph_layers.__getitem__) == precision
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from runtime import load
 from runtime.backends.contract import OUTPUT_SHAPES
 from runtime.backends.cuda_session import CudaSession
+from runtime.backends.opening import open_backend
 from runtime.backends.tensorrt_engine import TensorRTBackend
 from runtime.errors import UserError
 from tests.fixtures.engine_files import install, write_engine
@@ -56,15 +56,9 @@ def refused(path: Path, reason: str, gpu: FakeGpu, device: str = "auto", threads
     assert all_freed(gpu)
 
 
-def test_a_runner_takes_engines(tmp_path: Path, gpu: FakeGpu) -> None:
-    with load(write_engine(tmp_path)) as runner:
-        assert runner.provider == "TensorRT 10.3.0 on Orin (made)" and runner.input_px == 64
-        assert runner.run_crop(np.zeros((64, 64, 3), np.uint8)).right.present is not None
-    assert all_freed(gpu)
-
-
 def test_frames_allocate_nothing_and_copy_once_each_way(tmp_path: Path, gpu: FakeGpu) -> None:
-    with opened(tmp_path) as backend:
+    with closing(open_backend(write_engine(tmp_path))) as backend:
+        assert isinstance(backend, TensorRTBackend) and backend.provider == "TensorRT 10.3.0 on Orin (made)"
         made = set(gpu.live)
         first = backend.run(image(1))
         for _ in range(20):
@@ -75,6 +69,12 @@ def test_frames_allocate_nothing_and_copy_once_each_way(tmp_path: Path, gpu: Fak
         assert [int(value.flat[0]) for value in outputs.values()] == [3, 4, 5, 6, 7, 8]
         assert backend.device_memory_bytes == 4096
         assert gpu.depth == 0  # no context left on this thread
+        for wrong in (image(0).astype(np.float64), image(0)[:, :2], image(0)[0]):
+            with pytest.raises(ValueError, match=r"not float32 \(1, 3, 64, 64\)"):
+                backend.run(wrong)
+        backend.close()
+        with pytest.raises(ValueError, match="closed"):
+            backend.run(image(0))
     assert all_freed(gpu)
 
 
@@ -94,20 +94,6 @@ def test_threads_share_a_backend(tmp_path: Path, gpu: FakeGpu) -> None:
     with opened(tmp_path) as backend, ThreadPoolExecutor(8) as pool:
         assert all(pool.map(lambda value: frames(backend, value), range(8)))
     assert all_freed(gpu)
-
-
-def test_closing_twice_and_running_after(tmp_path: Path, gpu: FakeGpu) -> None:
-    with opened(tmp_path) as backend:
-        backend.close()
-    assert all_freed(gpu)
-    with pytest.raises(ValueError, match="closed"):
-        backend.run(image(0))
-
-
-@pytest.mark.parametrize("wrong", [image(0).astype(np.float64), image(0)[:, :2], image(0)[0]])
-def test_only_the_right_image(tmp_path: Path, gpu: FakeGpu, wrong: np.ndarray) -> None:
-    with opened(tmp_path) as backend, pytest.raises(ValueError, match=r"not float32 \(1, 3, 64, 64\)"):
-        backend.run(wrong)
 
 
 def test_options_without_effect_are_refused(tmp_path: Path, gpu: FakeGpu) -> None:
