@@ -40,11 +40,7 @@ _FLOATS = {
     "weights": Member((VERTICES, SKELETON_JOINTS), "f"),
     "hands_mean": Member(((SKELETON_JOINTS - 1) * 3,), "f"),
 }
-_INTEGERS = {
-    "parents": Member((SKELETON_JOINTS,), "iu"),
-    "faces": Member((FACES, 3), "iu"),
-    "tips": Member((5,), "iu"),
-}
+_INTEGERS = {"parents": Member((SKELETON_JOINTS,), "iu"), "faces": Member((FACES, 3), "iu"), "tips": Member((5,), "iu")}
 _ARRAYS = _FLOATS | _INTEGERS
 _MEMBERS = {"name": Member((), "U", most_bytes=400), **_ARRAYS, **{f"left_{key}": m for key, m in _ARRAYS.items()}}
 _SAME_ON_BOTH_SIDES = ("parents", "tips")  # a file's left hand may leave these out

@@ -212,7 +212,7 @@ def test_ctrl_c_leaves_a_readable_file(tiny_model: Path, tmp_path: Path) -> None
         for number in range(3000):
             video.write(np.full((96, 128, 3), number % 250, np.uint8))
     process = run_demo(
-        [str(long), "--model", str(tiny_model), "--json", "--whole-image", "--output-dir", str(tmp_path / "out")],
+        [str(long), "--model", str(tiny_model), "--json", "--whole-image", "--output-dir", str(tmp_path / "out")]
     )
     assert process.stdout is not None
     for _ in range(10):
