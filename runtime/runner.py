@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from runtime.errors import UserError
 from runtime.hand.decode import decode
 from runtime.hand.hand_model import HandPair, load_hand_models
 from runtime.hand.hands import Hands
-from runtime.image.crop import Crop, box_meets_image, checked_box, crop_of_box, crop_of_image, split_planes
+from runtime.image.crop import Crop, box_meets_image, crop_from_box, crop_of_image, split_planes
 from runtime.image.reading import Rgb, as_rgb_uint8
 from runtime.image.scratch import Scratch
 
@@ -65,10 +64,9 @@ class Runner:
         height, width = image.shape[:2]
         if box is None:
             return crop_of_image(width, height, self.input_px)
-        checked = checked_box(box)
-        if not box_meets_image(checked, width, height):
+        if not box_meets_image(box, width, height):
             raise UserError(f"the box lies outside the image of {width} x {height} px: give x, y, width and height")
-        return crop_of_box(checked, self.input_px)
+        return crop_from_box(box, self.input_px)
 
     def _hands_in(self, planes: NDArray[np.uint8], crop: Crop, start: float) -> Hands:
         """Run the network on the crop's pixels, (3, S, S), and decode what it says."""
@@ -98,9 +96,7 @@ class Runner:
     def __enter__(self) -> Runner:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

@@ -68,12 +68,12 @@ def _decoded(content: bytes) -> NDArray[np.uint8] | None:
     endings = [b""] if whole else [_JPEG_END, _NO_PICTURE_DATA + _JPEG_END]
     try:
         # Colour: gray, palette, alpha and 16 bits are all brought to 8-bit BGR by the decoder.
-        first, *others = (
+        decoded: list[Any] = [
             cv2.imdecode(np.frombuffer(content + ending, np.uint8), cv2.IMREAD_COLOR) for ending in endings
-        )
+        ]
     except cv2.error:
         return None
-    return cast(NDArray[np.uint8] | None, first) if all(np.array_equal(first, other) for other in others) else None
+    return decoded[0] if len(decoded) == 1 or np.array_equal(*decoded) else None
 
 
 def as_rgb_uint8(image: NDArray[Any], scratch: Scratch | None = None) -> Rgb:

