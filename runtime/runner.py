@@ -32,6 +32,13 @@ class Runner:
         self.models = models
         self._backend: Backend | None = backend
         self._scratch = Scratch()
+        self._loaded_by: tuple[Any, ...] | None = None  # the arguments of `load`
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle what a worker loads it by: engines cannot travel. The files must be there, too."""
+        if self._loaded_by is None:
+            raise TypeError("only a runner that `load` made can be pickled")
+        return load, self._loaded_by
 
     @property
     def input_px(self) -> int:
@@ -107,15 +114,18 @@ def load(
     hand_model: str | os.PathLike[str] | None = None,
 ) -> Runner:
     """Load a model file, and the hand model it was trained on (None: the embedded one)."""
-    model_path = Path(path)
-    pair = load_hand_models(None if hand_model is None else Path(hand_model))
-    backend = open_backend(model_path, device, threads)
+    model_path = Path(path).absolute()
+    hand_path = None if hand_model is None else Path(hand_model).absolute()
+    pair = load_hand_models(hand_path)
+    backend = open_backend(Path(path), device, threads)
     wanted, given = backend.info.hand_model_name, pair.right.name
     if backend.info.hand_model_sha256 != pair.right.sha256:
         backend.close()
         what = f"hand model '{wanted}', not '{given}'" if wanted != given else f"another file of hand model '{given}'"
-        raise UserError(f"{model_path} was trained on {what}: give the matching one (--hand-model FILE)")
-    return Runner(backend, pair)
+        raise UserError(f"{path} was trained on {what}: give the matching one (--hand-model FILE)")
+    runner = Runner(backend, pair)
+    runner._loaded_by = (str(model_path), device, threads, None if hand_path is None else str(hand_path))
+    return runner
 
 
 def graph_input(crop_rgb: Rgb) -> NDArray[np.float32]:

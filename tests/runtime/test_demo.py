@@ -37,7 +37,7 @@ def test_writes_and_prints(photo: Path, tiny_model: Path, tmp_path: Path, capsys
     arguments = [str(photo), "--model", str(tiny_model), "--output-dir", str(folder), "--threads", "1"]
     assert main([*arguments, "--box", "40", "0", "240", "240"]) == 0
     facts = json.loads(capsys.readouterr().out)
-    names = [f"photo of hands_{end}" for end in ("overlay.png", "right.obj", "left.obj")]
+    names = [f"photo of hands.png_{end}" for end in ("overlay.png", "right.obj", "left.obj")]
     assert facts["files"] == [str(folder / name) for name in names]
     assert sorted(path.name for path in folder.iterdir()) == sorted(names)
     assert facts["hands"]["left"]["present"]
@@ -54,10 +54,13 @@ def test_mesh_formats(photo: Path, make_model: MakeModel, tmp_path: Path, capsys
     assert main([*arguments, "--mesh", "glb"]) == 0
     (line,) = capsys.readouterr().out.splitlines()
     facts = json.loads(line)
-    assert [Path(path).name for path in facts["files"]] == ["photo of hands_hands.glb"]
+    assert [Path(path).name for path in facts["files"]] == ["photo of hands.png_hands.glb"]
     assert facts["hands"]["right"]["joints_mm"] is None
     assert main([*arguments, "--mesh", "obj", "glb"]) == 0
-    assert sorted(path.name for path in folder.iterdir()) == ["photo of hands_hands.glb", "photo of hands_left.obj"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "photo of hands.png_hands.glb",
+        "photo of hands.png_left.obj",
+    ]
 
 
 @pytest.mark.parametrize("style", [["runtime/demo.py"], ["-m", "runtime.demo"]])
@@ -106,7 +109,9 @@ def test_mistakes_end_in_one_line(
         ([str(tmp_path), *model], "is a folder"),
         ([str(photo), "--model", str(tmp_path)], "suffix"),
         ([str(photo), "--model", "none.onnx"], "none.onnx"),
-        ([str(photo), *model, "--whole-image"], "--whole-image is for videos"),
+        ([str(photo), *model, "--smooth"], "--smooth is for videos"),
+        ([str(photo), *model, "--camera-fps", "30"], "--camera-fps is for cameras"),
+        (["0", *model, "--camera-size", "wide"], "--camera-size"),
         ([str(tmp_path / "none.mp4"), *model], "not there"),
         (["97", *model], "camera 97"),
         (["100000000000000000000", *model], "no camera"),

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import runtime
-from runtime.demo import write_png
+from runtime.processing import write_png
 from runtime.video.outputs import video_file
 
 PACKAGE = Path(runtime.__file__).parent
