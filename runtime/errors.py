@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import io
+import os
 import sys
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
@@ -43,13 +45,23 @@ class CommandParser(argparse.ArgumentParser):
 
 
 def run_command(main: Callable[[], int]) -> None:
-    """Run a command line's `main` and exit: its own code, 2 for a UserError, 130 for Ctrl-C; no traceback."""
+    """Run a command line's `main` and exit: its own code, 2 for a UserError, 130 for Ctrl-C; no traceback.
+
+    A console that lacks a letter shows another one. Where nobody reads what is printed, the rest is not printed.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    code = 0
     try:
         code = main()
+        sys.stdout.flush()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         code = 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         code = 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end
     sys.exit(code)

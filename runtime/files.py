@@ -15,11 +15,8 @@ from runtime.errors import UserError
 
 _PIECE_BYTES = 2**20
 _ADVICE = {
-    errno.ENOSPC: "free some space or write elsewhere",
-    errno.EDQUOT: "free some space or write elsewhere",
-    errno.EACCES: "write to a folder you may write to",
-    errno.EPERM: "write to a folder you may write to",
-    errno.EROFS: "write to a folder you may write to",
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space or write elsewhere"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "write to a folder you may write to"),
     errno.ENOENT: "create its folder first",
     errno.ENOTDIR: "a part of the path is a file; give another path",
     errno.ENAMETOOLONG: "give a shorter name",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from runtime.errors import UserError
 from runtime.hand.decode import decode
 from runtime.hand.hand_model import HandPair, load_hand_models
 from runtime.hand.hands import Hands
-from runtime.image.crop import Crop, box_meets_image, checked_box, crop_of_box, crop_of_image, split_planes
+from runtime.image.crop import Crop, box_meets_image, crop_from_box, crop_of_image, split_planes
 from runtime.image.reading import Rgb, as_rgb_uint8
 from runtime.image.scratch import Scratch
 
@@ -33,6 +32,13 @@ class Runner:
         self.models = models
         self._backend: Backend | None = backend
         self._scratch = Scratch()
+        self._loaded_by: tuple[Any, ...] | None = None  # the arguments of `load`
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle what a worker loads it by: engines cannot travel. The files must be there, too."""
+        if self._loaded_by is None:
+            raise TypeError("only a runner that `load` made can be pickled")
+        return load, self._loaded_by
 
     @property
     def input_px(self) -> int:
@@ -65,10 +71,9 @@ class Runner:
         height, width = image.shape[:2]
         if box is None:
             return crop_of_image(width, height, self.input_px)
-        checked = checked_box(box)
-        if not box_meets_image(checked, width, height):
+        if not box_meets_image(box, width, height):
             raise UserError(f"the box lies outside the image of {width} x {height} px: give x, y, width and height")
-        return crop_of_box(checked, self.input_px)
+        return crop_from_box(box, self.input_px)
 
     def _hands_in(self, planes: NDArray[np.uint8], crop: Crop, start: float) -> Hands:
         """Run the network on the crop's pixels, (3, S, S), and decode what it says."""
@@ -98,9 +103,7 @@ class Runner:
     def __enter__(self) -> Runner:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -111,15 +114,18 @@ def load(
     hand_model: str | os.PathLike[str] | None = None,
 ) -> Runner:
     """Load a model file, and the hand model it was trained on (None: the embedded one)."""
-    model_path = Path(path)
-    pair = load_hand_models(None if hand_model is None else Path(hand_model))
-    backend = open_backend(model_path, device, threads)
+    model_path = Path(path).absolute()
+    hand_path = None if hand_model is None else Path(hand_model).absolute()
+    pair = load_hand_models(hand_path)
+    backend = open_backend(Path(path), device, threads)
     wanted, given = backend.info.hand_model_name, pair.right.name
     if backend.info.hand_model_sha256 != pair.right.sha256:
         backend.close()
         what = f"hand model '{wanted}', not '{given}'" if wanted != given else f"another file of hand model '{given}'"
-        raise UserError(f"{model_path} was trained on {what}: give the matching one (--hand-model FILE)")
-    return Runner(backend, pair)
+        raise UserError(f"{path} was trained on {what}: give the matching one (--hand-model FILE)")
+    runner = Runner(backend, pair)
+    runner._loaded_by = (str(model_path), device, threads, None if hand_path is None else str(hand_path))
+    return runner
 
 
 def graph_input(crop_rgb: Rgb) -> NDArray[np.float32]:

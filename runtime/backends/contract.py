@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from runtime.errors import UserError
 
+Number = TypeVar("Number", int, float)
 Outputs = dict[str, NDArray[np.float32]]  # names and shapes: OUTPUT_SHAPES
 
 METADATA_KEY = "er_edge"  # of the JSON passport in the file's metadata
@@ -118,18 +119,16 @@ def parse_passport(text: str | None, source: str) -> ModelInfo:
     try:
         if len(text) > _MAX_METADATA_CHARACTERS:
             raise _BadPassport("it is too long")
-        try:
-            facts = json.loads(text)
-        except (ValueError, RecursionError):
-            raise _BadPassport("it is not JSON") from None
-        return _model_info(_object(facts, "the passport"))
-    except _BadPassport as problem:
-        raise UserError(f"{source}: unusable '{METADATA_KEY}' metadata: {problem}; {_HOW_TO_EXPORT} again") from None
+        return _model_info(_object(json.loads(text), "the passport"))
+    except (ValueError, RecursionError):
+        problem = "it is not JSON"
+    except _BadPassport as bad:
+        problem = str(bad)
+    raise UserError(f"{source}: unusable '{METADATA_KEY}' metadata: {problem}; {_HOW_TO_EXPORT} again")
 
 
 def _model_info(facts: dict[str, Any]) -> ModelInfo:
-    heatmap = _object(facts.get("heatmap"), "heatmap")
-    hand_model = _object(facts.get("hand_model"), "hand_model")
+    heatmap, hand_model = _object(facts.get("heatmap"), "heatmap"), _object(facts.get("hand_model"), "hand_model")
     sha256 = _text(hand_model, "sha256").lower()
     if len(sha256) != 64 or set(sha256) - set("0123456789abcdef"):
         raise _BadPassport("hand_model sha256 is not 64 hexadecimal digits")
@@ -137,12 +136,12 @@ def _model_info(facts: dict[str, Any]) -> ModelInfo:
     synthetic = facts.get("synthetic", "synthetic" in dataset.lower())
     if not isinstance(synthetic, bool):
         raise _BadPassport("synthetic is neither true nor false")
-    depth, height, width = (_integer(heatmap, key, 1, _MAX_MAP_CELLS) for key in ("depth", "height", "width"))
+    depth, height, width = (_number(heatmap, key, int, 1, _MAX_MAP_CELLS) for key in ("depth", "height", "width"))
     return ModelInfo(
         variant=_text(facts, "variant"),
         precision=_text(facts, "precision"),
-        input_px=_integer(facts, "input_px", _MIN_INPUT_PX, _MAX_INPUT_PX),
-        heatmap=Heatmap(depth, height, width, _positive(heatmap, "depth_range_m", _MAX_DEPTH_RANGE_M)),
+        input_px=_number(facts, "input_px", int, _MIN_INPUT_PX, _MAX_INPUT_PX),
+        heatmap=Heatmap(depth, height, width, _number(heatmap, "depth_range_m", float, 1e-3, _MAX_DEPTH_RANGE_M)),
         hand_model_name=_text(hand_model, "name"),
         hand_model_sha256=sha256,
         dataset=dataset,
@@ -163,15 +162,8 @@ def _text(facts: dict[str, Any], key: str) -> str:
     return value
 
 
-def _integer(facts: dict[str, Any], key: str, low: int, high: int) -> int:
+def _number(facts: dict[str, Any], key: str, kind: type[Number], low: float, high: float) -> Number:
     value = facts.get(key)
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise _BadPassport(f"{key} is not an integer from {low} to {high}")
-    return value
-
-
-def _positive(facts: dict[str, Any], key: str, high: float) -> float:
-    value = facts.get(key)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= high:  # nor nan
-        raise _BadPassport(f"{key} is not a number above 0 and up to {high:g}")
-    return float(value)
+    if isinstance(value, bool) or not isinstance(value, (int, kind)) or not low <= value <= high:  # nor nan
+        raise _BadPassport(f"{key} is not {'an integer' if kind is int else 'a number'} from {low:g} to {high:g}")
+    return kind(value)

@@ -50,22 +50,24 @@ def decode(outputs: Outputs, crop: Crop, heatmap: Heatmap, models: HandPair) -> 
 
 def image_camera(camera: NDArray[np.floating[Any]], crop: Crop) -> Floats:
     """(2, 3) of the contract, in parts of the crop -> (2, 3) px of the image per m, and px of the image."""
-    left, top = crop.corner_px
-    return _scaled(camera, crop.size_px, (0.0, left, top))
+    return _scaled(camera, crop.size_px, (0.0, *_corner(crop)))
 
 
 def heatmap_joints(cells: NDArray[np.floating[Any]], crop: Crop, heatmap: Heatmap) -> Floats:
     """(2, 21, 3) in map cells and depth bins -> x, y px of the image, z m from the wrist."""
-    left, top = crop.corner_px
+    left, top = _corner(crop)
     width, height = crop.size_px / heatmap.width, crop.size_px / heatmap.height
     depth_m = heatmap.depth_range_m / heatmap.depth
     start = (left + width / 2, top + height / 2, depth_m / 2 - heatmap.depth_range_m / 2)
     return _scaled(cells, (width, height, depth_m), start)
 
 
-def _scaled(
-    values: NDArray[np.floating[Any]], factor: float | tuple[float, float, float], start: tuple[float, float, float]
-) -> Floats:
+def _corner(crop: Crop) -> tuple[float, float]:
+    x, y = crop.center_px.tolist()
+    return x - crop.size_px / 2, y - crop.size_px / 2
+
+
+def _scaled(values: NDArray[np.floating[Any]], factor: float | tuple[float, ...], start: tuple[float, ...]) -> Floats:
     """In double precision: single is too coarse for pixels of large images."""
     return np.asarray(values.astype(np.float64) * np.array(factor) + np.array(start), np.float32)
 
@@ -75,11 +77,11 @@ def _check_numbers(outputs: Outputs) -> None:
     numbers = np.concatenate([values.reshape(-1) for name, values in outputs.items() if name != "presence"])
     if np.abs(numbers).max() <= _LARGEST_OUTPUT and np.isfinite(outputs["presence"]).all():  # False for nan
         return
-    broken = [name for name, values in outputs.items() if not np.isfinite(values).all()]
-    what = "are not finite" if broken else "no hand can have"
-    broken = broken or [name for name, values in outputs.items() if np.abs(values).max() > _LARGEST_OUTPUT]
     # The file is damaged, or it overflows in half precision.
-    raise UserError(f"the model gives numbers that {what} ({', '.join(broken)}): export it again as fp32")
+    most = {name: np.abs(values).max() for name, values in outputs.items()}
+    broken = [name for name, value in most.items() if not value <= (np.inf if name == "presence" else _LARGEST_OUTPUT)]
+    what = ", ".join(broken or ["presence"])
+    raise UserError(f"the model gives numbers that no hand can have ({what}): export it again as fp32")
 
 
 def _probability(logit: float) -> float:

@@ -40,11 +40,7 @@ _FLOATS = {
     "weights": Member((VERTICES, SKELETON_JOINTS), "f"),
     "hands_mean": Member(((SKELETON_JOINTS - 1) * 3,), "f"),
 }
-_INTEGERS = {
-    "parents": Member((SKELETON_JOINTS,), "iu"),
-    "faces": Member((FACES, 3), "iu"),
-    "tips": Member((5,), "iu"),
-}
+_INTEGERS = {"parents": Member((SKELETON_JOINTS,), "iu"), "faces": Member((FACES, 3), "iu"), "tips": Member((5,), "iu")}
 _ARRAYS = _FLOATS | _INTEGERS
 _MEMBERS = {"name": Member((), "U", most_bytes=400), **_ARRAYS, **{f"left_{key}": m for key, m in _ARRAYS.items()}}
 _SAME_ON_BOTH_SIDES = ("parents", "tips")  # a file's left hand may leave these out
@@ -109,15 +105,8 @@ class HandModel:
     @cached_property
     def rig(self) -> Rig:
         """The model as skinning computes with it."""
-        return make_rig(
-            v_template=self.v_template,
-            shapedirs=self.shapedirs,
-            posedirs=self.posedirs,
-            joint_regressor=self.J_regressor,
-            weights=self.weights,
-            parents=self.parents,
-            tips=self.tips,
-        )
+        arrays = (self.v_template, self.shapedirs, self.posedirs, self.J_regressor, self.weights)
+        return make_rig(*arrays, parents=self.parents, tips=self.tips)
 
     @cached_property
     def levels(self) -> tuple[tuple[IntArray, IntArray], ...]:
@@ -197,14 +186,12 @@ def load_hand_models(path: Path | None = None) -> HandPair:
 
 
 def _checked_name(arrays: dict[str, NDArray[Any]]) -> str:
-    if "name" not in arrays:
-        raise BadFile("the array name is missing")
     try:
         name = str(arrays["name"][()])
-    except (ValueError, UnicodeError, SystemError):
+    except (KeyError, ValueError, UnicodeError, SystemError):
         name = ""
     if not name or not name.isprintable():
-        raise BadFile("its name is empty or not printable")
+        raise BadFile("its name is missing, empty or not printable")
     return name
 
 
@@ -212,18 +199,12 @@ def _checked_arrays(arrays: dict[str, NDArray[Any]], prefix: str) -> dict[str, A
     missing = [f"{prefix}{key}" for key in _ARRAYS if f"{prefix}{key}" not in arrays]
     if missing:
         raise BadFile(f"missing {', '.join(missing)}")
-    checked: dict[str, Any] = {}
+    checked: dict[str, Any] = {key: arrays[f"{prefix}{key}"].astype(np.int64, order="C") for key in _INTEGERS}
     with np.errstate(over="ignore", invalid="ignore"):
         for key in _FLOATS:
-            values = arrays[f"{prefix}{key}"].astype(np.float32, order="C")
-            if not np.isfinite(values).all():
-                raise BadFile(f"{prefix}{key} holds values that are not finite")
-            if np.abs(values).max() > _LARGEST_VALUE:
-                raise BadFile(f"{prefix}{key} holds values beyond {_LARGEST_VALUE:g}")
-            checked[key] = values
-    for key in _INTEGERS:
-        checked[key] = arrays[f"{prefix}{key}"].astype(np.int64, order="C")
-
+            checked[key] = arrays[f"{prefix}{key}"].astype(np.float32, order="C")
+            if not np.abs(checked[key]).max() <= _LARGEST_VALUE:  # nor nan
+                raise BadFile(f"{prefix}{key} holds values that are not finite, or beyond {_LARGEST_VALUE:g}")
     parents = checked["parents"]
     if parents[0] != -1 or (parents[1:] < 0).any() or (parents[1:] >= np.arange(1, SKELETON_JOINTS)).any():
         raise BadFile(f"{prefix}parents is not a tree that starts with -1 and names parents before children")

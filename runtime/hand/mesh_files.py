@@ -57,10 +57,8 @@ def write_glb(path: str | os.PathLike[str], hands: Hands) -> None:
     buffer = _Buffer()
     nodes, meshes, materials = [], [], []
     for index, (hand, shift_m) in enumerate(_placed(hands)):
-        node: dict[str, Any] = {"name": f"{hand.side} hand", "mesh": index}
-        if shift_m is not None:
-            node["translation"] = (shift_m * _TO_GLTF).tolist()
-        nodes.append(node)
+        place = {} if shift_m is None else {"translation": (shift_m * _TO_GLTF).tolist()}
+        nodes.append({"name": f"{hand.side} hand", "mesh": index, **place})
         meshes.append({"name": f"{hand.side} hand", "primitives": [_primitive(hand, index, buffer)]})
         materials.append(_material(hand))
     document = {
@@ -93,11 +91,13 @@ class _Buffer:
         self.views: list[dict[str, Any]] = []
         self.accessors: list[dict[str, Any]] = []
 
-    def add(self, values: NDArray[Any], kind: str, component: int, target: int, **more: Any) -> int:
-        """Append an array; return the number of its accessor."""
-        data = np.ascontiguousarray(values).tobytes()
-        view = {"buffer": 0, "byteOffset": len(self.content), "byteLength": len(data), "target": target}
-        self.content += data + bytes(-len(data) % 4)  # accessors start at multiples of their component's size
+    def add(self, values: NDArray[Any], target: int, **more: Any) -> int:
+        """Append float32 vectors (N, 3) or uint16 indices (N,); return the number of their accessor."""
+        kind, component = ("VEC3", _FLOAT) if values.ndim == 2 else ("SCALAR", _UNSIGNED_SHORT)
+        view = {"buffer": 0, "byteOffset": len(self.content), "byteLength": values.nbytes, "target": target}
+        self.content += values.tobytes() + bytes(
+            -values.nbytes % 4
+        )  # accessors start at multiples of their component's size
         accessor = {"bufferView": len(self.views), "componentType": component, "count": len(values), "type": kind}
         self.views.append(view)
         self.accessors.append(accessor | more)
@@ -108,13 +108,9 @@ def _primitive(hand: Hand, material: int, buffer: _Buffer) -> dict[str, Any]:
     vertices = np.asarray(hand.vertices * _TO_GLTF, "<f4")
     normals = np.asarray(hand.normals() * _TO_GLTF, "<f4")
     bounds = {"min": vertices.min(axis=0).tolist(), "max": vertices.max(axis=0).tolist()}
-    attributes = {
-        "POSITION": buffer.add(vertices, "VEC3", _FLOAT, _ARRAY_BUFFER, **bounds),
-        "NORMAL": buffer.add(normals, "VEC3", _FLOAT, _ARRAY_BUFFER),
-    }
-    corners = np.asarray(hand.faces.reshape(-1), "<u2")
-    indices = buffer.add(corners, "SCALAR", _UNSIGNED_SHORT, _ELEMENT_ARRAY_BUFFER)
-    return {"attributes": attributes, "indices": indices, "material": material}
+    position, normal = buffer.add(vertices, _ARRAY_BUFFER, **bounds), buffer.add(normals, _ARRAY_BUFFER)
+    indices = buffer.add(np.asarray(hand.faces.reshape(-1), "<u2"), _ELEMENT_ARRAY_BUFFER)
+    return {"attributes": {"POSITION": position, "NORMAL": normal}, "indices": indices, "material": material}
 
 
 def _material(hand: Hand) -> dict[str, Any]:

@@ -44,10 +44,8 @@ def read_arrays(content: bytes, members: Mapping[str, Member]) -> dict[str, NDAr
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             for entry in archive.infolist():
                 key = entry.filename.removesuffix(".npy")
-                if key not in members:
-                    raise BadFile(f"unknown array {entry.filename[:60]!r}")
-                if key in arrays:
-                    raise BadFile(f"the array {key} is there twice")
+                if key not in members or key in arrays:
+                    raise BadFile(f"unknown array {entry.filename[:60]!r}, or one that is there twice")
                 if entry.compress_type not in _COMPRESSIONS:
                     raise BadFile(f"the array {key} is compressed by another method than deflate")
                 with archive.open(entry) as stream:

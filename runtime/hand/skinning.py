@@ -63,14 +63,9 @@ class Rig:
         return self._blended(rest, motions, joints)
 
     def _rest_pose(self, turns: Float32Array, betas: Float32Array) -> tuple[Float32Array, Float32Array]:
-        """Shape a hand before its bones turn, with the correctives for their turning.
+        """Shape a hand before its bones turn, with the correctives for their turning: (..., 3, V) and (..., J, 3), m.
 
-        Args:
-            turns: (..., J, 3, 3), in the rig's order.
-            betas: (..., 10).
-
-        Returns:
-            vertices (..., 3, V) and joints (..., J, 3), m.
+        `turns` (..., J, 3, 3) are in the rig's order; `betas` (..., 10).
         """
         features = turns[..., 1:, :, :].reshape(*turns.shape[:-3], -1).take(self.pose_features, axis=-1)
         numbers = np.concatenate([features, betas], axis=-1) @ self.basis + self.template
@@ -79,14 +74,9 @@ class Rig:
         return numbers[..., :vertices].reshape(*batch, 3, -1), numbers[..., vertices:].reshape(*batch, -1, 3)
 
     def _posed_bones(self, turns: Float32Array, rest: Float32Array) -> tuple[Float32Array, Float32Array]:
-        """Return what moves points of the rest pose with each bone, and where the bones' joints come to lie.
+        """Return what moves points of the rest pose with each bone, (..., J, 3, 4), and the posed joints, (..., J, 3).
 
-        Args:
-            turns: (..., J, 3, 3), in the rig's order.
-            rest: (..., J, 3), joints.
-
-        Returns:
-            (..., J, 3, 4), rotation and shift, and (..., J, 3), m.
+        `turns` (..., J, 3, 3) are in the rig's order; `rest` (..., J, 3) are the joints before.
         """
         motions = np.empty((*turns.shape[:-2], 3, 4), np.float32)
         motions[..., :3] = turns
@@ -104,10 +94,7 @@ class Rig:
     def _blended(
         self, rest: Float32Array, motions: Float32Array, joints: Float32Array
     ) -> tuple[Float32Array, Float32Array]:
-        """Return vertices (..., V, 3), moved by the bones they hang on, and joints (..., 21, 3) with the fingertips.
-
-        `rest` is `_rest_pose`'s vertices; `motions` and `joints` are `_posed_bones`', or moved further.
-        """
+        """Return vertices (..., V, 3), moved by the bones they hang on, and joints (..., 21, 3) with the fingertips."""
         batch = motions.shape[:-3]
         numbers = np.swapaxes(motions.reshape(*batch, len(self.order), 12), -1, -2)
         blended = (numbers @ self.weights).reshape(*batch, 3, 4, -1)
@@ -126,12 +113,12 @@ def joint_depths(parents: IntArray) -> IntArray:
 
 
 def make_rig(
-    *,
     v_template: Float32Array,
     shapedirs: Float32Array,
     posedirs: Float32Array,
     joint_regressor: Float32Array,
     weights: Float32Array,
+    *,
     parents: IntArray,
     tips: IntArray,
 ) -> Rig:

@@ -6,7 +6,6 @@ Coordinates are continuous: an image spans [0, width] x [0, height] and the cent
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -38,12 +37,6 @@ class Crop:
     def scale(self) -> float:
         """Crop pixels per image pixel."""
         return self.output_px / self.size_px
-
-    @property
-    def corner_px(self) -> tuple[float, float]:
-        """x, y of its upper left corner in the image."""
-        x, y = self.center_px.tolist()
-        return x - self.size_px / 2, y - self.size_px / 2
 
     def to_crop(self, points_px: ArrayLike) -> Points:
         """Image coordinates (..., 2) -> crop coordinates."""
@@ -139,12 +132,7 @@ def crop_from_box(box_xywh: ArrayLike, output_px: int, scale: float = BOX_SCALE)
     The box may reach beyond the image. One that is no box (not four finite numbers, no extent, absurdly large) is a
     UserError.
     """
-    return crop_of_box(checked_box(box_xywh), output_px, scale)
-
-
-def crop_of_box(box_xywh: Sequence[float], output_px: int, scale: float = BOX_SCALE) -> Crop:
-    """The same for a box that is checked already."""
-    x, y, width, height = box_xywh
+    x, y, width, height = checked_box(box_xywh)
     return Crop(np.array([x + width / 2, y + height / 2]), max(width, height) * scale, output_px)
 
 
@@ -158,10 +146,10 @@ def checked_box(box_xywh: ArrayLike) -> tuple[float, float, float, float]:
     try:
         box = np.asarray(box_xywh)
         box = box.astype(np.float64, casting="unsafe" if box.dtype == object else "same_kind")
+        if box.shape != (4,):
+            raise ValueError
     except (TypeError, ValueError):
         raise UserError("a box is four numbers: x, y, width and height in pixels") from None
-    if box.shape != (4,):
-        raise UserError("a box is four numbers: x, y, width and height in pixels")
     x, y, width, height = numbers = tuple(box.tolist())
     shown = f"the box {x:g} {y:g} {width:g} {height:g}"
     if not all(map(math.isfinite, numbers)):
@@ -173,7 +161,7 @@ def checked_box(box_xywh: ArrayLike) -> tuple[float, float, float, float]:
     return x, y, width, height
 
 
-def box_meets_image(box_xywh: Sequence[float], width: int, height: int) -> bool:
-    """Whether any of the box lies in the image."""
-    x, y, box_width, box_height = box_xywh
+def box_meets_image(box_xywh: ArrayLike, width: int, height: int) -> bool:
+    """Whether any of the box lies in the image; a UserError where it is no box."""
+    x, y, box_width, box_height = checked_box(box_xywh)
     return x < width and y < height and x + box_width > 0 and y + box_height > 0

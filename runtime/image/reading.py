@@ -27,13 +27,12 @@ MAX_PIXELS = 100_000_000
 MAX_FILE_BYTES = 512 * 2**20
 
 _FORMATS = "PNG, JPEG, BMP, WebP or TIFF"
-_PNG = b"\x89PNG\r\n\x1a\n"
-_JPEG, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
-_JPEG_START_OF_SCAN = 0xDA
+_JPEG, _JPEG_SCAN, _JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
 # Start of frame of any coding: SOF0..SOF15 without DHT (C4), JPG (C8) and DAC (CC).
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_WITHOUT_LENGTH = frozenset((0x00, 0x01, *range(0xD0, 0xDA)))
-_TIFF_SIDES, _TIFF_TYPES = (256, 257), {3: "H", 4: "I"}
+_NO_PICTURE_DATA = b"\xfe" * 64  # what a decoder that still waits for pixels makes something of
+_TIFF_TYPES = {3: "H", 4: "I"}
 
 
 class _BadImage(Exception):
@@ -52,19 +51,29 @@ def read_image(path: str | os.PathLike[str]) -> Rgb:
     """Read a file (PNG, JPEG, BMP, WebP or TIFF); JPEG's EXIF orientation is applied."""
     content = read_regular(Path(path), f"an image file ({_FORMATS})", MAX_FILE_BYTES)
     try:
-        width, height = header_size(content)
-        _check_size(width, height)
-        try:
-            # Colour: gray, palette, alpha and 16 bits are all brought to 8-bit BGR by the decoder.
-            decoded = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
-        except cv2.error:
-            decoded = None
+        _check_size(*_header_size(content))
+        decoded = _decoded(content)
         if decoded is None:
             raise _BadImage("it is damaged, or of a kind that OpenCV does not decode: save it again as PNG or JPEG")
         _check_size(decoded.shape[1], decoded.shape[0])
     except _BadImage as problem:
         raise UserError(f"cannot use the image {path}: {problem}") from None
     return cast(Rgb, cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB))
+
+
+def _decoded(content: bytes) -> NDArray[np.uint8] | None:
+    """BGR; None where the file is damaged. Old OpenCVs give half of a JPEG that ends too soon, newer ones nothing."""
+    whole = not content.startswith(_JPEG) or content.find(_JPEG_END, content.rfind(_JPEG_SCAN)) >= 0
+    # Where only the end marker is missing, what stands before an added one makes no difference.
+    endings = [b""] if whole else [_JPEG_END, _NO_PICTURE_DATA + _JPEG_END]
+    try:
+        # Colour: gray, palette, alpha and 16 bits are all brought to 8-bit BGR by the decoder.
+        decoded: list[Any] = [
+            cv2.imdecode(np.frombuffer(content + ending, np.uint8), cv2.IMREAD_COLOR) for ending in endings
+        ]
+    except cv2.error:
+        return None
+    return decoded[0] if len(decoded) == 1 or np.array_equal(*decoded) else None
 
 
 def as_rgb_uint8(image: NDArray[Any], scratch: Scratch | None = None) -> Rgb:
@@ -96,24 +105,25 @@ def as_rgb_uint8(image: NDArray[Any], scratch: Scratch | None = None) -> Rgb:
     return rgb
 
 
-def header_size(content: bytes) -> tuple[int, int]:
-    """Return the (width, height) that a file's header states; also sees whether a PNG, JPEG or WebP is cut short."""
+def _header_size(content: bytes) -> tuple[int, int]:
+    """Return the (width, height) that a file's header states."""
     try:
-        if content.startswith(_PNG):
-            return _png_size(content)
-        if content.startswith(_JPEG):
-            return _jpeg_size(content)
-        if content.startswith(b"BM"):
+        if content.startswith(b"\x89PNG\r\n\x1a\n"):
+            width, height = struct.unpack_from(">II", content, 16)
+        elif content.startswith(_JPEG):
+            height, width = _jpeg_sides(content)
+        elif content.startswith(b"BM"):
             (header_bytes,) = struct.unpack_from("<I", content, 14)
             width, height = struct.unpack_from("<HH" if header_bytes == 12 else "<ii", content, 18)
-            return abs(width), abs(height)  # a negative height says that the rows go down
-        if content.startswith(b"RIFF") and content[8:12] == b"WEBP":
-            return _webp_size(content)
-        if content.startswith((b"II*\0", b"MM\0*")):
-            return _tiff_size(content)
+        elif content.startswith(b"RIFF") and content[8:12] == b"WEBP":
+            width, height = _webp_sides(content)
+        elif content.startswith((b"II*\0", b"MM\0*")):
+            width, height = _tiff_sides(content, "<" if content.startswith(b"II") else ">")
+        else:
+            raise _BadImage(f"it is not a {_FORMATS} file")
     except (struct.error, IndexError):
         raise _BadImage("it is damaged or cut short; copy or save it again") from None
-    raise _BadImage(f"it is not a {_FORMATS} file")
+    return abs(width), abs(height)  # a BMP's negative height says that the rows go down
 
 
 def _check_size(width: int, height: int) -> None:
@@ -124,36 +134,20 @@ def _check_size(width: int, height: int) -> None:
         raise _BadImage(f"its {width} x {height} px are too many (at most {most}): shrink it")
 
 
-def _png_size(content: bytes) -> tuple[int, int]:
-    width, height = struct.unpack_from(">II", content, 16)
-    kind, position = b"", len(_PNG)
-    while kind != b"IEND":
-        length, kind = struct.unpack_from(">I4s", content, position)
-        position += 12 + length
-    if position > len(content):
-        raise IndexError
-    return width, height
-
-
-def _jpeg_size(content: bytes) -> tuple[int, int]:
-    size, position = None, len(_JPEG)
-    while (marker := content[position + 1]) != _JPEG_START_OF_SCAN:
+def _jpeg_sides(content: bytes) -> tuple[int, int]:
+    sides, position = None, len(_JPEG)
+    while content[position : position + 2] != _JPEG_SCAN:
+        marker = content[position + 1]
         if content[position] != 0xFF or marker in _JPEG_WITHOUT_LENGTH:  # a decoder would look for the next one
             raise IndexError
         (length,) = struct.unpack_from(">H", content, position + 2)
-        if marker in _JPEG_FRAMES and size is None:
-            size = struct.unpack_from(">HH", content, position + 5)
+        if marker in _JPEG_FRAMES and sides is None:
+            sides = struct.unpack_from(">HH", content, position + 5)
         position += 1 if marker == 0xFF else 2 + length  # 0xFF is padding
-    # In scans 0xFF is followed by 0 or by a marker, so the end marker stands there only at the end.
-    if size is None or content.find(_JPEG_END, position) < 0:
-        raise IndexError
-    return size[1], size[0]
+    return sides or (0, 0)
 
 
-def _webp_size(content: bytes) -> tuple[int, int]:
-    (riff_bytes,) = struct.unpack_from("<I", content, 4)
-    if riff_bytes + 8 > len(content):
-        raise IndexError
+def _webp_sides(content: bytes) -> tuple[int, int]:
     kind = content[12:16]
     if kind == b"VP8X":
         return 1 + int.from_bytes(content[24:27], "little"), 1 + int.from_bytes(content[27:30], "little")
@@ -164,14 +158,13 @@ def _webp_size(content: bytes) -> tuple[int, int]:
     return 1 + (bits & 0x3FFF), 1 + ((bits >> 14) & 0x3FFF)
 
 
-def _tiff_size(content: bytes) -> tuple[int, int]:
-    order = "<" if content.startswith(b"II") else ">"
+def _tiff_sides(content: bytes, order: str) -> tuple[int, int]:
     (directory,) = struct.unpack_from(f"{order}I", content, 4)
     (count,) = struct.unpack_from(f"{order}H", content, directory)
-    largest = dict.fromkeys(_TIFF_SIDES, 0)  # whichever of two entries the decoder would believe
+    largest = {256: 0, 257: 0}  # width and height: whichever of two entries the decoder would believe
     for entry in range(directory + 2, directory + 2 + 12 * count, 12):
         tag, kind = struct.unpack_from(f"{order}HH", content, entry)
         if tag in largest and kind in _TIFF_TYPES:
             (value,) = struct.unpack_from(f"{order}{_TIFF_TYPES[kind]}", content, entry + 8)
             largest[tag] = max(value, largest[tag])
-    return largest[_TIFF_SIDES[0]], largest[_TIFF_SIDES[1]]
+    return largest[256], largest[257]

@@ -12,7 +12,7 @@ from typing import Any
 
 from runtime.hand.hands import Hands
 from runtime.image.reading import Rgb
-from runtime.video.capture import Source
+from runtime.video.capture import Source, SourceLost
 from runtime.video.channel import Channel, Item
 
 _AHEAD = 4  # frames that each part may be ahead of the next one
@@ -25,7 +25,7 @@ class Frame:
     """One frame as it was read."""
 
     number: int  # from 0, of those read
-    time_s: float  # since the first one: by the file's rate, or the clock for cameras
+    time_s: float  # since the first one: by the file's stamps, or the clock for cameras
     rgb: Rgb
     read_ms: float
 
@@ -52,7 +52,7 @@ class Summary:
     frames: int  # shown
     dropped: int  # read from a camera while the last one was still being looked at
     seconds: float
-    interrupted: bool  # by Ctrl-C
+    ended_by: BaseException | None  # Ctrl-C, or a camera that is gone
     stages_ms: Mapping[str, float]  # mean per frame
 
     def to_json_dict(self) -> dict[str, Any]:
@@ -69,7 +69,8 @@ def run_video(source: Source, find: Callable[[Frame], Hands], show: Callable[[Fo
     """Find the hands of every frame until the source ends, `show` answers False, or Ctrl-C.
 
     `find` runs in one thread of its own, `show` in the caller's. No frame of a file is left out; of a live source the
-    latest is taken. Errors of any part are raised here, after all parts have ended. The source is closed.
+    latest is taken. Errors of any part are raised here, after all parts have ended, except that a source is lost: what
+    came before is worth keeping. The source is closed.
     """
     frames: Channel[Frame] = Channel(1 if source.live else _AHEAD, keep_latest=source.live)
     found: Channel[tuple[Frame, Hands]] = Channel(1 if source.live else _AHEAD)
@@ -77,15 +78,15 @@ def run_video(source: Source, find: Callable[[Frame], Hands], show: Callable[[Fo
     reader = threading.Thread(target=_fill, args=(frames, _frames(source)), daemon=True)
     finder = threading.Thread(target=_fill, args=(found, looked_at), daemon=True)
     shown = _Shown()
-    interrupted = False
+    ended_by: BaseException | None = None
     reader.start()
     finder.start()
     try:
         for frame, hands in found:
             if not shown.add(frame, hands, show):
                 break
-    except KeyboardInterrupt:
-        interrupted = True
+    except (KeyboardInterrupt, SourceLost) as error:
+        ended_by = error
     finally:
         frames.abandon()
         found.abandon()
@@ -93,7 +94,7 @@ def run_video(source: Source, find: Callable[[Frame], Hands], show: Callable[[Fo
         reader.join(_JOIN_S)
         if not reader.is_alive():  # a device that hangs is left to the end of the process
             source.close()
-    return Summary(shown.count, frames.dropped, shown.seconds, interrupted, shown.mean_ms())
+    return Summary(shown.count, frames.dropped, shown.seconds, ended_by, shown.mean_ms())
 
 
 class _Shown:
@@ -128,16 +129,13 @@ class _Shown:
 
 def _frames(source: Source) -> Iterator[Frame]:
     """Read a source to its end."""
-    first_s = None
     for number in itertools.count():
         start = time.perf_counter()
-        rgb = source.read()
-        now = time.perf_counter()
-        if rgb is None:
+        found = source.read()
+        if found is None:
             return
-        first_s = now if first_s is None else first_s
-        time_s = now - first_s if source.live else number / source.fps
-        yield Frame(number, time_s, rgb, 1000 * (now - start))
+        time_s, rgb = found
+        yield Frame(number, time_s, rgb, 1000 * (time.perf_counter() - start))
 
 
 def _fill(channel: Channel[Item], items: Iterable[Item]) -> None:

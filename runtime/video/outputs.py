@@ -15,7 +15,6 @@ import cv2
 from runtime.errors import UserError
 from runtime.files import atomic_path
 from runtime.image.reading import Rgb
-from runtime.video.capture import CaptureSource
 from runtime.video.loop import FoundFrame
 
 _QUIT_KEYS = frozenset((ord("q"), 27))  # Escape
@@ -29,7 +28,7 @@ class VideoFile:
     def __init__(self, path: Path, shown_as: Path, fps: float) -> None:
         self._path = path
         self._shown_as = shown_as
-        self._fps = fps
+        self._fps = round(fps, 2)  # MPEG-4 counts time in 65535 parts of a second at most
         self._writer: Any = None
         self._size = (0, 0)
         self._frames = 0
@@ -58,9 +57,11 @@ class VideoFile:
     def check(self) -> None:
         """A UserError where frames are missing from the finished file: OpenCV's writer tells nothing of a full disk."""
         if self._writer is not None:
-            with contextlib.closing(CaptureSource(str(self._path), str(self._shown_as), live=False)) as written:
-                if written.frame_count < self._frames:
-                    raise UserError(f"cannot write {self._shown_as}: frames are missing; is the disk full?")
+            written: Any = cv2.VideoCapture(str(self._path))
+            count = written.get(cv2.CAP_PROP_FRAME_COUNT)
+            written.release()
+            if count < self._frames:
+                raise UserError(f"cannot write {self._shown_as}: frames are missing; is the disk full?")
 
 
 @contextlib.contextmanager
@@ -109,8 +110,6 @@ def write_json_line(stream: TextIO, found: FoundFrame, about: Mapping[str, Any])
         stream.write(json.dumps(line, allow_nan=False) + "\n")
         stream.flush()
     except BrokenPipeError:
-        # Python flushes stdout once more at its end: into nothing, then.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         return False
     return True
 

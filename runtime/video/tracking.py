@@ -168,6 +168,14 @@ class Tracker:
         return box_around(joints_px, *self._size)
 
 
+def find_still(predict: Predictor, rgb: NDArray[Any]) -> Hands:
+    """Find the hands of one picture: in all of it, then again, larger, where they were seen."""
+    first = predict(rgb)
+    seen = [hand.joints_image for hand in first.present]
+    box = box_around(np.concatenate(seen), rgb.shape[1], rgb.shape[0]) if seen else None
+    return first if box is None else predict(rgb, box)
+
+
 def disagreement_m(hand: Hand) -> float:
     """Mean distance between the joints of the mesh and those of the heat maps across the line of sight, metres."""
     apart_px = np.linalg.norm(hand.joints_image - hand.joints_heatmap[:, :2], axis=1).mean()

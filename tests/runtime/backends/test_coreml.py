@@ -93,13 +93,9 @@ def test_it_gives_what_core_ml_gives(package: Path, on_a_mac: dict[str, Any]) ->
     backend.close()
     with pytest.raises(ValueError, match="closed"):
         backend.run(IMAGE)
-
-
-def test_the_runner_takes_it(package: Path, on_a_mac: dict[str, Any]) -> None:
     with load(package) as runner:
         hands = runner(np.zeros((120, 100, 3), np.uint8))
-    assert on_a_mac["units"] is ct.ComputeUnit.ALL
-    assert hands.present == (hands.right, hands.left)
+    assert on_a_mac["units"] is ct.ComputeUnit.ALL and hands.present == (hands.right, hands.left)
 
 
 def test_what_does_not_fit(package: Path, on_a_mac: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,15 +129,12 @@ def test_packages_of_others(folder: Path, name: str, on_a_mac: dict[str, Any]) -
 def test_folders_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no model"):
         open_backend(tmp_path / "none.mlpackage")
-    (tmp_path / "empty.mlpackage").mkdir()
-    (tmp_path / "file.mlpackage").write_text("text")
-    for name in ("empty", "file"):
-        with pytest.raises(UserError, match="no Manifest"):
-            open_backend(tmp_path / f"{name}.mlpackage")
-    crowded = tmp_path / "crowded.mlpackage"
-    crowded.mkdir()
-    (crowded / "Manifest.json").write_text("{}")
+    folder = tmp_path / "folder.mlpackage"
+    folder.mkdir()
+    with pytest.raises(UserError, match="no Manifest"):
+        open_backend(folder)
     for number in range(101):
-        (crowded / str(number)).touch()
+        (folder / f"{number}").touch()
+    (folder / "0").rename(folder / "Manifest.json")
     with pytest.raises(UserError, match="larger than any package"):
-        open_backend(crowded)
+        open_backend(folder)

@@ -55,7 +55,8 @@ def test_heatmap_joints_by_hand() -> None:
 
 
 def test_hands(models: HandPair) -> None:
-    raw = outputs()
+    wider = replace(models.left, v_template=models.left.v_template * np.float32(1.1))
+    models, raw = HandPair(models.right, wider), outputs()
     hands = decode(raw, CROP, HEATMAP, models)
     for i, (hand, model) in enumerate(zip(hands, (models.right, models.left), strict=True)):
         rotations = hand.rotations
@@ -64,25 +65,14 @@ def test_hands(models: HandPair) -> None:
         vertices, joints = skin(model, rotations, raw["shape"][0, i])
         assert_allclose(hand.vertices, vertices - joints[0], atol=1e-6)
         assert_allclose(hand.joints, joints - joints[0], atol=1e-6)
-        assert_allclose(hand.joints[0], 0, atol=1e-7)
-        assert_allclose(hand.joints_image[0], hand.camera[1:], atol=1e-4)
         assert_allclose(hand.joints_image, hand.project(hand.joints), atol=1e-4)
         expected = hand.joints[:, 0] * (160, 240)[i] + (80, 120)[i]
         assert_allclose(hand.joints_image[:, 0], expected, atol=1e-3)
         assert hand.side == model.side
-        assert hand.vertices.dtype == hand.joints.dtype == hand.joints_image.dtype == np.float32
     right, left = hands
     assert (right.presence, right.present) == (0.5, False)  # a logit of 0 is not above one half
     assert left.present
     assert left.presence == pytest.approx(1 / (1 + np.exp(-2.0)))
-
-
-def test_a_left_hand_of_its_own_is_used(models: HandPair) -> None:
-    wider = replace(models.left, v_template=models.left.v_template * np.float32(1.1))
-    own = HandPair(models.right, wider)
-    ours, theirs = decode(outputs(), CROP, HEATMAP, models), decode(outputs(), CROP, HEATMAP, own)
-    assert_allclose(theirs[0].vertices, ours[0].vertices, atol=1e-6)
-    assert np.abs(theirs[1].vertices - ours[1].vertices).max() > 1e-3
 
 
 def test_extreme_logits_do_not_overflow(models: HandPair) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from runtime.errors import UserError
 from runtime.hand.hand_model import EMBEDDED_MODEL, HandModel, HandPair, load_hand_models, skin
-from runtime.hand.joints import BONES, MIDDLE_MCP, WRIST
+from runtime.hand.joints import MIDDLE_MCP, WRIST
 from runtime.hand.rotations import matrix_from_axis_angle
 
 RIGHT, LEFT = load_hand_models()
@@ -28,55 +28,36 @@ def volume_cm3(vertices: np.ndarray, faces: np.ndarray) -> float:
     return float(np.einsum("fc,fc->", corners[:, 0], np.cross(corners[:, 1], corners[:, 2])) / 6 * 1e6)
 
 
-def bent(flexion: float, joints: tuple[int, ...] = (2, 5, 8, 11)) -> np.ndarray:
-    """Fingers bent by `flexion` rad at these joints; default: the middle joint of all four."""
+def flexed(radians: float) -> np.ndarray:
+    """The middle joint of four fingers bent."""
     pose = np.zeros((16, 3))
-    pose[list(joints), 2] = flexion
+    pose[[2, 5, 8, 11], 2] = radians
     return matrix_from_axis_angle(pose)
 
 
-# ---- the embedded hand
-
-
-def test_mesh_is_a_disk_with_a_loop_of_16_at_the_wrist() -> None:
-    sides = Counter(frozenset((int(f[i]), int(f[i - 1]))) for f in RIGHT.faces for i in range(3))
-    border = [side for side, count in sides.items() if count == 1]
-    assert set(sides.values()) == {1, 2} and len(border) == 16
-    assert all(count == 2 for count in Counter(v for side in border for v in side).values())
-    assert len(RIGHT.v_template) - len(sides) + len(RIGHT.faces) == 1  # Euler's number of a disk
+def test_the_mesh_is_a_disk_open_at_the_wrist() -> None:
     directed = [(int(f[i]), int(f[(i + 1) % 3])) for f in RIGHT.faces for i in range(3)]
     assert len(set(directed)) == len(directed)  # all faces are turned the same way
+    sides = Counter(frozenset(side) for side in directed)
+    border = [side for side, count in sides.items() if count == 1]
+    assert set(sides.values()) == {1, 2} and len(border) == 16
+    assert len(RIGHT.v_template) - len(sides) + len(RIGHT.faces) == 1  # Euler's number of a disk
     assert min(RIGHT.v_template[list(side)][:, 0].min() for side in border) > -0.005
 
 
 def test_frame_and_size() -> None:
-    _, joints = skin(RIGHT, np.tile(np.eye(3), (16, 1, 1)), np.zeros(10))
+    vertices, joints = skin(RIGHT, np.tile(np.eye(3), (16, 1, 1)), np.zeros(10))
     mm = 1000 * (joints - joints[WRIST])
     assert mm[12, 0] < -170 and abs(mm[12, 1]) < 15  # fingers to -x
     assert mm[4, 2] > 50 and mm[20, 2] < -40  # thumb to +z, pinky to -z
     assert 85 < np.linalg.norm(mm[MIDDLE_MCP]) < 110
-    assert volume_cm3(RIGHT.v_template, RIGHT.faces) > 200  # faces look outwards
-    lengths = [np.linalg.norm(mm[a] - mm[b]) for a, b in BONES]
-    assert min(lengths) > 12 and max(lengths) < 115
-    _, curled = skin(RIGHT, bent(1.0), np.zeros(10))
-    assert (curled[[8, 12, 16, 20], 1] < joints[[8, 12, 16, 20], 1] - 0.015).all()  # flexion goes towards the palm
-
-
-def test_regressor_weights_and_tips() -> None:
-    assert np.allclose(RIGHT.J_regressor.sum(axis=1), 1, atol=1e-5) and (RIGHT.J_regressor >= 0).all()
-    assert np.allclose(RIGHT.weights.sum(axis=1), 1, atol=1e-5)
-    assert ((RIGHT.weights > 0).sum(axis=1) <= 4).all()
-    vertices, joints = skin(RIGHT, bent(0.3), np.zeros(10))
     assert np.array_equal(joints[[8, 12, 20, 16, 4]], vertices[RIGHT.tips])  # index, middle, pinky, ring, thumb
-
-
-@pytest.mark.parametrize("bending", [(2,), (5,), (2, 5, 8, 11), (1, 4, 7, 10)])
-def test_pose_correctives_keep_volume(bending: tuple[int, ...]) -> None:
-    plain = replace(RIGHT, posedirs=np.zeros_like(RIGHT.posedirs))
-    rest = volume_cm3(skin(RIGHT, bent(0.0), np.zeros(10))[0], RIGHT.faces)
-    with_correctives = volume_cm3(skin(RIGHT, bent(1.5, bending), np.zeros(10))[0], RIGHT.faces)
-    without = volume_cm3(skin(plain, bent(1.5, bending), np.zeros(10))[0], RIGHT.faces)
-    assert without < with_correctives < 1.02 * rest
+    bent, curled = skin(RIGHT, flexed(1.5), np.zeros(10))
+    assert (curled[[8, 12, 16, 20], 1] < joints[[8, 12, 16, 20], 1] - 0.015).all()  # flexion goes towards the palm
+    # The faces look outwards, and the correctives keep the volume of bent fingers.
+    plain, _ = skin(replace(RIGHT, posedirs=np.zeros_like(RIGHT.posedirs)), flexed(1.5), np.zeros(10))
+    assert 200 < volume_cm3(plain, RIGHT.faces) < volume_cm3(bent, RIGHT.faces)
+    assert volume_cm3(bent, RIGHT.faces) < 1.02 * volume_cm3(vertices, RIGHT.faces)
 
 
 def test_left_is_the_mirror_image() -> None:
@@ -89,60 +70,28 @@ def test_left_is_the_mirror_image() -> None:
     assert np.allclose(LEFT.hands_mean.reshape(15, 3), RIGHT.hands_mean.reshape(15, 3) * (1, -1, -1))
 
 
-# ---- skinning
-
-
-def test_a_turned_wrist_turns_the_hand_about_its_joint() -> None:
-    turn = matrix_from_axis_angle(np.array([0.3, -0.8, 0.5]))
-    rotations = np.tile(np.eye(3), (16, 1, 1))
-    rest, rest_joints = skin(RIGHT, rotations, np.zeros(10))
-    rotations[0] = turn
-    turned, joints = skin(RIGHT, rotations, np.zeros(10))
-    assert np.abs(turned - ((rest - rest_joints[0]) @ turn.T + rest_joints[0])).max() < 1e-6
-    assert np.abs(joints[0] - rest_joints[0]).max() < 1e-7
-
-
 def reference_skin(model: HandModel, rotations: np.ndarray, shape: np.ndarray) -> np.ndarray:
-    """Linear blend skinning as in the papers, vertex by vertex, in double precision."""
+    """Linear blend skinning as in the papers, in double precision."""
     rest = model.v_template + model.shapedirs.astype(np.float64) @ shape
     joints = model.J_regressor.astype(np.float64) @ rest
     rest = rest + model.posedirs.astype(np.float64) @ (rotations[1:] - np.eye(3)).ravel()
-    world = [np.eye(4) for _ in range(16)]
-    for j in range(16):
-        local = np.eye(4)
-        parent = int(model.parents[j])
-        local[:3, :3] = rotations[j]
-        local[:3, 3] = joints[j] - (joints[parent] if j else 0)
-        world[j] = world[parent] @ local if j else local
-    for j in range(16):
-        world[j] = world[j].copy()
-        world[j][:3, 3] -= world[j][:3, :3] @ joints[j]
-    return np.array(
-        [
-            sum(w * (world[j] @ np.append(v, 1))[:3] for j, w in enumerate(ws))
-            for v, ws in zip(rest, model.weights, strict=True)
-        ]
-    )
+    turns, places = [rotations[0]], [joints[0]]
+    for joint, parent in enumerate(model.parents[1:], start=1):
+        turns.append(turns[parent] @ rotations[joint])
+        places.append(places[parent] + turns[parent] @ (joints[joint] - joints[parent]))
+    moved = [place + (rest - joint) @ turn.T for turn, place, joint in zip(turns, places, joints, strict=True)]
+    return np.einsum("vj,jvc->vc", model.weights, moved)
 
 
 @pytest.mark.parametrize("parents", [RIGHT.parents, np.array([-1, 0, 1, 1, 2, 0, 5, 2, 3, 0, 9, 9, 9, 12, 13, 4])])
 def test_against_a_plain_reference(parents: np.ndarray) -> None:
-    """Five chains of three, and any other skeleton."""
+    """Five chains of three, and any other skeleton; many hands at once."""
     model = replace(RIGHT, parents=parents)
     rng = np.random.default_rng(5)
-    rotations, shape = matrix_from_axis_angle(rng.normal(size=(16, 3)) * 0.5), rng.normal(size=10)
-    vertices, _ = skin(model, rotations, shape)
-    assert 1000 * np.abs(vertices - reference_skin(model, rotations, shape)).max() < 1e-3
-
-
-def test_batches() -> None:
-    rng = np.random.default_rng(6)
     rotations, shape = matrix_from_axis_angle(rng.normal(size=(2, 3, 16, 3)) * 0.5), rng.normal(size=(2, 3, 10))
-    vertices, joints = skin(RIGHT, rotations, shape)
+    vertices, joints = skin(model, rotations, shape)
     assert vertices.shape == (2, 3, 778, 3) and joints.shape == (2, 3, 21, 3)
-    assert np.abs(vertices[1, 2] - skin(RIGHT, rotations[1, 2], shape[1, 2])[0]).max() < 1e-6
-    one_shape, _ = skin(RIGHT, rotations, shape[1, 2])
-    assert np.abs(one_shape[1, 2] - vertices[1, 2]).max() < 1e-6
+    assert np.abs(vertices[1, 2] - reference_skin(model, rotations[1, 2], shape[1, 2])).max() < 1e-6
 
 
 @pytest.mark.parametrize("widened", [1.0, 1.1])
@@ -157,16 +106,13 @@ def test_both_hands_at_once(widened: float) -> None:
         assert np.abs(joints[side] - (expected_joints - expected_joints[0])).max() < 1e-6
 
 
-# ---- files that are not trusted
-
-
 def members() -> dict[str, bytes]:
     with zipfile.ZipFile(EMBEDDED_MODEL) as archive:
         return {name: archive.read(name) for name in archive.namelist()}
 
 
-def write(path: Path, content: dict[str, bytes]) -> Path:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+def write(path: Path, content: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> Path:
+    with zipfile.ZipFile(path, "w", method) as archive:
         for name, data in content.items():
             archive.writestr(name, data)
     return path
@@ -178,24 +124,17 @@ def npy(array: Any, allow_pickle: bool = False) -> bytes:
     return stream.getvalue()
 
 
-def huge_header() -> bytes:
-    stream = io.BytesIO()
-    header = {"descr": "<f4", "fortran_order": False, "shape": (1 << 40, 3)}
-    np.lib.format.write_array_header_1_0(stream, header)
-    return stream.getvalue()
-
-
-def changed(name: str, change: Any) -> bytes:
-    array = np.load(io.BytesIO(members()[f"{name}.npy"])).copy()
-    change(array)
-    return npy(array)
-
-
 class Evil:
     """What a pickle could run."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (Path("/nonexistent").touch, ())
+
+
+def changed(name: str, place: Any, value: float) -> dict[str, bytes | None]:
+    array = np.load(io.BytesIO(members()[f"{name}.npy"])).copy()
+    array[place] = value
+    return {f"{name}.npy": npy(array)}
 
 
 BAD: dict[str, dict[str, bytes | None]] = {
@@ -205,13 +144,13 @@ BAD: dict[str, dict[str, bytes | None]] = {
     "a wrong type": {"v_template.npy": npy(np.zeros((778, 3), np.complex64))},
     "an object array": {"v_template.npy": npy(np.array([Evil()], dtype=object), allow_pickle=True)},
     "a bare pickle": {"v_template.npy": pickle.dumps(Evil())},
-    "a huge declared size": {"v_template.npy": huge_header()},
-    "nan": {"v_template.npy": changed("v_template", lambda a: a.__setitem__((0, 0), np.nan))},
-    "millimetres": {"v_template.npy": changed("v_template", lambda a: a.__imul__(1000))},
-    "a face without its vertex": {"faces.npy": changed("faces", lambda a: a.__setitem__((0, 0), 5000))},
-    "a parent after its child": {"parents.npy": changed("parents", lambda a: a.__setitem__(1, 9))},
-    "weights of another sum": {"weights.npy": changed("weights", lambda a: a.__imul__(0.5))},
-    "absurd numbers": {"shapedirs.npy": changed("shapedirs", lambda a: a.__setitem__((0, 0, 0), 1e5))},
+    "a huge declared size": {"tips.npy": npy(np.zeros(5, np.int32)).replace(b"(5,)", b"(9999999999,)")},
+    "nan": changed("v_template", (0, 0), np.nan),
+    "millimetres": changed("v_template", (0, 0), 70),
+    "a face without its vertex": changed("faces", (0, 0), 5000),
+    "a parent after its child": changed("parents", 1, 9),
+    "weights of another sum": changed("weights", 3, 0.5),
+    "absurd numbers": changed("shapedirs", (0, 0, 0), 1e5),
     "a header with code": {"tips.npy": npy(np.zeros(5, np.int32)).replace(b"(5,)", b"5*5,")},
     "an endless header": {"tips.npy": b"\x93NUMPY\2\0\xff\xff\xff\x7f"},
     "half an array": {"weights.npy": members()["weights.npy"][:2000]},
@@ -233,15 +172,9 @@ def test_no_archive(content: bytes, tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(UserError, match="zip archive is damaged"):
         load_hand_models(path)
-
-
-def test_only_deflate(tmp_path: Path) -> None:
-    """What LZMA takes to unpack is what the file asks for."""
-    with zipfile.ZipFile(tmp_path / "lzma.npz", "w", zipfile.ZIP_LZMA) as archive:
-        for name, data in members().items():
-            archive.writestr(name, data)
+    # What LZMA takes to unpack is what the file asks for.
     with pytest.raises(UserError, match="another method than deflate"):
-        load_hand_models(tmp_path / "lzma.npz")
+        load_hand_models(write(path, members(), zipfile.ZIP_LZMA))
 
 
 def test_a_left_hand_of_its_own(tmp_path: Path) -> None:

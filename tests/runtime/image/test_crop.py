@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from numpy.testing import assert_allclose, assert_array_equal
 
 from runtime.errors import UserError
@@ -17,27 +18,19 @@ from runtime.image.scratch import MAX_KEPT_BYTES, Scratch
 NOISE = np.random.default_rng(3).integers(0, 256, (700, 700, 3), np.uint8)
 SCRATCH = Scratch()
 
-coordinates = st.floats(-2000, 4000)
-sizes = st.floats(4, 5000)
 
-
-@given(coordinates, coordinates, sizes, st.sampled_from([64, 160, 224, 256]), coordinates, coordinates)
-def test_to_crop_and_to_image_are_inverse(
-    x: float, y: float, size: float, output_px: int, point_x: float, point_y: float
-) -> None:
-    crop = Crop(np.array([x, y]), size, output_px)
-    points = np.array([[point_x, point_y], [x, y]])
+@given(arrays(np.float64, (3, 2), elements=st.floats(-2000, 4000)), st.floats(4, 5000), st.sampled_from([64, 224]))
+def test_to_crop_and_to_image_are_inverse(points: np.ndarray, size_px: float, output_px: int) -> None:
+    crop = Crop(points[0], size_px, output_px)
     there = crop.to_crop(points)
     assert_allclose(crop.to_image(there), points, atol=1e-6)
-    assert_allclose(there[1], output_px / 2, atol=1e-9)
+    assert_allclose(there[0], output_px / 2, atol=1e-9)
 
 
 def test_corners_of_the_square_are_corners_of_the_crop() -> None:
     crop = crop_from_box([100, 50, 80, 40], 224, scale=1.25)
     assert crop.size_px == 100
-    assert_allclose(crop.center_px, [140, 70])
-    assert_allclose(crop.to_crop([[90, 20], [190, 120]]), [[0, 0], [224, 224]], atol=1e-9)
-    assert crop.to_crop(np.zeros((2, 21, 2), np.float32)).shape == (2, 21, 2)
+    assert_allclose(crop.to_crop([[140, 70], [90, 20], [190, 120]]), [[112, 112], [0, 0], [224, 224]], atol=1e-9)
 
 
 def draw_dot(shape: tuple[int, int], center: np.ndarray, sigma: float) -> np.ndarray:
@@ -107,12 +100,9 @@ def test_outside_the_image_is_black(size_px: float) -> None:
     image = np.full((100, 100, 3), 200, np.uint8)
     crop = Crop(np.array([0.0, 50.0]), size_px, 64)
     pixels = crop.apply(image)
-    assert pixels.shape == (64, 64, 3)
-    assert pixels.dtype == np.uint8
     edge = int(crop.to_crop([0, 50])[0])
     assert not pixels[:, : edge - 1].any()
-    inside = pixels[30:34, edge + 2 : edge + 8]
-    assert_array_equal(inside, 200)
+    assert_array_equal(pixels[30:34, edge + 2 : edge + 8], 200)
     assert not Crop(np.array([-5000.0, 50.0]), size_px, 64).apply(image).any()
 
 
@@ -126,23 +116,11 @@ def test_the_edge_of_the_image_is_where_it_belongs(width: int) -> None:
     assert row.sum() / 200 == pytest.approx(float(crop.to_crop([width, 0])[0]) - left, abs=0.15)
 
 
-@pytest.mark.parametrize(
-    "box",
-    [
-        [np.nan, 0, 10, 10],
-        [0, np.inf, 10, 10],
-        [0, 0, 0, 10],
-        [0, 0, 10, -5],
-        [100, 100, -50, -50],
-        [0, 0, 1e9, 10],
-        [1e7, 0, 10, 10],
-        [0, 0, 10],
-        [[0, 0, 10, 10]],
-        "box",
-        None,
-        [0, 0, "a", 1],
-    ],
-)
+NO_BOXES = [[np.nan, 0, 10, 10], [0, np.inf, 10, 10], [0, 0, 0, 10], [100, 100, -50, -50], [0, 0, 1e9, 10]]
+NO_BOXES += [[1e7, 0, 10, 10], [0, 0, 10], [[0, 0, 10, 10]], "box", None, [0, 0, "a", 1]]
+
+
+@pytest.mark.parametrize("box", NO_BOXES)
 def test_what_is_no_box(box: object) -> None:
     with pytest.raises(UserError) as error:
         crop_from_box(box, 224)  # type: ignore[arg-type]

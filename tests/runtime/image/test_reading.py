@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-import zlib
 from pathlib import Path
 
 import cv2
@@ -34,14 +33,16 @@ LOSSLESS_WEBP = (cv2.IMWRITE_WEBP_QUALITY, 101)
 PROGRESSIVE = (cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
 
 
+FORMATS = (".png", ".jpg", ".bmp", ".webp", ".tiff")
+
+
 @pytest.mark.parametrize(
     ("suffix", "channels", "flags"),
-    [(suffix, 3, ()) for suffix in (".png", ".jpg", ".bmp", ".webp", ".tiff")]
+    [(suffix, 3, ()) for suffix in FORMATS]
     + [(".webp", 3, LOSSLESS_WEBP), (".webp", 4, LOSSLESS_WEBP), (".jpg", 3, PROGRESSIVE)],
 )
 def test_every_format(tmp_path: Path, suffix: str, channels: int, flags: tuple[int, ...]) -> None:
     image = read_image(save(tmp_path / f"a{suffix}", picture(channels), flags))
-    assert image.shape == (40, 50, 3)
     assert image.dtype == np.uint8
     assert_allclose(image, picture()[..., ::-1], atol=30)  # RGB, within what JPEG loses
     assert image[20, 45, 0] > 200 > 60 > image[20, 5, 0]
@@ -49,12 +50,11 @@ def test_every_format(tmp_path: Path, suffix: str, channels: int, flags: tuple[i
 
 def claiming(suffix: str, width: int, height: int) -> bytes:
     """A file that says it is huge."""
-    if suffix == ".png":
-        return png_claiming(width, height)
     content = bytearray(cv2.imencode(suffix, picture(), LOSSLESS_WEBP if suffix == ".webp" else ())[1].tobytes())
-    if suffix == ".jpg":
-        place = content.find(b"\xff\xc0")
-        struct.pack_into(">HH", content, place + 5, height, width)
+    if suffix == ".png":
+        struct.pack_into(">II", content, 16, width, height)
+    elif suffix == ".jpg":
+        struct.pack_into(">HH", content, content.find(b"\xff\xc0") + 5, height, width)
     elif suffix == ".bmp":
         struct.pack_into("<ii", content, 18, width, -height)
     elif suffix == ".webp":
@@ -75,7 +75,7 @@ def test_gray_alpha_and_16_bits_are_converted(tmp_path: Path, suffix: str, chann
         assert_array_equal(image[..., 0], image[..., 2])
 
 
-@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".bmp", ".tiff"])
+@pytest.mark.parametrize("suffix", FORMATS)
 @pytest.mark.parametrize("part", [0.001, 0.02, 0.5, 0.97])
 def test_cut_short(tmp_path: Path, suffix: str, part: float) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (300, 200, 3), np.uint8)
@@ -87,17 +87,18 @@ def test_cut_short(tmp_path: Path, suffix: str, part: float) -> None:
     assert "\n" not in str(error.value)
 
 
-def png_claiming(width: int, height: int) -> bytes:
-    """A PNG of a few bytes that says it is huge."""
+@pytest.mark.parametrize("flags", [(), PROGRESSIVE])
+def test_a_jpeg_without_its_end_is_read_if_its_pixels_are_there(tmp_path: Path, flags: tuple[int, ...]) -> None:
+    path = save(tmp_path / "a.jpg", picture(), flags)
+    content, whole = path.read_bytes(), read_image(path)
+    path.write_bytes(content[:-2])
+    assert_array_equal(read_image(path), whole)
+    path.write_bytes(content[:-20])
+    with pytest.raises(UserError, match="damaged"):
+        read_image(path)
 
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
-
-
-@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".webp", ".tiff"])
+@pytest.mark.parametrize("suffix", FORMATS)
 @pytest.mark.parametrize(("width", "height"), [(16_384, 100), (100, 16_384), (16_000, 16_000)])
 def test_too_large_is_seen_before_decoding(
     tmp_path: Path, suffix: str, width: int, height: int, monkeypatch: pytest.MonkeyPatch
@@ -121,34 +122,19 @@ def test_two_headers_hide_nothing(tmp_path: Path) -> None:
         read_image(tmp_path / "a.jpg")
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (15, 100), (100, 15)])
-def test_too_small(tmp_path: Path, shape: tuple[int, int]) -> None:
-    with pytest.raises(UserError, match="too few"):
-        read_image(save(tmp_path / "small.png", np.zeros((*shape, 3), np.uint8)))
+NO_IMAGES = [b"\0", b"hello world, this is text", b"\xff\xd8", b"\xff\xd8\xff\xd9", b"\xff\xd8\xff\xc0\0\x11\x08"]
+NO_IMAGES += [b"\xff\xd8\xff" * 50, b"BM" + bytes(10), b"RIFF\x10\0\0\0WEBPxxxx" + bytes(40), b"GIF89a" + bytes(100)]
+NO_IMAGES += [b"II*\0\xff\xff\xff\xff", b"II*\0\x08\0\0\0\0\0", b"\x89PNG\r\n\x1a\n" + bytes(30)]
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"\0",
-        b"hello world, this is text",
-        b"\xff\xd8",
-        b"\xff\xd8\xff\xd9",
-        b"\xff\xd8\xff\xc0\x00\x11\x08",
-        b"\xff\xd8\xff" * 50,
-        b"BM" + bytes(10),
-        b"RIFF\x10\0\0\0WEBPxxxx" + bytes(40),
-        b"II*\0\xff\xff\xff\xff",
-        b"II*\0\x08\0\0\0\0\0",
-        b"\x89PNG\r\n\x1a\n" + bytes(30),
-        b"GIF89a" + bytes(100),
-    ],
-)
+@pytest.mark.parametrize("content", NO_IMAGES)
 def test_no_image(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "x.png"
     path.write_bytes(content)
     with pytest.raises(UserError, match=r"x\.png"):
         read_image(path)
+    with pytest.raises(UserError, match="too few"):
+        read_image(save(path, np.zeros((100, 15, 3), np.uint8)))
 
 
 def test_exif_orientation_is_applied(tmp_path: Path) -> None:
@@ -166,30 +152,16 @@ def test_arrays_are_taken_as_they_come() -> None:
     flipped = rgb[::-1, ::-1, ::-1]
     assert as_rgb_uint8(flipped).flags["C_CONTIGUOUS"]
     assert_array_equal(as_rgb_uint8(flipped), flipped)
-    frozen = rgb.copy()
-    frozen.setflags(write=False)
-    assert_array_equal(as_rgb_uint8(frozen), rgb)
     assert_array_equal(as_rgb_uint8(rgb[..., 0]), np.repeat(rgb[..., :1], 3, axis=2))
     assert_array_equal(as_rgb_uint8(picture(4)), picture(4)[..., :3])
     assert_array_equal(as_rgb_uint8(picture(3, np.uint16)), picture(3, np.uint16) >> 8)
 
 
-@pytest.mark.parametrize(
-    "array",
-    [
-        np.zeros((40, 40, 3), np.float32),
-        np.zeros((40, 40, 3), bool),
-        np.zeros((40, 40, 2), np.uint8),
-        np.zeros((3, 40, 40), np.uint8),
-        np.zeros((40,), np.uint8),
-        np.zeros((1, 40, 40, 3), np.uint8),
-        np.zeros((0, 40, 3), np.uint8),
-        np.zeros((1, 1, 3), np.uint8),
-        np.broadcast_to(np.uint8(0), (20_000, 40, 3)),
-        [[1, 2, 3]],
-        None,
-    ],
-)
+BAD_SHAPES = [(40, 40, 2), (3, 40, 40), (40,), (1, 40, 40, 3), (0, 40, 3), (1, 1, 3)]
+NO_ARRAYS = [np.zeros((40, 40, 3), np.float32), np.broadcast_to(np.uint8(0), (20_000, 40, 3)), [[1, 2, 3]], None]
+
+
+@pytest.mark.parametrize("array", [*(np.zeros(shape, np.uint8) for shape in BAD_SHAPES), *NO_ARRAYS])
 def test_arrays_that_are_no_images(array: object) -> None:
     with pytest.raises(UserError):
         as_rgb_uint8(array)  # type: ignore[arg-type]

@@ -23,65 +23,49 @@ CLOSE = 0.35  # mean joint error, in hand sizes, of a hand that is tracked
 class Run:
     """What a tracker did, per frame and hand."""
 
-    truth: list[Hands]
+    visible: np.ndarray  # (N, 2): a hand is there and all its joints lie in the picture
+    gone: np.ndarray  # (N, 2): nothing of a hand lies in the picture
+    present: np.ndarray  # (N, 2): as found
+    tracked: np.ndarray  # (N, 2): found where it is
     found: list[Hands]
     boxes: list[dict[str, Box]]  # before each frame
     network_runs: list[int]
-    size_px: tuple[int, int]
-
-    def visible(self) -> np.ndarray:
-        """(N, 2): a hand is there and all its joints lie in the picture."""
-        return np.array([[h.present and self._inside(h.joints_image) for h in (t.right, t.left)] for t in self.truth])
-
-    def gone(self) -> np.ndarray:
-        """(N, 2): nothing of a hand lies in the picture."""
-        return np.array(
-            [[not h.present or not self._touches(h.project(h.vertices)) for h in (t.right, t.left)] for t in self.truth]
-        )
-
-    def present(self) -> np.ndarray:
-        return np.array([[h.right.present, h.left.present] for h in self.found])
-
-    def error(self) -> np.ndarray:
-        """(N, 2): mean joint error in hand sizes."""
-        pairs = [((t.right, f.right), (t.left, f.left)) for t, f in zip(self.truth, self.found, strict=True)]
-        return np.array([[_error(t.joints_image, f.joints_image) for t, f in pair] for pair in pairs])
-
-    def tracked(self) -> np.ndarray:
-        return self.present() & (self.error() < CLOSE)
-
-    def _inside(self, points: np.ndarray) -> bool:
-        return bool(((points >= 0) & (points < self.size_px)).all())
-
-    def _touches(self, points: np.ndarray) -> bool:
-        return bool(((points >= 0) & (points < self.size_px)).all(axis=1).any())
-
-
-def _error(truth: np.ndarray, found: np.ndarray) -> float:
-    return float(np.linalg.norm(truth - found, axis=1).mean() / np.ptp(truth, axis=0).max())
 
 
 def track(stage: Stage, path: Path2D, frames: int) -> Run:
-    run = Run([], [], [], [], stage.size_px)
     tracker = Tracker(stage.runner)
+    rows, found, boxes, runs = [], [], [], []
     for number in range(frames):
         truth = stage.hands(*path(number))
-        run.truth.append(truth)
-        run.boxes.append(tracker.boxes)
+        boxes.append(tracker.boxes)
         before = stage.network.runs
-        run.found.append(tracker(stage.picture(truth)))
-        run.network_runs.append(stage.network.runs - before)
-    return run
+        hands = tracker(stage.picture(truth))
+        runs.append(stage.network.runs - before)
+        found.append(hands)
+        for real, seen in ((truth.right, hands.right), (truth.left, hands.left)):
+            inside, touching = (
+                (points >= 0).all(axis=1) & (points < stage.size_px).all(axis=1)
+                for points in (real.joints_image, real.project(real.vertices))
+            )
+            close = _error(real.joints_image, seen.joints_image) < CLOSE
+            gone = not (real.present and touching.any())
+            rows.append([real.present and inside.all(), gone, seen.present, seen.present and close])
+    table = np.array(rows).reshape(frames, 2, 4)
+    return Run(*np.moveaxis(table, -1, 0), found, boxes, runs)
+
+
+def _error(truth: np.ndarray, found: np.ndarray) -> float:
+    """Mean joint error in hand sizes."""
+    return float(np.linalg.norm(truth - found, axis=1).mean() / np.ptp(truth, axis=0).max())
 
 
 def delays(run: Run) -> Iterator[int]:
     """For every time a hand becomes visible: frames until it is tracked."""
-    visible, tracked = run.visible(), run.tracked()
     for side in range(2):
-        starts = np.flatnonzero(visible[:, side] & ~np.r_[False, visible[:-1, side]])
+        starts = np.flatnonzero(run.visible[:, side] & ~np.r_[False, run.visible[:-1, side]])
         for start in starts:
-            later = np.flatnonzero(tracked[start:, side])
-            yield int(later[0]) if len(later) else len(tracked)
+            later = np.flatnonzero(run.tracked[start:, side])
+            yield int(later[0]) if len(later) else len(run.tracked)
 
 
 def moving(number: int) -> tuple[Place, Place]:
@@ -118,14 +102,13 @@ def returning_elsewhere(number: int) -> tuple[Place, Place]:
 @pytest.mark.parametrize("path", [moving, crossing, leaving, returning_elsewhere])
 def test_hands_are_tracked_while_they_are_visible(path: Path2D) -> None:
     run = track(Stage(), path, 240)
-    visible = run.visible()
-    assert visible.sum() > 200
-    settled = visible & np.roll(visible, 5, axis=0)  # the frames allowed for finding them are counted below
+    assert run.visible.sum() > 200
+    settled = run.visible & np.roll(run.visible, 5, axis=0)  # the frames allowed for finding them are counted below
     settled[:5] = False
-    share = run.tracked()[settled].mean()
+    share = run.tracked[settled].mean()
     assert share >= 0.99, share
     assert max(delays(run)) <= 5
-    assert not (run.present() & run.gone()).any()
+    assert not (run.present & run.gone).any()
     for x, y, width, height in (box for boxes in run.boxes for box in boxes.values()):  # never beyond the picture
         assert x >= 0 and y >= 0 and x + width <= 320 + 1e-9 and y + height <= 240 + 1e-9
         assert width > 0 and height > 0
@@ -215,10 +198,7 @@ def test_the_search_covers_the_picture(size: tuple[int, int]) -> None:
     assert whole is None
     for box in squares:
         assert box is not None
-        x, y, side, _ = box
-        margin = (BOX_SCALE - 1) / 2 * side
-        covered[
-            round(max(y - margin, 0)) : round(y + side + margin), round(max(x - margin, 0)) : round(x + side + margin)
-        ] = True
-        assert box[2] == box[3] > 0
+        middle, half = box[:2] + box[2:] / 2, BOX_SCALE * box[2:] / 2
+        (left, top), (right, bottom) = np.maximum(np.round([middle - half, middle + half]), 0).astype(int)
+        covered[top:bottom, left:right] = True
     assert covered.all()

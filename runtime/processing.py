@@ -1,0 +1,158 @@
+"""What the demo does with pictures and videos: hands are found, drawn, written and printed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from runtime.errors import UserError
+from runtime.files import write_bytes_atomic, write_error
+from runtime.hand.hands import Hands
+from runtime.hand.mesh_files import write_glb, write_hands
+from runtime.image.draw import draw_hands
+from runtime.image.reading import Rgb, quiet_opencv, read_image
+from runtime.runner import Runner, load
+from runtime.video.capture import Source, open_source
+from runtime.video.inputs import Input
+from runtime.video.loop import FoundFrame, Frame, run_video
+from runtime.video.outputs import Window, draw_times, video_file, write_json_line
+from runtime.video.smoothing import Smoother
+from runtime.video.tracking import Tracker, find_still
+
+
+def process(wanted: Input, options: argparse.Namespace) -> None:
+    """Find the hands of an input as the demo's options say. A UserError for what cannot be opened or written."""
+    quiet_opencv()
+    if wanted.kind == "image":
+        rgb = read_image(wanted.target)
+        with _load(options) as runner:
+            facts = _process_image(runner, rgb, wanted.stem, options)
+        facts = {"image": wanted.name, "model": str(options.model), **facts}
+        print(json.dumps(facts) if options.json else readable_json(facts))
+        return
+    modes = zip((cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT), options.camera_size or (), strict=False)
+    settings: dict[int, float] = {
+        **dict(modes),
+        **({cv2.CAP_PROP_FPS: options.camera_fps} if options.camera_fps else {}),
+    }
+    with _load(options) as runner, closing(open_source(wanted, settings)) as source:
+        path = options.output_dir / f"{wanted.stem}_overlay.mp4"
+        path = None if options.show or options.no_overlay else path
+        finder = _finder(runner, options)
+        facts, ended_by = process_video(runner, source, finder, path, show=options.show, json_lines=options.json)
+    if not options.json:
+        print(readable_json({"input": source.name, "model": str(options.model), "provider": runner.provider, **facts}))
+    if ended_by is not None:
+        raise ended_by
+
+
+def _process_image(runner: Runner, rgb: Rgb, stem: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Run one image and write its files; the facts to print."""
+    at_once = options.box is not None or options.whole_image
+    hands = runner(rgb, options.box) if at_once else find_still(runner, rgb)
+    folder: Path = options.output_dir
+    _make_folder(folder)
+    files, formats = [], options.mesh or ("obj",)
+    if not options.no_overlay:
+        files.append(folder / f"{stem}_overlay.png")
+        write_png(files[-1], draw_hands(rgb, hands, skeleton=True))
+    if "obj" in formats:
+        files += write_hands(folder, stem, hands)
+    if "glb" in formats and hands.present:
+        files.append(folder / f"{stem}_hands.glb")
+        write_glb(files[-1], hands)
+    paths = [str(path) for path in files]
+    return {"provider": runner.provider, **hands.to_json_dict(), **_data_facts(runner), "files": paths}
+
+
+def process_video(
+    runner: Runner,
+    source: Source,
+    find: Callable[[Frame], Hands],
+    path: Path | None,
+    *,
+    show: bool = False,
+    json_lines: bool = False,
+) -> tuple[dict[str, Any], BaseException | None]:
+    """Run a whole video and write it with its hands to `path`; the facts to print, and what ended it before its end.
+
+    A UserError where the source has no frame. After Ctrl-C, or where a camera is gone, the file holds what was done.
+    """
+    about = _data_facts(runner)
+    with ExitStack() as stack:
+        title = f"{source.name} - {runner.info.variant}"
+        window = stack.enter_context(closing(Window(title))) if show else None
+        if path is not None:
+            _make_folder(path.parent)
+        video = None if path is None else stack.enter_context(video_file(path, source.fps))
+        said = dict(about)
+
+        def show_frame(found: FoundFrame) -> bool:
+            if json_lines and not write_json_line(sys.stdout, found, said):
+                return False
+            said.clear()  # the first line says it
+            if window is None and video is None:
+                return True
+            drawn = draw_hands(found.frame.rgb, found.hands, skeleton=True)
+            if video is not None:
+                video.write(drawn, found.frame.time_s)
+            if window is None:
+                return True
+            draw_times(drawn, found.fps, found.stages_ms)
+            return window.show(drawn)
+
+        summary = run_video(source, find, show_frame)
+        if summary.frames == 0:
+            raise summary.ended_by or UserError(f"{source.name} gives no frames: is it whole, and does it play?")
+    return {**summary.to_json_dict(), **about, "files": [] if path is None else [str(path)]}, summary.ended_by
+
+
+def _finder(runner: Runner, options: argparse.Namespace) -> Callable[[Frame], Hands]:
+    """How the hands of a frame are found: tracked, in a fixed box, or in the whole picture; smoothed or not."""
+    tracker = None if options.box or options.whole_image else Tracker(runner)
+    smoother = Smoother(runner.models) if options.smooth else None
+
+    def find(frame: Frame) -> Hands:
+        hands = runner(frame.rgb, options.box) if tracker is None else tracker(frame.rgb)
+        return hands if smoother is None else smoother(hands, frame.time_s)
+
+    return find
+
+
+def _load(options: argparse.Namespace) -> Runner:
+    return load(options.model, device=options.device, threads=options.threads, hand_model=options.hand_model)
+
+
+def _data_facts(runner: Runner) -> dict[str, Any]:
+    """Say what data the model's accuracy was measured on."""
+    return {"model_dataset": runner.info.dataset, "model_dataset_is_synthetic": runner.info.synthetic}
+
+
+def write_png(path: Path, rgb: Rgb) -> None:
+    """Write an RGB image atomically."""
+    _, encoded = cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
+    write_bytes_atomic(path, encoded.tobytes())
+
+
+def readable_json(value: object, indent: str = "\n") -> str:
+    """JSON with a line for each entry of an object, however long a list it is."""
+    if not isinstance(value, dict):
+        return json.dumps(value)
+    deeper = indent + "  "
+    return (
+        "{" + ",".join(f"{deeper}{json.dumps(k)}: {readable_json(v, deeper)}" for k, v in value.items()) + indent + "}"
+    )
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise write_error(folder, error) from None

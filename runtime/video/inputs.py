@@ -1,0 +1,65 @@
+"""What a command line's input names: a picture, a video file, a camera, a stream, or a GStreamer pipeline."""
+
+from __future__ import annotations
+
+import re
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from runtime.errors import UserError
+
+_CAMERA_FILES, _WEB_FILES = (".mp4", ".m4v", ".mov", ".3gp", ".mts", ".m2ts"), (".webm", ".mkv", ".flv", ".ogv")
+VIDEO_SUFFIXES = (*_CAMERA_FILES, *_WEB_FILES, ".avi", ".mpg", ".mpeg", ".ts", ".wmv")
+USUAL_SUFFIXES = (".jpg", ".mp4")
+STREAM_SCHEMES = ("rtsp://", "rtsps://")
+_MAX_CAMERA = 99
+
+
+@dataclass(frozen=True)
+class Input:
+    """One input."""
+
+    kind: Literal["image", "video", "camera", "stream", "pipeline"]
+    target: str  # for OpenCV; a camera may be a number
+    name: str  # that may be shown
+    stem: str  # of the files made from it
+
+    @property
+    def live(self) -> bool:
+        """Whether its frames come when they come: what is not taken in time is lost."""
+        return self.kind not in ("image", "video")
+
+
+def parse_input(text: str) -> Input:
+    """Tell what the text names: what is there by that name comes first. A UserError where nothing can be."""
+    if text.isdecimal():
+        if int(text) > _MAX_CAMERA:
+            raise UserError(f"there is no camera {text[:20]}: give 0 for the first one")
+        return Input("camera", str(int(text)), f"camera {int(text)}", f"camera{int(text)}")
+    mode, path = _mode(text), Path(text)
+    if stat.S_ISCHR(mode) or (not mode and text.startswith("/dev/")):
+        number = re.fullmatch(r"/dev/video(\d+)", str(path.resolve()))
+        return Input("camera", number[1] if number else text, f"camera {text}", path.name)
+    if not mode and " ! " in text:
+        return Input("pipeline", text, f"pipeline {text[:60]}", "pipeline")
+    if not mode and "://" in text:
+        shown = re.sub(r"//[^/@]*@", "//", text)  # without user and password
+        if not text.lower().startswith(STREAM_SCHEMES):
+            raise UserError(f"cannot read {shown}: of addresses only rtsp:// and rtsps:// are")
+        return Input("stream", text, shown, "stream")
+    # hand.jpg and hand.png must not overwrite each other's files; the usual suffix is left out.
+    stem = path.name.removesuffix(path.suffix) if path.suffix in USUAL_SUFFIXES else path.name
+    if path.suffix.lower() not in VIDEO_SUFFIXES:
+        return Input("image", text, text, stem)
+    # FFmpeg takes what stands before a colon for a protocol, but not in an absolute path.
+    return Input("video", str(path.absolute()), f"video {path}", stem)
+
+
+def _mode(text: str) -> int:
+    """The file's kind, 0 where there is none."""
+    try:
+        return Path(text).stat().st_mode
+    except (OSError, ValueError):  # no such file, or no path at all
+        return 0

@@ -1,0 +1,115 @@
+"""Sources that OpenCV opens: the times of frames, and faults that pass or do not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from runtime.errors import UserError
+from runtime.video import capture
+from runtime.video.capture import CaptureSource, SourceLost, open_source
+from runtime.video.inputs import parse_input
+from runtime.video.outputs import video_file
+
+CLIP = parse_input("clip.mp4")
+FRAME = np.zeros((4, 4, 3), np.uint8)
+
+
+class Fake:
+    """A capture that gives frames where its script says True, and other properties than those set."""
+
+    def __init__(self, script: Iterator[bool], properties: dict[int, Any] | None = None) -> None:
+        self.script, self.properties = script, properties or {}
+        self.open = True
+
+    def isOpened(self) -> bool:
+        return self.open
+
+    def get(self, key: int) -> float:
+        value = self.properties.get(key, 0.0)
+        return float(next(value) if isinstance(value, Iterator) else value)
+
+    def set(self, key: int, value: float) -> None:
+        pass
+
+    def read(self) -> tuple[bool, np.ndarray | None]:
+        return (True, FRAME) if self.open and next(self.script, False) else (False, None)
+
+    def release(self) -> None:
+        self.open = False
+
+
+def opens(monkeypatch: pytest.MonkeyPatch, *captures: Fake) -> None:
+    following = iter(captures)
+    monkeypatch.setattr(cv2, "VideoCapture", lambda *_: next(following))
+    for name, seconds in (("RETRY_S", 0.001), ("REOPEN_S", 0.01), ("GIVE_UP_S", 0.2)):
+        monkeypatch.setattr(capture, name, seconds)
+
+
+def count(source: CaptureSource) -> int:
+    frames = 0
+    with pytest.raises(SourceLost, match="camera 0 gives no frames"):
+        while source.read():
+            frames += 1
+    return frames
+
+
+def test_a_missed_frame_is_not_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    opens(monkeypatch, Fake(iter([False, True, False, False, True])), *(Fake(iter([])) for _ in range(9)))
+    assert count(CaptureSource(parse_input("0"))) == 2
+
+
+def test_a_camera_is_opened_again_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = Fake(iter([]))
+    closed.release()
+    opens(monkeypatch, Fake(iter([True])), closed, *(Fake(iter([True] * 5)) for _ in range(9)))
+    assert count(CaptureSource(parse_input("0"))) == 1 + 5 * capture.MOST_REOPENED
+
+
+def test_a_file_ends_where_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    opens(monkeypatch, Fake(iter([True, False, True])))
+    source = CaptureSource(CLIP)
+    assert source.read() is not None and source.read() is None
+
+
+@pytest.mark.parametrize(
+    ("rate", "stamps_ms", "times_s"),
+    [
+        (1000, [40, 140, 1140], [0, 0.1, 1.1]),  # a browser's file, whose header counts milliseconds
+        (25, [0, 0, 0], [0, 0.04, 0.08]),  # no stamps
+        (10, [900, 1000, 5, 105], [0, 0.1, 0.2, 0.3]),  # they start anew
+        (float("nan"), [0, 50, float("nan")], [0, 0.05, 0.05 + 1 / 30]),
+    ],
+)
+def test_the_time_of_a_frame(
+    monkeypatch: pytest.MonkeyPatch, rate: float, stamps_ms: list[float], times_s: list[float]
+) -> None:
+    stamps = {cv2.CAP_PROP_FPS: rate, cv2.CAP_PROP_POS_MSEC: iter(stamps_ms)}
+    opens(monkeypatch, Fake(iter([True] * len(stamps_ms)), stamps))
+    source = CaptureSource(CLIP)
+    assert [found[0] for found in iter(source.read, None)] == pytest.approx(times_s)  # type: ignore[misc]
+
+
+def test_a_camera_without_the_mode_says_what_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    opens(monkeypatch, *(Fake(iter([]), {cv2.CAP_PROP_FRAME_WIDTH: 640}) for _ in range(2)))
+    CaptureSource(parse_input("0"), {cv2.CAP_PROP_FRAME_WIDTH: 640})
+    with pytest.raises(UserError, match="offers 640 instead"):
+        CaptureSource(parse_input("0"), {cv2.CAP_PROP_FRAME_WIDTH: 800})
+
+
+@pytest.mark.parametrize("rate", [211.222, 480.0, 29.97, 7.5])
+def test_every_rate_is_written_under_every_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rate: float) -> None:
+    monkeypatch.chdir(tmp_path)
+    with video_file(Path("file:1.mp4"), rate) as video:
+        for number in range(12):
+            video.write(np.full((48, 64, 3), 20 * number, np.uint8), number / rate)
+    with closing(open_source(parse_input("file:1.mp4"))) as source:
+        times = [found[0] for found in iter(source.read, None)]  # type: ignore[misc]
+    assert source.fps == pytest.approx(rate, rel=1e-3)
+    assert times == pytest.approx([number / rate for number in range(12)], abs=0.001)
