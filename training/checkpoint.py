@@ -92,7 +92,12 @@ def load_network(path: Path, variant: str) -> tuple[ERNet, WeightFacts]:
         raise UserError(
             f"{path} holds weights of '{facts.variant}', not of '{variant}': give --variant {facts.variant}"
         )
-    network = _built_for(facts, path)
+    try:
+        network = build(variant, facts.widths)
+        if facts.qat is not None:
+            prepare(network.eval(), QuantizeSpec(reduce_range=facts.qat["reduce_range"]))
+    except (ValueError, AttributeError, TypeError, KeyError) as error:
+        raise UserError(f"{path}: header cannot be read ({error})") from error
     stored = {name: tensor.float() for name, tensor in load_file(path).items()}
     own = {k: v.shape for k, v in network.state_dict().items() if v.is_floating_point()}
     if {k: v.shape for k, v in stored.items()} != own:
@@ -108,20 +113,6 @@ def load_network(path: Path, variant: str) -> tuple[ERNet, WeightFacts]:
         except ValueError as error:
             raise UserError(f"{path}: {error}; this checkpoint is broken") from error
     return network.eval(), facts
-
-
-def _built_for(facts: WeightFacts, path: Path) -> ERNet:
-    """A network that takes such weights."""
-    try:
-        network = build(facts.variant, facts.widths)
-    except (ValueError, AttributeError) as error:
-        raise UserError(f"{path}: header cannot be read ({error})") from error
-    if facts.qat is None:
-        return network
-    reduce_range = facts.qat.get("reduce_range") if isinstance(facts.qat, dict) else None
-    if not isinstance(reduce_range, bool):
-        raise UserError(f"{path}: header cannot be read (qat has no reduce_range)")
-    return prepare(network.eval(), QuantizeSpec(reduce_range=reduce_range))
 
 
 def check_hand_model(path: Path, name: str, sha256: str, hands: tuple[HandModel, HandModel]) -> None:
