@@ -23,6 +23,7 @@ from training.quantisation.int8_rules import QuantizeSpec
 from training.quantisation.qat import prepare, restore_ranges
 
 MAX_WEIGHT_BYTES = 2 << 30
+TORCH_FILES = (".pth", ".pt", ".ckpt")
 SHIPPED = Path(__file__).parent / "weights"
 
 
@@ -64,6 +65,9 @@ def read_facts(path: Path) -> WeightFacts:
     """The facts in a weight file's header; a UserError where it is not one of this project's."""
     if not path.is_file():
         raise UserError(f"no checkpoint at {path}" + (": it is a directory" if path.is_dir() else ""))
+    if path.suffix in TORCH_FILES:
+        how = f"`python training/train.py --init {path}` makes one of a network of one's own"
+        raise UserError(f"{path} is a torch file: give the .safetensors that a run leaves in its folder; {how}")
     if path.stat().st_size > MAX_WEIGHT_BYTES:
         raise UserError(f"{path} is too large for a checkpoint of this project")
     try:

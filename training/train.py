@@ -93,7 +93,7 @@ def network_of(args: argparse.Namespace, recipe: Recipe) -> ERNet:
     torch.manual_seed(recipe.seed)
     network = build(recipe.variant)
     if args.init is not None:
-        initialise(network, args.init)
+        parallel.say(initialise(network, args.init))
     return network
 
 

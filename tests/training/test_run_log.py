@@ -22,7 +22,7 @@ def test_rows_are_means_and_survive_a_checkpoint(tmp_path: Path) -> None:
         "loss": 3.0, "images_per_s": 12.0, "waiting_pct": 10.0,
     }]  # fmt: skip
     resumed.rows[-1] |= {"val_mpjpe_mm": 30.0, "dataset": "a set"}
-    resumed.add({"loss": 4.0, "distilled": 1.0})
+    resumed.add({"loss": 4.0, "distilled": 1.0, "images": 8, "seconds": 1.0, "waiting": 0.0})
     resumed.close_row({"step": 4, "samples": 32, "crop_px": 128, "learning_rate": 0.1})
     resumed.write(tmp_path / "log.csv")
     rows = list(csv.DictReader((tmp_path / "log.csv").open()))
