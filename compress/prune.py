@@ -193,7 +193,7 @@ def recover(pruned: Pruned) -> tuple[Path, dict[str, Any]]:
 
 def _fine_tune(pruned: Pruned) -> None:
     request, crop_px = pruned.request, pruned.original.variant.crop_px
-    spec = DistillSpec(teacher=request.variant, joints=10.0, vertices=10.0, joints_image=1.0, heatmap=0.1, features=0.2)
+    spec = DistillSpec(teacher=request.variant, joints=10.0, vertices=10.0, joints_image=1.0, heatmap=0.1)
     recipe = Recipe(
         request.variant,
         (Stage(crop_px, request.batch, request.finetune_steps),),

@@ -23,6 +23,7 @@ from training.quantisation.int8_rules import QuantizeSpec
 from training.quantisation.qat import prepare, restore_ranges
 
 MAX_WEIGHT_BYTES = 2 << 30
+TORCH_FILES = (".pth", ".pt", ".ckpt")
 SHIPPED = Path(__file__).parent / "weights"
 
 
@@ -64,6 +65,9 @@ def read_facts(path: Path) -> WeightFacts:
     """The facts in a weight file's header; a UserError where it is not one of this project's."""
     if not path.is_file():
         raise UserError(f"no checkpoint at {path}" + (": it is a directory" if path.is_dir() else ""))
+    if path.suffix in TORCH_FILES:
+        how = f"`python training/train.py --init {path}` makes one of a network of one's own"
+        raise UserError(f"{path} is a torch file: give the .safetensors that a run leaves in its folder; {how}")
     if path.stat().st_size > MAX_WEIGHT_BYTES:
         raise UserError(f"{path} is too large for a checkpoint of this project")
     try:
@@ -92,7 +96,12 @@ def load_network(path: Path, variant: str) -> tuple[ERNet, WeightFacts]:
         raise UserError(
             f"{path} holds weights of '{facts.variant}', not of '{variant}': give --variant {facts.variant}"
         )
-    network = _built_for(facts, path)
+    try:
+        network = build(variant, facts.widths)
+        if facts.qat is not None:
+            prepare(network.eval(), QuantizeSpec(reduce_range=facts.qat["reduce_range"]))
+    except (ValueError, AttributeError, TypeError, KeyError) as error:
+        raise UserError(f"{path}: header cannot be read ({error})") from error
     stored = {name: tensor.float() for name, tensor in load_file(path).items()}
     own = {k: v.shape for k, v in network.state_dict().items() if v.is_floating_point()}
     if {k: v.shape for k, v in stored.items()} != own:
@@ -108,20 +117,6 @@ def load_network(path: Path, variant: str) -> tuple[ERNet, WeightFacts]:
         except ValueError as error:
             raise UserError(f"{path}: {error}; this checkpoint is broken") from error
     return network.eval(), facts
-
-
-def _built_for(facts: WeightFacts, path: Path) -> ERNet:
-    """A network that takes such weights."""
-    try:
-        network = build(facts.variant, facts.widths)
-    except (ValueError, AttributeError) as error:
-        raise UserError(f"{path}: header cannot be read ({error})") from error
-    if facts.qat is None:
-        return network
-    reduce_range = facts.qat.get("reduce_range") if isinstance(facts.qat, dict) else None
-    if not isinstance(reduce_range, bool):
-        raise UserError(f"{path}: header cannot be read (qat has no reduce_range)")
-    return prepare(network.eval(), QuantizeSpec(reduce_range=reduce_range))
 
 
 def check_hand_model(path: Path, name: str, sha256: str, hands: tuple[HandModel, HandModel]) -> None:

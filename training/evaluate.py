@@ -60,6 +60,9 @@ def main(arguments: list[str] | None = None) -> int:
     test = open_frames(args.data, args.split, hands, args.images, boxes=args.boxes)
     found = without_missing(test, args.allow_missing)
     human, unmarked = human_annotated(args.data, args.split, hands, found)
+    # A data set may come without its train split.
+    has_train = args.data == SYNTHETIC or (Path(args.data) / "annotations" / "train").is_dir()
+    mean_pose_mm = mean_pose_mpjpe_mm(open_frames(args.data, "train", hands, args.images), found) if has_train else None
     setting = Setting(
         dataset=test.label,
         synthetic=test.synthetic,
@@ -67,7 +70,7 @@ def main(arguments: list[str] | None = None) -> int:
         boxes=args.boxes,
         n_missing=len(test) - len(found),
         human_unmarked=unmarked,
-        mean_pose_mpjpe_mm=_mean_pose(args.data, args.images, hands, found),
+        mean_pose_mpjpe_mm=mean_pose_mm,
         hand_model=hands[0].name,
     )
     extra = [protocol.as_published() for protocol in compared(protocols, setting)]
@@ -80,24 +83,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _checkpoint_predictor(checkpoint: Path | None, variant: str, hands: Hands) -> tuple[Predictor, int]:
-    from training.checkpoint import (  # torch, which an exported file does without
-        check_hand_model,
-        load_network,
-        weights_of,
-    )
+    from training.checkpoint import check_hand_model, load_network, weights_of  # torch: an exported file needs none
     from training.parallel import this_device
 
     path = checkpoint or weights_of(variant)
     network, facts = load_network(path, variant)
     check_hand_model(path, facts.hand_model["name"], facts.hand_model["sha256"], hands)
     return network_predictor(network.to(this_device()), hands), network.variant.crop_px
-
-
-def _mean_pose(data: str, images: int, hands: Hands, test: Frames) -> float | None:
-    """None where the data set came without its train split."""
-    if data != SYNTHETIC and not (Path(data) / "annotations" / "train").is_dir():
-        return None
-    return mean_pose_mpjpe_mm(open_frames(data, "train", hands, images), test)
 
 
 def protocols_of(name: str | None) -> tuple[Protocol, ...]:

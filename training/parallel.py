@@ -13,6 +13,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, distributed, nn
 from torch.distributed.nn.functional import all_reduce
+from tqdm import tqdm
 
 from runtime.errors import UserError
 from runtime.machine import processor_name
@@ -81,9 +82,19 @@ def mean_over_processes(value: Tensor) -> Tensor:
     return total / world_size()
 
 
-def any_process(condition: bool, device: torch.device) -> bool:
-    """Whether the condition holds in any process: all decide alike."""
-    return bool(mean_over_processes(torch.tensor(float(condition), device=device)) > 0)
+def largest(value: float, device: torch.device) -> float:
+    """The largest of the processes' values: all decide alike."""
+    if not is_distributed():
+        return value
+    total = torch.tensor(value, device=device)
+    distributed.all_reduce(total, distributed.ReduceOp.MAX)
+    return float(total)
+
+
+def say(text: str) -> None:
+    """Print a line, once for all processes, above the progress bar."""
+    if rank() == 0:
+        tqdm.write(text)
 
 
 class SyncedBatchNorm2d(nn.BatchNorm2d):

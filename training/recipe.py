@@ -94,29 +94,27 @@ class Recipe:
             qat=qat,
         )
 
+    def stage_at(self, step: int) -> Stage:
+        """The stage that step belongs to."""
+        return self._place(step)[0]
+
     def step_in_stage(self, step: int) -> int:
         """How many steps of its own stage come before that step."""
-        for stage in self.stages:
-            if step < stage.steps:
-                return step
-            step -= stage.steps
-        return step
+        return self._place(step)[1]
 
     def samples_before(self, step: int) -> int:
         """Seen before that step."""
+        return self._place(step)[2]
+
+    def _place(self, step: int) -> tuple[Stage, int, int]:
+        """The stage of a step, the steps of it that come before, and all samples before; the last stage's end after."""
         samples = 0
         for stage in self.stages:
-            samples += min(step, stage.steps) * stage.batch
-            step = max(0, step - stage.steps)
-        return samples
-
-    def stage_at(self, step: int) -> Stage:
-        """The stage that step belongs to."""
-        for stage in self.stages:
-            if step < stage.steps:
-                return stage
+            if step < stage.steps or stage is self.stages[-1]:
+                break
+            samples += stage.steps * stage.batch
             step -= stage.steps
-        return self.stages[-1]
+        return stage, step, samples + step * stage.batch
 
 
 def default_recipe_path(variant: str) -> Path:
@@ -124,16 +122,14 @@ def default_recipe_path(variant: str) -> Path:
     get_variant(variant)
     path = FOLDER / f"{variant}.toml"
     if not path.is_file():
-        raise UserError(
-            f"no recipe comes with '{variant}': write one like {FOLDER / 'er-s.toml'} and give --recipe FILE"
-        )
+        raise UserError(f"no recipe comes with '{variant}': write one like {FOLDER / 'er-s.toml'}, give --recipe FILE")
     return path
 
 
 def read_recipe(path: Path) -> Recipe:
     """Read a recipe. Unknown keys, wrong types and values out of range are a UserError that names the key."""
     try:
-        content = tomllib.loads(path.read_text())
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"cannot read the recipe {path}: {error.strerror}") from error
     except ValueError as error:

@@ -11,8 +11,8 @@ from typing import Any
 from runtime.files import write_bytes_atomic, write_text_atomic
 
 ROW_STEPS = 20
-FIRST = ("step", "samples", "crop_px", "learning_rate")
 LAST = ("images_per_s", "waiting_pct", "val_mpjpe_mm", "val_mrrpe_mm", "val_presence", "dataset")
+TIMES = ("seconds", "waiting", "images")  # sums that become images_per_s and waiting_pct
 
 Row = dict[str, Any]
 
@@ -31,18 +31,15 @@ class RunLog:
             self.sums[name] = self.sums.get(name, 0.0) + value
         self.steps += 1
 
-    def close_row(self, facts: Row) -> Row | None:
-        """End a row with the means of the steps since the last one; None where there was no step."""
+    def close_row(self, facts: Row) -> None:
+        """End a row with the means of the steps since the last one, where there were any."""
         if not self.steps:
-            return None
+            return
         row = {**facts, **{name: value / self.steps for name, value in self.sums.items() if name not in TIMES}}
-        seconds = self.sums.get("seconds", 0.0)
-        if seconds > 0:
-            row["images_per_s"] = round(self.sums.get("images", 0.0) / seconds, 2)
-            row["waiting_pct"] = round(100 * self.sums.get("waiting", 0.0) / seconds, 2)
+        row["images_per_s"] = round(self.sums["images"] / self.sums["seconds"], 2)
+        row["waiting_pct"] = round(100 * self.sums["waiting"] / self.sums["seconds"], 2)
         self.rows.append(row)
         self.sums, self.steps = {}, 0
-        return row
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
@@ -54,20 +51,14 @@ class RunLog:
 
     def write(self, path: Path) -> None:
         """The table as CSV: empty cells where a row has no such figure."""
-        named = {name for row in self.rows for name in row}
-        columns = [n for n in FIRST if n in named]
-        columns += [n for row in self.rows[:1] for n in row if n not in FIRST + LAST]
-        columns += [n for n in sorted(named) if n not in columns and n not in LAST]
-        columns += [n for n in LAST if n in named]
+        named = {name: None for row in self.rows for name in row}  # in the order of appearance
+        columns = [name for name in named if name not in LAST] + [name for name in LAST if name in named]
         text = io.StringIO()
         writer = csv.DictWriter(text, columns, lineterminator="\n")
         writer.writeheader()
         for row in self.rows:
             writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
         write_text_atomic(path, text.getvalue())
-
-
-TIMES = ("seconds", "waiting", "images")  # sums that become images_per_s and waiting_pct
 
 
 def draw_curves(rows: list[Row], path: Path) -> None:

@@ -38,6 +38,9 @@ from training.quantisation.qat import calibrate, crop_batches, prepare
 from training.recipe import QatSpec, Recipe, default_recipe_path, read_recipe
 from training.trainer import RunSettings, Trainer, open_split
 
+MINUTES_HELP = """shorten the schedule to about so long: rate and crop size end where the recipe's do. Counted from the
+first step on; making data and starting come before, the last validation after"""
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Parse the command line and train."""
@@ -71,7 +74,7 @@ def add_run_arguments(parser: CommandParser) -> None:
     parser.add_argument("--seed", type=int, help="default: the recipe's")
     parser.add_argument("--threads", type=int, help="of the training process; default: torch's choice")
     parser.add_argument("--workers", type=int, default=1, help="processes that load images")
-    parser.add_argument("--minutes", type=float, default=math.inf, help="stop after so long, with a checkpoint")
+    parser.add_argument("--minutes", type=float, default=math.inf, help=MINUTES_HELP)
 
 
 def recipe_of(args: argparse.Namespace) -> Recipe:
@@ -90,7 +93,7 @@ def network_of(args: argparse.Namespace, recipe: Recipe) -> ERNet:
     torch.manual_seed(recipe.seed)
     network = build(recipe.variant)
     if args.init is not None:
-        initialise(network, args.init)
+        parallel.say(initialise(network, args.init))
     return network
 
 
@@ -111,7 +114,7 @@ def rounded_network_of(args: argparse.Namespace, recipe: Recipe, frames: Frames,
 def settings_of(args: argparse.Namespace, name: str) -> RunSettings:
     """Where and how long; `name` is the folder's in the cache, where none is given."""
     folder = args.run_dir or cache_dir() / "runs" / name
-    return RunSettings(folder, args.data, args.workers, args.minutes * 60)
+    return RunSettings(folder, args.data, args.workers, args.minutes)
 
 
 if __name__ == "__main__":

@@ -46,12 +46,12 @@ Batch = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class RunSettings:
-    """Where and how fast a run goes; nothing here changes what comes out of it, but `data`."""
+    """Where, on what and for how long a run goes."""
 
     folder: Path
     data: str = SYNTHETIC
     workers: int = 1
-    stop_after_s: float = math.inf
+    minutes: float = math.inf  # of training, from the first step on
 
 
 class Trainer:
@@ -75,7 +75,9 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(parameter_groups(objective, recipe.weight_decay), lr=recipe.learning_rate)
         self.average = WeightAverage(self.network, recipe.ema_decay)
         self.log = RunLog()
-        self.step = 0
+        self.step = 0  # of the schedule
+        self.steps_done = self.samples = 0  # fewer where a time limit made the run skip steps
+        self.crop_px = recipe.stages[-1].crop_px  # of the last step
 
     @property
     def network(self) -> ERNet:
@@ -93,51 +95,63 @@ class Trainer:
         return self.settings.folder / f"{self.recipe.variant}.safetensors"
 
     def run(self, frames: Frames | None = None) -> Path:
-        """Train to the recipe's end, or to the time limit, and write the weights.
+        """Train to the recipe's end and write the weights; a time limit shortens what is left of the schedule.
 
         `frames`: open_split's train split, where the caller has it already. UserError for a folder with another run.
         """
+        data, recipe = self.settings.data, self.recipe
         self.settings.folder.mkdir(parents=True, exist_ok=True)
-        data = self.settings.data
-        frames = frames or open_split(data, "train", self.hands, self.recipe.images)
+        frames = frames or open_split(data, "train", self.hands, recipe.images)
         validation = open_split(data, "val", self.hands, VALIDATION_IMAGES)
         origin = self.origin(frames)
         if self.checkpoint.is_file():
             self._resume(origin)
-        began = saved = time.monotonic()
+        parallel.say(f"{len(frames)} images of {frames.label}, on {parallel.hardware_name(self.device)}")
+        parallel.say(f"run folder: {self.settings.folder}; {self.settings.workers} processes start to load images")
+        first = self.step
+        began = saved = 0.0  # the time of the first step
         shown: dict[str, float] = {}
-        quiet = parallel.rank() != 0
-        with tqdm(
-            total=self.recipe.steps, initial=self.step, desc=self.recipe.variant, unit="step", disable=quiet
-        ) as bar:
-            while self.step < self.recipe.steps:
-                for batch, waited_s, step_began in self._batches(frames):
+        with tqdm(total=recipe.steps, desc=recipe.variant, unit="step", disable=parallel.rank() != 0) as bar:
+            while self.step < recipe.steps:
+                stage = recipe.stage_at(self.step)
+                for batch, waited_s, step_began in self._batches(frames, origin):
+                    began, saved = began or step_began + waited_s, saved or step_began + waited_s
                     figures = self._train_step(batch)
                     now = time.monotonic()
                     images = len(batch["image"]) * parallel.world_size()
+                    self.samples += images
                     self.log.add({**figures, "images": images, "seconds": now - step_began, "waiting": waited_s})
                     figures["images_per_s"] = images / (now - step_began)
                     for name, value in figures.items():
                         shown[name] = SMOOTHING * shown.get(name, value) + (1 - SMOOTHING) * value
-                    bar.set_postfix({k: f"{v:.3g}" for k, v in shown.items()}, refresh=False)
-                    bar.update()
-                    if self.step % ROW_STEPS == 0:
+                    if self.steps_done % ROW_STEPS == 0:
                         self.log.close_row(self._facts_of_row())
-                    stop = parallel.any_process(now - began > self.settings.stop_after_s, self.device)
-                    if stop or parallel.any_process(now - saved > CHECKPOINT_SECONDS, self.device):
+                    # Behind its time the run skips steps of the schedule, so that rate and crop end where they should.
+                    spent = (now - began) / 60 / max(self.settings.minutes, 1e-9)
+                    due = first + min(1.0, parallel.largest(spent, self.device)) * (recipe.steps - first)
+                    self.step = max(self.step + 1, int(due))
+                    bar.set_postfix({k: f"{v:.3g}" for k, v in shown.items()}, refresh=False)
+                    bar.update(self.step - bar.n)
+                    if self.step < recipe.steps and parallel.largest(now - saved, self.device) > CHECKPOINT_SECONDS:
                         self.save(origin, frames, validation)
                         saved = time.monotonic()
-                    if stop:
-                        return self.weights
+                    if self.step >= recipe.steps or recipe.stage_at(self.step) is not stage:
+                        break
             self.save(origin, frames, validation)
         return self.weights
 
-    def _batches(self, frames: Frames) -> Iterator[tuple[Batch, float, float]]:
+    def _batches(self, frames: Frames, origin: dict[str, str]) -> Iterator[tuple[Batch, float, float]]:
         """The rest of the stage: a batch, the seconds waited for it, and when the wait began."""
-        loader = iter(self._loader(frames))
+        loader, self.crop_px = iter(self._loader(frames)), self.recipe.stage_at(self.step).crop_px
         while True:
             began = time.monotonic()
-            batch = next(loader, None)
+            try:
+                batch = next(loader, None)
+            except Exception as error:
+                if self.steps_done and parallel.rank() == 0:
+                    self._write_checkpoint(origin)
+                problem = str(error).strip().splitlines()[-1]
+                raise UserError(f"loading images failed ({problem}): started again, the run goes on") from error
             if batch is None:
                 return
             yield batch, time.monotonic() - began, began
@@ -145,7 +159,7 @@ class Trainer:
     def _train_step(self, batch: Batch) -> dict[str, float]:
         """One step on a batch from the loader; the figures, as numbers."""
         loss, figures = self.compute(batch)
-        if parallel.any_process(not bool(torch.isfinite(loss)), self.device):
+        if parallel.largest(float(not torch.isfinite(loss)), self.device):
             path = self.settings.folder / f"not_finite_step{self.step}_process{parallel.rank()}.pt"
             torch.save(batch, path)
             kept = f"the batch is kept in {path}, the last checkpoint is untouched"
@@ -169,7 +183,7 @@ class Trainer:
         torch.nn.utils.clip_grad_norm_(self.objective.parameters(), self.recipe.clip_norm)
         self.optimizer.step()
         self.average.update(self.network, self.recipe.step_in_stage(self.step))
-        self.step += 1
+        self.steps_done += 1
 
     def _loader(self, frames: Frames) -> DataLoader[Batch]:
         """Of the rest of the stage."""
@@ -197,10 +211,10 @@ class Trainer:
 
     def _facts_of_row(self) -> Row:
         return {
-            "step": self.step,
-            "samples": self.recipe.samples_before(self.step),
-            "crop_px": self.recipe.stage_at(self.step - 1).crop_px,
-            "learning_rate": learning_rate(self.recipe, self.step - 1),
+            "step": self.steps_done,
+            "samples": self.samples,
+            "crop_px": self.crop_px,
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
         }
 
     def averaged(self) -> ERNet:
@@ -213,16 +227,16 @@ class Trainer:
         """Write averaged weights, log with their accuracy on the validation split, curves, and last the checkpoint."""
         if parallel.rank() == 0:
             average = self.averaged()
-            crop_px = self.recipe.stage_at(self.step - 1).crop_px
-            errors = evaluate(network_predictor(average, self.hands), validation, crop_px, self.hands, "validation")
+            predict = network_predictor(average, self.hands)
+            errors = evaluate(predict, validation, self.crop_px, self.hands, "validation")
             accuracy = errors.accuracy(validation.label)
             facts = WeightFacts(
                 variant=self.recipe.variant,
                 hand_model={"name": self.hands[0].name, "sha256": self.hands[0].sha256},
                 dataset=frames.name,
                 synthetic=frames.synthetic,
-                steps=self.step,
-                samples=self.recipe.samples_before(self.step),
+                steps=self.steps_done,
+                samples=self.samples,
                 seed=self.recipe.seed,
                 teacher=self.objective.taught_by,
                 qat=asdict(self.recipe.qat) if self.recipe.qat else None,
@@ -241,7 +255,7 @@ class Trainer:
             draw_curves(self.log.rows, self.settings.folder / "curves.png")
             self._write_checkpoint(origin)
             row = self.log.rows[-1].items()
-            tqdm.write(", ".join(f"{k} {v:.5g}" if isinstance(v, float) else f"{k} {v}" for k, v in row))
+            parallel.say(", ".join(f"{k} {v:.5g}" if isinstance(v, float) else f"{k} {v}" for k, v in row))
         parallel.wait_for_all()
 
     def origin(self, frames: Frames) -> dict[str, str]:
@@ -263,6 +277,7 @@ class Trainer:
         state: dict[str, Any] = {
             "origin": origin,
             "step": self.step,
+            "done": (self.steps_done, self.samples),
             "objective": self.objective.state_dict(),
             "average": self.average.state,
             "optimizer": self.optimizer.state_dict(),
@@ -286,6 +301,7 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.log.load(state["log"])
         self.step = state["step"]
+        self.steps_done, self.samples = state["done"]
 
 
 def open_split(data: str, split: str, hands: tuple[HandModel, HandModel], count: int) -> Frames:
@@ -296,9 +312,9 @@ def open_split(data: str, split: str, hands: tuple[HandModel, HandModel], count:
     whole = data != SYNTHETIC and split == "train"
     annotated = open_frames(data, split, hands, None if whole else count)
     frames, missing = drop_missing(annotated)
-    if missing and parallel.rank() == 0:
+    if missing:
         named = ", ".join(missing[:NAMED_IMAGES]) + (", ..." if len(missing) > NAMED_IMAGES else "")
-        tqdm.write(f"{split}: {len(missing)} of {len(annotated)} images are not on disk ({named}); going on without")
+        parallel.say(f"{split}: {len(missing)} of {len(annotated)} images are not on disk ({named}); going on without")
     if not len(frames):
         raise UserError(f"the {split} split of {data} has no image to use: give another --data")
     return frames

@@ -19,9 +19,7 @@ from runtime.files import file_sha256
 from runtime.hand.hand_model import load_hand_models
 from training import distill, train, trainer
 from training.checkpoint import WeightFacts, load_network, read_facts, save_weights
-from training.data.dataset import open_frames
 from training.network import build
-from training.trainer import Trainer
 
 ROOT = Path(__file__).parents[2]
 HANDS = load_hand_models()
@@ -45,7 +43,6 @@ heatmap = 0.1
 ramp_steps = 4
 draws = 1
 """
-INNER = "features = 0.2\n"
 
 
 @pytest.fixture(autouse=True)
@@ -84,45 +81,10 @@ def distance(first: Path, second: Path) -> float:
 
 
 def test_a_run_says_who_taught(synthetic_root: Path, recipe: Path, teacher_file: Path, tmp_path: Path) -> None:
-    recipe.write_text(recipe.read_text() + INNER)
-    sha256 = file_sha256(teacher_file)
     facts = read_facts(run(recipe, tmp_path / "run"))
-    assert facts.teacher == {"name": "er-xs", "sha256": sha256} and facts.steps == 6
-    assert file_sha256(teacher_file) == sha256
+    assert facts.teacher == {"name": "er-xs", "sha256": file_sha256(teacher_file)} and facts.steps == 6
     (row,) = csv.DictReader((tmp_path / "run" / "log.csv").open())
-    for name in ("joints_mm", "joints_image", "heatmap", "features"):
-        assert float(row[f"distil_{name}"]) > 0
-    objective = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["objective"]
-    own = {f"network.{name}" for name in build("er-nano").state_dict()}
-    assert set(objective) - own == {"project.weight", "project.bias"}
-
-
-@pytest.mark.slow
-def test_a_resumed_run_ends_where_an_uninterrupted_one_does(
-    synthetic_root: Path, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    recipe.write_text(recipe.read_text() + INNER)
-    whole = run(recipe, tmp_path / "whole")
-    save = Trainer.save
-
-    def save_and_die(self: Trainer, *arguments: object) -> None:
-        save(self, *arguments)  # type: ignore[arg-type]
-        if self.step == 3:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(trainer, "CHECKPOINT_SECONDS", 0)
-        patch.setattr(Trainer, "save", save_and_die)
-        with pytest.raises(KeyboardInterrupt):
-            run(recipe, tmp_path / "parts")
-    assert torch.load(tmp_path / "parts" / "checkpoint.pt", weights_only=True)["step"] == 3
-    assert distance(whole, run(recipe, tmp_path / "parts")) == 0
-    states = [torch.load(tmp_path / name / "checkpoint.pt", weights_only=True) for name in ("whole", "parts")]
-    assert torch.equal(states[0]["objective"]["project.weight"], states[1]["objective"]["project.weight"])
-    torch.manual_seed(0)
-    build("er-nano")  # draws what comes before the projection
-    started = torch.nn.Linear(80, 128).weight
-    assert float((states[0]["objective"]["project.weight"] - started.detach()).abs().max()) > 1e-5  # it was trained
+    assert all(float(row[f"distil_{name}"]) > 0 for name in ("joints_mm", "joints_image", "heatmap"))
 
 
 def test_another_teacher_is_another_run(synthetic_root: Path, recipe: Path, teacher_file: Path, tmp_path: Path) -> None:
@@ -160,7 +122,7 @@ def test_a_store_changes_only_the_time(
     values = np.load(next(store.iterdir()) / "rows.npy", mmap_mode="r+")
     values["values"][:, 7] += np.float16(0.5)
     values.flush()
-    with pytest.raises(UserError, match=r"\d of 12 stored outputs differ from the teacher's \(image .* remove"):
+    with pytest.raises(UserError, match=r"stored outputs differ from the teacher's \(image .* remove"):
         run(recipe, tmp_path / "none", *arguments, "--check-stored", "100")
 
 
@@ -199,15 +161,12 @@ def test_training_by_the_labels_alone_leaves_the_table_out(synthetic_root: Path,
         (lambda text: text.replace("joints_image", "joint_image"), [], "did you mean joints_image"),
         (None, ["--images", "0"], "no image to train on"),
         (None, ["--check-stored", "3"], "needs the --store DIR"),
-        (None, ["--check-stored", "0", "--store", "s"], "must be 1 or more"),
         (None, ["--check-stored", "3", "--store", "s", "--dry-run"], "no effect with --dry-run"),
         (None, ["--check-stored", "3", "--store", "s"], "nothing is stored in s"),
-        (lambda text: text + "features = 0.2", ["--store", "s"], "'features' needs feature maps"),
         (lambda text: text.replace("draws = 1", "draws = 0"), ["--store", "s"], "only with 'draws' of 1 or more"),
         (lambda text: text.replace("er-nano", "er-s"), [], "fewer than the student er-s with 6.95 M"),
         (None, ["--teacher", "er-xxs"], "unknown teacher 'er-xxs'; did you mean er-xs"),
         (None, ["--data", "nowhere"], "nowhere"),
-        (None, ["--variant", "er-nano"], "either --variant NAME or --recipe FILE"),
     ],
 )
 def test_refusals(
@@ -226,16 +185,6 @@ def test_refusals(
         run(recipe, tmp_path / "run", *arguments)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
-
-
-def test_an_empty_data_set_is_refused(
-    synthetic_root: Path, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    empty = open_frames("synthetic", "train", HANDS, 8).first(0)
-    monkeypatch.setattr(trainer, "open_frames", lambda *arguments: empty)
-    for more in ([], ["--dry-run"]):
-        with pytest.raises(UserError, match="the train split of nowhere has no image to use"):
-            run(recipe, tmp_path / "run", "--data", "nowhere", *more)
 
 
 def test_refused_teachers(synthetic_root: Path, recipe: Path, tmp_path: Path, make_model: Callable[..., Path]) -> None:

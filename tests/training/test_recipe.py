@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from runtime.errors import UserError
 from training.network import get_variant
-from training.recipe import FOLDER, Recipe, Stage, default_recipe_path, read_recipe
+from training.recipe import FOLDER, QatSpec, Recipe, Stage, default_recipe_path, read_recipe
 
 GOOD = 'variant = "er-xs"\nimages = 100\n[[stages]]\ncrop_px = 128\nbatch = 4\nsteps = 10\n'
 
@@ -28,6 +29,9 @@ def test_stages() -> None:
     assert (recipe.steps, recipe.samples) == (15, 100)
     assert [recipe.stage_at(step).crop_px for step in (0, 9, 10, 14, 15)] == [128, 128, 224, 224, 224]
     assert [recipe.step_in_stage(step) for step in (0, 9, 10, 14)] == [0, 9, 0, 4]
+    assert [recipe.samples_before(step) for step in (0, 9, 10, 14, 15)] == [0, 72, 80, 96, 100]
+    qat = replace(recipe, bf16=True).for_qat()  # at the full size, in full precision
+    assert qat.stages == (Stage(224, 32, 1000),) and not qat.bf16 and qat.learning_rate == QatSpec().learning_rate
 
 
 @pytest.mark.parametrize(
@@ -41,8 +45,8 @@ def test_stages() -> None:
         (GOOD + "[losses]\njoint = 3.0", "did you mean joints"),
         (GOOD.replace("er-xs", "er-xl"), "unknown variant"),
         (GOOD.replace("images = 100", 'images = "many"'), "must be of type int"),
-        (GOOD.replace("images = 100", "images = true"), "must be of type int"),
-        (GOOD.replace("images = 100\n", ""), "images: is missing"),
+        (GOOD + "[qat]\nstepz = 3", "did you mean steps"),
+        (GOOD + "[qat]\nsteps = 0", "at least 1"),
         (GOOD.replace("steps = 10", "steps = 0"), "at least 1"),
         (GOOD.replace("crop_px = 128", "crop_px = 16"), "at least 64"),
         ("losses = 3\n" + GOOD, "a table"),
@@ -50,7 +54,6 @@ def test_stages() -> None:
         (GOOD + "[distill]\njoints = 3.0", "distill.teacher: is missing"),
         (GOOD + '[distill]\nteacher = "er-s"', "no term has a weight"),
         (GOOD + '[distill]\nteacher = "er-s"\njoints = -3', "distill: 'joints' must be 0 or more"),
-        (GOOD + '[distill]\nteacher = "er-s"\njoints = true', "must be of type float"),
     ],
 )
 def test_wrong_recipes(content: str, message: str, tmp_path: Path) -> None:

@@ -10,19 +10,19 @@ from training.run_log import RunLog, draw_curves
 
 def test_rows_are_means_and_survive_a_checkpoint(tmp_path: Path) -> None:
     log = RunLog()
-    assert log.close_row({"step": 0}) is None
+    log.close_row({"step": 0})  # there was no step
     for loss in (1.0, 2.0):
         log.add({"loss": loss, "images": 8, "seconds": 0.5, "waiting": 0.1})
     resumed = RunLog()
     resumed.load(log.state())
     resumed.add({"loss": 6.0, "images": 8, "seconds": 1.0, "waiting": 0.0})
-    row = resumed.close_row({"step": 3, "samples": 24, "crop_px": 64, "learning_rate": 0.1})
-    assert row == {
+    resumed.close_row({"step": 3, "samples": 24, "crop_px": 64, "learning_rate": 0.1})
+    assert resumed.rows == [{
         "step": 3, "samples": 24, "crop_px": 64, "learning_rate": 0.1,
         "loss": 3.0, "images_per_s": 12.0, "waiting_pct": 10.0,
-    }  # fmt: skip
+    }]  # fmt: skip
     resumed.rows[-1] |= {"val_mpjpe_mm": 30.0, "dataset": "a set"}
-    resumed.add({"loss": 4.0, "distilled": 1.0})
+    resumed.add({"loss": 4.0, "distilled": 1.0, "images": 8, "seconds": 1.0, "waiting": 0.0})
     resumed.close_row({"step": 4, "samples": 32, "crop_px": 128, "learning_rate": 0.1})
     resumed.write(tmp_path / "log.csv")
     rows = list(csv.DictReader((tmp_path / "log.csv").open()))

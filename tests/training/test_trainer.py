@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ from runtime.errors import UserError
 from runtime.hand.hand_model import load_hand_models
 from training import trainer
 from training.checkpoint import load_network, read_facts
-from training.data.dataset import open_frames
+from training.data.dataset import HandDataset, open_frames
 from training.hands.layer import HandLayer
 from training.network import build
 from training.objective import Supervised
@@ -53,10 +54,10 @@ def few_validation_images(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trainer, "VALIDATION_IMAGES", 16)
 
 
-def make_trainer(folder: Path, recipe: Recipe = RECIPE, workers: int = 0, data: str = "synthetic") -> Trainer:
+def make_trainer(folder: Path, recipe: Recipe = RECIPE, **settings: Any) -> Trainer:
     torch.manual_seed(recipe.seed)
     objective = Supervised(build(recipe.variant), HandLayer(*HANDS), recipe.losses)
-    settings = RunSettings(folder=folder, data=data, workers=workers)
+    settings = RunSettings(folder, **{"workers": 0, **settings})
     return Trainer(recipe, settings, objective, HANDS, torch.device("cpu"))
 
 
@@ -143,11 +144,7 @@ def test_killed_at_any_moment_the_curve_is_that_of_an_uninterrupted_run(syntheti
     recipe.write_text(TOML.format(steps=12, warmup=2))
     whole = start(tmp_path / "whole", recipe, 1e9)
     killed = tmp_path / "killed"
-    for patience_s in (
-        0.4,
-        1.1,
-        1.7,
-    ):  # after the first checkpoint of each start: different steps, in the middle of them
+    for patience_s in (0.4, 1.1, 1.7):  # after each start's first checkpoint: different steps, in the middle of them
         process = start(killed, recipe, 0)
         seen = (killed / "checkpoint.pt").stat().st_mtime_ns if (killed / "checkpoint.pt").exists() else 0
         while process.poll() is None:
@@ -225,12 +222,39 @@ def test_a_folder_belongs_to_one_recipe_data_and_start(synthetic_root: Path, tmp
             other.run(frames)
         assert "\n" not in str(caught.value)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-
-
-def test_a_damaged_checkpoint_is_named(synthetic_root: Path, tmp_path: Path) -> None:
     (tmp_path / "checkpoint.pt").write_bytes(b"no checkpoint")
     with pytest.raises(UserError, match=r"checkpoint\.pt cannot be read"):
         make_trainer(tmp_path).run()
+
+
+def test_a_time_limit_ends_the_schedule(synthetic_root: Path, tmp_path: Path) -> None:
+    """Steps are skipped, the rate and the crop end where the recipe's do, and the card says what was done."""
+    run = make_trainer(tmp_path, replace(RECIPE, stages=(Stage(64, 4, 400), Stage(96, 2, 100))), minutes=0.02)
+    facts = read_facts(run.run())
+    assert run.step == 500 and facts.steps == run.steps_done < 250
+    (*_, last) = csv.DictReader((tmp_path / "log.csv").open())
+    assert last["crop_px"] == "96" and float(last["learning_rate"]) < 0.1 * RECIPE.learning_rate
+    assert last["samples"] == str(facts.samples)
+
+
+def test_an_error_of_the_loading_leaves_a_checkpoint(
+    synthetic_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = HandDataset.__getitem__
+    calls: list[object] = []
+
+    def fail(self: HandDataset, key: tuple[int, int]) -> dict[str, torch.Tensor]:
+        calls.append(key)
+        if len(calls) == 10:
+            raise OSError("the disk is gone")
+        return read(self, key)
+
+    whole = make_trainer(tmp_path / "whole").run()
+    monkeypatch.setattr(HandDataset, "__getitem__", fail)
+    with pytest.raises(UserError, match=r"the disk is gone.*started again, the run goes on"):
+        make_trainer(tmp_path / "run").run()
+    assert torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["step"] == 2
+    assert distance(whole, make_trainer(tmp_path / "run").run()) == 0
 
 
 def test_a_loss_that_is_not_finite_keeps_the_batch(synthetic_root: Path, tmp_path: Path) -> None:

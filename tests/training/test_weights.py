@@ -22,11 +22,6 @@ def card_of(path: Path) -> dict:
     return json.loads(path.with_suffix(".json").read_text())
 
 
-def test_the_default_and_the_small_one_are_shipped_within_30_mb() -> None:
-    assert {"er-s", "er-xs"} <= {path.stem for path in WEIGHTS}
-    assert sum(path.stat().st_size for path in WEIGHTS) < 30e6
-
-
 @pytest.mark.parametrize("path", WEIGHTS, ids=lambda path: path.stem)
 def test_card_and_file_belong_together(path: Path) -> None:
     card, facts = card_of(path), read_facts(path)

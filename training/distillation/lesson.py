@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from runtime.hand.joints import JOINT_COUNT
 from training.hands import HANDS
@@ -24,7 +23,6 @@ class Lesson(NamedTuple):
     joints_image: Tensor  # (B, 2, 21, 3) x, y as fractions of the crop, z of the depth range
     plane: Tensor | None = None  # (B, 2, 21, h, w) probability of each cell at the temperature
     depth: Tensor | None = None  # (B, 2, 21, d) probability of each depth bin at the temperature
-    maps: Tensor | None = None  # (B, 2, h, w, C) each hand's features with the prior
 
 
 def lesson_of_outputs(outputs: Outputs, grid: Grid) -> Lesson:
@@ -34,7 +32,7 @@ def lesson_of_outputs(outputs: Outputs, grid: Grid) -> Lesson:
 
 
 def stored_shapes(grid: Grid, heatmaps: bool) -> dict[str, tuple[int, ...]]:
-    """Shapes, without the batch, of what a store keeps of a lesson: everything but the feature maps."""
+    """Shapes, without the batch, of what a store keeps of a lesson."""
     shapes: dict[str, tuple[int, ...]] = {
         "rotation6d": (HANDS, 16, 6),
         "shape": (HANDS, 10),
@@ -70,12 +68,3 @@ def resize_plane(plane: Tensor, height: int, width: int) -> Tensor:
     """Cell probabilities (..., h, w) -> (..., height, width)."""
     rows = move_mass(plane.transpose(-1, -2), height).transpose(-1, -2)
     return move_mass(rows, width)
-
-
-def resize_maps(maps: Tensor, height: int, width: int) -> Tensor:
-    """Features (B, 2, h, w, C) -> tokens (B, 2, height * width, C), bilinear; (h, w) = (height, width) is untouched."""
-    if maps.shape[2:4] == (height, width):
-        return maps.flatten(2, 3)
-    images = maps.flatten(0, 1).permute(0, 3, 1, 2)
-    resized = functional.interpolate(images, (height, width), mode="bilinear", align_corners=False)
-    return resized.flatten(2).transpose(1, 2).unflatten(0, (-1, HANDS))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-TERMS = ("joints", "vertices", "joints_image", "heatmap", "features")
-INNER_TERMS = ("heatmap", "features")  # need more of a teacher than its outputs
+TERMS = ("joints", "vertices", "joints_image", "heatmap")
 
 
 @dataclass(frozen=True)
@@ -18,7 +17,6 @@ class DistillSpec:
     vertices: float = 0.0  # wrist-relative, m
     joints_image: float = 0.0  # 2.5D joints, cells of an 8 x 8 x 8 map
     heatmap: float = 0.0  # nats
-    features: float = 0.0  # of normalised features
     temperature: float = 1.0  # of the heat maps
     ramp_steps: int = 0  # the terms' weights grow linearly over so many steps
     draws: int = 0  # augmentations per image, repeated in turn; 0: a new one every epoch

@@ -22,9 +22,9 @@ from runtime.files import file_sha256
 from runtime.hand.hand_model import HandModel
 from training.checkpoint import check_hand_model, load_network, read_facts, weights_of
 from training.distillation.lesson import Grid, Lesson, lesson_of_outputs, log_marginals
-from training.distillation.spec import INNER_TERMS, DistillSpec
+from training.distillation.spec import DistillSpec
 from training.losses import DEPTH_RANGE_M
-from training.network import VARIANTS, ERNet, Outputs, build, get_variant
+from training.network import VARIANTS, ERNet, Outputs, build
 from training.network.count import count_parameters_m
 
 Batch = dict[str, Tensor]
@@ -39,7 +39,6 @@ class TeacherFacts:
     parameters_m: float
     crop_px: int  # it looks at
     grid: Grid  # of its heat maps
-    dim: int | None  # channels of its feature maps; None: it gives outputs only
 
 
 class Teacher(Protocol):
@@ -61,9 +60,7 @@ class NetworkTeacher:
         self.spec, self.bf16 = spec, bf16
         self.network = network.eval().requires_grad_(False)
         self.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.facts = TeacherFacts(
-            name, sha256, count_parameters_m(network), variant.crop_px, (variant.map_size,) * 3, variant.dim
-        )
+        self.facts = TeacherFacts(name, sha256, count_parameters_m(network), variant.crop_px, (variant.map_size,) * 3)
 
     @torch.no_grad()
     def teach(self, batch: Batch) -> Lesson:
@@ -76,8 +73,6 @@ class NetworkTeacher:
         if "heatmap" in self.spec.weights:
             plane, depth = log_marginals(extracted.heatmaps, extracted.grid, self.spec.temperature)
             lesson = lesson._replace(plane=plane.exp(), depth=depth.exp())
-        if "features" in self.spec.weights:
-            lesson = lesson._replace(maps=extracted.maps.float().unflatten(2, extracted.grid[1:]))
         return lesson
 
 
@@ -90,7 +85,7 @@ class OnnxTeacher:
             parameters_m = count_parameters_m(build(info.variant))
         grid = (heatmap.depth, heatmap.height, heatmap.width)
         self.backend = backend
-        self.facts = TeacherFacts(name, sha256, parameters_m, info.input_px, grid, None)
+        self.facts = TeacherFacts(name, sha256, parameters_m, info.input_px, grid)
 
     def teach(self, batch: Batch) -> Lesson:
         """See Teacher."""
@@ -141,14 +136,12 @@ def resize_crops(images: Tensor, side_px: int) -> Tensor:
 
 
 def _open_onnx(path: Path, spec: DistillSpec, hands: tuple[HandModel, HandModel]) -> OnnxTeacher:
-    for term in INNER_TERMS:
-        if term in spec.weights:
-            raise UserError(f"'{term}' looks inside its teacher and an ONNX file has only outputs: set {term} = 0")
+    if "heatmap" in spec.weights:
+        raise UserError("'heatmap' looks inside its teacher and an ONNX file has only outputs: set heatmap = 0")
     backend = open_backend(path, threads=torch.get_num_threads())
     info = backend.info
     if info.heatmap.depth_range_m != DEPTH_RANGE_M:
         span = f"{info.heatmap.depth_range_m:g} m, not {DEPTH_RANGE_M:g} m"
         raise UserError(f"{path}: its depth bins span {span}: export it again")
     check_hand_model(path, info.hand_model_name, info.hand_model_sha256, hands)
-    get_variant(info.variant)
     return OnnxTeacher(backend, path.name, file_sha256(path))

@@ -1,17 +1,16 @@
 """Distillation: how far a student is from its teacher, term by term, and the objective that adds that to the labels.
 
 Terms on hands count only the hands that the labels say are there. Lengths are in metres, as in training.losses. Which
-terms help is measured in RESULTS.md; rotations, presence, the relative translation and relations between features
-gained less than seeds differ, and are gone.
+terms help is measured in RESULTS.md; rotations, presence, the relative translation, feature maps and relations between
+features gained less than seeds differ, and are gone.
 """
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
-from training.distillation.lesson import Grid, Lesson, log_marginals, move_mass, resize_maps, resize_plane
+from training.distillation.lesson import Grid, Lesson, log_marginals, move_mass, resize_plane
 from training.distillation.spec import DistillSpec
 from training.distillation.teacher import Teacher
 from training.hands.layer import HandLayer
@@ -43,20 +42,8 @@ def heatmap_term(
     return temperature**2 * masked_mean(divergence, visible)
 
 
-def feature_term(projected: Tensor, teacher: Tensor, present: Tensor) -> Tensor:
-    """Mean squared difference of projected student tokens and normalised teacher tokens (B, 2, N, C); present (B, 2).
-
-    Hints of FitNets (Romero et al. 2015); normalised over C, so that one weight suits every teacher.
-    """
-    target = functional.layer_norm(teacher, teacher.shape[-1:])
-    return masked_mean((projected - target).square().mean(dim=(-1, -2)), present)
-
-
 class Distilled(Supervised):
-    """The labels' loss plus the distance to a teacher.
-
-    The 1x1 projection of the feature term is trained and saved with the student; the teacher is neither.
-    """
+    """The labels' loss plus the distance to a teacher, which is neither trained nor saved."""
 
     def __init__(
         self,
@@ -72,10 +59,6 @@ class Distilled(Supervised):
         # Not an nn.Module, so that it is no part of the state dict, of .train() or of the trained parameters.
         self.teacher = teacher
         self.taught_by = {"name": teacher.facts.name, "sha256": teacher.facts.sha256}
-        if spec.features:
-            if teacher.facts.dim is None:
-                raise ValueError("this teacher has no feature maps")
-            self.project = nn.Linear(network.variant.dim, teacher.facts.dim)
 
     def forward(self, batch: dict[str, Tensor], step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """As Supervised; the terms, unweighted, are among the figures as `distil_...`."""
@@ -109,10 +92,6 @@ class Distilled(Supervised):
             assert lesson.plane is not None and lesson.depth is not None
             heatmaps, temperature = extracted.heatmaps, self.spec.temperature
             terms["heatmap"] = heatmap_term(heatmaps, grid, lesson.plane, lesson.depth, visible, temperature)
-        if "features" in on:
-            assert lesson.maps is not None
-            maps = resize_maps(lesson.maps, *grid[1:])
-            terms["features"] = feature_term(self.project(extracted.maps.float()), maps, present)
         return terms
 
 

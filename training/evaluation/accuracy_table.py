@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from training.evaluation.protocols import ER, HUMAN, MCP_SCALED, Protocol, Result, Scores
-from training.evaluation.published_figures import DATASET, Published, published_for
+from training.evaluation.published_figures import DATASET, published_for
 
 FITTED_MODEL = "MANO"  # InterHand2.6M's and HIC's
 _ROW = "{:24s} {:>9s} {:>8s} {:>8s} {:>9s} {:>9s} {:>12s} {:>6s} {:>8s}"
@@ -39,7 +39,10 @@ def print_table(setting: Setting, scores: Scores, protocols: Sequence[Protocol])
     print(f"presence: right on {accuracy.presence_accuracy:.1%} of hands\n")
     print(_ROW.format("protocol", "MPJPE all", "single", "two", "MPVPE", "MRRPE", "PA-MPJPE", "AUC", "images"))
     for protocol in protocols:
-        print(_ROW.format(protocol.name, *_cells(scores.result(protocol))))
+        result = scores.result(protocol)
+        cells = map(_cell, (*_figures(result), result.pa_mpjpe_mm.all))
+        count = str(result.n_single + result.n_interacting)
+        print(_ROW.format(protocol.name, *cells, _cell(result.auc.all, 3), count))
     print("mm; AUC of joints within 0 to 50 mm. The root's own zero error is left out of MPJPE, but not by er.")
     if ER in protocols:
         print("er is ER's own evaluator, quirks and all; the row without them is the honest one.")
@@ -66,8 +69,7 @@ def to_json(setting: Setting, scores: Scores, protocols: Sequence[Protocol]) -> 
     if known := compared(protocols, setting):
         measured["published"] = [asdict(row) for protocol in known for row in published_for(protocol.name)]
         measured["as_published"] = {p.name: asdict(scores.result(p.as_published())) for p in known}
-    without_nan: dict[str, Any] = _without_nan(measured)
-    return without_nan
+    return _without_nan(measured)
 
 
 def compared(protocols: Sequence[Protocol], setting: Setting) -> tuple[Protocol, ...]:
@@ -81,23 +83,16 @@ def _print_published(protocol: Protocol, scores: Scores) -> None:
     title = f"published, {protocol.name}"
     print("\n" + _PUBLISHED_ROW.format(title, "all", "single", "two", "MPVPE", "MRRPE")[2:])
     for row in published_for(protocol.name):
-        print(_PUBLISHED_ROW.format(f"{row.method} ({row.source})", *_published_cells(row)))
-    result = scores.result(protocol.as_published())
+        groups = (row.mpjpe_all_mm, row.mpjpe_single_mm, row.mpjpe_interacting_mm)
+        cells = map(_cell, (*groups, row.mpvpe_mm, row.mrrpe_mm))
+        print(_PUBLISHED_ROW.format(f"{row.method} ({row.source})", *cells))
+    counted = _figures(scores.result(protocol.as_published()))
+    print(_PUBLISHED_ROW.format("this one, the root's zero error counted as they do", *map(_cell, counted)))
+
+
+def _figures(result: Result) -> tuple[float, ...]:
     groups = result.mpjpe_mm
-    figures = (groups.all, groups.single, groups.interacting, result.mpvpe_mm.all, result.mrrpe_mm)
-    print(_PUBLISHED_ROW.format("this one, the root's zero error counted as they do", *map(_cell, figures)))
-
-
-def _published_cells(row: Published) -> list[str]:
-    figures = (row.mpjpe_all_mm, row.mpjpe_single_mm, row.mpjpe_interacting_mm, row.mpvpe_mm, row.mrrpe_mm)
-    return [_cell(figure) for figure in figures]
-
-
-def _cells(result: Result) -> list[str]:
-    groups = result.mpjpe_mm
-    figures = (groups.all, groups.single, groups.interacting, result.mpvpe_mm.all, result.mrrpe_mm)
-    cells = [_cell(figure) for figure in (*figures, result.pa_mpjpe_mm.all)]
-    return [*cells, _cell(result.auc.all, 3), str(result.n_single + result.n_interacting)]
+    return groups.all, groups.single, groups.interacting, result.mpvpe_mm.all, result.mrrpe_mm
 
 
 def _cell(value: float | None, digits: int = 2) -> str:

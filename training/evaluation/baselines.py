@@ -22,15 +22,6 @@ def mean_pose_mpjpe_mm(train: Frames, test: Frames) -> float:
     return float(error[..., np.arange(JOINT_COUNT) != MIDDLE_MCP].mean() * 1000)
 
 
-def previous_pose_mpjpe_mm(test: Frames) -> float:
-    """MPJPE (mcp-scaled) of the predictor that says what was right for the image with both hands before."""
-    joints, scale = _aligned(test)
-    both = ~np.isnan(scale).any(axis=1)
-    joints, scale = joints[both], scale[both]
-    error = np.linalg.norm(joints[1:] - joints[:-1], axis=-1) * scale[1:, :, None]
-    return float(error[..., np.arange(JOINT_COUNT) != MIDDLE_MCP].mean() * 1000)
-
-
 def _aligned(frames: Frames) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Per image the mesh joints at the middle MCP over the bone's length (N, 2, 21, 3), and it; nan if absent."""
     turn = frames.camera_rotation[frames.camera_of][:, None]

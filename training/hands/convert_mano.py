@@ -17,7 +17,6 @@ from runtime.errors import CommandParser, UserError, run_command
 from runtime.files import atomic_path
 from runtime.hand.hand_model import SKELETON_JOINTS, VERTICES, load_hand_models
 from training.hands.mano_pickle import INTEGERS, SHAPES, read_mano_pickle
-from training.hands.model_file import to_npz
 
 NAME = "MANO"
 PARENTS = np.array([-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 0, 10, 11, 0, 13, 14])  # index, middle, pinky, ring, thumb
@@ -112,7 +111,8 @@ def main(arguments: list[str] | None = None) -> int:
     with atomic_path(args.output) as temporary:  # first, as it says what is wrong with a path
         if args.output.exists() and not args.overwrite:
             raise UserError(f"{args.output} exists: give --overwrite to replace it")
-        temporary.write_bytes(to_npz(conversion.arrays))
+        with temporary.open("wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **conversion.arrays)
         right, _ = load_hand_models(temporary)  # what the runner would refuse is not written
     for repair in conversion.repairs:
         print(f"repaired: {repair}")

@@ -22,19 +22,3 @@ def matrix_from_6d(rotation6d: Tensor) -> Tensor:
     second = functional.normalize(second, dim=-1, eps=EPSILON)
     third = torch.linalg.cross(first, second, dim=-1)
     return torch.stack([first, second, third], dim=-1)
-
-
-def matrix_from_axis_angle(axis_angle: Tensor) -> Tensor:
-    """(..., 3) rotation vectors, radians -> (..., 3, 3), by Rodrigues' formula; smooth at zero."""
-    squared = (axis_angle * axis_angle).sum(dim=-1)[..., None, None]
-    small = squared < 1e-6
-    # Both branches are evaluated: the square root must never see zero, whose gradient is infinite.
-    angle = torch.where(small, torch.ones_like(squared), squared).sqrt()
-    sine = torch.where(small, 1 - squared / 6, angle.sin() / angle)
-    half = (angle / 2).sin() / angle
-    versine = torch.where(small, 0.5 - squared / 24, 2 * half * half)
-    x, y, z = axis_angle.unbind(dim=-1)
-    zero = torch.zeros_like(x)
-    skew = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=-1).unflatten(-1, (3, 3))
-    identity = torch.eye(3, dtype=axis_angle.dtype, device=axis_angle.device)
-    return identity + sine * skew + versine * (skew @ skew)

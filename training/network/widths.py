@@ -22,13 +22,13 @@ def narrow(network: nn.Module, widths: Mapping[str, Any]) -> Widths:
 
     ValueError where they are no widths of this network: unknown modules, or wider than the variant.
     """
+    modules = dict(network.named_modules())
     for path, shape in widths.items():
-        try:
-            module = network.get_submodule(path)
-        except AttributeError:
-            raise ValueError(f"widths of {path}, which is no module") from None
-        before = _shape(module)
-        if before is None or not _are_widths(shape, before):
+        module = modules.get(path)
+        before = None if module is None else _shape(module)
+        if module is None or before is None or not isinstance(shape, list | tuple) or len(shape) != 2:
+            raise ValueError(f"{path} cannot have widths {shape}")
+        if not all(type(new) is int and 1 <= new <= old for new, old in zip(shape, before, strict=True)):
             raise ValueError(f"{path} cannot have widths {shape}")
         network.set_submodule(path, _narrowed(module, *shape))
     return {path: (shape[0], shape[1]) for path, shape in widths.items()}
@@ -46,29 +46,21 @@ def _shape(module: nn.Module) -> tuple[int, int] | None:
     return None
 
 
-def _are_widths(shape: Any, before: tuple[int, int]) -> bool:
-    if not isinstance(shape, list | tuple) or len(shape) != 2:
-        return False
-    return all(type(new) is int and 1 <= new <= old for new, old in zip(shape, before, strict=True))
-
-
 def _narrowed(module: nn.Module, inputs: int, outputs: int) -> nn.Module:
-    match module:
-        case nn.Conv2d():
-            depthwise = module.groups > 1
-            if depthwise and inputs != outputs:
-                raise ValueError("a depthwise convolution has as many outputs as inputs")
-            return nn.Conv2d(
-                inputs,
-                outputs,
-                module.kernel_size,  # type: ignore[arg-type]
-                module.stride,  # type: ignore[arg-type]
-                module.padding,  # type: ignore[arg-type]
-                groups=inputs if depthwise else 1,
-                bias=module.bias is not None,
-            )
-        case nn.Linear():
-            return nn.Linear(inputs, outputs, bias=module.bias is not None)
-    if inputs != outputs:
-        raise ValueError("a norm has as many outputs as inputs")
-    return nn.BatchNorm2d(outputs)
+    """A new module of these widths; ValueError where its kind cannot have them."""
+    if isinstance(module, nn.Linear):
+        return nn.Linear(inputs, outputs, bias=module.bias is not None)
+    depthwise = isinstance(module, nn.Conv2d) and module.groups > 1
+    if (depthwise or isinstance(module, nn.BatchNorm2d)) and inputs != outputs:
+        raise ValueError("a depthwise convolution and a norm have as many outputs as inputs")
+    if not isinstance(module, nn.Conv2d):
+        return nn.BatchNorm2d(outputs)
+    return nn.Conv2d(
+        inputs,
+        outputs,
+        module.kernel_size,  # type: ignore[arg-type]
+        module.stride,  # type: ignore[arg-type]
+        module.padding,  # type: ignore[arg-type]
+        groups=inputs if depthwise else 1,
+        bias=module.bias is not None,
+    )

@@ -2,10 +2,8 @@
 
 Weights are rounded per output channel, activations in onnxruntime's placement: the inputs of int8 convolutions and
 linears, and the outputs of convolutions, after their ReLU. A tensor has one quantiser, at the module that makes it, so
-that a residual branch sees the rounded tensor too. Norms are folded into the convolutions first, as in the file.
-
-The quantisers are torch's own. Neither torch's nor NNCF's automatic insertion is used: both have a placement of their
-own (outputs of linears, inputs of additions), and torch's needs a traceable forward, which the head does not have.
+that a residual branch sees the rounded tensor too. Norms are folded first, as in the file. The quantisers are torch's;
+their placement is not: automatic insertion rounds elsewhere (outputs of linears, inputs of additions).
 """
 
 from __future__ import annotations
@@ -14,7 +12,7 @@ import copy
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
@@ -74,7 +72,7 @@ class RoundedBias(nn.Module):
 def prepare(network: ERNet, spec: QuantizeSpec) -> ERNet:
     """Fold the norms of `network`, in eval mode, and put in quantisers that do not know their ranges yet; in place."""
     fold_norms(network)
-    trace = _Trace.of(network)
+    trace = _Trace(network)
     sites: dict[str, tuple[str, str | None]] = {}  # by layer: the quantisers of its input and output
     for path, module in network.named_modules():
         if not isinstance(module, nn.Conv2d | nn.Linear) or matches(spec.keep_float, path):
@@ -166,8 +164,7 @@ def clipping_network(network: ERNet) -> ERNet:
     for module in list(clipping.modules()):
         for name, quantizer in list(module.named_children()):
             if isinstance(quantizer, FakeQuantize):
-                limits = _affine(quantizer).limits
-                setattr(module, name, nn.Hardtanh(*limits))
+                setattr(module, name, nn.Hardtanh(*affine_of(quantizer).limits))
     return clipping
 
 
@@ -178,15 +175,13 @@ def ranges_of(network: ERNet) -> dict[str, ModuleRanges]:
         if isinstance(bias, RoundedBias):
             _, source, output = bias.neighbours
             layer = path.removesuffix(".parametrizations.bias.0")
-            ranges[layer] = ModuleRanges(_affine(source), None if output is None else _affine(output))
-    if not ranges:
-        raise ValueError("a float network has no ranges")
+            ranges[layer] = ModuleRanges(affine_of(source), None if output is None else affine_of(output))
     return ranges
 
 
 def fold_norms(network: ERNet) -> ERNet:
     """Fold every BatchNorm of a network in eval mode into the convolution before it, in place."""
-    trace = _Trace.of(network)
+    trace = _Trace(network)
     made_by = {tensor: path for path, tensor in trace.outputs.items()}
     for path, norm in list(network.named_modules()):
         if isinstance(norm, nn.BatchNorm2d):
@@ -226,38 +221,26 @@ def _round_output(module: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> T
     return module.get_submodule(OUTPUT)(output)
 
 
-def _affine(quantizer: FakeQuantize) -> Affine:
+def affine_of(quantizer: FakeQuantize) -> Affine:
+    """Scale and zero point of a quantiser that knows its range."""
     return Affine(float(quantizer.scale), int(quantizer.zero_point))
 
 
-@dataclass
 class _Trace:
-    """Which tensor goes where in one forward pass; tensors are told apart by identity."""
+    """Which tensor goes where in one forward pass of a network in eval mode; tensors are told apart by identity."""
 
-    inputs: dict[str, int] = field(default_factory=dict)  # of a module, its last call's
-    outputs: dict[str, int] = field(default_factory=dict)  # of a convolution
-    relu_outputs: dict[int, int] = field(default_factory=dict)  # by what goes in
-    makers: dict[int, list[str]] = field(default_factory=dict)  # modules that return the tensor, innermost first
-    calls: Counter[str] = field(default_factory=Counter)
-    kept: list[Tensor] = field(default_factory=list)  # alive, or their identity would be given away again
-
-    @classmethod
-    @torch.no_grad()
-    def of(cls, network: ERNet) -> _Trace:
-        """Of a network in eval mode."""
-        if network.training:
-            raise ValueError("a network is traced in eval mode")
-        trace = cls()
-        paths = {module: path for path, module in network.named_modules()}
-        handles = [
-            module.register_forward_hook(lambda m, given, made: trace.note(paths[m], m, given, made))
-            for module in paths
-        ]
-        size = network.variant.crop_px
-        network(next(network.parameters()).new_zeros(1, 3, size, size))
+    def __init__(self, network: ERNet) -> None:
+        self.inputs: dict[str, int] = {}  # of a module, its last call's
+        self.outputs: dict[str, int] = {}  # of a convolution
+        self.relu_outputs: dict[int, int] = {}  # by what goes in
+        self.makers: dict[int, list[str]] = {}  # modules that return the tensor, innermost first
+        self.calls: Counter[str] = Counter()
+        self.kept: list[Tensor] = []  # alive, or their identity would be given away again
+        handles = [m.register_forward_hook(partial(self.note, path)) for path, m in network.named_modules()]
+        with torch.no_grad():
+            network(next(network.parameters()).new_zeros(1, 3, *[network.variant.crop_px] * 2))
         for handle in handles:
             handle.remove()
-        return trace
 
     def note(self, path: str, module: nn.Module, given: tuple[object, ...], made: object) -> None:
         """One call of one module."""

@@ -62,7 +62,6 @@ def test_stored_outputs_are_the_teachers(frames: Frames, teacher: Counting, tmp_
     expected = teacher.teach(batch)
     for _ in range(2):
         lesson = StoredTeacher(teacher, tmp_path, frames, SPEC).teach(batch)
-        assert lesson.maps is None
         for name in stored_shapes((5, 5, 5), True):
             value, target = getattr(lesson, name), getattr(expected, name)
             assert value.dtype == torch.float32 and value.shape == target.shape
@@ -93,14 +92,7 @@ def test_another_teacher_data_or_augmentation_is_another_store(
         StoredTeacher(teacher, tmp_path, frames.first(11), SPEC),
         *(
             StoredTeacher(teacher, tmp_path, frames, replace(SPEC, **change))
-            for change in (
-                {"seed": 4},
-                {"draws": 3},
-                {"temperature": None},
-                {"temperature": 1.0},
-                {"bf16": True},
-                {"augment": AugmentSpec(flip=0.0)},
-            )
+            for change in ({"seed": 4}, {"draws": 3}, {"temperature": None}, {"augment": AugmentSpec(flip=0.0)})
         ),
     ]
     assert len({stored.folder(64) for stored in chosen}) == len(chosen)
@@ -128,10 +120,9 @@ def test_recomputed_outputs_agree(frames: Frames, teacher: Counting, tmp_path: P
     stored = StoredTeacher(teacher, tmp_path, frames, SPEC)
     stored.teach(batch_of(frames))
     stored.teach(batch_of(frames, [(1, 1)], crop_px=96))
-    check = check_stored(StoredTeacher(teacher, tmp_path, frames, SPEC), (64, 96), 100, CPU)
-    assert (check.checked, check.different) == (4, ())
-    assert check.largest < 1
-    assert check_stored(stored, (64, 96), 2, CPU).checked == 2
+    count, largest = check_stored(StoredTeacher(teacher, tmp_path, frames, SPEC), (64, 96), 100, CPU)
+    assert count == 4 and largest < 1
+    assert check_stored(stored, (64, 96), 2, CPU)[0] == 2
     with pytest.raises(UserError, match="nothing is stored"):
         check_stored(StoredTeacher(teacher, tmp_path / "other", frames, SPEC), (64,), 5, CPU)
 
@@ -140,8 +131,8 @@ def test_a_changed_row_is_found(frames: Frames, teacher: Counting, tmp_path: Pat
     stored = StoredTeacher(teacher, tmp_path, frames, SPEC)
     stored.teach(batch_of(frames))
     stored.open(64)["values"][11, 200] += np.float16(0.1)
-    check = check_stored(stored, (64,), 100, CPU)
-    assert check.different == ("image 5 draw 1 at 64 px",) and check.largest > 10
+    with pytest.raises(UserError, match=r"differ from the teacher's \(image 5, draw 1 at 64 px\): remove"):
+        check_stored(stored, (64,), 100, CPU)
 
 
 @pytest.mark.parametrize("truncated", [False, True])
@@ -160,7 +151,7 @@ def test_a_torn_row_is_computed_again(frames: Frames, teacher: Counting, tmp_pat
     assert torch.allclose(again.rotation6d, whole.rotation6d, atol=1e-3)
 
 
-@pytest.mark.parametrize("content", [b"no array", None, b""])
+@pytest.mark.parametrize("content", [b"no array", None])
 def test_a_damaged_store_is_named(frames: Frames, teacher: Counting, tmp_path: Path, content: bytes | None) -> None:
     stored = StoredTeacher(teacher, tmp_path, frames, SPEC)
     stored.open(64)
@@ -171,8 +162,3 @@ def test_a_damaged_store_is_named(frames: Frames, teacher: Counting, tmp_path: P
     with pytest.raises(UserError, match=r"are damaged.*remove that folder") as caught:
         StoredTeacher(teacher, tmp_path, frames, SPEC).open(64)
     assert "\n" not in str(caught.value)
-
-
-def test_another_draw_than_stored_is_a_fault(frames: Frames, teacher: Counting, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="other images or draws"):
-        StoredTeacher(teacher, tmp_path, frames, SPEC).teach(batch_of(frames, [(0, 2)]))

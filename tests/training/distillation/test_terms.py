@@ -12,12 +12,11 @@ from torch import Tensor
 
 from runtime.hand.hand_model import load_hand_models
 from training.distillation.dry_run import random_batch
-from training.distillation.lesson import lesson_of_outputs, log_marginals, move_mass, resize_maps, resize_plane
+from training.distillation.lesson import lesson_of_outputs, log_marginals, move_mass, resize_plane
 from training.distillation.spec import TERMS, DistillSpec
 from training.distillation.teacher import NetworkTeacher
 from training.distillation.terms import (
     Distilled,
-    feature_term,
     heatmap_term,
     ramp,
 )
@@ -30,28 +29,19 @@ CPU = torch.device("cpu")
 ALL = DistillSpec("er-xs", **dict.fromkeys(TERMS, 1.0))
 
 
-def test_heat_maps() -> None:
-    # Logits whose softmax is 0.75 and 0.25 over two columns and even over two depth bins; the teacher says 0.5 and 0.5
-    # of the plane and 0.8 and 0.2 of the depth.
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+def test_heat_maps(temperature: float) -> None:
+    # Logits whose softmax at the temperature, which is paid back squared, is 0.75 and 0.25 over two columns and even
+    # over two depth bins; the teacher says 0.5 and 0.5 of the plane and 0.8 and 0.2 of the depth.
     student = torch.zeros(1, 42, 2, 1, 2)
-    student[..., 0] = math.log(3)
+    student[..., 0] = temperature * math.log(3)
     plane, depth = torch.tensor([[0.5, 0.5]]).expand(1, 2, 21, 1, 2), torch.tensor([0.8, 0.2]).expand(1, 2, 21, 2)
     visible = torch.zeros(1, 2, 21)
     visible[0, 1, 4] = 1
     over_plane = 0.5 * math.log(0.5 / 0.75) + 0.5 * math.log(0.5 / 0.25)
     over_depth = 0.8 * math.log(0.8 / 0.5) + 0.2 * math.log(0.2 / 0.5)
-    value = heatmap_term(student.flatten(2), (2, 1, 2), plane, depth, visible, 1.0)
-    assert float(value) == pytest.approx(over_plane + over_depth, abs=1e-6)
-
-
-def test_the_temperature_softens_and_is_paid_back() -> None:
-    # At T = 2 the student's odds of 9 become 3, and the divergence counts four times.
-    student = torch.zeros(1, 42, 2)
-    student[..., 0] = math.log(9)
-    plane, depth = torch.tensor([[0.5, 0.5]]).expand(1, 2, 21, 1, 2), torch.ones(1, 2, 21, 1)
-    expected = 4 * (0.5 * math.log(0.5 / 0.75) + 0.5 * math.log(0.5 / 0.25))
-    value = heatmap_term(student, (1, 1, 2), plane, depth, torch.ones(1, 2, 21), 2.0)
-    assert float(value) == pytest.approx(expected, abs=1e-6)
+    value = heatmap_term(student.flatten(2), (2, 1, 2), plane, depth, visible, temperature)
+    assert float(value) == pytest.approx(temperature**2 * (over_plane + over_depth), abs=1e-6)
 
 
 def test_heat_maps_that_agree_cost_nothing() -> None:
@@ -87,22 +77,6 @@ def test_a_resized_plane_keeps_rows_and_columns_apart() -> None:
     assert torch.allclose(resized, move_mass(rows, 2)[:, None] * move_mass(columns, 5))
 
 
-def test_features() -> None:
-    # Normalised, the teacher's (1, 3) is (-1, 1); the student is 0 and 2 off it: 4 / 2 on average, and the second hand
-    # is not there.
-    teacher = torch.tensor([1.0, 3.0]).expand(1, 2, 4, 2)
-    student = torch.tensor([-1.0, 3.0]).expand(1, 2, 4, 2).clone()
-    student[0, 1] = 100
-    assert float(feature_term(student, teacher, torch.tensor([[1.0, 0.0]]))) == pytest.approx(2, abs=1e-4)
-
-
-def test_maps_of_another_size() -> None:
-    maps = torch.arange(4.0).reshape(1, 1, 2, 2, 1).expand(1, 2, 2, 2, 3)
-    assert torch.equal(resize_maps(maps, 2, 2), maps.flatten(2, 3))
-    assert resize_maps(maps, 1, 1).tolist() == [[[[1.5] * 3]] * 2]
-    assert resize_maps(maps, 3, 4).shape == (1, 2, 12, 3)
-
-
 def test_the_ramp() -> None:
     assert [ramp(step, 4) for step in (0, 1, 3, 100)] == [0.25, 0.5, 1, 1]
     assert ramp(0, 0) == 1
@@ -112,7 +86,7 @@ def test_the_ramp() -> None:
     ("changes", "message"),
     [
         ({"joints": -1.0}, "'joints' must be 0 or more"),
-        ({"features": math.nan}, "'features' must be 0 or more"),
+        ({"heatmap": math.nan}, "'heatmap' must be 0 or more"),
         ({"labels": math.inf}, "'labels' must be 0 or more"),
         ({"draws": -1}, "'draws' must be 0 or more"),
         ({"temperature": 0.0}, "'temperature' must be above 0"),
@@ -157,12 +131,11 @@ def only(**weights: float) -> DistillSpec:
 def test_a_student_like_its_teacher_pays_nothing(layer: HandLayer, batch: dict[str, Tensor]) -> None:
     torch.manual_seed(4)
     network = build("er-nano").eval()
-    spec = replace(ALL, features=0.0)
-    twin = NetworkTeacher(network, "er-nano", "00", spec, CPU)
-    objective = Distilled(network, layer, LossWeights(), spec, twin).eval()
+    twin = NetworkTeacher(network, "er-nano", "00", ALL, CPU)
+    objective = Distilled(network, layer, LossWeights(), ALL, twin).eval()
     batch["image"] = torch.rand(2, 3, 160, 160)
     terms = objective.against_teacher(*objective.look(batch["image"]), twin.teach(batch), batch)
-    assert set(terms) == set(TERMS) - {"features"}
+    assert set(terms) == set(TERMS)
     assert all(float(value) == pytest.approx(0, abs=3e-4) for value in terms.values()), terms
 
 
@@ -210,32 +183,16 @@ def test_the_sum(layer: HandLayer, teacher: NetworkTeacher, batch: dict[str, Ten
 
 
 @pytest.mark.parametrize("term", TERMS)
-def test_each_term_alone_moves_the_student(
+def test_each_term_alone_moves_the_student_and_never_the_teacher(
     layer: HandLayer, teacher: NetworkTeacher, batch: dict[str, Tensor], term: str
 ) -> None:
-    objective = make(layer, teacher, replace(only(**{term: 1.0}), labels=0.0))
+    before = {name: value.clone() for name, value in teacher.network.state_dict().items()}
+    objective = make(layer, teacher, replace(only(**{term: 1.0}), labels=0.0)).train()
+    assert set(objective.state_dict()) == set(Supervised(objective.network, layer, LossWeights()).state_dict())
     total, figures = objective(batch, 0)
-    assert [name for name in figures if name.startswith("distil_")] == [
-        f"distil_{term}" + ("_mm" if term in ("joints", "vertices") else "")
-    ]
+    assert [name for name in figures if name.startswith(f"distil_{term}")]
     total.backward()
     moved = [p.grad for p in objective.network.parameters() if p.grad is not None and p.grad.abs().sum() > 0]
     assert moved and all(torch.isfinite(gradient).all() for gradient in moved)
-
-
-def test_only_the_projection_joins_the_student(
-    layer: HandLayer, teacher: NetworkTeacher, batch: dict[str, Tensor]
-) -> None:
-    before = {name: value.clone() for name, value in teacher.network.state_dict().items()}
-    objective = make(layer, teacher, ALL)
-    own = set(Supervised(objective.network, layer, LossWeights()).state_dict())
-    assert set(objective.state_dict()) - own == {"project.weight", "project.bias"}
-    assert objective.project.weight.shape == (128, 80)
-    objective.train()
-    objective(batch, 0)[0].backward()
-    assert not teacher.network.training
-    assert all(p.grad is None for p in teacher.network.parameters())
+    assert not teacher.network.training and all(p.grad is None for p in teacher.network.parameters())
     assert all(torch.equal(value, before[name]) for name, value in teacher.network.state_dict().items())
-    assert objective.project.weight.grad is not None
-    without = make(layer, teacher, replace(ALL, features=0.0))
-    assert set(without.state_dict()) == own

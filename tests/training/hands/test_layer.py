@@ -8,7 +8,7 @@ import torch
 from runtime.hand.hand_model import load_hand_models, skin
 from runtime.hand.rotations import matrix_from_axis_angle as numpy_matrix
 from training.hands.layer import HandLayer
-from training.hands.rotations_torch import matrix_from_6d, matrix_from_axis_angle
+from training.hands.rotations_torch import matrix_from_6d
 
 HANDS = load_hand_models()
 LAYER = HandLayer(*HANDS)
@@ -47,13 +47,3 @@ def test_6d_in_torch() -> None:
     degenerate = torch.zeros(2, 6, requires_grad=True)
     matrix_from_6d(degenerate).sum().backward()
     assert torch.isfinite(degenerate.grad).all()
-
-
-def test_axis_angle_in_torch() -> None:
-    vectors = np.random.default_rng(2).normal(size=(20, 3))
-    vectors[0], vectors[1] = 0, 1e-8
-    ours = torch.from_numpy(vectors).requires_grad_()
-    matrices = matrix_from_axis_angle(ours)
-    assert np.allclose(matrices.detach().numpy(), numpy_matrix(vectors), atol=1e-9)
-    matrices.sum().backward()
-    assert torch.isfinite(ours.grad).all()

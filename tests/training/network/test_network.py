@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from runtime.errors import UserError
 from training.network import VARIANTS, Outputs, build, get_variant
-from training.network.backbones.tinyvit import TinyViT, offset_index
+from training.network.backbones.tinyvit import offset_index
 from training.network.count import count_gmac, count_parameters_m
 from training.network.extract import cell_grid, soft_argmax
 from training.network.regress import sample_weights
@@ -93,22 +93,6 @@ def test_attention_offsets_have_the_official_order() -> None:
     cells = [(y, x) for y in range(window) for x in range(window)]
     expected = [[order.setdefault((abs(a[0] - b[0]), abs(a[1] - b[1])), len(order)) for b in cells] for a in cells]
     assert offset_index(window, window).tolist() == expected
-
-
-def test_windows_are_cut_as_by_plain_indexing() -> None:
-    torch.manual_seed(0)
-    block = TinyViT((16, 16, 16, 16), (2, 2, 2, 2)).layers[1].blocks[0].eval()
-    x = torch.rand(2, 16, 14, 14)
-    tokens = x.permute(0, 2, 3, 1)
-    expected = torch.empty_like(tokens)
-    for row in (0, 7):
-        for column in (0, 7):
-            window = tokens[:, row : row + 7, column : column + 7].reshape(2, 49, 16)
-            mixed = block.attn(window, 7).reshape(2, 7, 7, 16)
-            expected[:, row : row + 7, column : column + 7] = tokens[:, row : row + 7, column : column + 7] + mixed
-    conv = block.local_conv(expected.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-    expected = (conv + block.mlp(conv)).permute(0, 3, 1, 2)
-    assert torch.allclose(block(x), expected, atol=1e-6)
 
 
 def test_a_map_that_does_not_divide_into_windows_is_refused() -> None:

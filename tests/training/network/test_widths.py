@@ -61,13 +61,10 @@ def save(path: Path, network: Any, widths: Any) -> None:
         {"no.such.layer": (8, 8)},
         {"regress.fuseformer.block": (8, 8)},
         {"regress.fuseformer.block.mlp.0": (80, 0)},
-        {"regress.fuseformer.block.mlp.0": (80, -8)},
         {"regress.fuseformer.block.mlp.0": (80, 10_000_000)},
         {"regress.fuseformer.block.mlp.0": (80, 96.0)},
-        {"regress.fuseformer.block.mlp.0": (80, True)},
         {"regress.fuseformer.block.mlp.0": (80,)},
         {"regress.fuseformer.block.mlp.0": "80, 96"},
-        {"regress.fuseformer.block.mlp.0": None},
         {"regress.fuseformer.block.mlp.0": (80, 96)},  # its reader stays as wide as it was
         {"backbone.layers.8.layers.1.0.c": (40, 48)},
         {"backbone.layers.8.layers.1.0.bn": (40, 48)},
@@ -78,11 +75,4 @@ def test_what_are_no_widths(widths: dict[str, Any], tmp_path: Path) -> None:
         build("er-nano", widths)
     save(tmp_path / "w.safetensors", build("er-nano"), widths)
     with pytest.raises(UserError, match="header cannot be read"):
-        load_network(tmp_path / "w.safetensors", "er-nano")
-
-
-@pytest.mark.parametrize("widths", [[], "all", 3, {"": (1, 1)}])
-def test_headers_of_another_kind(widths: Any, tmp_path: Path) -> None:
-    save(tmp_path / "w.safetensors", build("er-nano"), widths)
-    with pytest.raises(UserError, match=r"header cannot be read"):
         load_network(tmp_path / "w.safetensors", "er-nano")

@@ -20,9 +20,10 @@ from training import checkpoint, train, trainer
 from training.checkpoint import WeightFacts, load_network, read_facts, save_weights
 from training.initial_weights import initialise
 from training.network import ERNet, build
-from training.quantisation.int8_rules import QuantizeSpec, module_path
+from training.quantisation.int8_rules import QuantizeSpec
 from training.quantisation.qat import calibrate, clipping_network, float_network, int8_spec_of, prepare, ranges_of
-from training.recipe import QatSpec, Recipe, Stage, read_recipe
+from training.recipe import QatSpec
+from training.trainer import Trainer
 
 RECIPE = """variant = "er-nano"
 images = 48
@@ -92,13 +93,6 @@ def test_weights_are_whole_multiples_of_each_channels_scale(prepared: ERNet) -> 
     assert kept is prepared.get_parameter("extract.heatmap.0.weight")
 
 
-def test_last_layers_stay_in_float(prepared: ERNet) -> None:
-    layers = {p for p, m in prepared.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)}
-    ends = ("extract.heatmap.{}", "regress.pose.{}.mlp.2", "regress.hand.{}.mlp.2")
-    float_layers = {end.format(side) for side in "01" for end in ends}
-    assert layers - set(ranges_of(prepared)) == float_layers | {"regress.translation.2"}
-
-
 def test_a_tensor_has_one_quantiser_that_all_its_readers_see(prepared: ERNet) -> None:
     quantisers = {p for p, m in prepared.named_modules() if isinstance(m, FakeQuantize)}
     ranges = ranges_of(prepared)
@@ -110,12 +104,6 @@ def test_a_tensor_has_one_quantiser_that_all_its_readers_see(prepared: ERNet) ->
     assert "backbone.layers.0.1.output_quantizer" in quantisers
     assert "backbone.layers.0.0.c.output_quantizer" not in quantisers
     assert ranges["backbone.layers.0.0.c"].output == ranges["backbone.layers.1.0.c"].input
-    # both hands' projections read the same map; linears round their own inputs and no outputs
-    assert (
-        ranges["extract.project.0"].input
-        == ranges["extract.project.1"].input
-        == ranges["backbone.layers.17.0.c"].output
-    )
     assert "regress.pose.0.reduce.input_quantizer" in quantisers
     with_output = {path for path, module_ranges in ranges.items() if module_ranges.output is not None}
     assert all(isinstance(prepared.get_submodule(path), nn.Conv2d) for path in with_output)
@@ -143,33 +131,12 @@ def test_without_rounding_of_activations_the_rounded_weights_are_left(prepared: 
     assert any(isinstance(module, FakeQuantize) for module in prepared.modules())  # only the copy is changed
 
 
-def test_a_copy_rounds_by_itself(prepared: ERNet) -> None:
-    other = copy.deepcopy(prepared)
-    assert apart(prepared, other) == 0
-    for module in other.modules():
-        if isinstance(module, FakeQuantize):
-            module.disable_fake_quant()
-    with torch.no_grad():
-        other.get_submodule("regress.pose.0.reduce").parametrizations.bias.original.add_(1.0)
-    assert apart(prepared, copy.deepcopy(prepared)) == 0 and apart(prepared, other) > 0
-
-
 def test_gradients_reach_every_weight(prepared: ERNet) -> None:
     network = copy.deepcopy(prepared).train()
     outputs = network(IMAGES)
     sum(output.square().mean() for output in outputs).backward()
     without = {name for name, p in network.named_parameters() if p.grad is None or not p.grad.isfinite().all()}
     assert without == set()
-
-
-def test_node_names_lead_to_modules() -> None:
-    expected = {
-        "/backbone/layers/layers.0/layers.0.0/c/Conv": "backbone.layers.0.0.c",
-        "/extract/heatmap.1/Conv": "extract.heatmap.1",
-        "/regress/pose.0/mlp/mlp.2/Gemm": "regress.pose.0.mlp.2",
-        "/extract/desim/block/attention/query/MatMul/MatMulAddFusion": "extract.desim.block.attention.query",
-    }
-    assert {node: module_path(node) for node in expected} == expected
 
 
 # ---- a run
@@ -220,20 +187,26 @@ def test_a_run_leaves_weights_that_load_as_they_were(finished: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_stopped_run_goes_on_as_if_it_had_not(finished: Path, float_weights: Path, tmp_path: Path) -> None:
+def test_a_stopped_run_goes_on_as_if_it_had_not(
+    finished: Path, float_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     recipe = write_recipe(tmp_path)
-    run(tmp_path / "run", recipe, float_weights, "--minutes", "0")
+    save = Trainer.save
+
+    def save_and_die(self: Trainer, *arguments: object) -> None:
+        save(self, *arguments)  # type: ignore[arg-type]
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "CHECKPOINT_SECONDS", 0)
+        patch.setattr(Trainer, "save", save_and_die)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path / "run", recipe, float_weights)
     assert torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["step"] == 1
     resumed = load_file(run(tmp_path / "run", recipe, float_weights))
     expected = load_file(finished)
     assert resumed.keys() == expected.keys()
     assert all(torch.equal(resumed[name], expected[name]) for name in expected)
-
-
-def test_qat_runs_at_the_full_size_in_full_precision() -> None:
-    recipe = Recipe("er-xs", (Stage(128, 8, 10),), images=1, bf16=True).for_qat()
-    assert recipe.stages == (Stage(224, 32, 1000),) and not recipe.bf16
-    assert recipe.learning_rate == QatSpec().learning_rate
 
 
 # ---- refused
@@ -255,23 +228,6 @@ def test_there_must_be_weights_to_start_from(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_float_runs_checkpoint_is_not_gone_on_with(
-    finished: Path, float_weights: Path, synthetic_root: Path, tmp_path: Path
-) -> None:
-    wider = write_recipe(tmp_path, RECIPE + "reduce_range = false\n")
-    with pytest.raises(UserError, match="differs in recipe"):
-        run(finished.parent, wider, float_weights)
-
-
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [("stepz = 3", "did you mean steps"), ("steps = 0", "at least 1"), ("reduce_range = 1", "must be of type bool")],
-)
-def test_wrong_qat_tables(line: str, message: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=message):
-        read_recipe(write_recipe(tmp_path, RECIPE.split("[qat]")[0] + f"[qat]\n{line}\n"))
-
-
 def test_a_pruned_network_is_trained_for_int8_and_comes_back(tmp_path: Path) -> None:
     widths = {"regress.fuseformer.block.mlp.0": (80, 96), "regress.fuseformer.block.mlp.2": (96, 80)}
     network = prepare(build("er-nano", widths).eval(), QuantizeSpec())
@@ -283,21 +239,19 @@ def test_a_pruned_network_is_trained_for_int8_and_comes_back(tmp_path: Path) -> 
     assert float_network(loaded, rounded=False).widths == widths
 
 
-def test_a_range_that_is_none(finished: Path, tmp_path: Path) -> None:
-    with safe_open(finished, "pt") as file:
-        metadata = file.metadata()
-    tensors = load_file(finished)
-    tensors["backbone.layers.0.1.output_quantizer.activation_post_process.max_val"].fill_(-1.0)
-    save_file(tensors, tmp_path / "broken.safetensors", metadata=metadata)
-    with pytest.raises(UserError, match=r"layers\.0\.1\.output_quantizer has no range"):
-        load_network(tmp_path / "broken.safetensors", "er-nano")
-
-
-@pytest.mark.parametrize("qat", [{}, {"reduce_range": 1}, "yes"])
-def test_a_header_that_does_not_say_how_it_rounds(finished: Path, tmp_path: Path, qat: object) -> None:
+@pytest.mark.parametrize(
+    ("qat", "high", "message"),
+    [
+        ({"reduce_range": True}, -1.0, r"layers\.0\.1\.output_quantizer has no range"),
+        ({}, 1.0, "header cannot be read"),
+        ("yes", 1.0, "header cannot be read"),
+    ],
+)
+def test_broken_files(finished: Path, tmp_path: Path, qat: object, high: float, message: str) -> None:
     with safe_open(finished, "pt") as file:
         facts = json.loads(file.metadata()["er_edge"])
-    path = tmp_path / "broken.safetensors"
-    save_file(load_file(finished), path, metadata={"er_edge": json.dumps({**facts, "qat": qat})})
-    with pytest.raises(UserError, match="reduce_range"):
+    tensors, path = load_file(finished), tmp_path / "broken.safetensors"
+    tensors["backbone.layers.0.1.output_quantizer.activation_post_process.max_val"].fill_(high)
+    save_file(tensors, path, metadata={"er_edge": json.dumps({**facts, "qat": qat})})
+    with pytest.raises(UserError, match=message):
         load_network(path, "er-nano")
