@@ -11,13 +11,8 @@ from training.evaluation.protocols import Accuracy
 
 BASELINE = "fp32"
 WEIGHTS_ONLY = "coreml-w8"  # the int8 flavour that computes in float
-PASSED, EXPORT_FAILED, PARITY_FAILED, ACCURACY_FAILED, NOT_RUN = (
-    "passed",
-    "export_failed",
-    "parity_failed",
-    "accuracy_failed",
-    "not_run",
-)
+PASSED, NOT_RUN = "passed", "not_run"
+EXPORT_FAILED, PARITY_FAILED, ACCURACY_FAILED = "export_failed", "parity_failed", "accuracy_failed"
 
 
 @dataclass(frozen=True)
@@ -27,13 +22,8 @@ class Verdict:
     status: str
     reasons: tuple[str, ...] = ()
 
-    def to_dict(self) -> dict[str, Any]:
-        """As passports and reports have it."""
-        return {"status": self.status, "reasons": list(self.reasons)}
-
     @property
     def passed(self) -> bool:
-        """Whether it may be used."""
         return self.status == PASSED
 
 
@@ -58,11 +48,6 @@ class Artefact:
     latency: Latency | None = None  # None: made for another machine
     ratio: Ratio | None = None  # how many times faster than the fp32 file
     verdict: Verdict = PENDING
-
-    @property
-    def name(self) -> str:
-        """The stem of the file."""
-        return self.path.stem
 
     @property
     def calibrated(self) -> bool:

@@ -18,8 +18,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
-from runtime.errors import UserError, unknown_name
+from runtime.errors import UserError
 from training.hands.layer import HandLayer
 from training.losses import LossWeights
 from training.network import ERNet, build
@@ -27,7 +28,6 @@ from training.network.count import count_gmac
 from training.network.widths import differing_widths
 from training.objective import Supervised
 
-IMPORTANCES = ("taylor", "magnitude")
 STEP = 8  # channels
 KEEP = 0.25  # of a group's channels, at least
 
@@ -46,7 +46,6 @@ class Group:
 
     @property
     def removable(self) -> bool:
-        """Whether one more step leaves enough."""
         return self.kept - STEP >= max(STEP, math.ceil(KEEP * len(self.order)))
 
     def step_score(self) -> float:
@@ -55,23 +54,14 @@ class Group:
         return sum(self.scores[gone : gone + STEP])
 
 
-def score_channels(
-    network: ERNet, importance: str, layer: HandLayer, batches: Iterable[dict[str, Tensor]]
-) -> list[Tensor]:
-    """Importance of the channels of each group, in the order of find_groups, over all layers that make and read them.
-
-    `taylor` sums |weight x gradient| of the training loss over the batches (Molchanov et al., CVPR 2019); `magnitude`
-    looks at the weights alone.
+def score_channels(network: ERNet, layer: HandLayer, batches: Iterable[dict[str, Tensor]]) -> list[Tensor]:
+    """Importance of the channels of each group, in the order of find_groups, over all layers that make and read them:
+    the sum over the batches of |weight x gradient| of the training loss (Molchanov et al., CVPR 2019).
     """
     import torch_pruning  # optional, and slow to import
 
-    if importance not in IMPORTANCES:
-        raise unknown_name("importance", importance, IMPORTANCES)
     scored = copy.deepcopy(network).eval()
     _, groups = find_groups(scored)
-    if importance == "magnitude":
-        measure = torch_pruning.importance.GroupMagnitudeImportance(p=2, group_reduction="mean", normalizer="mean")
-        return [measure(group.handle).double() for group in groups]
     measure = torch_pruning.importance.GroupTaylorImportance(group_reduction="sum", normalizer=None)
     totals = [torch.zeros(len(group.order), dtype=torch.float64) for group in groups]
     objective = Supervised(scored, layer, LossWeights())
@@ -93,16 +83,17 @@ def prune_by(network: ERNet, ratio: float, scores: list[Tensor]) -> ERNet:
     before = count_gmac(network, crop_px)
     pruned = copy.deepcopy(network).eval()
     graph, groups = find_groups(pruned)
-    rank(groups, scores)
-    choose(pruned, groups, before * 1e9 * ratio, ratio)
+    for group, score in zip(groups, scores, strict=True):
+        group.order = score.argsort(stable=True).tolist()
+        group.scores = score[group.order].tolist()
+    choose(pruned, groups, before * 1e9 * ratio)
     for group in groups:
         if gone := group.order[: len(group.order) - group.kept]:
             maker = pruned.get_submodule(group.name)
             graph.get_pruning_group(maker, group.handle[0].dep.handler, sorted(gone)).prune()
-    original = build(network.variant.name)
-    rebuilt = build(network.variant.name, differing_widths(pruned, original))  # as it will be read from disk
+    widths = differing_widths(pruned, build(network.variant.name))
+    rebuilt = build(network.variant.name, widths).eval()  # as it will be read from disk
     rebuilt.load_state_dict(pruned.state_dict())
-    rebuilt.eval()
     if count_gmac(rebuilt, crop_px) > (1 - ratio) * before * 1.001:
         raise ValueError("the count of multiply-accumulates does not fit the network")
     return rebuilt
@@ -140,27 +131,16 @@ def find_groups(network: ERNet) -> tuple[Any, list[Group]]:
     return graph, groups
 
 
-def rank(groups: list[Group], scores: list[Tensor]) -> None:
-    """Put every group's channels in the order of their importance."""
-    for group, score in zip(groups, scores, strict=True):
-        group.order = score.argsort(stable=True).tolist()
-        group.scores = score[group.order].tolist()
-
-
-def choose(network: ERNet, groups: list[Group], wanted: float, ratio: float) -> None:
+def choose(network: ERNet, groups: list[Group], wanted: float) -> None:
     """Shrink `kept` of the groups until `wanted` multiply-accumulates are saved, and not much more."""
     costs = layer_costs(network)
     shrunk: list[Group] = []
     total, saved = sum(cost.total for cost in costs.values()), 0.0
     while saved < wanted:
-        candidates = [
-            (group.step_score() / step_cost(costs, group), i) for i, group in enumerate(groups) if group.removable
-        ]
+        candidates = [group for group in groups if group.removable]
         if not candidates:
-            raise UserError(
-                f"this network cannot lose {ratio:.0%} of its multiply-accumulates: at most {saved / total:.0%}"
-            )
-        group = groups[min(candidates)[1]]
+            raise UserError(f"this network can lose {saved / total:.0%} of its multiply-accumulates at most")
+        group = min(candidates, key=lambda group: group.step_score() / step_cost(costs, group))
         saved += step_cost(costs, group)
         change_width(costs, group, -STEP)
         shrunk.append(group)
@@ -183,33 +163,24 @@ class LayerCost:
 
     @property
     def total(self) -> float:
-        """As things stand."""
         return self.positions * (self.outputs if self.depthwise else self.inputs * self.outputs)
 
 
 def layer_costs(network: ERNet) -> dict[str, LayerCost]:
     """Of every convolution and linear, from one run."""
-    costs: dict[str, LayerCost] = {}
-
-    def note(name: str, module: nn.Module, output: Tensor) -> None:
-        if isinstance(module, nn.Conv2d):
-            area = math.prod(module.kernel_size)
-            positions = output.shape[-1] * output.shape[-2] * area
-            costs[name] = LayerCost(positions, module.in_channels, module.out_channels, module.groups > 1)
-        elif isinstance(module, nn.Linear):
-            runs = output.numel() // module.out_features
-            earlier = costs[name].positions if name in costs else 0
-            costs[name] = LayerCost(earlier + runs, module.in_features, module.out_features, False)
-
-    hooks = [
-        module.register_forward_hook(lambda m, _, output, name=name: note(name, m, output))
-        for name, module in network.named_modules()
-        if isinstance(module, nn.Conv2d | nn.Linear)
-    ]
-    with torch.no_grad():
-        network(torch.zeros(1, 3, network.variant.crop_px, network.variant.crop_px))
-    for hook in hooks:
-        hook.remove()
+    crop_px = network.variant.crop_px
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network(torch.zeros(1, 3, crop_px, crop_px))
+    costs, flops = {}, counter.get_flop_counts()
+    for name, layer in network.named_modules():
+        macs = sum(flops.get(f"{type(network).__name__}.{name}", {}).values()) / 2
+        if isinstance(layer, nn.Conv2d):
+            inputs, outputs, depthwise = layer.in_channels, layer.out_channels, layer.groups > 1
+        elif isinstance(layer, nn.Linear):
+            inputs, outputs, depthwise = layer.in_features, layer.out_features, False
+        else:
+            continue
+        costs[name] = LayerCost(macs / outputs / (1 if depthwise else inputs), inputs, outputs, depthwise)
     return costs
 
 

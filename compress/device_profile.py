@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from runtime.errors import UserError
 from runtime.machine import cpu_flags
-from targets import THIS_MACHINE, Target, TargetError, nearest_profile, read_target, this_machine
+from targets import THIS_MACHINE, Target, TargetError, read_target, this_machine
 
 
 def load_profile(name: str) -> Target:
@@ -13,8 +13,3 @@ def load_profile(name: str) -> Target:
         return this_machine(cpu_flags()) if name == THIS_MACHINE else read_target(name)
     except TargetError as error:
         raise UserError(str(error)) from None
-
-
-def here() -> str:
-    """Return the name of the profile that this machine is taken for."""
-    return nearest_profile(cpu_flags())

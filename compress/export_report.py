@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from training.network import VARIANTS, build
 from training.network.count import count_gmac, count_parameters_m
 
 COMMON = ("variant", "parameters_m", "gmac", "dataset", "synthetic", "pruning")  # facts of all files of an export
-OF_FILE = ("precision", "accuracy", "latency_ms")
+OF_FILE = ("precision", "accuracy", "latency_ms", "bytes", "sha256")
 
 
 def make_entry(
@@ -30,11 +31,11 @@ def make_entry(
 ) -> dict[str, Any]:
     """One export in report.json; `facts`: what all its passports say, `mean_pose...`: what knowing nothing gives."""
     onnx = [artefact for artefact in artefacts if artefact.format == "onnx"]
-    verdict = verdict_of(onnx).to_dict()
+    verdict = asdict(verdict_of(onnx))
     files = {}
     for artefact in onnx:
         own = passport(artefact, facts, FORMATS["onnx"].untimed) | artefact.details
-        files[artefact.name] = {key: own[key] for key in (*OF_FILE, "bytes", "sha256") if key in own}
+        files[artefact.path.stem] = {key: own[key] for key in OF_FILE if key in own}
     return {
         **{key: facts[key] for key in COMMON},
         "verdict": verdict,
@@ -53,7 +54,7 @@ def verdict_of(artefacts: Sequence[Artefact]) -> Verdict:
 
 def _of_format(artefact: Artefact) -> dict[str, Any]:
     measured = {"parity": artefact.parity, "accuracy": artefact.accuracy_facts()}
-    return artefact.details | {key: value for key, value in measured.items() if value} | artefact.verdict.to_dict()
+    return artefact.details | {key: value for key, value in measured.items() if value} | asdict(artefact.verdict)
 
 
 def read_report(path: Path) -> dict[str, Any]:
@@ -86,34 +87,24 @@ def print_result(entry: dict[str, Any], output_dir: Path, hand_model: Path | Non
     layout = "{:28s} {:>6s} {:>9s} {:>8s} {:>9s} {:>9s} {:>8s} {:>18s}"
     print(layout.format("file", "MB", "MPJPE mm", "lost mm", "MPVPE mm", "MRRPE mm", "ms", "faster"))
     for name, facts in entry["files"].items():
-        accuracy, speed = facts["accuracy"], facts["latency_ms"]
+        speed = facts["latency_ms"]
         ratio = speed.get("times_faster_than_fp32")
-        timed = speed["median"] is not None
-        faster = f"{ratio['median']:.2f} ({ratio['min']:.2f}-{ratio['max']:.2f})" if ratio else "1" if timed else "-"
-        errors = [accuracy.get(key) for key in ("mpjpe_mm", "delta_vs_fp32_mm", "mpvpe_mm", "mrrpe_mm")]
-        cells = ["-" if error is None else f"{error:.3f}" for error in errors] + [
-            f"{speed['median']:.2f}" if timed else "-",
-            faster,
-        ]
-        print(layout.format(f"{name}.onnx", f"{facts['bytes'] / 1e6:.2f}", *cells))
+        faster = f"{ratio['median']:.2f} ({ratio['min']:.2f}-{ratio['max']:.2f})" if ratio else "-"
+        errors = [facts["accuracy"].get(key) for key in ("mpjpe_mm", "delta_vs_fp32_mm", "mpvpe_mm", "mrrpe_mm")]
+        cells = ["-" if value is None else f"{value:.3f}" for value in (*errors, speed["median"])]
+        print(layout.format(f"{name}.onnx", f"{facts['bytes'] / 1e6:.2f}", *cells, faster))
     print(layout.format("mean pose", "", f"{entry['mean_pose_mpjpe_mm']:.3f}", *[""] * 5).rstrip())
     parity = entry["parity"]
-    worst = f"{parity['vertex_mm']:.5f} mm, {parity['projection_px']:.5f} px"
-    print(f"parity with torch: {worst} over {parity['n_images']} crops")
+    worst = "{vertex_mm:.5f} mm, {projection_px:.5f} px over {n_images} crops"
+    print("parity with torch: " + worst.format(**parity))
     if trained := parity["trained"]:
-        unrounded = trained["without_rounding"]["vertex_mm"]
-        print(
-            f"int8 with the network trained to be it: {unrounded:.5f} mm without the rounding of activations, "
-            f"{abs(trained['mpjpe_difference_mm']):.3f} mm MPJPE with it"
-        )
+        print("int8 with the network trained to be it, without the rounding of activations: " + worst.format(**trained))
     if pruning := entry["pruning"]:
-        full, less = pruning["gmac"]
-        print(f"pruned: {full:.3f} -> {less:.3f} GMAC, fp32 {pruning['times_faster']:.2f} times faster than unpruned")
-    print("verdict: " + "; ".join([entry["verdict"]["status"], *entry["verdict"]["reasons"]]))
+        print("pruned: {:.3f} -> {:.3f} GMAC".format(*pruning["gmac"]))
     for name, facts in entry["formats"].items():
-        if name != "onnx":
-            print(f"{name}: " + "; ".join([facts["status"], *facts["reasons"]]))
-            print(*FORMATS[name].steps.describe(facts), sep="\n")
+        print(f"{name}: " + "; ".join([facts["status"], *facts["reasons"]]))
+        for line in FORMATS[name].steps.describe(facts):
+            print(line)
     if entry["verdict"]["status"] == PASSED:
         print(f"run {entry['advice']}")
         last = [name for name, facts in entry["files"].items() if facts["latency_ms"]["median"] is not None][-1]
@@ -133,3 +124,4 @@ def print_variants() -> None:
         counts = (f"{params:.2f}", f"{variant.params_budget_m:g}", f"{gmac:.3f}", f"{variant.gmac_budget:g}")
         shipped = "shipped" if shipped_weights(name) else "not shipped"
         print(layout.format(name, str(variant.crop_px), *counts, shipped, variant.purpose))
+    print(f"formats: {', '.join(FORMATS)}")

@@ -14,10 +14,9 @@ from compress.artefact import BASELINE, WEIGHTS_ONLY, Artefact
 from compress.coreml import coreml_format
 from compress.material import Material
 from compress.onnx import onnx_format
-from compress.onnx.flavours import get_flavour
+from compress.onnx.flavours import FLAVOURS
 from compress.request import ExportRequest
 from compress.tensorrt import tensorrt_format
-from runtime.errors import unknown_name
 from targets import Target
 from training.evaluation.predictions import Predictor
 
@@ -44,84 +43,62 @@ class Format:
 
     name: str
     suffix: str
-    passport_suffix: str  # of the file beside it
     precisions: Mapping[str, str]  # what the command line asks for -> what the file holds
-    from_onnx: bool  # whether it is, or is built from, an ONNX file of that precision
-    int8_flavour: str | None  # that this ONNX file has; None: the target's
     untimed: str  # why one of its files has no latency here
     steps: Steps
+    passport_suffix: str = ".json"  # of the file beside it
+    from_onnx: bool = True  # whether it is, or is built from, an ONNX file of that precision
+    int8_flavour: str | None = None  # that this ONNX file has; None: the target's
 
     def passport_path(self, path: Path) -> Path:
         """Where the passport of a file lies."""
         return path.with_suffix(self.passport_suffix)
 
 
-FORMATS: Mapping[str, Format] = {
-    format.name: format
-    for format in (
-        Format(
-            name="onnx",
-            suffix=".onnx",
-            passport_suffix=".json",
-            precisions={name: name for name in ("fp32", "fp16", "int8", "w8")},
-            from_onnx=True,
-            int8_flavour=None,
-            untimed="made for another machine than this one",
-            steps=onnx_format,
-        ),
-        Format(
-            name="tensorrt",
-            suffix=".engine",
-            passport_suffix=".json",
-            precisions={name: name for name in ("fp32", "fp16", "int8")},
-            from_onnx=True,
-            int8_flavour="trt",
-            untimed="python benchmarks/run.py measures engines on their device",
-            steps=tensorrt_format,
-        ),
-        Format(
-            name="coreml",
-            suffix=".mlpackage",
-            passport_suffix=".mlpackage.json",
-            precisions={"fp32": "fp32", "fp16": "fp16", "int8": "w8", "w8": "w8", "palette6": "palette6"},
-            from_onnx=False,
-            int8_flavour=None,
-            untimed="Core ML runs on Apple's devices alone",
-            steps=coreml_format,
-        ),
-    )
-}
-
-
-def get_format(name: str) -> Format:
-    """The format of that name; a UserError with the nearest where there is none."""
-    if name in FORMATS:
-        return FORMATS[name]
-    raise unknown_name("format", name, FORMATS)
+_FORMATS = (
+    Format(
+        name="onnx",
+        suffix=".onnx",
+        precisions={name: name for name in ("fp32", "fp16", "int8", "w8")},
+        untimed="made for another machine than this one",
+        steps=onnx_format,
+    ),
+    Format(
+        name="tensorrt",
+        suffix=".engine",
+        precisions={name: name for name in ("fp32", "fp16", "int8")},
+        from_onnx=True,
+        untimed="python benchmarks/run.py measures engines on their device",
+        steps=tensorrt_format,
+        int8_flavour="trt",
+    ),
+    Format(
+        name="coreml",
+        suffix=".mlpackage",
+        precisions={"fp32": "fp32", "fp16": "fp16", "int8": "w8", "w8": "w8", "palette6": "palette6"},
+        untimed="Core ML runs on Apple's devices alone",
+        steps=coreml_format,
+        passport_suffix=".mlpackage.json",
+        from_onnx=False,
+    ),
+)
+FORMATS: Mapping[str, Format] = {row.name: row for row in _FORMATS}
+PRECISIONS = tuple(dict.fromkeys(precision for row in _FORMATS for precision in row.precisions))
 
 
 def plan_artefacts(request: ExportRequest, target: Target | None) -> tuple[Artefact, ...]:
     """What is made, in this order: ONNX files, fp32 first, which all others are measured against; then the others."""
     onnx, others = [Artefact("onnx", BASELINE, BASELINE)], []
-    for chosen in (get_format(name) for name in request.formats):
+    for chosen in (FORMATS[name] for name in request.formats):
         if chosen.from_onnx:
-            onnx.append(_onnx_file(request.precision, chosen.int8_flavour or int8_flavour(target)))
+            of_target = "cpu" if target is None or target.int8_flavour is None else target.int8_flavour
+            flavour = {"int8": chosen.int8_flavour or of_target, "w8": WEIGHTS_ONLY}.get(request.precision)
+            label = FLAVOURS[flavour] if flavour else request.precision
+            onnx.append(Artefact("onnx", request.precision, label, flavour))
         if chosen.name != "onnx":
             holds = chosen.precisions[request.precision]
             others.append(Artefact(chosen.name, holds, holds))
     return tuple({(a.format, a.label): a for a in (*onnx, *others)}.values())
-
-
-def _onnx_file(precision: str, flavour: str) -> Artefact:
-    if precision not in ("int8", "w8"):
-        return Artefact("onnx", precision, precision)
-    flavour = WEIGHTS_ONLY if precision == "w8" else flavour
-    return Artefact("onnx", precision, get_flavour(flavour).suffix, flavour)
-
-
-def int8_flavour(target: Target | None) -> str:
-    """The flavour of int8 ONNX files for a target; without one that of CPUs."""
-    return "cpu" if target is None or target.int8_flavour is None else target.int8_flavour
 
 
 def export_label(precision: str, artefacts: tuple[Artefact, ...]) -> str:

@@ -30,7 +30,7 @@ def passport(artefact: Artefact, common: dict[str, Any], untimed: str) -> dict[s
         "parity": artefact.parity,
         "accuracy": artefact.accuracy_facts(),
         "latency_ms": latency,
-        "verdict": artefact.verdict.to_dict(),
+        "verdict": asdict(artefact.verdict),
     }
 
 
@@ -39,10 +39,8 @@ def embed(path: Path, facts: dict[str, Any]) -> None:
     import onnx
 
     model = onnx.load(path)
-    kept = [entry for entry in model.metadata_props if entry.key != METADATA_KEY]
-    del model.metadata_props[:]
-    model.metadata_props.extend(kept)
-    model.metadata_props.add(key=METADATA_KEY, value=json.dumps(facts))
+    known = {entry.key: entry.value for entry in model.metadata_props}
+    onnx.helper.set_model_props(model, known | {METADATA_KEY: json.dumps(facts)})
     onnx.save(model, path)
 
 

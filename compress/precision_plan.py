@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Container
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Literal
+
+import cattrs
 
 from compress.onnx.calibration import graph_sha256
 from compress.onnx.quantize import QuantizedNodes, select_nodes
@@ -21,8 +24,6 @@ from training.quantisation.int8_rules import module_path
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-T = TypeVar("T")
-SCHEMA_VERSION = 1
 MAX_BYTES = 1 << 20
 # A module belongs to the block of the first pattern that its path begins with; the hands' twins are one block.
 _BLOCKS = (
@@ -64,6 +65,7 @@ class Plan:
     times_faster: float  # than fp32, on the machine it was found on
     machine: str
     sensitivities: tuple[Sensitivity, ...]
+    schema_version: Literal[1] = 1
 
 
 def block_of(node: str) -> str:
@@ -75,76 +77,44 @@ def block_of(node: str) -> str:
     return path
 
 
-def blocks_of(model: ModelProto) -> dict[str, tuple[str, ...]]:
-    """Quantisable nodes by block, in the graph's order."""
-    blocks: dict[str, list[str]] = {}
-    for node in select_nodes(model, ()).quantized:
-        blocks.setdefault(block_of(node), []).append(node)
-    return {block: tuple(nodes) for block, nodes in blocks.items()}
+def blocks_of(model: ModelProto) -> Counter[str]:
+    """How many quantisable nodes each block has, in the graph's order."""
+    return Counter(block_of(node) for node in select_nodes(model, ()).quantized)
 
 
-def split_nodes(blocks: Mapping[str, Sequence[str]], keep_float: Iterable[str]) -> QuantizedNodes:
-    """The nodes of all blocks, by whether their block stays float."""
-    kept = set(keep_float)
-    return QuantizedNodes(
-        tuple(node for block, nodes in blocks.items() if block not in kept for node in nodes),
-        tuple(node for block, nodes in blocks.items() if block in kept for node in nodes),
-    )
+def split_nodes(model: ModelProto, keep_float: Container[str]) -> QuantizedNodes:
+    """The quantisable nodes, by whether their block stays float."""
+    nodes = select_nodes(model, ()).quantized
+    kept = tuple(node for node in nodes if block_of(node) in keep_float)
+    return QuantizedNodes(tuple(node for node in nodes if node not in kept), kept)
 
 
 def nodes_of(plan: Plan, model: ModelProto) -> QuantizedNodes:
     """What the plan says of a float model's nodes; a UserError where it was made for another graph."""
-    blocks = blocks_of(model)
-    if graph_sha256(model) != plan.graph_sha256 or not set(plan.keep_float) <= set(blocks):
-        raise UserError(
-            f"the plan was made for other weights of {plan.variant}: search again with python -m compress.sensitivity"
-        )
-    nodes = split_nodes(blocks, plan.keep_float)
+    if graph_sha256(model) != plan.graph_sha256 or not set(plan.keep_float) <= set(blocks_of(model)):
+        raise UserError(f"the plan is for other weights of {plan.variant}: run python -m compress.sensitivity again")
+    nodes = split_nodes(model, plan.keep_float)
     if not nodes.quantized:
         raise UserError("the plan leaves nothing to quantise: export with --fp32 instead")
     return nodes
 
 
 def write_plan(path: Path, plan: Plan) -> None:
-    """As JSON, atomically."""
-    write_text_atomic(path, json.dumps({"schema_version": SCHEMA_VERSION, **asdict(plan)}, indent=1) + "\n")
+    write_text_atomic(path, json.dumps(asdict(plan), indent=1) + "\n")
 
 
-def read_plan(path: Path, variant: str | None = None) -> Plan:
+def read_plan(path: Path, variant: str | None = None, flavour: str = "cpu") -> Plan:
     """A plan, for this variant if one is given; a UserError for anything else."""
     try:
         if path.stat().st_size > MAX_BYTES:
             raise UserError(f"{path} is too large for a plan")
-        content = json.loads(path.read_text())
+        plan = cattrs.structure(json.loads(path.read_text()), Plan)
     except OSError as error:
         raise UserError(f"cannot read the plan {path}: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not a plan: {str(error).splitlines()[0]}") from error
-    try:
-        plan = _parse(content)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{path} is not a plan of this version ({error})") from error
+    except (cattrs.BaseValidationError, TypeError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not a plan of this version: python -m compress.sensitivity writes them") from error
     if variant not in (None, plan.variant):
         raise UserError(f"{path} is a plan for '{plan.variant}', not for '{variant}'")
+    if plan.flavour != flavour:
+        raise UserError(f"{path} was made for flavour {plan.flavour}, the target takes {flavour}")
     return plan
-
-
-def _parse(content: dict[str, Any]) -> Plan:
-    values = dict(content)
-    if (version := values.pop("schema_version")) != SCHEMA_VERSION:
-        raise ValueError(f"schema_version {version!r}")
-    values["sensitivities"] = tuple(_typed(Sensitivity, entry) for entry in values["sensitivities"])
-    values["keep_float"] = tuple(values["keep_float"])
-    if not all(isinstance(block, str) for block in values["keep_float"]):
-        raise ValueError("keep_float must be names")
-    return _typed(Plan, values)
-
-
-def _typed(kind: type[T], values: dict[str, Any]) -> T:
-    """A dataclass of values of its fields' types; an int does for a float."""
-    for name, hint in get_type_hints(kind).items():
-        expected = get_origin(hint) or hint
-        fits = isinstance(values[name], (int, float) if expected is float else expected)
-        if not fits or isinstance(values[name], bool):
-            raise ValueError(f"{name} must be of type {expected.__name__}")
-    return kind(**values)

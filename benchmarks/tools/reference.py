@@ -73,7 +73,7 @@ def measure_exports(variants: Iterable[str]) -> tuple[str, dict[str, Expected]]:
                     variant,
                     precision,
                     formats,
-                    calib_samples=IMAGES if precision == "int8" else None,
+                    calib_samples=IMAGES if precision == "int8" else ExportRequest.calib_samples,
                     test_images=IMAGES,
                     max_drop_mm=1.0,
                     output_dir=Path(folder) / precision,

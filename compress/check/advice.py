@@ -41,8 +41,7 @@ def explain(artefact: Artefact) -> str:
     no_products = "" if has_int8_dot_products() else "this CPU has no int8 dot products (VNNI, dotprod); "
     conversions = operators["QuantizeLinear"] + operators["DequantizeLinear"]
     attention = operators["MatMul"] + operators["Softmax"]
-    around = f"stand around {attention} attention products and softmaxes left in float"
-    return f"{no_products}{conversions} conversions {around}"
+    return f"{no_products}{conversions} conversions stand around {attention} attention products and softmaxes in float"
 
 
 def running_operators(path: Path) -> Counter[str]:

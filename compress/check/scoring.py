@@ -23,9 +23,6 @@ class LabelledCrops:
     crops: Crops
     truth: tuple[Truth, ...]  # of BATCH crops each
 
-    def __len__(self) -> int:
-        return len(self.crops)
-
 
 def load_labelled_crops(frames: Frames, crop_px: int, hands: tuple[HandModel, HandModel]) -> LabelledCrops:
     """Decode and cut every image of `frames`, as the runner cuts it."""
@@ -44,7 +41,7 @@ def load_labelled_crops(frames: Frames, crop_px: int, hands: tuple[HandModel, Ha
 def score(predict: Predictor, test: LabelledCrops, label: str) -> Accuracy:
     """Figures of a predictor over every image, by the protocol of cards and passports."""
     scores = Scores()
-    with tqdm(total=len(test), desc=f"accuracy {label}", unit="img", leave=False) as bar:
+    with tqdm(total=len(test.crops), desc=f"accuracy {label}", unit="img", leave=False) as bar:
         for number, truth in enumerate(test.truth):
             crops = test.crops[number * BATCH : (number + 1) * BATCH]
             scores.add(predict(crops.astype(np.float32) / np.float32(255)), truth)

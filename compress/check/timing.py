@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -31,9 +32,6 @@ class Schedule:
     warmup_seconds: float = 0.0  # of each candidate, before the first round
 
 
-ALTERNATING = Schedule()
-
-
 @dataclass(frozen=True)
 class Latency:
     """Of one candidate, ms, over all runs of all blocks."""
@@ -56,13 +54,13 @@ class Ratio:
 
 def time_blocks(
     candidates: Mapping[str, Callable[[], object]],
-    schedule: Schedule = ALTERNATING,
+    schedule: Schedule,
     around: Callable[[str], AbstractContextManager[object]] = nullcontext,
     label: str = "latency",
 ) -> dict[str, list[Milliseconds]]:
     """Per candidate its blocks, in the order of time. `around(name)` is entered for the counted runs of each block."""
     for run in candidates.values():
-        _run_for(run, schedule.warmup_seconds)
+        _timed(run, schedule.warmup_seconds, least=0)
     blocks: dict[str, list[Milliseconds]] = {name: [] for name in candidates}
     with tqdm(total=schedule.rounds * len(candidates), desc=label, unit="block", leave=False) as bar:
         for _ in range(schedule.rounds):
@@ -71,23 +69,25 @@ def time_blocks(
                 for _ in range(UNCOUNTED_RUNS):
                     run()
                 with around(name):
-                    blocks[name].append(_block_ms(run, schedule))
+                    blocks[name].append(_timed(run, schedule.block_seconds, most=schedule.block_runs or math.inf))
                 bar.update()
     return blocks
 
 
 def time_alternately(
-    candidates: Mapping[str, Callable[[], object]], baseline: str, rounds: int = ALTERNATING.rounds
+    candidates: Mapping[str, Callable[[], object]], baseline: str, rounds: int = Schedule.rounds
 ) -> tuple[dict[str, Latency], dict[str, Ratio]]:
     """Latency of every candidate and its ratio to the baseline."""
-    blocks = time_blocks(candidates, Schedule(rounds))
-    latency = {}
-    for name, parts in blocks.items():
-        all_ms = np.concatenate(parts)
-        p10, median, p90 = np.percentile(all_ms, (10, 50, 90))
-        latency[name] = Latency(float(median), float(p10), float(p90), len(all_ms))
-    medians = {name: np.array([np.median(part) for part in parts]) for name, parts in blocks.items()}
-    ratios = {name: _ratio(medians[baseline] / ms) for name, ms in medians.items() if name != baseline}
+    latency, medians = {}, {}
+    for name, blocks in time_blocks(candidates, Schedule(rounds)).items():
+        all_ms = np.concatenate(blocks)
+        p10, median, p90 = (float(value) for value in np.percentile(all_ms, (10, 50, 90)))
+        latency[name] = Latency(median, p10, p90, len(all_ms))
+        medians[name] = np.array([np.median(block) for block in blocks])
+    ratios = {}
+    for name in candidates.keys() - {baseline}:
+        times = medians[baseline] / medians[name]
+        ratios[name] = Ratio(float(np.median(times)), float(times.min()), float(times.max()), rounds)
     return latency, ratios
 
 
@@ -97,22 +97,11 @@ def one_frame(path: Path, crop: NDArray[np.uint8]) -> Callable[[], object]:
     return lambda: session.run(None, {"image": image})
 
 
-def _run_for(run: Callable[[], object], seconds: float) -> None:
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        run()
-
-
-def _block_ms(run: Callable[[], object], schedule: Schedule) -> Milliseconds:
+def _timed(run: Callable[[], object], seconds: float, least: int = MIN_RUNS, most: float = math.inf) -> Milliseconds:
     samples: list[float] = []
-    end = time.perf_counter() + schedule.block_seconds
-    enough = np.inf if schedule.block_runs is None else schedule.block_runs
-    while len(samples) < MIN_RUNS or (time.perf_counter() < end and len(samples) < enough):
+    end = time.perf_counter() + seconds
+    while len(samples) < least or (time.perf_counter() < end and len(samples) < most):
         start = time.perf_counter()
         run()
         samples.append((time.perf_counter() - start) * 1000)
     return np.array(samples)
-
-
-def _ratio(per_round: NDArray[np.float64]) -> Ratio:
-    return Ratio(float(np.median(per_round)), float(per_round.min()), float(per_round.max()), len(per_round))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,60 +21,64 @@ if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
 QDQ = ("QuantizeLinear", "DequantizeLinear")
+NOTHING = np.zeros(0)
 
 
 class Graph:
-    """A model with its constants, and who makes and reads each tensor."""
+    """A model with the values of its constants, and who makes and reads each tensor."""
 
     def __init__(self, model: ModelProto) -> None:
-        from onnx import numpy_helper  # heavy: the Jetson imports this package without it
-
         self.model = model
         self.nodes: Sequence[NodeProto] = model.graph.node
-        self._tensors = {tensor.name: tensor for tensor in model.graph.initializer}
-        self._array = numpy_helper.to_array
+        self.constants = constants_of(model)
         self.makers = {name: node for node in self.nodes for name in node.output}
         self.readers: dict[str, list[NodeProto]] = defaultdict(list)
         for node in self.nodes:
             for name in node.input:
                 self.readers[name].append(node)
 
-    def constant(self, name: str) -> NDArray[Any] | None:
-        """The value of a constant, None for a computed tensor."""
-        return self._array(self._tensors[name]) if name in self._tensors else None
-
     def of_type(self, *operators: str) -> Iterator[NodeProto]:
         """Nodes with one of these operators."""
         return (node for node in self.nodes if node.op_type in operators)
 
-    def zero_point(self, node: NodeProto) -> NDArray[Any] | None:
-        """Of a Q or DQ node; None where it is left out, which means 0."""
-        return self.constant(node.input[2]) if len(node.input) > 2 and node.input[2] else None
+    def value(self, node: NodeProto, index: int) -> NDArray[Any]:
+        """The constant that is this input of a node; empty where there is no such input or it is computed."""
+        return self.constants.get(node.input[index], NOTHING) if len(node.input) > index else NOTHING
 
-    def dequantised_weight(self, node: NodeProto) -> NodeProto | None:
-        """The DQ node that makes a node's weight from a constant, or None."""
-        maker = self.makers.get(node.input[1])
-        is_one = maker is not None and maker.op_type == "DequantizeLinear"
-        return maker if is_one and maker is not None and self.constant(maker.input[0]) is not None else None
+    def dequantised(self, node: NodeProto, index: int) -> NodeProto | None:
+        """The DQ node that makes this input of a node, or None."""
+        maker = self.makers.get(node.input[index]) if len(node.input) > index else None
+        return maker if maker is not None and maker.op_type == "DequantizeLinear" else None
 
-    def rounded(self, name: str) -> bool:
-        """Whether a tensor is an activation fresh from a DQ."""
-        maker = self.makers.get(name)
-        return maker is not None and maker.op_type == "DequantizeLinear" and self.constant(maker.input[0]) is None
+
+def constants_of(model: ModelProto) -> dict[str, NDArray[Any]]:
+    """Every constant's value."""
+    from onnx import numpy_helper  # heavy: the Jetson imports this package without it
+
+    return {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+
+
+def replace_nodes(model: ModelProto, nodes: Iterable[NodeProto]) -> None:
+    """Give the graph these nodes, its own among them; constants that nobody reads go, and shapes noted before."""
+    nodes = list(nodes)
+    graph, read = model.graph, {name for node in nodes for name in node.input}
+    kept = [tensor for tensor in graph.initializer if tensor.name in read]
+    for old, new in ((graph.node, nodes), (graph.initializer, kept)):
+        del old[:]
+        old.extend(new)
+    del graph.value_info[:]
 
 
 def load_float(source: Path) -> ModelProto:
     """The model of a float file; a UserError for a quantised one or for weights that are not finite."""
     import onnx
-    from onnx import numpy_helper
 
     model = onnx.load(source)
     if any(node.op_type in QDQ for node in model.graph.node):
         raise UserError(f"{source} is quantised already: give the float file")
-    for tensor in model.graph.initializer:
-        value = numpy_helper.to_array(tensor)
+    for name, value in constants_of(model).items():
         if value.dtype.kind == "f" and not np.isfinite(value).all():
-            raise UserError(f"{source}: {tensor.name} is not finite; these weights are broken")
+            raise UserError(f"{source}: {name} is not finite; these weights are broken")
     return model
 
 

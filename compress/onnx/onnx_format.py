@@ -7,44 +7,47 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from compress.artefact import BASELINE, PARITY_FAILED, PENDING, Artefact, Verdict
+from compress.artefact import BASELINE, PARITY_FAILED, Artefact, Verdict
 from compress.check.parity import check_parity, check_trained_parity
-from compress.check.scoring import score
 from compress.crops import digest, load_crops
-from compress.material import Material, int8_saturates
+from compress.material import Material
+from compress.onnx.calibration import METHODS
 from compress.onnx.flavours import quantize, store_weights, write_trained
 from compress.onnx.graph import load_float
 from compress.onnx.half import convert_to_fp16
 from compress.onnx.lint import lint
-from compress.onnx.quantize import QuantizedNodes
 from compress.onnx.to_onnx import write_onnx
 from compress.passport import embed
 from compress.precision_plan import nodes_of, read_plan
-from runtime.errors import UserError
 from runtime.files import file_sha256
-from training.evaluation.predictions import Predictor, file_predictor, network_predictor
+from training.evaluation.predictions import Predictor, file_predictor
 from training.network import ERNet
 from training.quantisation.int8_rules import KEEP_FLOAT, QuantizeSpec
 from training.quantisation.qat import float_network, int8_spec_of, ranges_of
 
-FP16_CROPS = 32  # that an fp16 file is checked on for overflow
+FP16_CROPS = 32  # that ranges for fp16 are measured on
 PARITY_CROPS = 64
 
 
 def make(artefact: Artefact, material: Material, made: tuple[Artefact, ...]) -> Artefact:
     """Write the file and prove it: fp32 against the network, the others against the rules of their flavour."""
+    crops, path = material.test.crops[:PARITY_CROPS], artefact.path
+    parity, failed = None, ""
     if artefact.label == BASELINE:
-        write_onnx(material.network, artefact.path)
-        artefact = _with_parity(artefact, material)
-    elif artefact.precision == "fp16":
-        artefact = _make_half(artefact, material, made[0].path)
+        write_onnx(material.network, path)
+        parity, failed = check_parity(material.network, path, crops, material.hands), "fp32 file is not the network"
+        artefact = replace(artefact, parity={**asdict(parity), "trained": None})
     else:
-        artefact = _make_int8(artefact, material, made[0].path)
-        _check_rules(artefact)
-    if artefact.label != BASELINE:
         artefact = replace(artefact, parity=made[0].parity)
-    embed(artefact.path, material.facts | {"precision": artefact.precision})  # the runner wants to know what it runs
-    return artefact if material.trained is None or not artefact.calibrated else _with_trained_parity(artefact, material)
+        artefact = (_make_half if artefact.precision == "fp16" else _make_int8)(artefact, material, made[0].path)
+    if material.trained is not None and artefact.calibrated:
+        parity = check_trained_parity(material.trained, path, crops, material.hands)
+        failed = "int8 file is not the network that was trained to be int8"
+        artefact = replace(artefact, parity={**artefact.parity, "trained": asdict(parity)})
+    embed(path, material.facts | {"precision": artefact.precision})  # the runner wants to know what it runs
+    if parity is not None and not parity.passed:
+        artefact = replace(artefact, verdict=Verdict(PARITY_FAILED, (f"the {failed}",)))
+    return artefact
 
 
 def open_predictor(artefact: Artefact, material: Material) -> Predictor:
@@ -67,39 +70,34 @@ def describe(facts: dict[str, Any]) -> list[str]:
 
 
 def _make_half(artefact: Artefact, material: Material, source: Path) -> Artefact:
-    crops = load_crops(material.train, min(FP16_CROPS, len(material.train)), material.crop_px, "crops")
+    crops = load_crops(material.train, FP16_CROPS, material.network.variant.crop_px, "crops")
     kept = convert_to_fp16(source, artefact.path, crops)
-    done = {"kept_fp32": [asdict(node) for node in kept], "checked_on_crops": len(crops)}
-    return replace(artefact, quantisation=done)
+    nodes = [{"node": node, "reason": reason} for node, reason in kept.items()]
+    return replace(artefact, quantisation={"kept_fp32": nodes, "checked_on_crops": len(crops)})
 
 
 def _make_int8(artefact: Artefact, material: Material, source: Path) -> Artefact:
     """Of trained weights with the ranges they were trained with; of others with measured ones, or none at all."""
-    request, flavour = material.request, artefact.flavour
+    import onnx
+
+    request, path, flavour, calibration = material.request, artefact.path, artefact.flavour, None
     assert flavour is not None
     if material.trained is not None:
-        return replace(artefact, quantisation=write_trained_file(material.trained, artefact.path))
-    if not artefact.calibrated:
-        return replace(
-            artefact, quantisation={"flavour": flavour, "stored": list(store_weights(source, artefact.path))}
-        )
-    name, crops = material.calibration
-    spec = QuantizeSpec(KEEP_FLOAT + request.keep_float, int8_saturates(material.target))
-    planned = None if request.plan is None else planned_nodes(request.plan, request.variant, source, flavour)
-    nodes = quantize(source, artefact.path, crops, spec, flavour, request.calibration, planned)
-    return replace(
-        artefact,
-        quantisation={"flavour": flavour, **asdict(spec), **asdict(nodes)},
-        calibration={"data": name, "n_images": len(crops), "sha256": digest(crops), **asdict(request.calibration)},
-    )
-
-
-def planned_nodes(path: Path, variant: str, source: Path, flavour: str) -> QuantizedNodes:
-    """What a precision plan says of the float file's nodes."""
-    plan = read_plan(path, variant)
-    if plan.flavour != flavour:
-        raise UserError(f"{path} was made for flavour {plan.flavour}, the target takes {flavour}")
-    return nodes_of(plan, load_float(source))
+        done = write_trained_file(material.trained, path)
+    elif not artefact.calibrated:
+        done = {"flavour": flavour, "stored": list(store_weights(source, path))}
+    else:
+        name, crops = material.calibration
+        spec = QuantizeSpec((*KEEP_FLOAT, *request.keep_float), material.reduce_range and flavour == "cpu")
+        plan = None if request.plan is None else read_plan(request.plan, request.variant, flavour)
+        planned = None if plan is None else nodes_of(plan, load_float(source))
+        nodes = quantize(source, path, crops, spec, flavour, request.calib_method, planned)
+        done = {"flavour": flavour, **asdict(spec), **asdict(nodes)}
+        calibration = {"data": name, "n_images": len(crops), "sha256": digest(crops)}
+        calibration |= {"method": request.calib_method, **METHODS[request.calib_method]}
+    if violations := lint(onnx.load(path), flavour):  # a fault of this program, not of the user
+        raise ValueError(f"{path.name} breaks its rules: {violations[0]} (and {len(violations) - 1} more)")
+    return replace(artefact, quantisation=done, calibration=calibration)
 
 
 def write_trained_file(trained: ERNet, path: Path) -> dict[str, Any]:
@@ -111,39 +109,3 @@ def write_trained_file(trained: ERNet, path: Path) -> dict[str, Any]:
     nodes = write_trained(source, path, ranges_of(trained), spec)
     source.unlink()
     return {"flavour": "cpu", **asdict(spec), **asdict(nodes)}
-
-
-def _check_rules(artefact: Artefact) -> None:
-    """The linter on a file just written: a fault of this program, not of the user."""
-    import onnx
-
-    assert artefact.flavour is not None
-    if violations := lint(onnx.load(artefact.path), artefact.flavour):
-        raise ValueError(f"{artefact.name} breaks its rules: {violations[0]} (and {len(violations) - 1} more)")
-
-
-def _with_parity(artefact: Artefact, material: Material) -> Artefact:
-    parity = check_parity(material.network, artefact.path, material.test.crops[:PARITY_CROPS], material.hands)
-    failed = Verdict(PARITY_FAILED, ("the fp32 file does not give the torch network's hands",))
-    return replace(artefact, parity={**asdict(parity), "trained": None}, verdict=PENDING if parity.passed else failed)
-
-
-def _with_trained_parity(artefact: Artefact, material: Material) -> Artefact:
-    """Against the network trained for it: without the rounding of activations, and in millimetres with it."""
-    assert material.trained is not None
-    crops = material.test.crops[:PARITY_CROPS]
-    unrounded = check_trained_parity(material.trained, artefact.path, crops, material.hands)
-    in_torch = score(network_predictor(material.trained, material.hands), material.test, "of the trained network")
-    accuracy = score(open_predictor(artefact, material), material.test, artefact.label)
-    trained = {
-        "without_rounding": asdict(unrounded),
-        "torch_mpjpe_mm": in_torch.mpjpe_mm,
-        "mpjpe_difference_mm": accuracy.mpjpe_mm - in_torch.mpjpe_mm,
-    }
-    failed = Verdict(PARITY_FAILED, ("the int8 file is not the network that was trained to be int8",))
-    return replace(
-        artefact,
-        parity={**artefact.parity, "trained": trained},
-        accuracy=accuracy,
-        verdict=PENDING if unrounded.passed else failed,
-    )

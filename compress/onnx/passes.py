@@ -5,14 +5,13 @@
   zero; the normalisation becomes one pass instead of two on the way. er-xs int8 needs 0.89 of its time, er-nano 0.92.
 - `store_as_int8`: layers left in float and TinyViT's attention biases, spread out to one number per pair of tokens,
   would take up to half of an int8 file. They are computed with in float as before; only their storage is rounded, to 8
-  bits of each row's range, and turned back at every run, which costs less than can be measured.
-- `turn_back_at_load`: the same where nothing else is int8. Runtimes fold a Cast and a Mul when they load the file;
-  DequantizeLinear onnxruntime repeats for every image: er-xs took 1.6 times as long.
+  bits of each row's range, and turned back at every run, which costs less than can be measured. Where nothing else is
+  int8 they are turned back `at_load`: runtimes fold a Cast and a Mul when they load the file; DequantizeLinear
+  onnxruntime repeats for every image: er-xs took 1.6 times as long.
 - `compact`: zero points, all alike, and the long names of tensors take most of what is left. It changes no number.
-- `clip_instead_of_rounding`: two exact implementations of one int8 network do not give the same hands. Where a sum lies
-  between two integers, the last bit of its arithmetic decides, and every layer amplifies that: with its optimisations
-  off, onnxruntime differs from itself by 0.3 mm per vertex (er-xs). Clipped but not rounded, both agree to the last
-  digits, if they have the same integer weights and the same ranges in the same places.
+- `clip_instead_of_rounding`: two exact implementations of one int8 network differ. Where a sum lies between integers
+  its last bit decides, and every layer amplifies that (0.3 mm per vertex between onnxruntime with optimisations and
+  without, er-xs). Clipped but not rounded they agree, if integer weights and ranges are the same in the same places.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compress.onnx.graph import Graph
+from compress.onnx.graph import Graph, constants_of, replace_nodes
 from training.quantisation.int8_rules import Affine
 
 if TYPE_CHECKING:
@@ -33,6 +32,7 @@ MIN_ELEMENTS = 4096  # of a constant that is stored as int8
 WEIGHT_MAX = 127
 RGB = 3
 CHANNEL_OF_ZEROS = (0, 0, 0, 0, 0, 1, 0, 0)  # what Pad adds before and after each axis of (1, 3, S, S)
+FIRST_LAYER = ("Sub", "Div", "QuantizeLinear", "DequantizeLinear", "Conv")
 
 
 def widen(model: ModelProto) -> bool:
@@ -43,13 +43,11 @@ def widen(model: ModelProto) -> bool:
     chain = _first_layer(graph)
     if chain is None:
         return False
-    subtract, divide, rounding, convolution = chain
-    stored = graph.dequantised_weight(convolution)
-    mean, deviation = graph.constant(subtract.input[1]), graph.constant(divide.input[1])
-    assert stored is not None and mean is not None and deviation is not None
-    weight = graph.constant(stored.input[0])
-    assert weight is not None
-
+    subtract, divide, rounding, _, convolution = chain
+    stored, mean, deviation = graph.dequantised(convolution, 1), graph.value(subtract, 1), graph.value(divide, 1)
+    weight = graph.value(stored, 0) if stored is not None else np.zeros((0, 0))
+    if stored is None or weight.shape[1] != RGB or not mean.size == deviation.size == RGB:
+        return False
     factor = (1 / deviation.reshape(RGB)).astype(np.float32)
     constants = {
         "normalise_scale": factor,
@@ -61,89 +59,62 @@ def widen(model: ModelProto) -> bool:
     }
     normalised, widened = divide.output[0], f"{divide.output[0]}_widened"
     inputs = [subtract.input[0], *list(constants)[:4]]
-    nodes = [
+    wider = [
         helper.make_node("BatchNormalization", inputs, [normalised], "/normalise", epsilon=0.0),
         helper.make_node("Pad", [normalised, "channel_of_zeros"], [widened], "/widen"),
     ]
     rounding.input[0], stored.input[0] = widened, "widened_weight"
     model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in constants.items())
-    place = list(model.graph.node).index(subtract)
-    others = [node for node in model.graph.node if node.name not in (subtract.name, divide.name)]
-    _replace_nodes(model, [*others[:place], *nodes, *others[place:]])
-    read = {name for node in model.graph.node for name in node.input}
-    for tensor in [tensor for tensor in model.graph.initializer if tensor.name not in read]:
-        model.graph.initializer.remove(tensor)
-    del model.graph.value_info[:]  # shapes that were noted before
+    place = list(graph.nodes).index(subtract)
+    others = [node for node in graph.nodes if node not in (subtract, divide)]
+    replace_nodes(model, [*others[:place], *wider, *others[place:]])
     return True
 
 
-def _first_layer(graph: Graph) -> tuple[NodeProto, NodeProto, NodeProto, NodeProto] | None:
-    """Image -> Sub -> Div -> QuantizeLinear -> DequantizeLinear -> Conv, read by the next alone; all but the DQ."""
+def _first_layer(graph: Graph) -> list[NodeProto] | None:
+    """The nodes of FIRST_LAYER from the image on, each read by the next alone."""
     nodes: list[NodeProto] = []
     tensor = graph.model.graph.input[0].name
-    for operator in ("Sub", "Div", "QuantizeLinear", "DequantizeLinear", "Conv"):
+    for operator in FIRST_LAYER:
         readers = graph.readers[tensor]
         if len(readers) != 1 or readers[0].op_type != operator or readers[0].input[0] != tensor:
             return None
         nodes += readers
         tensor = readers[0].output[0]
-    subtract, divide, rounding, _, convolution = nodes
-    stored = graph.dequantised_weight(convolution)
-    weight = None if stored is None else graph.constant(stored.input[0])
-    per_channel = all(
-        (value := graph.constant(node.input[1])) is not None and value.size == RGB for node in (subtract, divide)
-    )
-    if weight is None or weight.shape[1] != RGB or not per_channel:
-        return None
-    return subtract, divide, rounding, convolution
+    return nodes
 
 
-def store_as_int8(model: ModelProto) -> tuple[str, ...]:
+def store_as_int8(model: ModelProto, at_load: bool = False) -> tuple[str, ...]:
     """Store float constants of MIN_ELEMENTS or more, of rank 2 or more, as int8 with one scale per row; their names.
 
     Rows lie along axis 0, the output channel of a Conv or Gemm weight; where that has one entry, along the longest of
-    the axes but the last. Nodes keep their names and order.
+    the axes but the last. Nodes keep their names and order. at_load: turned back by Cast and Mul.
     """
-    from onnx import helper, numpy_helper
+    from onnx import TensorProto, helper, numpy_helper
 
     quantized = {name for node in model.graph.node if node.op_type == "DequantizeLinear" for name in node.input}
     stored, nodes = [], []
-    for tensor in list(model.graph.initializer):
-        value, name = numpy_helper.to_array(tensor), tensor.name
+    for name, value in constants_of(model).items():
         if value.dtype != np.float32 or value.ndim < 2 or value.size < MIN_ELEMENTS or name in quantized:
             continue
         axis = 0 if value.shape[0] > 1 else int(np.argmax(value.shape[:-1]))
         others = tuple(i for i in range(value.ndim) if i != axis)
-        scale = np.maximum(np.abs(value).max(axis=others) / WEIGHT_MAX, np.finfo(np.float32).tiny).astype(np.float32)
-        integers = np.round(value / np.expand_dims(scale, others)).clip(-WEIGHT_MAX, WEIGHT_MAX).astype(np.int8)
+        largest = np.abs(value).max(axis=others, keepdims=True)
+        scale = np.maximum(largest / WEIGHT_MAX, np.finfo(np.float32).tiny).astype(np.float32)
+        integers = np.round(value / scale).clip(-WEIGHT_MAX, WEIGHT_MAX).astype(np.int8)
         inputs = [f"{name}_stored", f"{name}_stored_scale"]
-        model.graph.initializer.remove(tensor)
+        if at_load:
+            nodes.append(helper.make_node("Cast", inputs[:1], [f"{name}_float"], f"{name}_cast", to=TensorProto.FLOAT))
+            nodes.append(helper.make_node("Mul", [f"{name}_float", inputs[1]], [name], f"{name}_scale"))
+        else:
+            nodes.append(helper.make_node("DequantizeLinear", inputs, [name], f"{name}_stored_dequantize", axis=axis))
+            scale = scale.ravel()
         model.graph.initializer.extend(map(numpy_helper.from_array, (integers, scale), inputs))
-        nodes.append(helper.make_node("DequantizeLinear", inputs, [name], f"{name}_stored_dequantize", axis=axis))
         stored.append(name)
-    _replace_nodes(model, [*nodes, *model.graph.node])
+    for tensor in [tensor for tensor in model.graph.initializer if tensor.name in stored]:
+        model.graph.initializer.remove(tensor)
+    replace_nodes(model, [*nodes, *model.graph.node])
     return tuple(stored)
-
-
-def turn_back_at_load(model: ModelProto) -> None:
-    """Cast and Mul, which runtimes fold, in place of every DequantizeLinear of a constant."""
-    from onnx import TensorProto, helper, numpy_helper
-
-    constants = {tensor.name: tensor for tensor in model.graph.initializer}
-    nodes = []
-    for node in model.graph.node:
-        if node.op_type != "DequantizeLinear" or node.input[0] not in constants:
-            nodes.append(node)
-            continue
-        integers, scale = node.input[:2]
-        shape = np.ones(len(constants[integers].dims), int)
-        shape[node.attribute[0].i] = -1
-        rows = numpy_helper.to_array(constants[scale]).reshape(shape)
-        constants[scale].CopyFrom(numpy_helper.from_array(rows, scale))
-        floats = f"{integers}_float"
-        nodes.append(helper.make_node("Cast", [integers], [floats], f"{node.name}_cast", to=TensorProto.FLOAT))
-        nodes.append(helper.make_node("Mul", [floats, scale], node.output, f"{node.name}_scale"))
-    _replace_nodes(model, nodes)
 
 
 def compact(model: ModelProto) -> None:
@@ -156,8 +127,7 @@ def compact(model: ModelProto) -> None:
             same[tensor.name] = first[key]
             model.graph.initializer.remove(tensor)
     del model.graph.value_info[:]  # shapes, noted under the old names
-    outside = {value.name for value in [*model.graph.input, *model.graph.output]}
-    short: dict[str, str] = {name: name for name in {"", *outside}}
+    short = {"": ""} | {value.name: value.name for value in [*model.graph.input, *model.graph.output]}
 
     def renamed(names: Iterable[str]) -> list[str]:
         return [short.setdefault(name, f"t{len(short)}") for name in (same.get(name, name) for name in names)]
@@ -175,11 +145,10 @@ def clip_instead_of_rounding(path: Path) -> ModelProto:
     from onnx import helper, numpy_helper
 
     model = onnx.load(path)
-    constants = {tensor.name: tensor for tensor in model.graph.initializer}
-    nodes = []
+    constants, nodes = constants_of(model), []
     for node in model.graph.node:
         if node.op_type == "QuantizeLinear":
-            scale, zero_point = (numpy_helper.to_array(constants[name]) for name in node.input[1:])
+            scale, zero_point = (constants[name] for name in node.input[1:])
             names = [f"{node.output[0]}_{end}" for end in ("low", "high")]
             for name, limit in zip(names, Affine(float(scale), int(zero_point)).limits, strict=True):
                 model.graph.initializer.append(numpy_helper.from_array(np.float32(limit), name))
@@ -187,12 +156,5 @@ def clip_instead_of_rounding(path: Path) -> ModelProto:
         elif node.op_type == "DequantizeLinear" and node.input[0] not in constants:
             node = helper.make_node("Identity", node.input[:1], node.output, node.name)
         nodes.append(node)
-    _replace_nodes(model, nodes)
+    replace_nodes(model, nodes)
     return model
-
-
-def _replace_nodes(model: ModelProto, nodes: Iterable[NodeProto]) -> None:
-    """Give the graph these nodes, its own among them."""
-    nodes = list(nodes)
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)

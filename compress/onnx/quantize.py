@@ -9,8 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -75,42 +74,31 @@ def run_quantizer(
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
     activation_type = QuantType.QInt8 if signed else QuantType.QUInt8
+    types = {"scale": np.float32, "zero_point": np.int8 if signed else np.uint8}
     known = {
-        tensor: [
-            {
-                "quant_type": activation_type,
-                "scale": np.array(value.scale, np.float32),
-                "zero_point": np.array(value.zero_point, np.int8 if signed else np.uint8),
-            }
-        ]
+        tensor: [{"quant_type": activation_type} | {key: np.array(getattr(value, key), types[key]) for key in types}]
         for tensor, value in affine.items()
     }
     size = onnx.load(source).graph.input[0].type.tensor_type.shape.dim[-1].dim_value
     # It calibrates even where all ranges are given: one black image is the least it takes.
     images = iter([{"image": np.zeros((1, 3, size, size), np.float32)}])
-    with warnings.catch_warnings(), _quiet():
-        warnings.simplefilter("ignore")
-        quantize_static(
-            source,
-            target,
-            SimpleNamespace(get_next=lambda: next(images, None)),
-            quant_format=QuantFormat.QDQ,
-            per_channel=True,
-            reduce_range=reduce_range,
-            activation_type=activation_type,
-            weight_type=QuantType.QInt8,
-            calibrate_method=CalibrationMethod.MinMax,
-            nodes_to_quantize=list(nodes),
-            extra_options={"TensorQuantOverrides": known, **options},
-        )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """onnxruntime's quantiser logs advice at warning level that this module has already followed."""
     before = logging.root.manager.disable
-    logging.disable(max(before, logging.WARNING))
+    logging.disable(max(before, logging.WARNING))  # it logs advice that this module has already followed
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            quantize_static(
+                source,
+                target,
+                SimpleNamespace(get_next=lambda: next(images, None)),
+                quant_format=QuantFormat.QDQ,
+                per_channel=True,
+                reduce_range=reduce_range,
+                activation_type=activation_type,
+                weight_type=QuantType.QInt8,
+                calibrate_method=CalibrationMethod.MinMax,
+                nodes_to_quantize=list(nodes),
+                extra_options={"TensorQuantOverrides": known, **options},
+            )
     finally:
         logging.disable(before)

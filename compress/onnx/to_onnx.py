@@ -6,12 +6,13 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
+
 from runtime.backends.session import open_session
+from training.network import ERNet, Outputs
 
 if TYPE_CHECKING:
     from onnx import ModelProto
-
-    from training.network import ERNet
 
 OPSET = 17
 MAX_RANK = 4
@@ -23,9 +24,6 @@ def write_onnx(network: ERNet, path: Path) -> None:
     Raises ValueError where the graph breaks a rule of the contract: that is a fault of the network, not of the user.
     """
     import onnx
-    import torch
-
-    from training.network import Outputs
 
     size = network.variant.crop_px
     with warnings.catch_warnings():
@@ -42,7 +40,10 @@ def write_onnx(network: ERNet, path: Path) -> None:
     fold_constants(path)
     model = onnx.load(path)
     model.producer_name = "er-edge"
-    keep_standard_domains(model)
+    used = {node.domain for node in model.graph.node}
+    kept = [entry for entry in model.opset_import if entry.domain in used]  # onnxruntime lists its own, too
+    del model.opset_import[:]
+    model.opset_import.extend(kept)
     check_graph(model)
     onnx.save(model, path)
 
@@ -50,14 +51,6 @@ def write_onnx(network: ERNet, path: Path) -> None:
 def fold_constants(path: Path) -> None:
     """Rewrite the file with constants folded and BN fused, by onnxruntime's basic (standard operators only) pass."""
     open_session(path, optimise="basic", optimised_path=path)
-
-
-def keep_standard_domains(model: ModelProto) -> None:
-    """Drop the operator sets onnxruntime lists in every file it writes and no node uses."""
-    used = {node.domain for node in model.graph.node}
-    kept = [entry for entry in model.opset_import if entry.domain in used]
-    del model.opset_import[:]
-    model.opset_import.extend(kept)
 
 
 def check_graph(model: ModelProto) -> None:

@@ -1,4 +1,4 @@
-"""Shared by the export tests: one finished export."""
+"""Shared by the tests of compress: er-nano as a float file, and one finished export."""
 
 from __future__ import annotations
 
@@ -6,10 +6,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from compress.export import export
+from compress.onnx.to_onnx import write_onnx
 from compress.request import ExportRequest
 from tests.conftest import IMAGES
+from training.network import build
+
+
+@pytest.fixture(scope="session")
+def nano(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """er-nano as an fp32 file: untrained, but no two tensors alike, which onnxruntime would share."""
+    torch.manual_seed(0)
+    network = build("er-nano").eval()
+    for parameter in network.parameters():
+        parameter.data.add_(0.05 * torch.randn_like(parameter))
+    path = tmp_path_factory.mktemp("nano") / "float.onnx"
+    write_onnx(network, path)
+    return path
 
 
 @pytest.fixture(scope="session")

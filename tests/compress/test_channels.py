@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from compress import prune as command
-from compress.channels import KEEP, STEP, find_groups, layer_costs, prune_by, rank, score_channels
+from compress.channels import KEEP, STEP, find_groups, prune_by, score_channels
 from compress.check.parity import check_parity
 from compress.onnx.flavours import quantize
 from compress.onnx.lint import lint
@@ -43,18 +44,18 @@ def network(variant: str = "er-nano") -> ERNet:
     return net
 
 
-def batches(variant: str = "er-nano", count: int = 1) -> list[dict[str, Tensor]]:
+def batches(variant: str = "er-nano") -> list[dict[str, Tensor]]:
     torch.manual_seed(1)
-    return [random_batch(2, VARIANTS[variant].crop_px, torch.device("cpu")) for _ in range(count)]
+    return [random_batch(2, VARIANTS[variant].crop_px, torch.device("cpu"))]
 
 
-def pruned_by(net: ERNet, ratio: float, importance: str = "magnitude") -> ERNet:
-    return prune_by(net, ratio, score_channels(net, importance, LAYER, batches()))
+def pruned_by(net: ERNet, ratio: float) -> ERNet:
+    return prune_by(net, ratio, score_channels(net, LAYER, batches(net.variant.name)))
 
 
 @pytest.fixture(scope="module")
 def pruned() -> ERNet:
-    return pruned_by(network(), 0.3, "taylor")
+    return pruned_by(network(), 0.3)
 
 
 def test_as_many_multiply_accumulates_as_asked_for(pruned: ERNet) -> None:
@@ -72,38 +73,18 @@ def test_channels_come_in_eights_and_some_are_left(pruned: ERNet) -> None:
             assert (old - new) % STEP == 0 and new >= KEEP * old
 
 
-def test_the_contract_stays(pruned: ERNet) -> None:
-    image = torch.rand(1, 3, 160, 160)
-    with torch.no_grad():
-        shapes = [[value.shape for value in net(image)] for net in (network(), pruned)]
-    assert shapes[0] == shapes[1]
-
-
 def test_what_goes_is_what_a_zero_would_be() -> None:
-    """Channels whose weights are 0 go first, and the network computes what it did."""
+    """Channels whose weights are 0 have no importance, others mostly have."""
     net = network()
-    first, last = (
-        net.get_submodule("regress.fuseformer.block.mlp.0"),
-        net.get_submodule("regress.fuseformer.block.mlp.2"),
-    )
+    first, last = (net.get_submodule(f"regress.fuseformer.block.mlp.{number}") for number in (0, 2))
     with torch.no_grad():
         first.get_parameter("weight")[::5] = 0
         first.get_parameter("bias")[::5] = 0
         last.get_parameter("weight")[:, ::5] = 0
     _, groups = find_groups(copy.deepcopy(net))
-    rank(groups, score_channels(net, "taylor", LAYER, batches()))
-    (group,) = [g for g in groups if g.name == "regress.fuseformer.block.mlp.0"]
-    empty = set(range(0, first.get_parameter("weight").shape[0], 5))
-    unimportant = {channel for channel, score in zip(group.order, group.scores, strict=True) if score == 0}
-    assert empty <= unimportant < set(group.order)  # others may never have been above 0
-    assert group.scores == sorted(group.scores)
-
-
-def test_costs_are_those_of_the_network() -> None:
-    net = network()
-    costs = layer_costs(net)
-    total = sum(cost.total for cost in costs.values()) / 1e9
-    assert 0.9 * count_gmac(net, 160) < total <= count_gmac(net, 160)  # without attention products
+    names = [group.name for group in groups]
+    score = score_channels(net, LAYER, batches())[names.index("regress.fuseformer.block.mlp.0")]
+    assert not score[::5].any() and (score > 0).sum() > len(score) / 2
 
 
 def test_the_file_is_the_network_and_can_be_int8(pruned: ERNet, tmp_path: Path) -> None:
@@ -114,27 +95,15 @@ def test_the_file_is_the_network_and_can_be_int8(pruned: ERNet, tmp_path: Path) 
     assert lint(onnx.load(tmp_path / "int8.onnx"), "cpu") == ()
 
 
-@pytest.mark.parametrize("ratio", [0.0, 1.0, -0.3, 30.0, float("nan"), float("inf")])
-def test_ratios_that_are_none(ratio: float) -> None:
-    with pytest.raises(UserError, match="is none"):
-        check(PruneRequest("er-nano", ratio=ratio))
-
-
 def test_more_than_the_network_can_give() -> None:
-    with pytest.raises(UserError, match=r"cannot lose 95% .*at most \d\d%"):
+    with pytest.raises(UserError, match=r"can lose \d\d%"):
         pruned_by(network(), 0.95)
-
-
-def test_an_unknown_importance() -> None:
-    with pytest.raises(UserError, match="did you mean taylor"):
-        pruned_by(network(), 0.3, "tailor")
 
 
 @pytest.mark.parametrize("variant", [*(pytest.param(v, marks=pytest.mark.slow) for v in BIG), "er-s", "er-xs"])
 def test_every_variant(variant: str) -> None:
     net = network(variant)
-    smaller = prune_by(net, 0.2, score_channels(net, "magnitude", LAYER, ()))
-    assert count_gmac(smaller, net.variant.crop_px) <= 0.8 * count_gmac(net, net.variant.crop_px)
+    assert count_gmac(pruned_by(net, 0.2), net.variant.crop_px) <= 0.8 * count_gmac(net, net.variant.crop_px)
 
 
 # ---- the command
@@ -153,7 +122,6 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "SCORED_IMAGES", IMAGES)
     monkeypatch.setattr(trainer, "VALIDATION_IMAGES", IMAGES)
     monkeypatch.setattr(command, "scored_batches", lambda *_: batches())
-    monkeypatch.setattr(command, "time_against", lambda full, net: (10.0, count_gmac(full, 160) / count_gmac(net, 160)))
 
 
 @pytest.mark.slow
@@ -170,37 +138,15 @@ def test_a_checkpoint_comes_out(weights: Path, quick: None, synthetic_cache: Pat
 @pytest.mark.slow
 def test_it_recovers_and_goes_on(weights: Path, quick: None, synthetic_cache: Path, tmp_path: Path) -> None:
     arguments = ["--variant", "er-nano", "--checkpoint", str(weights), "--run-dir", str(tmp_path / "run")]
-    arguments += ["--ratio", "0.3", "--finetune-steps", "3", "--batch", "4", "--threads", "1", "--images", "48"]
+    arguments += ["--ratio", "0.3", "--finetune-steps", "3", "--batch", "4", "--images", "48"]
     assert main(arguments) == 0
     loaded, facts = load_network(tmp_path / "run" / "er-nano.safetensors", "er-nano")
     assert facts.steps == 3 and facts.teacher is not None and loaded.widths
     assert main(arguments) == 0  # finished: nothing is left to do
 
 
-@pytest.mark.slow
-def test_to_a_latency(weights: Path, quick: None, synthetic_cache: Path, tmp_path: Path) -> None:
-    request = PruneRequest("er-nano", weights, ratio=None, latency_ms=7.0, run_dir=tmp_path / "run")
-    path, figures = command.run(request)
-    assert 10 / figures["times_faster"] <= 7.0
-    assert 0.3 <= figures["ratio"] < 0.36  # no more than needed, as far as six tries find out
-    for latency_ms, message in ((20.0, "nothing to prune"), (0.5, "no pruning reaches")):
-        with pytest.raises(UserError, match=message):
-            command.run(PruneRequest("er-nano", weights, ratio=None, latency_ms=latency_ms, run_dir=tmp_path / "run"))
-    assert path.is_file()
-
-
-@pytest.mark.slow
-def test_each_way_to_prune_has_its_own_folder(weights: Path, quick: None, synthetic_cache: Path) -> None:
-    requests = [
-        PruneRequest("er-nano", weights, ratio, importance=name)
-        for ratio, name in ((0.1, "taylor"), (0.1, "magnitude"), (0.101, "magnitude"))
-    ]
-    assert len({command.shrink(request).folder for request in requests}) == 3
-
-
 @pytest.mark.parametrize(
-    "changes",
-    [{"ratio": None}, {"latency_ms": 3.0}, {"ratio": None, "latency_ms": -1.0}, {"finetune_steps": -1}, {"batch": 0}],
+    "changes", [*({"ratio": r} for r in (0.0, 1.0, -0.3, 30.0, math.nan)), {"finetune_steps": -1}, {"batch": 0}]
 )
 def test_requests_that_cannot_be(changes: dict[str, Any]) -> None:
     with pytest.raises(UserError):

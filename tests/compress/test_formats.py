@@ -13,27 +13,23 @@ import pytest
 from compress.coreml import coreml_format
 from compress.export import export, main
 from compress.export_report import print_result
-from compress.formats import FORMATS, export_label, plan_artefacts
+from compress.formats import export_label, plan_artefacts
 from compress.request import ExportRequest
 from compress.request_check import check_request
-from runtime.errors import UserError
 
 
 @pytest.mark.parametrize(
     ("precision", "formats", "target", "labels", "name"),
     [
-        ("fp32", "onnx", None, "fp32", "fp32"),
         ("fp32", "tensorrt coreml", None, "fp32 | tensorrt:fp32 coreml:fp32", "fp32"),
         ("fp16", "onnx", None, "fp32 fp16", "fp16"),
         ("fp16", "onnx tensorrt", "jetson-orin-nano", "fp32 fp16 | tensorrt:fp16", "fp16"),
-        ("fp16", "coreml", None, "fp32 | coreml:fp16", "fp16"),
         ("int8", "onnx", None, "fp32 int8", "int8"),
         ("int8", "onnx", "jetson-orin-nano", "fp32 int8-trt", "int8-trt"),
         ("int8", "onnx tensorrt coreml", None, "fp32 int8 int8-trt | tensorrt:int8 coreml:w8", "int8"),
         ("int8", "tensorrt", None, "fp32 int8-trt | tensorrt:int8", "int8-trt"),
         ("int8", "coreml", "apple-a16", "fp32 | coreml:w8", "int8"),
         ("w8", "onnx coreml", None, "fp32 w8 | coreml:w8", "w8"),
-        ("palette6", "coreml", None, "fp32 | coreml:palette6", "palette6"),
     ],
 )
 def test_what_an_export_makes(precision: str, formats: str, target: str | None, labels: str, name: str) -> None:
@@ -46,17 +42,6 @@ def test_what_an_export_makes(precision: str, formats: str, target: str | None, 
         precision == "int8"
     )
     assert export_label(precision, artefacts) == name
-
-
-def test_the_table_says_where_passports_lie() -> None:
-    found = {
-        name: row.passport_path(Path(f"a/er-s_224_x_trt10.3.0_sm87{row.suffix}")).name for name, row in FORMATS.items()
-    }
-    assert found == {
-        "onnx": "er-s_224_x_trt10.3.0_sm87.json",
-        "tensorrt": "er-s_224_x_trt10.3.0_sm87.json",
-        "coreml": "er-s_224_x_trt10.3.0_sm87.mlpackage.json",
-    }
 
 
 def everything(folder: Path) -> set[str]:
@@ -90,12 +75,7 @@ def test_every_format_has_its_files_and_its_verdict(all_formats: tuple[Path, dic
     passport = json.loads((folder / "er-nano_160_w8.mlpackage.json").read_text())
     assert passport["precision"] == "w8" and passport["verdict"]["status"] == "passed"
     assert passport["parity"]["fp32"]["vertex_mm"] < 0.05
-    assert passport["accuracy"]["n_images"] == small_images(entry)
-
-
-def small_images(entry: dict[str, Any]) -> int:
-    images: int = entry["files"]["er-nano_160_fp32"]["accuracy"]["n_images"]
-    return images
+    assert passport["accuracy"]["n_images"] == entry["files"]["er-nano_160_fp32"]["accuracy"]["n_images"]
 
 
 @pytest.mark.slow
@@ -106,9 +86,6 @@ def test_what_is_to_be_done_on_the_device_is_said(
     engine = entry["formats"]["tensorrt"]
     assert "there is no NVIDIA driver here" in engine["reasons"][0]
     assert engine["build_command"].endswith("er-nano_160_int8-trt.onnx --target NAME")
-    assert (
-        engine["build_check"]["what"].startswith("TensorRT for RTX") and "build only" in engine["build_check"]["what"]
-    )
     assert engine["build_check"]["status"] in ("passed", "not_run")  # not_run: TensorRT for RTX is not installed
     print_result(entry, folder)
     printed = capsys.readouterr().out
@@ -119,47 +96,24 @@ def test_what_is_to_be_done_on_the_device_is_said(
 
 @pytest.mark.slow
 def test_a_package_that_fails_leaves_the_onnx_files(
-    small_request: ExportRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    small_request: ExportRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from compress.coreml import package_check as check
 
     monkeypatch.setattr(check, "FP16_TOLERANCE_MM", 0.0)
     monkeypatch.setattr(coreml_format, "PACKAGE_CROPS", 2)
-    request = replace(small_request, precision="fp16", calib_samples=None, output_dir=tmp_path, test_images=32)
+    request = replace(small_request, precision="fp16", calib_samples=512, output_dir=tmp_path, test_images=32)
     entry = export(replace(request, formats=("onnx", "coreml")))
     assert entry["formats"]["onnx"]["status"] == "passed" and entry["formats"]["coreml"]["status"] == "parity_failed"
     assert not [name for name in everything(tmp_path) if "mlpackage" in name]
     assert "er-nano_160_fp16.onnx" in everything(tmp_path)
-    print_result(entry, tmp_path)
-    assert "coreml: parity_failed; fp16 moves a hand" in capsys.readouterr().out
-
-
-@pytest.mark.slow
-def test_weights_alone(small_request: ExportRequest, tmp_path: Path) -> None:
-    """Smaller, and not faster."""
-    request = replace(small_request, precision="w8", calib_samples=None, output_dir=tmp_path)
-    entry = export(request)
-    assert entry["verdict"]["status"] == "passed"
-    fp32, w8 = entry["files"]["er-nano_160_fp32"], entry["files"]["er-nano_160_w8"]
-    assert w8["bytes"] < 0.35 * fp32["bytes"]
-    assert json.loads((tmp_path / "er-nano_160_w8.json").read_text())["calibration"] is None
-    if entry["advice"].startswith("fp32"):
-        assert "smaller, not faster" in entry["advice"]
 
 
 @pytest.mark.slow
 def test_the_exit_code_is_that_of_the_worst_format(
-    small_request: ExportRequest, synthetic_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    synthetic_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "pycuda", None)
     words = ["--variant", "er-nano", "--random-weights", "--test-images", "32", "--output-dir", str(tmp_path)]
-    assert main([*words, "--fp32", "--format", "onnx"]) == 0
-    assert main([*words, "--fp32", "--format", "onnx", "tensorrt", "--overwrite"]) == 1
-
-
-def test_a_format_needs_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    from compress.coreml import coremltools
-
-    monkeypatch.setitem(__import__("sys").modules, "coremltools", None)
-    with pytest.raises(UserError, match=r"pip install 'er-edge\[coreml\]'"):
-        coremltools()
+    assert main([*words, "--format", "onnx", "tensorrt"]) == 1
+    assert main([*words, "--overwrite"]) == 0

@@ -10,17 +10,12 @@ from typing import Any
 
 import onnx
 import pytest
-import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from compress.onnx.calibration import graph_sha256
 from compress.onnx.quantize import select_nodes
-from compress.onnx.to_onnx import write_onnx
 from compress.precision_plan import Plan, Sensitivity, block_of, blocks_of, nodes_of, read_plan, write_plan
-from compress.sensitivity import Trial, joined, main, print_plan, search
+from compress.sensitivity import Trial, main, search
 from runtime.errors import UserError
-from training.network import build
 
 PLAN = Plan(
     "er-nano",
@@ -37,21 +32,12 @@ PLAN = Plan(
 )
 
 
-@pytest.fixture(scope="module")
-def float_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("float") / "nano.onnx"
-    torch.manual_seed(0)
-    write_onnx(build("er-nano").eval(), path)
-    return path
-
-
-def test_blocks_hold_every_node_once(float_file: Path) -> None:
-    model = onnx.load(float_file)
+def test_blocks_hold_every_node_once(nano: Path) -> None:
+    model = onnx.load(nano)
     blocks = blocks_of(model)
-    nodes = [node for block in blocks.values() for node in block]
-    assert sorted(nodes) == sorted(select_nodes(model, ()).quantized)
+    assert sum(blocks.values()) == len(select_nodes(model, ()).quantized)
     assert 20 < len(blocks) < 40
-    assert len(blocks["regress.pose.mlp.2"]) == 2 and "extract.heatmap" in blocks
+    assert blocks["regress.pose.mlp.2"] == 2 and "extract.heatmap" in blocks
 
 
 @pytest.mark.parametrize(
@@ -59,22 +45,13 @@ def test_blocks_hold_every_node_once(float_file: Path) -> None:
     [
         ("/regress/pose.1/mlp/mlp.2/Gemm", "regress.pose.mlp.2"),
         ("/backbone/layers.2/blocks/blocks.5/mlp/fc1/Gemm", "backbone.layers.2.blocks.5"),
-        ("/backbone/layers.0/downsample/conv1/c/Conv", "backbone.layers.0.downsample"),
         ("/backbone/layers/layers.12/layers/layers.1/layers.1.0/c/Conv", "backbone.layers.12"),
-        ("/backbone/patch_embed/seq/seq.0/c/Conv", "backbone.patch_embed"),
         ("/backbone/layer3/layer3.2/conv1/Conv", "backbone.layer3.2"),
         ("/extract/desim/block/attention/query/Gemm", "extract.desim.block"),
-        ("/regress/translation/translation.2/Gemm", "regress.translation.2"),
     ],
 )
 def test_names_of_blocks(node: str, block: str) -> None:
     assert block_of(node) == block
-
-
-def test_a_graph_has_one_name(float_file: Path, tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    write_onnx(build("er-nano").eval(), tmp_path / "again.onnx")
-    assert graph_sha256(onnx.load(float_file)) == graph_sha256(onnx.load(tmp_path / "again.onnx"))
 
 
 def test_there_and_back(tmp_path: Path) -> None:
@@ -82,8 +59,8 @@ def test_there_and_back(tmp_path: Path) -> None:
     assert read_plan(tmp_path / "p.json", "er-nano") == PLAN
 
 
-def test_what_a_plan_says_of_a_graph(float_file: Path) -> None:
-    model = onnx.load(float_file)
+def test_what_a_plan_says_of_a_graph(nano: Path) -> None:
+    model = onnx.load(nano)
     nodes = nodes_of(replace(PLAN, graph_sha256=graph_sha256(model)), model)
     assert {block_of(node) for node in nodes.kept_float} == {"regress.pose.mlp.2"}
     assert set(nodes.quantized) | set(nodes.kept_float) == set(select_nodes(model, ()).quantized)
@@ -101,18 +78,13 @@ def damaged(**changes: Any) -> str:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "is not a plan"),
+        ("", "not a plan of this version"),
         ("[]", "not a plan of this version"),
-        ("{}", "not a plan of this version"),
-        (damaged(schema_version=2), "schema_version 2"),
+        (damaged(schema_version=2), "not a plan of this version"),
         (damaged(variant="er-xs"), "a plan for 'er-xs', not for 'er-nano'"),
-        (damaged(variant=3), "variant must be of type str"),
-        (damaged(keep_float=[1]), "must be names"),
-        (damaged(keep_float=None), "not a plan of this version"),
-        (damaged(n_images=True), "n_images must be of type int"),
-        (damaged(extra=1), "not a plan of this version"),
-        (damaged(sensitivities=[{}]), "not a plan of this version"),
-        ("[" * 100_000, "is not a plan"),
+        (damaged(flavour="trt"), "for flavour trt, the target takes cpu"),
+        (damaged(variant=3), "a plan for '3'"),
+        ("[" * 100_000, "not a plan of this version"),
         (" " * (1 << 20) + "{}", "too large"),
     ],
 )
@@ -159,33 +131,11 @@ def test_no_block_is_cheap_enough() -> None:
         search(BLOCKS, made, 0.001)
 
 
-@settings(max_examples=200, deadline=None)
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.floats(0, 3))
-def test_the_longest_beginning_within_bounds(losses: list[float], bound: float) -> None:
-    order = [str(i) for i in range(len(losses))]
-    chosen, trial = joined(order, lambda c: Trial(sum(losses[int(b)] for b in c), 1.0, 2.0), bound)
-    total, longest = 0.0, 0
-    for i, loss in enumerate(losses):
-        total += loss
-        if total <= bound:
-            longest = i + 1
-    assert len(chosen) == longest
-    assert not chosen or trial.lost_mm <= bound
-
-
-def test_a_plan_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    print_plan(PLAN)
-    printed = capsys.readouterr().out
-    assert "1.50 times faster" in printed and "synthetic" in printed
-    assert [line.split()[-1] for line in printed.splitlines()[1:3]] == ["float", "int8"]
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--variant", "er-zz"], "unknown variant"),
         (["--variant", "er-xs", "--max-drop-mm", "nan"], "0 or more"),
-        (["--variant", "er-xs", "-o", "plan.txt"], r"must end in \.json"),
     ],
 )
 def test_mistakes(arguments: list[str], message: str) -> None:

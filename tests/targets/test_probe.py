@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from compress.device_profile import here, load_profile
+from compress.device_profile import load_profile
 from runtime.errors import UserError
 from targets import identify, this_machine
 
@@ -67,6 +67,6 @@ def test_a_jetson_without_tensorrt_says_where_it_comes_from(tmp_path: Path, monk
 
 def test_commands_find_profiles_by_name() -> None:
     target = load_profile("this-machine")
-    assert target.name == "this-machine" and target.description.endswith(f"taken for {here()}")
+    assert target.name == "this-machine" and "taken for" in target.description
     with pytest.raises(UserError, match="did you mean jetson-orin-nano"):
         load_profile("orin-nano")

@@ -8,70 +8,56 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from onnx import ModelProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, helper, numpy_helper
 
-from compress.onnx.flavours import FLAVOURS, quantize
-from compress.onnx.lint import RULES, lint, main
-from compress.onnx.to_onnx import write_onnx
+from compress.onnx.flavours import FLAVOURS, quantize, store_weights
+from compress.onnx.lint import lint, main
 from runtime.errors import UserError
-from training.network import build
+from tests.fixtures.graphs import parse_graph
 from training.quantisation.int8_rules import QuantizeSpec
 
+NODES = {
+    "cpu": """
+        xq = QuantizeLinear (image, x_scale, x_zero)
+        x = DequantizeLinear (xq, x_scale, x_zero)
+        w = DequantizeLinear <axis = 0> (weight, w_scale, w_zero)
+        b = DequantizeLinear <axis = 0> (bias, b_scale)
+        y = Conv (x, w, b)
+        yq = QuantizeLinear (y, y_scale, y_zero)
+        out = DequantizeLinear (yq, y_scale, y_zero)""",
+    "trt": """
+        xq = QuantizeLinear (image, x_scale, x_zero)
+        x = DequantizeLinear (xq, x_scale, x_zero)
+        w = DequantizeLinear <axis = 0> (weight, w_scale, w_zero)
+        out = Conv (x, w, bias)""",
+    "coreml-w8": """
+        floats = Cast <to = 1> (weight)
+        w = Mul (floats, w_scale)
+        out = Conv (image, w, bias)""",
+}
+NAMES = {"xq": "x_quantize", "x": "x_dequantize", "w": "w_dequantize", "b": "b_dequantize", "floats": "w_cast"}
 
-def small(flavour: str, opset: int = 17) -> ModelProto:
-    """image -> Q -> DQ -> Conv -> (cpu: Q -> DQ) -> out, as the flavour wants it; coreml-w8: image -> Conv -> out."""
-    if flavour == "coreml-w8":
-        return small_weights(opset)
-    signed = flavour == "trt"
-    kind = np.int8 if signed else np.uint8
+
+def small(flavour: str) -> ModelProto:
+    """A convolution as the flavour wants it."""
+    kind = np.uint8 if flavour == "cpu" else np.int8
+    scale = np.array([0.1, 0.2, 0.3, 0.4], np.float32)
     constants = {
         "x_scale": np.float32(0.5),
-        "x_zero": np.array(0 if signed else 3, kind),
+        "x_zero": kind(3 if flavour == "cpu" else 0),
         "weight": np.arange(-8, 8, dtype=np.int8).reshape(4, 4, 1, 1),
-        "w_scale": np.array([0.1, 0.2, 0.3, 0.4], np.float32),
+        "w_scale": scale.reshape(4, 1, 1, 1) if flavour == "coreml-w8" else scale,
         "w_zero": np.zeros(4, np.int8),
-        "bias": np.arange(4, dtype=np.float32 if signed else np.int32),
-        "b_scale": np.array([0.1, 0.2, 0.3, 0.4], np.float32) * np.float32(0.5),
+        "bias": np.arange(4, dtype=np.int32 if flavour == "cpu" else np.float32),
+        "b_scale": scale * np.float32(0.5),
         "y_scale": np.float32(0.25),
-        "y_zero": np.array(0, kind),
+        "y_zero": kind(0),
     }
-    nodes = [
-        helper.make_node("QuantizeLinear", ["image", "x_scale", "x_zero"], ["xq"], "x_quantize"),
-        helper.make_node("DequantizeLinear", ["xq", "x_scale", "x_zero"], ["x"], "x_dequantize"),
-        helper.make_node("DequantizeLinear", ["weight", "w_scale", "w_zero"], ["w"], "w_dequantize", axis=0),
-    ]
-    if not signed:
-        nodes.append(helper.make_node("DequantizeLinear", ["bias", "b_scale"], ["b"], "b_dequantize", axis=0))
-    nodes.append(helper.make_node("Conv", ["x", "w", "bias" if signed else "b"], ["out" if signed else "y"], "conv"))
-    if not signed:
-        nodes.append(helper.make_node("QuantizeLinear", ["y", "y_scale", "y_zero"], ["yq"], "y_quantize"))
-        nodes.append(helper.make_node("DequantizeLinear", ["yq", "y_scale", "y_zero"], ["out"], "y_dequantize"))
-    return model_of(nodes, constants, opset)
-
-
-def small_weights(opset: int) -> ModelProto:
-    """Int8 weights that become floats by Cast and Mul."""
-    constants = {
-        "weight": np.arange(-8, 8, dtype=np.int8).reshape(4, 4, 1, 1),
-        "w_scale": np.array([0.1, 0.2, 0.3, 0.4], np.float32).reshape(4, 1, 1, 1),
-        "bias": np.arange(4, dtype=np.float32),
-    }
-    nodes = [
-        helper.make_node("Cast", ["weight"], ["floats"], "w_cast", to=TensorProto.FLOAT),
-        helper.make_node("Mul", ["floats", "w_scale"], ["w"], "w_scaled"),
-        helper.make_node("Conv", ["image", "w", "bias"], ["out"], "conv"),
-    ]
-    return model_of(nodes, constants, opset)
-
-
-def model_of(nodes: list[onnx.NodeProto], constants: dict[str, np.ndarray], opset: int) -> ModelProto:
-    values = [helper.make_tensor_value_info(n, TensorProto.FLOAT, (1, 4, 8, 8)) for n in ("image", "out")]
-    tensors = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
-    graph = helper.make_graph(nodes, "g", values[:1], values[1:], tensors)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+    text = f"(float[1, 4, 8, 8] image) => (float[1, 4, 8, 8] out) {{ {NODES[flavour]} }}"
+    model = parse_graph(text, {name: value for name, value in constants.items() if name in text})
+    for one in model.graph.node:
+        one.name = "conv" if one.op_type == "Conv" else NAMES.get(one.name, one.name)
+    return model
 
 
 def node(model: ModelProto, name: str) -> onnx.NodeProto:
@@ -131,22 +117,20 @@ F = np.float32
 BOTH = ("cpu", "trt")
 ALONE = ("coreml-w8",)
 BROKEN: list[tuple[Change, tuple[str, ...], str, str]] = [
-    (lambda m: setattr(node(m, "conv"), "domain", "com.microsoft"), (*BOTH, *ALONE), "conv", "standard-domain"),
-    (has("ConvInteger", "xq weight", "i", "conv_integer"), BOTH, "conv_integer", "explicit-quantisation"),
+    (lambda m: setattr(node(m, "conv"), "domain", "com.microsoft"), (*BOTH, *ALONE), "conv", "operators"),
+    (has("ConvInteger", "xq weight", "i", "conv_integer"), BOTH, "conv_integer", "operators"),
     (stores("w_scale", np.array([0.1, -0.2, 0.3, 0.4], F)), BOTH, "w_dequantize", "scale"),
     (stores("x_scale", F(np.inf)), BOTH, "x_quantize", "scale"),
     (reads(1, "image", "x_quantize", "x_dequantize"), BOTH, "x_quantize", "scale"),
     (reads(2, "xq", "x_quantize", "x_dequantize"), BOTH, "x_quantize", "scale"),
     (both(stores("other", F(0.7)), reads(1, "other", "x_dequantize")), BOTH, "x_dequantize", "pairs"),
     (has("Cast", "xq", "c", "cast", to=1), BOTH, "x_quantize", "pairs"),
-    (has("QuantizeLinear", "image x_scale x_zero", "nobody", "lonely"), BOTH, "lonely", "pairs"),
     (reads(0, "image", "x_dequantize"), BOTH, "x_dequantize", "pairs"),
-    (stores("five", np.zeros((1, 1, 1, 1, 1), F)), BOTH, "five", "rank"),
     (lambda m: setattr(m.opset_import[0], "version", 21), (*BOTH, *ALONE), "graph", "opset"),
     (stores("x_scale", np.full(4, 0.5, F)), BOTH, "x_quantize", "activations"),
-    (reads(0, "b_scale", "x_quantize"), BOTH, "x_quantize", "activations"),
+    (reads(0, "w_scale", "x_quantize"), BOTH, "x_quantize", "activations"),
     (of_another_type, BOTH, "x_quantize", "activations"),
-    (stores("x_zero", np.array(5, np.int8)), ("trt",), "x_quantize", "zero-point"),
+    (stores("x_zero", np.array(5, np.int8)), ("trt",), "x_quantize", "activations"),
     (stores("w_zero", np.ones(4, np.int8)), BOTH, "conv", "weights"),
     (stores("weight", np.zeros((4, 4, 1, 1), np.uint8)), BOTH, "conv", "weights"),
     (lambda m: setattr(node(m, "w_dequantize").attribute[0], "i", 1), BOTH, "conv", "weights"),
@@ -171,9 +155,8 @@ BROKEN: list[tuple[Change, tuple[str, ...], str, str]] = [
         "x_quantize",
         "weights-alone",
     ),
-    (lambda m: setattr(node(m, "w_scaled"), "op_type", "Add"), ALONE, "w_cast", "weights-alone"),
+    (lambda m: setattr(node(m, "w_dequantize"), "op_type", "Add"), ALONE, "w_cast", "weights-alone"),
     (stores("w_scale", np.full((4, 4, 1, 1), 0.1, F)), ALONE, "w_cast", "weights-alone"),
-    (stores("w_scale", np.zeros((4, 1, 1, 1), F)), ALONE, "w_cast", "weights-alone"),
 ]
 
 
@@ -185,10 +168,6 @@ def test_what_breaks_a_rule_is_named(break_it: Change, flavour: str, culprit: st
     model = small(flavour)
     break_it(model)
     assert (culprit, rule) in {(violation.node, violation.rule) for violation in lint(model, flavour)}
-
-
-def test_every_rule_is_broken_once() -> None:
-    assert {rule for *_, rule in BROKEN} == {name for rules in RULES.values() for name, _ in rules}
 
 
 def test_a_linear_scales_its_rows_or_columns() -> None:
@@ -212,15 +191,14 @@ def test_operators_that_a_version_of_tensorrt_lacks() -> None:
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def exported(nano: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """er-nano in every flavour."""
-    folder = tmp_path_factory.mktemp("flavours")
-    torch.manual_seed(0)
-    write_onnx(build("er-nano").eval(), folder / "float.onnx")
     crops = np.random.default_rng(0).integers(0, 256, (3, 160, 160, 3), np.uint8)
+    folder = tmp_path_factory.mktemp("flavours")
     files = {name: folder / f"{name}.onnx" for name in FLAVOURS}
-    for name, path in files.items():
-        quantize(folder / "float.onnx", path, crops, QuantizeSpec(), name)
+    store_weights(nano, files["coreml-w8"])
+    for name in BOTH:
+        quantize(nano, files[name], crops, QuantizeSpec(), name)
     return files
 
 
@@ -236,32 +214,23 @@ def test_what_is_written_obeys_its_own_rules_alone(exported: dict[str, Path], fl
 
 def test_the_command(exported: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(exported["trt"]), "--flavour", "trt", "--tensorrt", "10.3"]) == 0
-    assert "clean" in capsys.readouterr().out
+    assert "no violations" in capsys.readouterr().out
     assert main([str(exported["cpu"]), "--flavour", "trt"]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].count(": ") == 2 and lines[-1].endswith("violations")
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--flavour", "tr"], "did you mean trt"),
-        (["--tensorrt", "ten"], r"--tensorrt 'ten'"),
-        ([], "cannot read"),
-    ],
-)
-def test_mistakes(tmp_path: Path, arguments: list[str], message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        main([str(tmp_path / "none.onnx"), *arguments])
+def test_mistakes(exported: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot read"):
+        main([str(tmp_path / "none.onnx")])
+    for arguments, message in ((["--flavour", "tr"], "did you mean trt"), (["--tensorrt", "ten"], "'ten'")):
+        with pytest.raises(UserError, match=message):
+            main([str(exported["cpu"]), *arguments])
 
 
-@settings(max_examples=100, deadline=None)
-@given(cut=st.floats(0, 1), noise=st.binary(max_size=8))
-def test_a_broken_file_is_refused(tmp_path_factory: pytest.TempPathFactory, cut: float, noise: bytes) -> None:
+def test_a_broken_file_is_refused(tmp_path: Path) -> None:
     content = small("cpu").SerializeToString()
-    path = tmp_path_factory.mktemp("broken") / "m.onnx"
-    path.write_bytes(content[: int(cut * (len(content) - 1))] + noise)
-    try:
-        assert main([str(path)]) in (0, 1)  # still a model
-    except UserError as error:
-        assert "\n" not in str(error)
+    for size in (10, len(content) // 2, len(content) - 1):
+        (tmp_path / "m.onnx").write_bytes(content[:size])
+        with pytest.raises(UserError, match="not a whole ONNX model"):
+            main([str(tmp_path / "m.onnx")])
