@@ -5,7 +5,7 @@ BIN := .venv/bin
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 STAMP := .venv/.installed
 
-.PHONY: help install export plan bench scaling test test-fast test-exports test-arm64 test-runtime-matrix fuzz lint clean
+.PHONY: help install export plan bench test test-fast test-exports test-arm64 test-runtime-matrix fuzz lint clean
 help:
 	@echo "make export     the main job: er-s as int8, calibrated, checked, measured -> exports/"
 	@echo "make plan       search what of er-xs stays in float, and export by it"
@@ -16,7 +16,6 @@ help:
 	@echo "make test-runtime-matrix  the runtime with old and new Python, numpy, onnxruntime, OpenCV"
 	@echo "make fuzz       10,000 inputs for everything the runtime reads"
 	@echo "make bench      all shipped variants and their peers on this machine, and the report -> benchmarks/results/"
-	@echo "make scaling    how cost grows with crop, batch, threads, processes, size -> benchmarks/results/scaling/"
 	@echo "make clean      remove .venv and what was built (exports/ stays)"
 
 install: $(STAMP)
@@ -52,7 +51,7 @@ test-exports: $(STAMP)
 test-arm64: $(STAMP)
 	$(BIN)/python compress/export.py --variant er-xs --int8 --calib-samples 64 --test-images 64 --max-drop-mm 1 \
 	  --output-dir build/arm64 --overwrite
-	$(BIN)/python -m benchmarks.tools.arithmetic build/arm64/er-xs_224_int8.onnx --vertices --tests
+	$(BIN)/python -m tests.arm64.emulated build/arm64/er-xs_224_int8.onnx
 
 test-runtime-matrix: $(STAMP)
 	$(BIN)/python -m tests.runtime_matrix
@@ -77,14 +76,8 @@ bench: $(STAMP)
 	for variant in er-xs er-s; do \
 	  $(BIN)/python -m compress.sensitivity --variant $$variant -o $(RESULTS)/$$variant.plan.json || exit 1; done
 	$(BIN)/python benchmarks/report.py $(RESULTS)/records.jsonl -o $(RESULTS)/report.html --plans $(RESULTS)/*.plan.json
-	$(BIN)/python benchmarks/tools/footprint.py --model build/bench/er-xs_224_int8.onnx -o $(RESULTS)/footprint.json
 	cp build/bench/report.json $(RESULTS)/exports.json
 	$(BIN)/python -m benchmarks.tools.readme_table
-
-# Minutes each: latency over crop size, batch and threads, data generation over processes, exports over variants.
-scaling: $(STAMP)
-	mkdir -p $(RESULTS)/scaling
-	$(BIN)/python benchmarks/tools/scaling.py -o $(RESULTS)/scaling
 
 clean:
 	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -3,16 +3,15 @@
 A difference is noise where its 95 % interval holds zero; it is real otherwise, and a regression where the whole
 interval lies beyond the threshold. Intervals come from resampling blocks (time) and images (accuracy, where the raw
 samples lie beside the records; without them the figures are taken as exact). Time is compared on the same device alone.
-Artefacts are judged; from the probes follows whether the machine itself has changed. Exit code 1 on a regression or
+Artefacts are judged; from the peers follows whether the machine itself has changed. Exit code 1 on a regression or
 where an artefact of OLD does not run any more, 2 on a mistake.
 """
 
 from __future__ import annotations
 
-import argparse
 import math
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,22 +21,16 @@ if not __package__:  # run as a file: packages are found from the project's root
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from benchmarks.measure.stats import Interval, change, mean_interval
+from benchmarks.records.columns import size_mb
 from benchmarks.records.raw_samples import Arrays, artifact_key, read_samples, samples_path
-from benchmarks.records.record import DOUBTFUL, FAILED, FINISHED, NOT_RUN, PROFILING, Record, read_records
+from benchmarks.records.record import DOUBTFUL, FAILED, PROFILING, Record, read_records
 from benchmarks.records.screen import print_table
 from runtime.errors import CommandParser, UserError, run_command
 
 # From the worst to what needs no look.
 VERDICTS = REGRESSION, REAL, IMPROVEMENT, NOISE, SAME = ("REGRESSION", "real, small", "improvement", "noise", "same")
-
-
-@dataclass(frozen=True)
-class Thresholds:
-    """From which on a real change is a regression."""
-
-    latency_pct: float = 5.0
-    accuracy_mm: float = 0.1
-    size_pct: float = 2.0
+Limits = dict[str, float]
+LIMITS: Limits = {"p50": 5.0, "MPJPE": 0.1, "size": 2.0}  # from which on a real change is a regression: %, mm, %
 
 
 @dataclass(frozen=True)
@@ -45,13 +38,11 @@ class Difference:
     """NEW less OLD of one figure of one row; more is worse."""
 
     row: str
-    threads: int | None
-    figure: str
-    unit: str
-    old: float
-    new: float
+    figure: str  # of LIMITS
+    old: str
+    new: str
     change: Interval  # per cent, or mm
-    threshold: float
+    limit: float
     doubtful: bool = False  # either record doubts its own figures
 
     @property
@@ -59,18 +50,18 @@ class Difference:
         """Say what the difference is."""
         if self.change.low <= 0 <= self.change.high:
             return NOISE if self.change.low < self.change.high else SAME
-        if self.change.low > self.threshold:
+        if self.change.low > self.limit:
             return REGRESSION
-        return IMPROVEMENT if self.change.high < -self.threshold else REAL
+        return IMPROVEMENT if self.change.high < -self.limit else REAL
 
 
 @dataclass(frozen=True)
 class Comparison:
     """Of two files."""
 
-    differences: tuple[Difference, ...]
-    broken: tuple[str, ...]  # rows that no longer run
-    notes: tuple[str, ...]  # what could not be compared, and why
+    differences: list[Difference]
+    broken: list[str]  # rows that no longer run
+    notes: list[str]  # what could not be compared, and why
 
     @property
     def regressed(self) -> bool:
@@ -78,121 +69,97 @@ class Comparison:
         return bool(self.broken) or any(difference.verdict == REGRESSION for difference in self.differences)
 
 
-def compare(
-    old: Sequence[Record], new: Sequence[Record], old_samples: Arrays, new_samples: Arrays, limits: Thresholds
-) -> Comparison:
+def compare(old: Sequence[Record], new: Sequence[Record], samples: tuple[Arrays, Arrays], limits: Limits) -> Comparison:
     """Compare row by row. UserError where the files have no finished artefact in common."""
     found = {record.key: record for record in new}
-    finished = [row for row in old if row.kind == "artifact" and row.verdict.status in (FINISHED, DOUBTFUL)]
-    pairs = [(before, found.get(before.key)) for before in finished]
-    missing = [f"{title_of(row)} is not in NEW" for row, after in pairs if after is None or _status(after) == NOT_RUN]
-    if len(missing) == len(finished):
-        raise UserError("the two files have no finished artefact in common: nothing can be compared")
-    differences: list[Difference] = []
-    broken: list[str] = []
-    notes = [*_machine_notes(old, found, limits), *missing]
-    for before, after in pairs:
-        if after is None or _status(after) == NOT_RUN:
-            continue
-        if _status(after) in (FAILED, PROFILING):
-            broken.append(f"{title_of(before)}: {_status(after)} {'; '.join(after.verdict.reasons)}".strip())
-            continue
-        for result in (
-            _size(before, after, limits),
-            _latency(before, after, limits),
-            _accuracy(before, after, old_samples, new_samples, limits),
-        ):
-            if isinstance(result, str):
-                notes.append(f"{title_of(before)}: {result}")
-            elif result is not None:
-                differences.append(result)
-    return Comparison(tuple(differences), tuple(broken), tuple(dict.fromkeys(notes)))
-
-
-def _status(record: Record) -> str:
-    return record.verdict.status
-
-
-def _machine_notes(
-    old: Sequence[Record], found: Mapping[tuple[str, int | None], Record], limits: Thresholds
-) -> Iterator[str]:
-    """Name limits of the machine that are not what they were: then every time is suspect."""
-    for before in old:
+    finished = [record for record in old if record.latency_ms is not None]
+    result = Comparison([], [], [])
+    compared = False
+    for before in finished:
         after = found.get(before.key)
-        if before.kind == "probe" and after is not None and before.latency_ms and after.latency_ms:
-            found_difference = _latency(before, after, limits)
-            if isinstance(found_difference, Difference) and found_difference.verdict in (REGRESSION, IMPROVEMENT):
-                slower_pct = found_difference.change.estimate
-                yield f"the machine itself changed: {title_of(before)} take {slower_pct:+.0f} % more time"
+        if before.kind == "peer":  # of another time: the machine or the engine changed, and every time is suspect
+            moved = None if after is None or after.latency_ms is None else _latency(before, after, limits)
+            if isinstance(moved, Difference) and moved.verdict in (REGRESSION, IMPROVEMENT):
+                percent = f"{moved.change.estimate:+.0f} %"
+                result.notes.append(f"the machine itself changed: {moved.row} takes {percent} more time")
+        elif after is not None and after.verdict.status in (FAILED, PROFILING):
+            result.broken.append(f"{_title(before)}: {after.verdict.status} {'; '.join(after.verdict.reasons)}")
+            compared = True
+        elif after is None or after.latency_ms is None:
+            result.notes.append(f"{_title(before)} is not in NEW")
+        else:
+            compared = True
+            for one in _differences(before, after, samples, limits):
+                if isinstance(one, Difference):
+                    result.differences.append(one)
+                else:
+                    result.notes.append(f"{_title(before)}: {one}")
+    if not compared:
+        raise UserError("the two files have no finished artefact in common: nothing can be compared")
+    return result
 
 
-def title_of(record: Record) -> str:
-    """Return a row's name with its threads."""
+def _title(record: Record) -> str:
     threads = record.runtime.threads
     return record.name if threads is None else f"{record.name} ({threads} thread{'s' if threads > 1 else ''})"
 
 
-def _latency(before: Record, after: Record, limits: Thresholds) -> Difference | str:
+def _differences(
+    before: Record, after: Record, samples: tuple[Arrays, Arrays], limits: Limits
+) -> Iterator[Difference | str]:
+    """Yield what differs of two rows, or why it cannot be compared."""
+    old_mb, new_mb = size_mb(before), size_mb(after)
+    if old_mb and new_mb:
+        percent = 100 * (new_mb / old_mb - 1)
+        exact = Interval(percent, percent, percent)
+        yield Difference(_title(before), "size", f"{old_mb:.3f} MB", f"{new_mb:.3f} MB", exact, limits["size"])
+    yield _latency(before, after, limits)
+    old, new = before.accuracy, after.accuracy
+    if old is None or old.mpjpe_mm is None:
+        return
+    if new is None or new.mpjpe_mm is None:
+        yield "NEW has no accuracy"
+    elif (old.dataset, old.protocol, old.n_images) != (new.dataset, new.protocol, new.n_images):
+        sides = [f"{side.n_images} x {side.dataset}, {side.protocol}" for side in (old, new)]
+        yield f"accuracy is not compared, OLD is of {sides[0]}, NEW of {sides[1]}"
+    else:
+        old_mm, new_mm = (arrays.get(artifact_key(before.name, "joint_mm")) for arrays in samples)
+        delta = _paired(old_mm, new_mm, new.mpjpe_mm - old.mpjpe_mm)
+        texts = f"{old.mpjpe_mm:.3f} mm", f"{new.mpjpe_mm:.3f} mm"
+        yield Difference(_title(before), "MPJPE", *texts, delta, limits["MPJPE"])
+
+
+def _latency(before: Record, after: Record, limits: Limits) -> Difference | str:
     a, b = before.device, after.device
     if (a.name, a.soc, a.cores, a.power_mode) != (b.name, b.soc, b.cores, b.power_mode):
         return f"time is not compared, OLD is of {a.name}, NEW of {b.name}"
     assert before.latency_ms is not None and after.latency_ms is not None  # of finished records
     delta = change(np.array(before.latency_ms.blocks_p50), np.array(after.latency_ms.blocks_p50))
-    percent = Interval(*(100 * value for value in (delta.estimate, delta.low, delta.high)))
-    doubtful = DOUBTFUL in (_status(before), _status(after))
-    values = (before.latency_ms.p50, after.latency_ms.p50)
-    return Difference(*before.key, "p50", "ms", *values, percent, limits.latency_pct, doubtful)
-
-
-def _size(before: Record, after: Record, limits: Thresholds) -> Difference | None:
-    old, new = before.artifact.bytes, after.artifact.bytes
-    if not old or new is None:
-        return None
-    percent = 100 * (new / old - 1)
-    exact = Interval(percent, percent, percent)
-    return Difference(*before.key, "size", "MB", old / 1e6, new / 1e6, exact, limits.size_pct)
-
-
-def _accuracy(
-    before: Record, after: Record, old_samples: Arrays, new_samples: Arrays, limits: Thresholds
-) -> Difference | str | None:
-    """Compare the errors; None where OLD has none; why they cannot be compared."""
-    old, new = before.accuracy, after.accuracy
-    if old is None or old.mpjpe_mm is None:
-        return None
-    if new is None or new.mpjpe_mm is None:
-        return "NEW has no accuracy"
-    if (old.dataset, old.protocol, old.n_images) != (new.dataset, new.protocol, new.n_images):
-        sides = [f"{side.n_images} x {side.dataset}, {side.protocol}" for side in (old, new)]
-        return f"accuracy is not compared, OLD is of {sides[0]}, NEW of {sides[1]}"
-    key = artifact_key(before.name, "joint_mm")
-    delta = _paired(old_samples.get(key), new_samples.get(key), new.mpjpe_mm - old.mpjpe_mm)
-    return Difference(*before.key, "MPJPE", "mm", old.mpjpe_mm, new.mpjpe_mm, delta, limits.accuracy_mm)
+    percent = Interval(100 * delta.estimate, 100 * delta.low, 100 * delta.high)
+    doubtful = DOUBTFUL in (before.verdict.status, after.verdict.status)
+    texts = f"{before.latency_ms.p50:.3f} ms", f"{after.latency_ms.p50:.3f} ms"
+    return Difference(_title(before), "p50", *texts, percent, limits["p50"], doubtful)
 
 
 def _paired(old_mm: np.ndarray | None, new_mm: np.ndarray | None, plain_mm: float) -> Interval:
     """Return the interval image by image where both have raw errors; else the plain difference, as if it were exact."""
-    exact = Interval(plain_mm, plain_mm, plain_mm)
-    if old_mm is None or new_mm is None or old_mm.shape != new_mm.shape or old_mm.ndim != 3 or new_mm.dtype.kind != "f":
-        return exact
-    counted = ~np.isnan(old_mm).all(axis=(1, 2)) & ~np.isnan(new_mm).all(axis=(1, 2))
-    if not counted.any():
-        return exact
-    drawn = mean_interval(np.nanmean(new_mm[counted], axis=(1, 2)) - np.nanmean(old_mm[counted], axis=(1, 2)))
-    return Interval(plain_mm, drawn.low, drawn.high)
+    if old_mm is not None and new_mm is not None and old_mm.shape == new_mm.shape and old_mm.ndim == 3:
+        counted = ~np.isnan(old_mm).all(axis=(1, 2)) & ~np.isnan(new_mm).all(axis=(1, 2))
+        if counted.any():
+            drawn = mean_interval(np.nanmean(new_mm[counted], axis=(1, 2)) - np.nanmean(old_mm[counted], axis=(1, 2)))
+            return Interval(plain_mm, drawn.low, drawn.high)
+    return Interval(plain_mm, plain_mm, plain_mm)
 
 
 def print_comparison(comparison: Comparison) -> None:
     """Print a line per figure, the worst first, and one of what follows."""
-    rows: list[tuple[str, ...]] = [("row", "threads", "figure", "old", "new", "change", "95 % interval", "")]
-    for d in sorted(comparison.differences, key=lambda difference: VERDICTS.index(difference.verdict)):
-        unit = "mm" if d.unit == "mm" else "%"
-        span = f"{d.change.low:+.2f} to {d.change.high:+.2f} {unit}"
-        said = f"{d.verdict}{' (doubtful rows)' if d.doubtful else ''}"
-        threads = "-" if d.threads is None else str(d.threads)
-        figures = (f"{d.old:.3f}", f"{d.new:.3f} {d.unit}", f"{d.change.estimate:+.2f} {unit}", span)
-        rows.append((d.row, threads, d.figure, *figures, said))
-    print_table(rows, left=(0, 7))
+    rows: list[tuple[str, ...]] = [("row", "figure", "old", "new", "change", "95 % interval", "")]
+    for one in sorted(comparison.differences, key=lambda difference: VERDICTS.index(difference.verdict)):
+        unit = "mm" if one.figure == "MPJPE" else "%"
+        span = f"{one.change.low:+.2f} to {one.change.high:+.2f} {unit}"
+        said = f"{one.verdict}{' (doubtful rows)' if one.doubtful else ''}"
+        rows.append((one.row, one.figure, one.old, one.new, f"{one.change.estimate:+.2f} {unit}", span, said))
+    print_table(rows, left=(0, 6))
     for line in comparison.broken:
         print(f"no longer runs: {line}")
     for line in comparison.notes:
@@ -202,29 +169,19 @@ def print_comparison(comparison: Comparison) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Parse the command line and compare."""
-    args = _parse(arguments)
-    limits = Thresholds(args.latency_pct, args.accuracy_mm, args.size_pct)
-    old, new = read_records(args.old), read_records(args.new)
-    old_samples, new_samples = read_samples(samples_path(args.old)), read_samples(samples_path(args.new))
-    comparison = compare(old, new, old_samples, new_samples, limits)
-    print_comparison(comparison)
-    return int(comparison.regressed)
-
-
-def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = CommandParser(__doc__ or "")
-    default = Thresholds()
     parser.add_argument("old", type=Path, metavar="OLD", help="records to compare with")
     parser.add_argument("new", type=Path, metavar="NEW", help="records to judge")
-    parser.add_argument("--latency-pct", type=float, default=default.latency_pct, metavar="P", help="of the median")
-    parser.add_argument("--accuracy-mm", type=float, default=default.accuracy_mm, metavar="MM", help="of the MPJPE")
-    parser.add_argument("--size-pct", type=float, default=default.size_pct, metavar="P", help="of the file")
+    for flag, figure in (("--latency-pct", "p50"), ("--accuracy-mm", "MPJPE"), ("--size-pct", "size")):
+        parser.add_argument(flag, type=float, dest=figure, default=LIMITS[figure], metavar="X", help=f"of the {figure}")
     args = parser.parse_args(arguments)
-    for name in ("latency_pct", "accuracy_mm", "size_pct"):
-        value = getattr(args, name)
-        if not (math.isfinite(value) and value >= 0):
-            raise UserError(f"--{name.replace('_', '-')} {value} must be 0 or more")
-    return args
+    limits = {figure: getattr(args, figure) for figure in LIMITS}
+    if not all(0 <= limit < math.inf for limit in limits.values()):  # nor nan
+        raise UserError("--latency-pct, --accuracy-mm and --size-pct must be 0 or more")
+    samples = read_samples(samples_path(args.old)), read_samples(samples_path(args.new))
+    comparison = compare(read_records(args.old), read_records(args.new), samples, limits)
+    print_comparison(comparison)
+    return int(comparison.regressed)
 
 
 if __name__ == "__main__":

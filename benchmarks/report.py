@@ -8,71 +8,53 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-
-from tqdm import tqdm
 
 if not __package__:  # run as a file: packages are found from the project's root, and this folder hides none
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from benchmarks.page.drawing import write_png
 from benchmarks.page.figure_table import to_csv, to_markdown
-from benchmarks.page.html import make_page
-from benchmarks.page.plots import make_plots
 from benchmarks.page.rows import measured, read_rows
-from compress.precision_plan import read_plan
 from runtime.errors import CommandParser, UserError, run_command
 from runtime.files import write_text_atomic
 
 
-@dataclass(frozen=True)
-class ReportRequest:
-    """What to read, and what to write; None: not."""
-
-    records: tuple[Path, ...]
-    plans: tuple[Path, ...] = ()  # of python -m compress.sensitivity
-    html: Path | None = None
-    csv: Path | None = None
-    markdown: Path | None = None
-    png: Path | None = None  # a folder
-
-
-def write_report(request: ReportRequest) -> list[Path]:
-    """Write all files asked for, atomically. UserError for what cannot be read or has no row that ran."""
-    rows = read_rows(request.records)
+def main(arguments: list[str] | None = None) -> int:
+    """Write all files asked for, atomically; say what and how large."""
+    args = _parse(arguments)
+    rows = read_rows(args.records)
     shown = measured(rows)
     if not shown:
-        raise UserError(f"no row of {', '.join(map(str, request.records))} came to an end: measure again")
-    written = []
-    for path, write in ((request.csv, to_csv), (request.markdown, to_markdown)):
-        if path is not None:
-            write_text_atomic(path, write(shown))
-            written.append(path)
-    if request.html is None and request.png is None:
-        return written
-    plots = make_plots(rows, [read_plan(path) for path in request.plans])
-    if request.html is not None:
-        write_text_atomic(request.html, make_page(rows, plots))
-        written.append(request.html)
-    if request.png is not None:
-        for plot in tqdm(plots, desc="plots", unit="png", leave=False):
-            path = request.png / f"{plot.key}.png"
-            write_png(plot, path)
-            written.append(path)
-    return written
+        raise UserError(f"no row of {', '.join(map(str, args.records))} came to an end: measure again")
+    if args.csv is not None:
+        write_text_atomic(args.csv, to_csv(shown))
+    if args.md is not None:
+        write_text_atomic(args.md, to_markdown(shown))
+    written = [path for path in (args.csv, args.md) if path is not None]
+    if args.output is not None or args.png is not None:
+        try:  # matplotlib and jinja2 are heavy, and the report alone needs them
+            from benchmarks.page.drawing import write_png
+            from benchmarks.page.html import make_page
+            from benchmarks.page.plots import make_plots
+            from compress.precision_plan import read_plan
+        except ImportError as error:
+            raise UserError(f"{error.name} is missing: pip install -e '.[report]'") from None
 
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Parse the command line; write; say what and how large."""
-    written = write_report(_parse(arguments))
+        plots = make_plots(rows, [read_plan(path) for path in args.plans])
+        if args.output is not None:
+            write_text_atomic(args.output, make_page(rows, plots))
+            written.append(args.output)
+        if args.png is not None:
+            args.png.mkdir(parents=True, exist_ok=True)
+            for plot in plots:
+                write_png(plot, args.png / f"{plot.key}.png")
+                written.append(args.png / f"{plot.key}.png")
     for path in written:
         print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
     return 0
 
 
-def _parse(arguments: Sequence[str] | None) -> ReportRequest:
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = CommandParser(__doc__ or "")
     parser.add_argument("records", type=Path, nargs="+", metavar="RECORDS", help="of python benchmarks/run.py")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE.html", help="the page")
@@ -80,24 +62,14 @@ def _parse(arguments: Sequence[str] | None) -> ReportRequest:
     parser.add_argument("--csv", type=Path, metavar="FILE", help="all columns and digits")
     parser.add_argument("--md", type=Path, metavar="FILE", help="a table for a text")
     parser.add_argument("--png", type=Path, metavar="FOLDER", help="every plot, for print")
-    args: argparse.Namespace = parser.parse_args(arguments)
-    request = ReportRequest(
-        tuple(args.records), tuple(args.plans), html=args.output, csv=args.csv, markdown=args.md, png=args.png
-    )
-    outputs = [path for path in (request.html, request.csv, request.markdown, request.png) if path is not None]
-    if not outputs:
+    args = parser.parse_args(arguments)
+    if not any((args.output, args.csv, args.md, args.png)):
         raise UserError("nothing to write: give -o report.html, --csv, --md or --png")
-    for path in outputs:
-        if not path.parent.is_dir():
-            raise UserError(f"there is no folder {path.parent}: create it first")
-    if request.html is not None and request.html.suffix != ".html":
-        raise UserError(f"{request.html} is no name for a page: end it in .html")
-    if request.png is not None:
-        try:
-            request.png.mkdir(exist_ok=True)
-        except OSError as error:
-            raise UserError(f"{request.png} cannot be a folder: {error.strerror}") from None
-    return request
+    if args.output is not None and args.output.suffix != ".html":
+        raise UserError(f"{args.output} is no name for a page: end it in .html")
+    if args.png is not None and args.png.exists() and not args.png.is_dir():
+        raise UserError(f"{args.png} cannot be a folder: it is a file")
+    return args
 
 
 if __name__ == "__main__":

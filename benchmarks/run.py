@@ -17,30 +17,25 @@ import shlex
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 if not __package__:  # run as a file: packages are found from the project's root, and this folder hides none
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from benchmarks.candidates.candidate import Candidate
 from benchmarks.candidates.facts import artifact_candidate
 from benchmarks.candidates.peers import ALL, PEERS, Setting, make_peers
 from benchmarks.candidates.planned_rows import Plan, draft
 from benchmarks.devices.device_facts import available_cores, is_this_jetson
 from benchmarks.measure.latency import SCHEDULE
-from benchmarks.measure.limits import write_probes
 from benchmarks.records.record import FAILED, Record
 from benchmarks.records.run_records import Sheet, make_way
 from benchmarks.records.screen import print_run
-from compress.check.timing import Schedule
 from compress.device_profile import load_profile
 from compress.tensorrt.engine_file import prepare_engines
 from runtime.errors import CommandParser, UserError, run_command
 from targets import THIS_MACHINE
 
-ALL_THREADS = "all"
 MAX_THREADS = 256
 IMAGES = 1000
 
@@ -57,29 +52,19 @@ def run(args: argparse.Namespace) -> list[Record]:
     make_way(args.output, args.overwrite)
     with tempfile.TemporaryDirectory() as folder:
         peers, absent = make_peers(args.peers, Setting(tuple(artifacts), Path(folder), args.mediapipe))
-        candidates = (*artifacts, *peers, *write_probes(Path(folder)))
-        check_names(candidates)
-        plan = Plan(candidates, absent, args.threads, schedule_of(args), targets, command_line())
+        candidates = (*artifacts, *peers)
+        name, count = Counter(candidate.name for candidate in candidates).most_common(1)[0]
+        if count > 1:
+            raise UserError(f"two rows would be called '{name}': give files of different names")
+        warmup_seconds = min(SCHEDULE.warmup_seconds, args.seconds)
+        schedule = replace(SCHEDULE, rounds=args.rounds, block_seconds=args.seconds, warmup_seconds=warmup_seconds)
+        plan = Plan(candidates, absent, args.threads, schedule, targets, command_line())
         sheet = Sheet(args.output, draft(plan))
         session.measure_memories(plan, sheet)
         session.measure_accuracies(plan, sheet, args.data, args.images, args.hand_model)
         for threads in plan.threads:
             session.measure_latencies(plan, sheet, threads)
-            session.fill_in(plan, sheet, threads)
     return sheet.records
-
-
-def schedule_of(args: argparse.Namespace) -> Schedule:
-    """Return how long to time: as asked for, and a warm-up no longer than a block."""
-    warmup_seconds = min(SCHEDULE.warmup_seconds, args.seconds)
-    return replace(SCHEDULE, rounds=args.rounds, block_seconds=args.seconds, warmup_seconds=warmup_seconds)
-
-
-def check_names(candidates: Sequence[Candidate]) -> None:
-    """Raise a UserError for two rows of the same name: they are told apart by their files' names."""
-    name, count = Counter(candidate.name for candidate in candidates).most_common(1)[0]
-    if count > 1:
-        raise UserError(f"two rows would be called '{name}': give files of different names")
 
 
 def command_line() -> str:
@@ -103,20 +88,12 @@ def main(arguments: list[str] | None = None) -> int:
     return int(any(record.verdict.status == FAILED for record in records))
 
 
-def with_engines(models: Sequence[Path], target: str) -> list[Path]:
-    """Return the files to measure on a Jetson: an engine in the place of each ONNX file. They are built beside them."""
-    onnx = [path for path in models if path.suffix == ".onnx"]
-    engines = prepare_engines(onnx, target) if onnx else []
-    return [*engines, *(path for path in models if path.suffix != ".onnx" and path not in engines)]
-
-
 def thread_count(word: str) -> int:
     """Read `all` or a number."""
-    if word == ALL_THREADS:
-        return available_cores()
-    if not word.isdecimal() or not 1 <= int(word) <= MAX_THREADS:
-        raise UserError(f"--threads '{word}' is neither a number from 1 to {MAX_THREADS} nor '{ALL_THREADS}'")
-    return int(word)
+    count = available_cores() if word == "all" else int(word) if word.isdecimal() else 0
+    if not 1 <= count <= MAX_THREADS:
+        raise UserError(f"--threads '{word}' is neither a number from 1 to {MAX_THREADS} nor 'all'")
+    return count
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -144,18 +121,19 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     if args.images is None:  # a Jetson has no data set, unless one is named: parity on the shipped crops instead
         args.images = 0 if here and args.data == "synthetic" else IMAGES
     args.threads = tuple(dict.fromkeys(map(thread_count, args.threads)))
-    if args.images < 0:
-        raise UserError("--images must be 0 or more")
-    if not 1 <= args.rounds <= 1000:
-        raise UserError("--rounds must be from 1 to 1000")
-    if not 0 < args.seconds <= 600:  # nor nan
-        raise UserError("--seconds must be above 0 and up to 600")
-    if args.mediapipe is not None and not {"mediapipe", ALL} & set(args.peers):
-        raise UserError("--mediapipe has no effect without --peers mediapipe")
-    if args.images == 0 and args.data != "synthetic":
-        raise UserError("--data has no effect with --images 0")
+    for wrong, message in (
+        (args.images < 0, "--images must be 0 or more"),
+        (not 1 <= args.rounds <= 1000, "--rounds must be from 1 to 1000"),
+        (not 0 < args.seconds <= 600, "--seconds must be above 0 and up to 600"),  # nor nan
+        (args.mediapipe and not {"mediapipe", ALL} & set(args.peers), "--mediapipe has no effect without --peers"),
+        (args.images == 0 and args.data != "synthetic", "--data has no effect with --images 0"),
+    ):
+        if wrong:
+            raise UserError(message)
     if here:
-        args.model, args.target = with_engines(args.model, args.target[0]), []
+        onnx = [path for path in args.model if path.suffix == ".onnx"]  # an engine takes the place of each
+        engines = prepare_engines(onnx, args.target[0]) if onnx else []
+        args.model, args.target = list(dict.fromkeys([*engines, *(set(args.model) - set(onnx))])), []
     return args
 
 

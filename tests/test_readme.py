@@ -59,9 +59,7 @@ SMALLER = {
     "python benchmarks/run.py": "--images 8 --rounds 1 --seconds 0.02 --overwrite",
     "python benchmarks/compare.py": "--latency-pct 1000 --accuracy-mm 50",
     "python benchmarks/report.py": "",
-    "python benchmarks/tools/scaling.py": "--rounds 1",
-    "python -m benchmarks.tools.reference": None,  # minutes: tests/exports/test_reference.py runs this
-    "python -m benchmarks.tools.arithmetic": None,  # `make test-arm64` runs this
+    "make test-arm64": None,
     "python -m training.data.synthhands --split train": "",
     "python -m training.data.contact_sheet": "",
     "python training/train.py --variant er-xs --minutes": SMALL_TRAINING + " --run-dir run",

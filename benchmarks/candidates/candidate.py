@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-ARTIFACT, PEER, PROBE = "artifact", "peer", "probe"
+ARTIFACT, PEER = "artifact", "peer"
 # Rows that the report compares files of this project with, by name.
 MEDIAPIPE_HANDS, BARE_BACKBONE = "MediaPipe 2 x hand landmarks", "bare backbone"
+BOX = (90.0, 30.0, 300.0, 260.0)  # x, y, width, height, px, in noise_picture
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Candidate:
     """One row to be."""
 
     name: str
-    kind: str  # ARTIFACT, PEER or PROBE
+    kind: str  # ARTIFACT or PEER
     engine: str  # of benchmarks.candidates.engines.ENGINES
     files: tuple[str, ...]  # one frame runs them in this order
     variant: str | None = None
@@ -33,29 +33,10 @@ class Candidate:
         """Return its first file."""
         return Path(self.files[0])
 
-    def to_json(self) -> dict[str, Any]:
-        """Return it as JSON for another process."""
-        return asdict(self)
 
-    @classmethod
-    def from_json(cls, content: dict[str, Any]) -> Candidate:
-        """Read what `to_json` wrote."""
-        return cls(**{**content, "files": tuple(content["files"])})
-
-
-@dataclass(frozen=True)
-class Picture:
-    """What the runner is given."""
-
-    rgb: NDArray[np.uint8]  # (H, W, 3)
-    box: tuple[float, float, float, float]  # x, y, width, height, px
-    name: str
-
-
-def noise_picture() -> Picture:
+def noise_picture() -> NDArray[np.uint8]:
     """Return the same picture on every machine. Time does not depend on what is seen: the graphs have no branches."""
-    rgb = np.random.default_rng(0).integers(0, 256, (334, 512, 3), np.uint8)
-    return Picture(rgb, (90.0, 30.0, 300.0, 260.0), "seeded noise")
+    return np.random.default_rng(0).integers(0, 256, (334, 512, 3), np.uint8)
 
 
 def network_name(stem: str) -> str:

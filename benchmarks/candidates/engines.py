@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.candidates.candidate import Candidate, Picture
+from benchmarks.candidates.candidate import BOX, Candidate, noise_picture
 from runtime.backends.contract import METADATA_KEY
 from runtime.backends.opening import open_backend
 from runtime.backends.session import CPU_PROVIDER, import_onnxruntime, open_session
+from runtime.backends.tensorrt_engine import TensorRTBackend
 from runtime.errors import UserError
 from runtime.hand.hand_model import HandPair, load_hand_models
 from runtime.image.crop import crop_from_box
@@ -36,69 +35,52 @@ class Opened:
     provider_requested: str
     provider_used: str
     runner: Runner | None = None  # of artefacts: the whole way from picture to hands
-    device_memory_bytes: int | None = None
+    device_memory_bytes: int | None = None  # of engine files
     close: Callable[[], None] = lambda: None
 
 
-Engine = Callable[[Candidate, "int | None", Picture], Opened]
-
-
-def open_candidate(candidate: Candidate, threads: int | None, picture: Picture) -> Opened:
+def open_candidate(candidate: Candidate, threads: int | None) -> Opened:
     """Load a candidate. A UserError where the file or the engine is unusable."""
-    return ENGINES[candidate.engine](candidate, threads if candidate.threaded else None, picture)
+    return ENGINES[candidate.engine](candidate, threads if candidate.threaded else None)
 
 
-def open_artifact(candidate: Candidate, threads: int | None, picture: Picture) -> Opened:
+def open_artifact(candidate: Candidate, threads: int | None) -> Opened:
     """Open a file of this project by the runner's own backend: what is timed is what products run."""
     models = HandPair(*load_hand_models(None if candidate.hand_model is None else Path(candidate.hand_model)))
     backend = open_backend(candidate.path, candidate.device, threads)
-    image = graph_input(crop_from_box(picture.box, backend.info.input_px).apply(picture.rgb))
-    is_onnx = candidate.path.suffix == ".onnx"
-    return Opened(
+    image = graph_input(crop_from_box(BOX, backend.info.input_px).apply(noise_picture()))
+    opened = Opened(
         lambda: backend.run(image),
         image.shape,
-        runtime="onnxruntime" if is_onnx else "TensorRT",
-        version=installed("onnxruntime" if is_onnx else "tensorrt"),
-        provider_requested=wanted_provider(candidate.device) if is_onnx else backend.provider,
-        provider_used=backend.provider,
+        *("onnxruntime", import_onnxruntime().__version__, wanted_provider(candidate.device), backend.provider),
         runner=Runner(backend, models),
-        device_memory_bytes=getattr(backend, "device_memory_bytes", None),
         close=backend.close,
     )
+    if not isinstance(backend, TensorRTBackend):
+        return opened
+    version = backend.provider.split()[1]  # "TensorRT 10.3.0 on ..."
+    opened = replace(opened, runtime="TensorRT", version=version, provider_requested=backend.provider)
+    return replace(opened, device_memory_bytes=backend.device_memory_bytes)
 
 
-def open_onnx(candidate: Candidate, threads: int | None, picture: Picture) -> Opened:
+def open_onnx(candidate: Candidate, threads: int | None) -> Opened:
     """Open any ONNX files by onnxruntime on the CPU."""
     sessions = {file: open_session(Path(file), threads) for file in candidate.files}
-    frames = [
-        (sessions[file], {node.name: seeded(node.shape, node.type) for node in sessions[file].get_inputs()})
-        for file in candidate.files
-    ]
+    feeds = {
+        file: {node.name: seeded(node.shape, node.type) for node in s.get_inputs()} for file, s in sessions.items()
+    }
 
     def run() -> None:
-        for session, feed in frames:
-            session.run(None, feed)
+        for file in candidate.files:
+            sessions[file].run(None, feeds[file])
 
-    session, feed = frames[0]
-    shape = next(iter(feed.values())).shape
-    return Opened(run, shape, "onnxruntime", installed("onnxruntime"), CPU_PROVIDER, session.get_providers()[0])
-
-
-def open_openvino(candidate: Candidate, threads: int | None, picture: Picture) -> Opened:
-    """Open the same ONNX file by OpenVINO on the CPU."""
-    openvino = importlib.import_module("openvino")  # optional, hence without types
-    settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
-    if threads is not None:
-        settings["INFERENCE_NUM_THREADS"] = threads
-    compiled = openvino.compile_model(candidate.files[0], "CPU", settings)
-    feed = [seeded(list(node.shape), "tensor(float)") for node in compiled.inputs]
-    request = compiled.create_infer_request()
-    used = ",".join(compiled.get_property("EXECUTION_DEVICES"))
-    return Opened(lambda: request.infer(feed), feed[0].shape, "OpenVINO", openvino.__version__, "CPU", used)
+    shape = next(iter(feeds[candidate.files[0]].values())).shape
+    used = sessions[candidate.files[0]].get_providers()[0]
+    return Opened(run, shape, "onnxruntime", import_onnxruntime().__version__, CPU_PROVIDER, used)
 
 
-def open_torch(candidate: Candidate, threads: int | None, picture: Picture) -> Opened:
-    """Open the network of an artefact in PyTorch, eager or compiled, in fp32; weights do not change the time."""
+def open_torch(candidate: Candidate, threads: int | None) -> Opened:
+    """Open the network of an artefact in PyTorch, eager, in fp32; weights do not change the time."""
     import torch
 
     network = network_of(candidate.path)
@@ -106,14 +88,12 @@ def open_torch(candidate: Candidate, threads: int | None, picture: Picture) -> O
         torch.set_num_threads(threads)
     size = network.variant.crop_px
     image = torch.from_numpy(seeded([1, 3, size, size], "tensor(float)"))
-    forward = torch.compile(network) if candidate.engine == "torch-compile" else network
 
     def run() -> object:
         with torch.inference_mode():
-            return forward(image)
+            return network(image)
 
-    run()  # compiles
-    return Opened(run, tuple(image.shape), candidate.engine, torch.__version__, "cpu", image.device.type)
+    return Opened(run, tuple(image.shape), "torch-eager", torch.__version__, "cpu", image.device.type)
 
 
 def network_of(path: Path) -> Any:
@@ -144,18 +124,8 @@ def wanted_provider(device: str) -> str:
     return CUDA_PROVIDER if device == "cuda" or (device == "auto" and has_cuda) else CPU_PROVIDER
 
 
-def installed(package: str) -> str | None:
-    """Return a package's version; None where it is not installed."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
-ENGINES: dict[str, Engine] = {
+ENGINES: dict[str, Callable[[Candidate, int | None], Opened]] = {
     "runner": open_artifact,
     "onnxruntime": open_onnx,
-    "openvino": open_openvino,
-    "torch-eager": open_torch,
-    "torch-compile": open_torch,
+    "torch": open_torch,
 }

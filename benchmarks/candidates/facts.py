@@ -1,9 +1,8 @@
-"""What is known of a candidate before it runs: size, hash, products, and what its passport, not trusted, says."""
+"""What is known of a candidate before it runs: size, hash, products, and what its passport says."""
 
 from __future__ import annotations
 
 import json
-import math
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,11 +12,11 @@ from benchmarks.candidates.candidate import ARTIFACT, Candidate
 from benchmarks.measure.graph_cost import count_gmac, read_graph
 from benchmarks.records.record import Artifact, ParityFacts
 from runtime.backends.contract import METADATA_KEY, parse_passport
+from runtime.backends.engine_passport import read_engine_passport
 from runtime.backends.opening import check_model_file
 from runtime.errors import UserError
 from runtime.files import file_sha256
 
-MAX_PASSPORT_BYTES = 2**20
 FORMATS = {".onnx": "onnx", ".engine": "tensorrt"}
 
 
@@ -31,13 +30,13 @@ class Facts:
     gmac: dict[str, float] = field(default_factory=dict)  # by the precision it is computed in; empty: not known
 
 
-def artifact_candidate(path: Path, device: str, hand_model: Path | None) -> Candidate:
+def artifact_candidate(path: Path, device: str, hand_model: Path | str | None) -> Candidate:
     """Make the candidate of a file of this project; a UserError where it is none, or has no passport."""
     if path.suffix not in FORMATS:
         raise UserError(f"{path} cannot be measured here: give {' or '.join(FORMATS)} files")
     check_model_file(path)
-    passport = read_passport(path)
-    info = parse_passport(json.dumps(passport) if passport else None, str(path))
+    is_onnx = path.suffix == ".onnx"
+    info = parse_passport(_embedded(path), str(path)) if is_onnx else read_engine_passport(path)[1]
     return Candidate(
         name=path.stem,
         kind=ARTIFACT,
@@ -45,7 +44,7 @@ def artifact_candidate(path: Path, device: str, hand_model: Path | None) -> Cand
         files=(str(path),),
         variant=info.variant,
         precision=info.precision,
-        threaded=path.suffix == ".onnx",
+        threaded=is_onnx,
         device=device,
         hand_model=None if hand_model is None else str(hand_model),
     )
@@ -59,17 +58,17 @@ def fp32_file(path: Path) -> Path:
 def facts_of(candidate: Candidate) -> Facts:
     """Collect the facts of a candidate's file, or of its files together."""
     files = [Path(file) for file in dict.fromkeys(candidate.files)]
-    passport = read_passport(files[0]) if candidate.kind == ARTIFACT or candidate.variant else {}
     is_onnx = files[0].suffix == ".onnx"
-    by_precision: dict[str, float] = {}
+    passport, build = _passport(files[0])
+    gmac: dict[str, float] = {}
     if is_onnx:
         with suppress(UserError):  # shapes that are not fixed: the row runs, its share of the limit is not known
             for file in candidate.files:
-                for precision, gmac in count_gmac(read_graph(Path(file))).items():
-                    by_precision[precision] = by_precision.get(precision, 0.0) + gmac
-    products = _number(passport, "gmac") or sum(by_precision.values()) or None
-    if candidate.engine.startswith("torch"):  # the files only say which network it is
-        params_m = _number(passport, "parameters_m")
+                for precision, count in count_gmac(read_graph(Path(file))).items():
+                    gmac[precision] = gmac.get(precision, 0.0) + count
+    products = _number(passport, "gmac") or sum(gmac.values()) or None
+    params_m = _number(passport, "parameters_m")
+    if candidate.engine == "torch":  # the files only say which network it is
         return Facts(Artifact(format="torch", precision=candidate.precision, params_m=params_m, gmac=products))
     shown = [str(file) if candidate.kind == ARTIFACT else file.name for file in files]  # made files by their names
     artifact = Artifact(
@@ -78,45 +77,27 @@ def facts_of(candidate: Candidate) -> Facts:
         precision=candidate.precision,
         bytes=sum(file.stat().st_size for file in files),
         sha256=file_sha256(files[0]) if len(files) == 1 else None,
-        opset=_opset(files[0]) if is_onnx else None,
-        params_m=_number(passport, "parameters_m"),
+        opset={one.domain: one.version for one in read_graph(files[0]).opset_import}.get("") if is_onnx else None,
+        params_m=params_m,
         gmac=products,
     )
-    if candidate.kind != ARTIFACT:
-        return Facts(artifact, gmac=by_precision)
-    built = {} if is_onnx else read_json(files[0].with_suffix(".json")).get("engine")
-    build_s = _number(built, "build_seconds") if isinstance(built, dict) else None
-    return Facts(artifact, _parity(passport), build_s, by_precision)
+    return Facts(artifact, _parity(passport), _number(build, "build_seconds"), gmac)
 
 
-def read_passport(path: Path) -> dict[str, Any]:
-    """Read what an ONNX file says of itself, or the JSON beside an engine of its model; empty where nothing is."""
-    if path.suffix != ".onnx":
-        model = read_json(path.with_suffix(".json")).get("model")
-        return model if isinstance(model, dict) else {}
-    metadata = {entry.key: entry.value for entry in read_graph(path).metadata_props}
-    return _parse_object(metadata.get(METADATA_KEY, ""))
+def _embedded(path: Path) -> str | None:
+    """Return the passport's text in an ONNX file."""
+    return next((entry.value for entry in read_graph(path).metadata_props if entry.key == METADATA_KEY), None)
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a small JSON object; empty where there is none."""
-    try:
-        return {} if path.stat().st_size > MAX_PASSPORT_BYTES else _parse_object(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError):
-        return {}
+def _passport(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what a file says of its network, and an engine of its build; peers' files may say nothing.
 
-
-def _parse_object(text: str) -> dict[str, Any]:
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def _opset(path: Path) -> int | None:
-    imports = read_graph(path).opset_import
-    return next((int(entry.version) for entry in imports if entry.domain in ("", "ai.onnx")), None)
+    `artifact_candidate` has checked the passports that there are.
+    """
+    if path.suffix == ".onnx":
+        return json.loads(_embedded(path) or "{}"), {}
+    beside = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    return beside["model"], beside["engine"]
 
 
 def _parity(passport: dict[str, Any]) -> ParityFacts | None:
@@ -130,7 +111,6 @@ def _parity(passport: dict[str, Any]) -> ParityFacts | None:
 
 
 def _number(facts: dict[str, Any], key: str) -> float | None:
+    """Return a number, where it is one that a record can hold: a passport comes with its file from anywhere."""
     value = facts.get(key)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1e15:  # nor nan
-        return None
-    return float(value) if math.isfinite(value) else None
+    return float(value) if isinstance(value, (int, float)) and 0 <= value < 1e15 else None  # nor nan

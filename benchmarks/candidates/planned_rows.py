@@ -6,16 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
-from benchmarks.candidates.candidate import ARTIFACT, PEER, PROBE, Candidate, noise_picture
+from benchmarks.candidates.candidate import ARTIFACT, PEER, Candidate
 from benchmarks.candidates.facts import Facts, facts_of, fp32_file
 from benchmarks.devices.device_facts import describe_device
-from benchmarks.measure.limits import lower_bound
+from benchmarks.measure.graph_cost import lower_bound
 from benchmarks.records.record import (
     NOT_RUN,
     PROFILING,
     SCHEMA_VERSION,
     Artifact,
     Input,
+    Key,
     Prediction,
     Protocol,
     Record,
@@ -26,21 +27,7 @@ from compress.check.timing import UNCOUNTED_RUNS, Schedule
 from compress.passport import git_commit, tool_versions
 from targets import Target
 
-SYNC = "a run is done when its outputs are on the host"
-ONLY_ARTIFACTS = "artefacts alone go through the runner"
-# Why a field stays empty, by the row's kind, where nothing else is said.
-EMPTY: Mapping[str, Mapping[str, str]] = {
-    ARTIFACT: {"build_s": "an ONNX file is not built for a device"},
-    PEER: {
-        "build_s": "peers are not built",
-        "stages_ms": ONLY_ARTIFACTS,
-        "accuracy": ONLY_ARTIFACTS,
-        "parity": "passports belong to artefacts",
-    },
-    PROBE: dict.fromkeys(
-        ("build_s", "stages_ms", "accuracy", "parity", "load_ms", "memory_mb", "times_faster"), "a limit of the machine"
-    ),
-}
+OF_ARTIFACTS = dict.fromkeys(("stages_ms", "accuracy", "parity"), "of artefacts alone")
 
 
 @dataclass(frozen=True)
@@ -59,14 +46,13 @@ class Plan:
         """Return the files of this project."""
         return [candidate for candidate in self.candidates if candidate.kind == ARTIFACT]
 
-    def key(self, candidate: Candidate, threads: int) -> tuple[str, int | None]:
+    def key(self, candidate: Candidate, threads: int) -> Key:
         """Return the key of a candidate's row."""
         return candidate.name, threads if candidate.threaded else None
 
     def timed_at(self, threads: int) -> list[Candidate]:
         """Return who has a row of its own at so many threads; those without threads have theirs at the first."""
-        first = threads == self.threads[0]
-        return [candidate for candidate in self.candidates if candidate.threaded or first]
+        return [one for one in self.candidates if one.threaded or threads == self.threads[0]]
 
     def baseline(self, candidate: Candidate) -> str | None:
         """Return the name of the row that `times_faster` refers to, if the fp32 file of the network is measured."""
@@ -83,8 +69,12 @@ def draft(plan: Plan) -> list[Record]:
     facts = {candidate.name: facts_of(candidate) for candidate in plan.candidates}
 
     def row(name: str, kind: str, runtime: Runtime, known: Facts, variant: str | None, verdict: Verdict) -> Record:
-        bounds = {target.name: lower_bound(target, known) for target in plan.targets if kind == ARTIFACT}
-        unknown = [bound for bound in bounds.values() if isinstance(bound, str)]
+        targets = plan.targets if kind == ARTIFACT else ()
+        bounds = [lower_bound(target, known.artifact, known.gmac) for target in targets]
+        unknown = [bound for bound in bounds if isinstance(bound, str)]
+        reasons = dict(OF_ARTIFACTS if kind == PEER else {}, build_s="of engine files alone")
+        if unknown:
+            reasons["predictions"] = "; ".join(unknown)
         return Record(
             schema_version=SCHEMA_VERSION,
             created_utc=created,
@@ -97,9 +87,9 @@ def draft(plan: Plan) -> list[Record]:
             device=device,
             protocol=protocol_of(plan.schedule),
             build_s=known.build_s,
-            parity=known.parity,
-            predictions=[bound for bound in bounds.values() if isinstance(bound, Prediction)],
-            not_measured={**EMPTY[kind], **({"predictions": "; ".join(unknown)} if unknown else {})},
+            parity=known.parity if kind == ARTIFACT else None,
+            predictions=[bound for bound in bounds if isinstance(bound, Prediction)],
+            not_measured=reasons,
             environment=environment,
             command=plan.command,
             verdict=verdict,
@@ -125,6 +115,6 @@ def protocol_of(schedule: Schedule, runs: int = 0) -> Protocol:
         runs=runs,
         block_runs=schedule.block_runs or 0,
         min_seconds=schedule.block_seconds,
-        sync=SYNC,
-        picture=noise_picture().name,
+        sync="a run is done when its outputs are on the host",
+        picture="seeded noise",
     )

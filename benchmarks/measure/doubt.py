@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.measure.conditions import Conditions
 from benchmarks.measure.stats import drift_pct
-from benchmarks.records.record import LatencyMs, Runtime
+from benchmarks.records.record import Device, LatencyMs, Runtime
 
 # What is still believed.
 MEDIAN_UNCERTAINTY_PCT = 2.5  # half the 95 % interval of the blocks' median
@@ -23,16 +23,11 @@ STOLEN_CORES = 0.02  # by the hypervisor
 FREQUENCY_PCT = 5.0  # between the slowest and the fastest block
 
 
-def doubts(latency: LatencyMs, conditions: Sequence[Conditions], runtime: Runtime) -> list[str]:
-    """Return the reasons not to trust a row, the worst first."""
-    return [*_about_provider(runtime), *_about_samples(latency), *_about_machine(conditions)]
-
-
-def _about_provider(runtime: Runtime) -> list[str]:
+def doubts(latency: LatencyMs, conditions: Sequence[Conditions], runtime: Runtime, device: Device) -> list[str]:
+    """Return the reasons not to trust a row, the worst first. What they begin with, up to the colon, is the cause."""
     wanted, used = runtime.provider_requested, runtime.provider_used
-    if wanted is None or used is None or used == wanted:
-        return []
-    return [f"fallback: {wanted} was wanted, {used} ran"]
+    fallback = [f"fallback: {wanted} was wanted, {used} ran"] if used != wanted else []
+    return [*fallback, *_about_samples(latency), *_about_machine(conditions), *_about_board(device)]
 
 
 def _about_samples(latency: LatencyMs) -> list[str]:
@@ -58,15 +53,19 @@ def _about_machine(conditions: Sequence[Conditions]) -> list[str]:
         clocks = [mhz for mhz in seen if mhz]
         if clocks and 100 * (1 - min(clocks) / max(clocks)) > FREQUENCY_PCT:
             reasons.append(f"frequency changed: {chip} {min(clocks):.0f} to {max(clocks):.0f} MHz")
-    foreign = _mean_cores([(block.foreign_cores, block.seconds) for block in conditions])
+    foreign = np.mean([block.foreign_cores for block in conditions])
     if foreign > FOREIGN_CORES:
         reasons.append(f"busy: other processes took {foreign:.1f} cores")
-    stolen = _mean_cores([(block.stolen_cores, block.seconds) for block in conditions])
+    stolen = np.mean([block.stolen_cores for block in conditions])
     if stolen > STOLEN_CORES:
         reasons.append(f"stolen: the hypervisor took {stolen:.2f} cores")
     return reasons
 
 
-def _mean_cores(blocks: Sequence[tuple[float | None, float]]) -> float:
-    known = [(cores, seconds) for cores, seconds in blocks if cores is not None]
-    return sum(cores * seconds for cores, seconds in known) / max(sum(seconds for _, seconds in known), 1e-9)
+def _about_board(device: Device) -> list[str]:
+    """Return what of a Jetson is not as docs/jetson.md sets it up: its power mode changes a figure several times."""
+    if device.jetpack is None:
+        return []
+    unlocked = device.clocks is not None and device.clocks.locked is False
+    reasons = ["unlocked: the clocks move, sudo jetson_clocks holds them"] if unlocked else []
+    return [*reasons, *(["power mode unknown: see nvpmodel -q"] if device.power_mode is None else [])]

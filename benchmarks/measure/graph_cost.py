@@ -1,13 +1,16 @@
-"""Multiply-accumulates of an ONNX graph by ONNX's own shape inference: nothing is run."""
+"""What a graph costs without being run: products, by ONNX's own shape inference, and its least time on a device."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runtime.backends.opening import check_model_file
+from benchmarks.records.record import Artifact, Prediction
 from runtime.errors import UserError, first_line
+from targets import Target
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -16,11 +19,11 @@ RESHAPES = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Transpose
 FLOAT16 = 10  # of onnx.TensorProto
 
 
+@cache  # a benchmark reads a file for its passport, its products and its opset
 def read_graph(path: Path) -> ModelProto:
     """Load an ONNX file; a UserError where it is none."""
     import onnx  # optional: the runner needs none
 
-    check_model_file(path)
     try:
         return onnx.load(path)
     except Exception as error:  # protobuf's errors have no class in common
@@ -68,3 +71,23 @@ def count_gmac(model: ModelProto) -> dict[str, float]:
             precision = "fp16"
         counted[precision] = counted.get(precision, 0.0) + products / 1e9
     return counted
+
+
+def lower_bound(target: Target, artifact: Artifact, gmac: Mapping[str, float]) -> Prediction | str:
+    """Return what a frame takes at least on a device, or why nobody knows. gmac: by precision.
+
+    Products run at the profile's peak of their precision (fp32's where it has none), and every byte of the file comes
+    from memory once; the longer of the two counts. Real networks of this size stay well above.
+    """
+    peaks = target.peaks
+    if peaks.fp32_gflops is None or peaks.memory_gb_s is None:
+        return f"the profile {target.name} lacks fp32_gflops or memory_gb_s"
+    if not gmac or artifact.bytes is None:
+        return "an engine file does not show its graph"
+    rates = {"fp32": peaks.fp32_gflops, "fp16": peaks.fp16_gflops, "int8": peaks.int8_gops}
+    used = {precision: rates[precision] or peaks.fp32_gflops for precision in gmac}
+    products_ms = sum(2e3 * products / used[precision].value for precision, products in gmac.items())
+    memory_ms = artifact.bytes / 1e6 / peaks.memory_gb_s.value
+    mode = f"@{target.power_mode.name}" if target.power_mode else ""
+    sources = dict.fromkeys(figure.source for figure in (*used.values(), peaks.memory_gb_s))
+    return Prediction(f"{target.name}{mode}", max(products_ms, memory_ms), list(sources))

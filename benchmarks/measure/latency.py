@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.candidates.candidate import noise_picture
+from benchmarks.candidates.candidate import BOX, noise_picture
 from benchmarks.candidates.engines import Opened
-from benchmarks.measure.conditions import Conditions, between, snapshot
+from benchmarks.measure.conditions import Conditions, watched
 from benchmarks.measure.power import PowerLog
 from benchmarks.records.record import PowerW
 from compress.check.timing import Milliseconds, Schedule, time_blocks
@@ -26,9 +26,9 @@ class Timed:
     """Of one candidate."""
 
     blocks: list[Milliseconds]
-    conditions: list[Conditions] = field(default_factory=list)  # of each block
-    power: PowerW | None = None
-    stages_ms: NDArray[np.float32] | None = None  # (calls, 3) pre, infer, post; None: no artefact
+    conditions: list[Conditions]  # of each block
+    power: PowerW | None
+    stages_ms: NDArray[np.float32] | None  # (calls, 3) pre, infer, post; None: no artefact
 
 
 def time_candidates(
@@ -38,16 +38,21 @@ def time_candidates(
     conditions: dict[str, list[Conditions]] = {name: [] for name in opened}
 
     @contextmanager
-    def watched(name: str) -> Iterator[None]:
-        with nullcontext() if power is None else power.during(name):
-            start = snapshot()
+    def around(name: str) -> Iterator[None]:
+        with nullcontext() if power is None else power.during(name), watched(conditions[name]):
             yield
-            conditions[name].append(between(start, snapshot()))
 
-    blocks = time_blocks({name: one.run for name, one in opened.items()}, schedule, watched, label)
+    blocks = time_blocks({name: one.run for name, one in opened.items()}, schedule, around, label)
     stages = time_stages({name: one.runner for name, one in opened.items() if one.runner}, schedule, label)
-    watts = {name: None if power is None else power.result(name) for name in opened}
-    return {name: Timed(blocks[name], conditions[name], watts[name], stages.get(name)) for name in opened}
+    return {
+        name: Timed(
+            blocks[name],
+            conditions[name],
+            power=None if power is None else power.result(name),
+            stages_ms=stages.get(name),
+        )
+        for name in opened
+    }
 
 
 def time_stages(runners: Mapping[str, Runner], schedule: Schedule, label: str) -> dict[str, NDArray[np.float32]]:
@@ -56,11 +61,7 @@ def time_stages(runners: Mapping[str, Runner], schedule: Schedule, label: str) -
     calls: dict[str, list[list[float]]] = {name: [] for name in runners}
 
     def call(name: str) -> Callable[[], None]:
-        def run() -> None:
-            hands = runners[name](picture.rgb, picture.box)
-            calls[name].append([hands.stages_ms[stage] for stage in ("preprocess", "inference", "postprocess")])
-
-        return run
+        return lambda: calls[name].append(list(runners[name](picture, BOX).stages_ms.values()))
 
     short = replace(schedule, block_seconds=schedule.block_seconds / 2, block_runs=STAGE_RUNS, warmup_seconds=0.0)
     time_blocks({name: call(name) for name in runners}, short, label=f"stages, {label}")

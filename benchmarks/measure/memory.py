@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -20,38 +20,28 @@ REPEATS = 3
 LIMIT_SECONDS = 3600
 
 
-@dataclass(frozen=True)
-class Fresh:
-    """What fresh processes say; `reason` where something is None."""
+def measure_fresh(candidate: Candidate, threads: int | None) -> tuple[LoadMs | None, MemoryMb | None, str]:
+    """Load the candidate in new processes, alternately with its files out of the page cache and in it.
 
-    load_ms: LoadMs | None
-    memory_mb: MemoryMb | None
-    reason: str | None = None
-
-
-def measure_fresh(candidate: Candidate, threads: int | None) -> Fresh:
-    """Load the candidate in new processes, alternately with its files out of the page cache and in it."""
+    Returns what they say, and why something is None.
+    """
     times: dict[bool, list[float]] = {True: [], False: []}  # by whether the files were evicted first
     memory: list[dict[str, float | None]] = []
-    question = json.dumps({"candidate": candidate.to_json(), "threads": threads})
-    reads_files = not candidate.engine.startswith("torch")
+    reads_files = candidate.engine != "torch"
     for _ in range(REPEATS if reads_files else 1):
         for cold in (True, False):
             if cold and not (reads_files and evict(candidate.files)):
                 continue
             try:
-                told = ask_fresh("benchmarks.measure.fresh_process", question=question)
+                told = ask_fresh(candidate, threads)
             except UserError as error:
-                return Fresh(None, None, f"the fresh process failed: {error}")
+                return None, None, f"the fresh process failed: {error}"
             times[cold].append(told["load_ms"])
             memory.append(told["memory_mb"])
     load = LoadMs(*(median(values) if values else None for values in (times[True], times[False])))
-    medians = {
-        key: median(known)
-        for key in memory[0]
-        if (known := [value for part in memory if (value := part[key]) is not None])
-    }
-    return Fresh(load, MemoryMb(**medians)) if "rss_peak" in medians else Fresh(load, None, "only Linux says it")
+    seen = {key: [value for part in memory if (value := part[key]) is not None] for key in memory[0]}
+    medians = {key: median(values) for key, values in seen.items() if values}
+    return load, MemoryMb(**medians) if "rss_peak" in medians else None, "only Linux says it"
 
 
 def evict(files: tuple[str, ...]) -> bool:
@@ -65,17 +55,16 @@ def evict(files: tuple[str, ...]) -> bool:
     return True
 
 
-def ask_fresh(module: str, *arguments: str, question: str = "") -> dict[str, Any]:
-    """Run a module in a new process, return the JSON it prints last. A UserError with its last words where it fails."""
-    paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    command = [sys.executable, "-m", module, *arguments]
-    environment = {**os.environ, "PYTHONPATH": paths}
+def ask_fresh(candidate: Candidate, threads: int | None) -> dict[str, Any]:
+    """Return what a new process says of the candidate. A UserError with its last words where it fails."""
+    command = [sys.executable, "-m", "benchmarks.measure.fresh_process"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    question = json.dumps({"candidate": asdict(candidate), "threads": threads})
     try:
         done = subprocess.run(
             command, input=question, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=True, env=environment
         )
         told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     except (OSError, ValueError, IndexError, subprocess.SubprocessError) as error:
-        lines = (getattr(error, "stderr", None) or str(error)).strip().splitlines() or [type(error).__name__]
-        raise UserError(lines[-1][:200]) from None
+        raise UserError((getattr(error, "stderr", None) or str(error)).strip().rpartition("\n")[2][:200]) from None
     return told

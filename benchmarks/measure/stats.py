@@ -16,7 +16,6 @@ from benchmarks.records.record import LatencyMs, Ratio
 Floats = NDArray[np.floating]
 
 RESAMPLES = 4000
-COVERAGE_PCT = 95.0
 _SEED = 20260101
 
 
@@ -31,9 +30,9 @@ class Interval:
 
 def summarise(blocks: Sequence[Floats]) -> LatencyMs:
     """Summarise one candidate's blocks of runs, ms."""
-    runs = np.concatenate([np.asarray(block, np.float64) for block in blocks])
+    runs = np.concatenate(blocks).astype(np.float64)
     p50, p90, p95, p99 = np.percentile(runs, (50, 90, 95, 99))
-    medians = block_medians(blocks)
+    medians = np.array([np.median(block) for block in blocks])
     interval = median_interval(medians)
     mean, std = float(runs.mean()), float(runs.std(ddof=1)) if len(runs) > 1 else 0.0
     return LatencyMs(
@@ -52,20 +51,13 @@ def summarise(blocks: Sequence[Floats]) -> LatencyMs:
     )
 
 
-def block_medians(blocks: Sequence[Floats]) -> NDArray[np.float64]:
-    """Return each block's median: (blocks,)."""
-    return np.array([np.median(block) for block in blocks], np.float64)
-
-
 def median_interval(values: Floats) -> Interval:
     """Return the interval of the median of independent values."""
-    values = np.asarray(values, np.float64)
     return _interval(float(np.median(values)), np.median(_resample(values), axis=1))
 
 
 def mean_interval(values: Floats) -> Interval:
     """Return the interval of the mean of independent values."""
-    values = np.asarray(values, np.float64)
     generator = np.random.default_rng(_SEED)  # draw by draw: there may be thousands of values
     means = [values[generator.integers(0, len(values), len(values))].mean() for _ in range(RESAMPLES)]
     return _interval(float(values.mean()), np.array(means))
@@ -73,15 +65,14 @@ def mean_interval(values: Floats) -> Interval:
 
 def ratio(numerator_p50: Floats, denominator_p50: Floats) -> Ratio:
     """Divide two candidates timed in the same rounds, round by round."""
-    interval = median_interval(np.asarray(numerator_p50) / np.asarray(denominator_p50))
+    interval = median_interval(numerator_p50 / denominator_p50)
     return Ratio(interval.estimate, interval.low, interval.high)
 
 
 def change(old_p50: Floats, new_p50: Floats) -> Interval:
     """Return NEW over OLD less 1, of two runs whose blocks have nothing to do with each other."""
-    old, new = np.asarray(old_p50, np.float64), np.asarray(new_p50, np.float64)
-    drawn = np.median(_resample(new, 1), axis=1) / np.median(_resample(old), axis=1)
-    return _interval(float(np.median(new) / np.median(old)) - 1, drawn - 1)
+    drawn = np.median(_resample(new_p50, 1), axis=1) / np.median(_resample(old_p50), axis=1)
+    return _interval(float(np.median(new_p50) / np.median(old_p50)) - 1, drawn - 1)
 
 
 def drift_pct(medians: Floats) -> float:
@@ -90,13 +81,12 @@ def drift_pct(medians: Floats) -> float:
     return float(100 * (np.median(medians[-third:]) / np.median(medians[:third]) - 1))
 
 
-def _resample(values: Floats, stream: int = 0) -> NDArray[np.float64]:
+def _resample(values: Floats, stream: int = 0) -> Floats:
     """(RESAMPLES, len(values)) drawn with replacement; the same draws every time."""
     generator = np.random.default_rng((_SEED, stream))
-    return np.asarray(values, np.float64)[generator.integers(0, len(values), (RESAMPLES, len(values)))]
+    return values[generator.integers(0, len(values), (RESAMPLES, len(values)))]
 
 
 def _interval(estimate: float, drawn: Floats) -> Interval:
-    tail = (100 - COVERAGE_PCT) / 2
-    low, high = np.percentile(drawn, (tail, 100 - tail))
+    low, high = np.percentile(drawn, (2.5, 97.5))
     return Interval(estimate, float(low), float(high))

@@ -4,32 +4,33 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from runtime.errors import UserError
+import matplotlib
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+from benchmarks.page.rows import is_pruned
+from benchmarks.records.record import Record
 from runtime.files import atomic_path
-
-if TYPE_CHECKING:
-    from matplotlib.artist import Artist
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 # Paul Tol's vibrant scheme, which the colour-blind can tell apart: one colour per variant, in all plots.
 VARIANT_COLOURS = {
     **{"er-nano": "#ee7733", "er-xs": "#0077bb", "er-c": "#33bbee", "er-s": "#009988"},
     **{"er-m": "#cc3311", "er-l": "#ee3377", "er": "#555555"},
 }
-OTHER_COLOUR = "#8a8f98"  # what is of no variant
+OTHER_COLOUR, GREY = "#8a8f98", "#444444"
 STAGE_COLOURS = ("#bbccee", "#4477aa", "#ccddaa")
 PRECISION_MARKS = {"fp32": "o", "fp16": "s", "int8": "^", "w8": "D"}
 OTHER_MARK = "P"
-PRECISION_LINES = {"fp32": "-", "int8": (0, (4, 2))}
-OTHER_LINE = ":"
 WIDTH_IN, WIDE_IN, HEIGHT_IN = 5.2, 6.4, 3.7
 DOTS_PER_INCH = 200
 STYLE: dict[Any, Any] = {
@@ -61,6 +62,47 @@ class Plot:
     height_in: float = HEIGHT_IN
 
 
+def colour_of(variant: str | None) -> str:
+    """Return a variant's colour, or grey for what is of none."""
+    return VARIANT_COLOURS.get(variant or "", OTHER_COLOUR)
+
+
+def point_style(record: Record) -> dict[str, Any]:
+    """Return a point's style: the colour of the variant, the mark of the precision, hollow where it is pruned."""
+    colour, mark = colour_of(record.variant), PRECISION_MARKS.get(record.artifact.precision or "", OTHER_MARK)
+    face = "white" if is_pruned(record) else colour
+    return {"color": colour, "marker": mark, "markerfacecolor": face, "linestyle": ""}
+
+
+def point_keys(records: Sequence[Record]) -> list[Artist]:
+    """Return a legend of the variants' colours and the precisions' marks."""
+    present = {record.variant for record in records}
+    styles: dict[str, dict[str, Any]] = {
+        name: {"color": colour, "marker": "o"} for name, colour in VARIANT_COLOURS.items() if name in present
+    }
+    for precision in dict.fromkeys(record.artifact.precision or "other" for record in records):
+        styles[precision] = {"color": GREY, "marker": PRECISION_MARKS.get(precision, OTHER_MARK)}
+    if any(map(is_pruned, records)):
+        styles["pruned"] = {"color": GREY, "marker": "o", "markerfacecolor": "white"}
+    keys: list[Artist] = [Line2D([], [], linestyle="", label=name, **style) for name, style in styles.items()]
+    return [*keys, Line2D([], [], color=GREY, linestyle=":", label="best for its cost")]
+
+
+def legend(axes: Axes, handles: Sequence[Artist] = (), columns: int = 2) -> None:
+    """Put the legend above the plot, where it covers nothing."""
+    handles = handles or axes.get_legend_handles_labels()[0]
+    axes.figure.legend(handles=handles, loc="outside upper left", ncols=columns, columnspacing=1.2)
+
+
+def horizontal(axes: Axes, label: str) -> None:
+    """Finish a plot of horizontal bars, the first on top."""
+    axes.margins(y=0.02)
+    axes.invert_yaxis()
+    axes.grid(False, axis="y")
+    axes.tick_params(axis="y", labelsize=8)
+    axes.set(xlabel=label)
+
+
 def tip(artist: Artist, text: str) -> None:
     """Say what an artist shows when one points at it in the page."""
     artist.set_gid(_TIP + text)
@@ -68,8 +110,6 @@ def tip(artist: Artist, text: str) -> None:
 
 def log_axis(axes: Axes, low: float, high: float) -> None:
     """Make the x axis logarithmic from `low` to `high`, with few ticks, written as plain numbers."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
-
     axes.set_xscale("log")
     axes.set_xlim(low, high)
     axes.xaxis.set_major_locator(LogLocator(10, (1, 2, 5) if high > 8 * low else (1, 1.2, 1.5, 2, 3, 4, 5, 7)))
@@ -77,45 +117,36 @@ def log_axis(axes: Axes, low: float, high: float) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
 
 
-def widened(values: list[float], least: float) -> tuple[float, float]:
+def widened(values: Sequence[float], least: float) -> tuple[float, float]:
     """Return the ends of an axis that holds the values and spans `least`, so that noise does not look like a cliff."""
     low, high = min(values), max(values)
     margin = max((least - (high - low)) / 2, 0.08 * max(high - low, least))
     return low - margin, high + margin
 
 
-def drawn(plot: Plot, with_title: bool) -> tuple[Figure, AbstractContextManager[Any]]:
-    """Draw a plot; the figure is to be saved within the context that comes with it."""
-    try:
-        import matplotlib  # optional: the report alone needs it
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise UserError("matplotlib is missing: pip install -e '.[report]'") from None
-    style: dict[Any, Any] = {**STYLE, "svg.hashsalt": plot.key}  # the same file from the same figures
-    with matplotlib.rc_context(style):
+@contextmanager
+def drawn(plot: Plot, title: str = "") -> Iterator[Figure]:
+    """Draw a plot, to be saved within the block."""
+    with matplotlib.rc_context({**STYLE, "svg.hashsalt": plot.key}):  # the same file from the same figures
         figure = Figure(figsize=(WIDE_IN if plot.wide else WIDTH_IN, plot.height_in), layout="constrained")
-        axes = figure.add_subplot()
-        plot.draw(axes)
-        if with_title:
-            figure.suptitle(plot.title, fontsize=11)
-    return figure, matplotlib.rc_context(style)
+        plot.draw(figure.add_subplot())
+        figure.suptitle(title, fontsize=11)
+        yield figure
 
 
 def to_svg(plot: Plot) -> str:
     """Return the plot as an SVG element for a page: it scales, and its artists have tips."""
-    figure, style = drawn(plot, with_title=False)
     text = StringIO()
-    with style:
-        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    with drawn(plot) as figure:
+        figure.savefig(text, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator")))
     ET.register_namespace("", _SVG)
     ET.register_namespace("xlink", _LINK)
     root = ET.fromstring(text.getvalue())
+    root.attrib |= {"role": "img", "aria-label": plot.title}
     for name in ("width", "height"):  # viewBox stays
         del root.attrib[name]
     for metadata in root.findall(f"{{{_SVG}}}metadata"):
         root.remove(metadata)
-    root.set("role", "img")
-    root.set("aria-label", plot.title)
     used = set(re.findall(r"#([\w-]+)", text.getvalue()))
     for element in root.iter():
         own = element.get("id", "")
@@ -130,6 +161,5 @@ def to_svg(plot: Plot) -> str:
 
 def write_png(plot: Plot, path: Path) -> None:
     """Write the same for print, atomically."""
-    figure, style = drawn(plot, with_title=True)
-    with style, atomic_path(path) as temporary:
+    with drawn(plot, plot.title) as figure, atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=DOTS_PER_INCH, format="png")

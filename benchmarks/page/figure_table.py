@@ -8,23 +8,24 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from benchmarks.page.rows import Row
-from benchmarks.records.columns import COLUMNS, Column, Value
-from benchmarks.records.record import Record
+from benchmarks.records.columns import COLUMNS, Column
 
 MARKDOWN = ("name", "threads", "size_mb", "mpjpe_mm", "delta_vs_fp32_mm", "p50_ms", "p99_ms", "times_faster", "verdict")
 
 
 def all_columns(rows: Sequence[Row]) -> list[Column]:
     """Return the columns, one of lower bounds for every device that was predicted for."""
-    bounds = (bound for row in rows for bound in row.record.predictions if bound.measured_by_predicted is None)
-    return [*COLUMNS.values(), *(_bound_column(target) for target in dict.fromkeys(bound.target for bound in bounds))]
+    targets = dict.fromkeys(bound.target for row in rows for bound in row.record.predictions)
+    return [*COLUMNS.values(), *map(_bound_column, targets)]
 
 
 def _bound_column(target: str) -> Column:
-    def bound(record: Record) -> Value:
-        return next((one.lower_bound_ms for one in record.predictions if one.target == target), None)
-
-    return Column(f"at_least_ms_on_{target}", f"at least ms on {target}", bound, 3)
+    return Column(
+        f"at_least_ms_on_{target}",
+        f"at least ms on {target}",
+        lambda record: next((bound.lower_bound_ms for bound in record.predictions if bound.target == target), None),
+        digits=3,
+    )
 
 
 def shown_columns(rows: Sequence[Row]) -> list[Column]:
@@ -49,9 +50,8 @@ def to_csv(rows: Sequence[Row]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     columns = all_columns(rows)
-    writer.writerow([column.key for column in columns])
-    for row in rows:
-        writer.writerow([column.value(row.record) for column in columns])
+    writer.writerow(column.key for column in columns)
+    writer.writerows([column.value(row.record) for column in columns] for row in rows)
     return text.getvalue()
 
 

@@ -3,58 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from benchmarks.measure.stats import mean_interval
-from benchmarks.page.drawing import (
-    HEIGHT_IN,
-    OTHER_COLOUR,
-    OTHER_LINE,
-    OTHER_MARK,
-    PRECISION_LINES,
-    PRECISION_MARKS,
-    STAGE_COLOURS,
-    VARIANT_COLOURS,
-    Plot,
-    log_axis,
-    tip,
-    widened,
-)
-from benchmarks.page.rows import Group, Row, artifacts, devices, groups, is_pruned, measured, unpruned
+from benchmarks.page import drawing
+from benchmarks.page.drawing import HEIGHT_IN, Plot, log_axis, tip, widened
+from benchmarks.page.rows import Group, Row, artifacts, devices, groups, measured, unpruned
+from benchmarks.records.columns import figure, mpjpe_mm, size_mb
 from benchmarks.records.record import Record
 from compress.precision_plan import Plan
 from runtime.hand.joints import JOINT_NAMES
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 OVERLAPS = (0.0, 0.1, 0.25, 1.0)  # of the hands' outlines, upper ends of the bins
 MIN_IMAGES = 5  # of a bin
 LEAST_MM = 2.0  # that an axis of errors spans
 LEAST_RATIO = 3.0  # that a logarithmic axis spans
 BAR_IN = 0.2  # height of a horizontal bar
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What accuracy is plotted against."""
-
-    key: str
-    label: str
-    value: Callable[[Record], float | None]
-
-
-COSTS = (
-    Cost("size", "size, MB", lambda r: None if r.artifact.bytes is None else r.artifact.bytes / 1e6),
-    Cost("latency", "latency, ms (median)", lambda r: None if r.latency_ms is None else r.latency_ms.p50),
-    Cost("memory", "resident memory at most, MB", lambda r: None if r.memory_mb is None else r.memory_mb.rss_peak),
-    Cost("energy", "energy, mJ per frame", lambda r: r.energy_mj_per_frame),
+# What accuracy is plotted against: name, unit and figure.
+COSTS: tuple[tuple[str, str, Callable[[Record], float | None]], ...] = (
+    ("size", "MB", size_mb),
+    ("latency", "ms (median)", figure("latency_ms.p50")),
+    ("resident memory at most", "MB", figure("memory_mb.rss_peak")),
+    ("energy", "mJ per frame", lambda record: record.energy_mj_per_frame),
 )
+WithErrors = tuple[Row, NDArray[Any]]  # joint_mm of benchmarks.records.raw_samples
+STAGES = {"pre": "crop and scale", "infer": "network", "post": "decode and skin both hands"}
 
 
 def make_plots(rows: Sequence[Row], plans: Sequence[Plan] = ()) -> list[Plot]:
@@ -64,9 +42,9 @@ def make_plots(rows: Sequence[Row], plans: Sequence[Plan] = ()) -> list[Plot]:
         members = [row for row in rows if row.group == group]
         for device in devices(members):
             here = artifacts(row for row in members if row.record.device.name == device)
-            plots += [against_cost(cost, group, device, here) for cost in COSTS]
-        shown = unpruned(artifacts(members))
-        plots += [by_joint(group, shown), by_overlap(group, shown)]
+            plots += [against_cost(*cost, group, device, here) for cost in COSTS]
+        if known := _with_errors(unpruned(artifacts(members))):
+            plots += [by_joint(group, known), by_overlap(group, known)]
     for device in devices(rows):
         here = [row for row in measured(rows) if row.record.device.name == device]
         plots.append(stages(device, artifacts(here)))
@@ -75,44 +53,30 @@ def make_plots(rows: Sequence[Row], plans: Sequence[Plan] = ()) -> list[Plot]:
     return [plot for plot in plots if plot is not None]
 
 
-def against_cost(cost: Cost, group: Group, device: str, rows: Sequence[Row]) -> Plot | None:
+def against_cost(
+    name: str, unit: str, cost: Callable[[Record], float | None], group: Group, device: str, rows: Sequence[Row]
+) -> Plot | None:
     """Plot accuracy over a cost, with the front of what nothing beats in both."""
-    found = [(row.record, cost.value(row.record), _mpjpe(row)) for row in rows]
+    found = [(row.record, cost(row.record), mpjpe_mm(row.record)) for row in rows]
     points = [(record, x, y) for record, x, y in found if x is not None and y is not None]
     if not points:
         return None
 
     def draw(axes: Axes) -> None:
-        from matplotlib.lines import Line2D
-
         front = pareto_front([(x, y) for _, x, y in points])
         axes.plot(*zip(*front, strict=True), color="#444444", linestyle=":", linewidth=1.2, zorder=1)
         for record, x, y in points:
-            colour = _colour(record)
-            face = "white" if is_pruned(record) else colour
-            mark = PRECISION_MARKS.get(record.artifact.precision or "", OTHER_MARK)
-            (point,) = axes.plot([x], [y], mark, color=colour, markerfacecolor=face, markersize=8, markeredgewidth=1.6)
-            tip(point, f"{record.name}: {x:.4g} {cost.label.split(', ')[1].split()[0]}, {y:.2f} mm")
-        variants = dict.fromkeys(record.variant or "other" for record, _, _ in points)
-        precisions = dict.fromkeys(record.artifact.precision or "other" for record, _, _ in points)
-        keys = [
-            Line2D([], [], color=VARIANT_COLOURS.get(v, OTHER_COLOUR), marker="o", linestyle="", label=v)
-            for v in sorted(variants, key=lambda v: list(VARIANT_COLOURS).index(v) if v in VARIANT_COLOURS else 99)
-        ]
-        keys += [
-            Line2D([], [], color="#444444", marker=PRECISION_MARKS.get(p, OTHER_MARK), linestyle="", label=p)
-            for p in precisions
-        ]
-        if any(is_pruned(record) for record, _, _ in points):
-            keys.append(Line2D([], [], color="#444444", marker="o", markerfacecolor="white", ls="", label="pruned"))
-        keys.append(Line2D([], [], color="#444444", linestyle=":", label="best for its cost"))
-        _legend(axes, keys)
-        axes.set(xlabel=cost.label, ylabel=_error_label(group), ylim=widened([y for _, _, y in points], LEAST_MM))
+            (point,) = axes.plot([x], [y], markersize=8, markeredgewidth=1.6, **drawing.point_style(record))
+            tip(point, f"{record.name}: {x:.4g} {unit.split()[0]}, {y:.2f} mm")
+        drawing.legend(axes, drawing.point_keys([record for record, _, _ in points]), columns=4)
+        axes.set(
+            xlabel=f"{name}, {unit}", ylabel=_error_label(group), ylim=widened([y for _, _, y in points], LEAST_MM)
+        )
         low, high = widened([float(np.log(x)) for _, x, _ in points], float(np.log(LEAST_RATIO)))
         log_axis(axes, np.exp(low), np.exp(high))
 
-    title = f"Accuracy against {cost.label.split(',')[0]}"
-    return Plot(_key(cost.key, group, device), title, draw, f"{group[0]}, protocol {group[1]}; {device}")
+    note = f"{group[0]}, protocol {group[1]}; {device}"
+    return Plot(_key(name.split()[0], *group, device), f"Accuracy against {name}", draw, note)
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -124,58 +88,56 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, flo
     return front
 
 
-def by_joint(group: Group, rows: Sequence[Row]) -> Plot | None:
+def by_joint(group: Group, known: Sequence[WithErrors]) -> Plot:
     """Plot the mean error of each joint over both hands."""
-    known = _with_errors(rows)
-    if not known:
-        return None
 
     def draw(axes: Axes) -> None:
         means = []
         for row, errors in known:
-            counted = np.isfinite(errors).any(axis=(0, 1))
-            names = [name.replace("_", " ") for name, kept in zip(JOINT_NAMES, counted, strict=True) if kept]
+            counted = np.flatnonzero(np.isfinite(errors).any(axis=(0, 1)))
             mean_mm = np.nanmean(errors[:, :, counted], axis=(0, 1))
             means += mean_mm.tolist()
-            (line,) = axes.plot(names, mean_mm, label=row.record.name, **_line(row.record))
+            names = [JOINT_NAMES[joint].replace("_", " ") for joint in counted]
+            style = "-" if row.record.artifact.precision == "fp32" else (0, (4, 2))
+            colour = drawing.colour_of(row.record.variant)
+            (line,) = axes.plot(names, mean_mm, label=row.record.name, color=colour, linestyle=style)
             tip(line, row.record.name)
         axes.tick_params(axis="x", rotation=60, labelsize=7.5)
         axes.set(ylabel=_error_label(group), ylim=widened(means, LEAST_MM))
-        _legend(axes)
+        drawing.legend(axes)
 
-    return Plot(_key("joints", group), "Error of each joint", draw, group[0], height_in=4.2)
+    return Plot(_key("joints", *group), "Error of each joint", draw, group[0], height_in=4.2)
 
 
-def by_overlap(group: Group, rows: Sequence[Row]) -> Plot | None:
+def by_overlap(group: Group, known: Sequence[WithErrors]) -> Plot:
     """Plot the mean error of images over how far the hands overlap in them."""
-    known = [(row, errors) for row, errors in _with_errors(rows) if len(row.seen("overlap", 1)) == len(errors)]
-    if not known:
-        return None
 
     def draw(axes: Axes) -> None:
         width = 0.8 / len(known)
         for place, (row, errors) in enumerate(known):
-            seen = np.isfinite(errors).any(axis=(1, 2))
-            bins = overlap_bins(row.seen("overlap", 1), np.isfinite(errors).any(axis=2).all(axis=1))
-            bins = [(name, chosen & seen) for name, chosen in bins if (chosen & seen).sum() >= MIN_IMAGES]
+            colour = drawing.colour_of(row.record.variant)
+            face = colour if row.record.artifact.precision == "fp32" else f"{colour}88"
+            hands: Any = np.isfinite(errors).any(axis=2)
+            bins = overlap_bins(row.seen("overlap", 1), hands.all(axis=1))
+            bins = [(name, chosen & hands.any(axis=1)) for name, chosen in bins]
+            bins = [(name, chosen) for name, chosen in bins if chosen.sum() >= MIN_IMAGES]
             for number, (name, chosen) in enumerate(bins):
                 mean = mean_interval(np.nanmean(errors[chosen], axis=(1, 2)))
                 at = number + (place - (len(known) - 1) / 2) * width
-                face = _colour(row.record) + ("" if row.record.artifact.precision == "fp32" else "88")
-                bar = axes.bar(at, mean.estimate, width * 0.92, color=face, edgecolor=_colour(row.record))
+                (bar,) = axes.bar(at, mean.estimate, width * 0.92, color=face, edgecolor=colour)
                 axes.plot([at, at], [mean.low, mean.high], color="#444444", linewidth=0.8)
-                tip(bar[0], f"{row.record.name}, {name}: {mean.estimate:.1f} mm ({mean.low:.1f} to {mean.high:.1f})")
-            bar[0].set_label(row.record.name)
+                tip(bar, f"{row.record.name}, {name}: {mean.estimate:.1f} mm ({mean.low:.1f} to {mean.high:.1f})")
+            bar.set_label(row.record.name)
         axes.set_xticks(range(len(bins)), [name for name, _ in bins])
         axes.set(xlabel="overlap of the hands", ylabel=_error_label(group))
         axes.grid(False, axis="x")
-        _legend(axes)
+        drawing.legend(axes)
 
     note = f"{group[0]}; overlap of the two hands' outlines over their union; 95 % intervals over images"
-    return Plot(_key("overlap", group), "Error by occlusion", draw, note, height_in=4.2)
+    return Plot(_key("overlap", *group), "Error by occlusion", draw, note, height_in=4.2)
 
 
-def overlap_bins(overlap: NDArray[Any], pair: NDArray[np.bool_]) -> list[tuple[str, NDArray[np.bool_]]]:
+def overlap_bins(overlap: NDArray[np.floating], pair: NDArray[np.bool_]) -> list[tuple[str, NDArray[np.bool_]]]:
     """Return names and images of the bins: one hand, two apart, then by how far they overlap."""
     found = [("one hand", ~pair), ("two, apart", pair & (overlap <= OVERLAPS[0]))]
     for low, high in pairwise(OVERLAPS):
@@ -193,33 +155,31 @@ def stages(device: str, rows: Sequence[Row]) -> Plot | None:
     def draw(axes: Axes) -> None:
         names = [name for name, _ in known]
         left = np.zeros(len(known))
-        parts = {"crop and scale": "pre", "network": "infer", "decode and skin both hands": "post"}
-        for (what, field), colour in zip(parts.items(), STAGE_COLOURS, strict=True):
+        for (field, what), colour in zip(STAGES.items(), drawing.STAGE_COLOURS, strict=True):
             ms = np.array([getattr(found, field) for _, found in known])
-            for name, value, bar in zip(names, ms, axes.barh(names, ms, left=left, color=colour), strict=True):
+            bars = axes.barh(names, ms, left=left, color=colour)
+            for name, value, bar in zip(names, ms, bars, strict=True):
                 tip(bar, f"{name}, {what}: {value:.2f} ms")
-            axes.patches[-1].set_label(what)
+            bar.set_label(what)
             left += ms
-        _horizontal(axes, "ms (medians)")
+        drawing.horizontal(axes, "ms (medians)")
+        drawing.legend(axes)
 
-    height = 1.1 + BAR_IN * len(known)
-    return Plot(_key("stages", device), "One call of the runner", draw, device, height_in=max(height, HEIGHT_IN))
+    height = max(1.1 + BAR_IN * len(known), HEIGHT_IN)
+    return Plot(_key("stages", device), "One call of the runner", draw, device, height_in=height)
 
 
-def spread(device: str, threads: int | None, rows: Sequence[Row]) -> Plot | None:
+def spread(device: str, threads: int | None, rows: Sequence[Row]) -> Plot:
     """Plot how the runs of each row scatter: from the shortest to the 99th percentile, and the median."""
     timed = [(row.record, row.record.latency_ms) for row in rows if row.record.runtime.threads == threads]
     known = sorted(((record, ms) for record, ms in timed if ms is not None), key=lambda pair: pair[1].p50)
-    if not known:
-        return None
 
     def draw(axes: Axes) -> None:
         for place, (record, ms) in enumerate(known):
-            colour = _colour(record)
-            axes.plot([ms.min, ms.p99], [place, place], color=colour, linewidth=1.2, alpha=0.6)
-            mark = PRECISION_MARKS.get(record.artifact.precision or "", OTHER_MARK)
-            face = colour if record.kind == "artifact" else "white"
-            (point,) = axes.plot([ms.p50], [place], mark, color=colour, markerfacecolor=face, markersize=6)
+            style = drawing.point_style(record)
+            axes.plot([ms.min, ms.p99], [place, place], color=style["color"], linewidth=1.2, alpha=0.6)
+            face = style["color"] if record.kind == "artifact" else "white"
+            (point,) = axes.plot([ms.p50], [place], markersize=6, **{**style, "markerfacecolor": face})
             tip(point, f"{record.name}: median {ms.p50:.2f} ms, shortest {ms.min:.2f}, 99 % within {ms.p99:.2f}")
         axes.set_yticks(range(len(known)), [record.name for record, _ in known], fontsize=7.5)
         axes.set_ylim(len(known) - 0.5, -0.5)
@@ -228,72 +188,40 @@ def spread(device: str, threads: int | None, rows: Sequence[Row]) -> Plot | None
 
     title = "Scatter of single runs" + ("" if threads is None else f", threads: {threads}")
     note = f"{device}; filled: files of this project, in their variant's colour; hollow: peers"
-    height = 0.8 + 0.17 * len(known)
-    return Plot(_key("runs", device, str(threads or "-")), title, draw, note, wide=True, height_in=height)
+    key = _key("runs", device, str(threads or "-"))
+    return Plot(key, title, draw, note, wide=True, height_in=0.8 + 0.17 * len(known))
 
 
-def blocks(plan: Plan) -> Plot | None:
+def blocks(plan: Plan) -> Plot:
     """Plot what each block alone costs in accuracy when it is int8."""
     worst = sorted(plan.sensitivities, key=lambda block: -block.lost_mm)
-    if not worst:
-        return None
 
     def draw(axes: Axes) -> None:
-        names = [block.block for block in worst]
-        colour = VARIANT_COLOURS.get(plan.variant, OTHER_COLOUR)
-        colours = ["#444444" if name in plan.keep_float else colour for name in names]
-        bars = axes.barh(names, [block.lost_mm for block in worst], color=colours)
+        colour = drawing.colour_of(plan.variant)
+        colours = ["#444444" if block.block in plan.keep_float else colour for block in worst]
+        bars = axes.barh([block.block for block in worst], [block.lost_mm for block in worst], color=colours)
         for block, bar in zip(worst, bars, strict=True):
             tip(bar, f"{block.block}: {block.lost_mm:+.3f} mm lost, {block.saved_ms:+.2f} ms saved")
         axes.set_xlim(right=max(0.1, axes.get_xlim()[1]))
-        _horizontal(axes, f"MPJPE lost, mm: {plan.dataset}")
+        drawing.horizontal(axes, f"MPJPE lost, mm: {plan.dataset}")
 
     kept = ", ".join(plan.keep_float) or "nothing"
     note = f"{plan.variant}, {plan.dataset}, {plan.n_images} images; the plan leaves in float: {kept}"
     title = f"int8, block by block: {plan.variant}"
-    height = 0.8 + BAR_IN * len(worst)
-    return Plot(_key("blocks", plan.variant), title, draw, note, height_in=max(height, HEIGHT_IN))
+    return Plot(_key("blocks", plan.variant), title, draw, note, height_in=max(0.8 + BAR_IN * len(worst), HEIGHT_IN))
 
 
-def _legend(axes: Axes, keys: list[Any] | None = None) -> None:
-    """Put the legend above the plot, where it covers nothing."""
-    handles = keys or axes.get_legend_handles_labels()[0]
-    axes.figure.legend(handles=handles, loc="outside upper left", ncols=4 if keys else 2, columnspacing=1.2)
-
-
-def _horizontal(axes: Axes, label: str) -> None:
-    axes.margins(y=0.02)
-    axes.invert_yaxis()
-    axes.grid(False, axis="y")
-    axes.tick_params(axis="y", labelsize=8)
-    axes.set(xlabel=label)
-    if axes.get_legend_handles_labels()[0]:
-        _legend(axes)
-
-
-def _with_errors(rows: Sequence[Row]) -> list[tuple[Row, NDArray[Any]]]:
-    return [(row, errors) for row in rows if np.isfinite(errors := row.seen("joint_mm", 3)).any()]
-
-
-def _mpjpe(row: Row) -> float | None:
-    return None if row.record.accuracy is None else row.record.accuracy.mpjpe_mm
-
-
-def _colour(record: Record) -> str:
-    return VARIANT_COLOURS.get(record.variant or "", OTHER_COLOUR)
-
-
-def _line(record: Record) -> dict[str, Any]:
-    style = PRECISION_LINES.get(record.artifact.precision or "", OTHER_LINE)
-    return {"color": _colour(record), "linestyle": style, "linewidth": 1.5}
+def _with_errors(rows: Sequence[Row]) -> list[WithErrors]:
+    found = [(row, row.seen("joint_mm", 3), row.seen("overlap", 1)) for row in rows]
+    return [
+        (row, errors) for row, errors, overlap in found if np.isfinite(errors).any() and len(overlap) == len(errors)
+    ]
 
 
 def _error_label(group: Group) -> str:
     return f"MPJPE, mm\n{group[0]}, {group[1]}"
 
 
-def _key(name: str, *parts: str | Group) -> str:
+def _key(*words: str) -> str:
     """Return a name for the page and for a file."""
-    words = [name, *(word for part in parts for word in ([part] if isinstance(part, str) else part))]
-    kept = ["".join(c if c.isalnum() else "-" for c in word.lower()).strip("-") for word in words]
-    return "_".join(kept)
+    return "_".join("".join(c if c.isalnum() else "-" for c in word.lower()).strip("-") for word in words)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.candidates.candidate import network_name
-from benchmarks.records.raw_samples import artifact_key, read_samples, samples_path
+from benchmarks.records.raw_samples import Arrays, artifact_key, read_samples, samples_path
 from benchmarks.records.record import FAILED, NOT_RUN, PROFILING, Record, read_records
 from runtime.errors import UserError
 
@@ -23,7 +23,7 @@ class Row:
     """One record with its file's raw samples."""
 
     record: Record
-    samples: dict[str, NDArray[Any]]
+    samples: Arrays
 
     @property
     def title(self) -> str:
@@ -46,33 +46,30 @@ class Row:
 
 def read_rows(paths: Sequence[Path]) -> list[Row]:
     """Read all rows of all files; a UserError where one cannot be read, or two hold the same row."""
-    rows: list[Row] = []
-    origin: dict[tuple[str, str, int | None], Path] = {}
+    rows: dict[tuple[str, str, int | None], Row] = {}
     for path in paths:
-        records, samples = read_records(path), read_samples(samples_path(path))
-        for record in records:
+        samples = read_samples(samples_path(path))
+        for record in read_records(path):
             key = (record.device.name, *record.key)
-            if key in origin:
-                raise UserError(f"'{record.name}' on {record.device.name} is in {origin[key]} and in {path}: give one")
-            origin[key] = path
-            rows.append(Row(record, samples))
-    return rows
+            if key in rows:
+                raise UserError(f"{path}: '{record.name}' on {record.device.name} is in another file, too: give one")
+            rows[key] = Row(record, samples)
+    return list(rows.values())
 
 
 def measured(rows: Iterable[Row]) -> list[Row]:
-    """Return those that ran, without the limits of the machine."""
-    done = (row for row in rows if row.record.kind != "probe")
-    return [row for row in done if row.record.verdict.status not in (NOT_RUN, FAILED, PROFILING)]
+    """Return those that ran."""
+    return [row for row in rows if row.record.verdict.status not in (NOT_RUN, FAILED, PROFILING)]
 
 
 def artifacts(rows: Iterable[Row]) -> list[Row]:
     """Return files of this project that ran, the lightest first, once each: at the fewest threads, on one device."""
-    first: dict[str, Row] = {}
-    for row in measured(rows):
-        known = first.get(row.record.name)
-        if row.record.kind == "artifact" and (known is None or _threads(row) < _threads(known)):
-            first[row.record.name] = row
-    return sorted(first.values(), key=lambda row: row.record.artifact.gmac or 0)
+    found = [row for row in measured(rows) if row.record.kind == "artifact"]
+    found.sort(key=lambda row: row.record.runtime.threads or 0)
+    first = {row.record.name: row for row in reversed(found)}
+    return sorted(
+        (row for row in found if first[row.record.name] is row), key=lambda row: row.record.artifact.gmac or 0
+    )
 
 
 def is_pruned(record: Record) -> bool:
@@ -94,7 +91,3 @@ def groups(rows: Iterable[Row]) -> list[Group]:
 def devices(rows: Iterable[Row]) -> list[str]:
     """Return them in the order in which they come."""
     return list(dict.fromkeys(row.record.device.name for row in rows))
-
-
-def _threads(row: Row) -> int:
-    return row.record.runtime.threads or 0

@@ -37,17 +37,22 @@ def interval(ratio: Ratio | None) -> str:
     return "-" if ratio is None else f"{ratio.median:.2f} ({ratio.low:.2f}-{ratio.high:.2f})"
 
 
-def part_of(part: object, field: str) -> float | None:
-    """Return a field of what may not have been measured."""
-    return None if part is None else getattr(part, field)
+def figure(path: str) -> Callable[[Record], float | None]:
+    """Return a reader of `part.field`, of a part that may not have been measured."""
+    part, field = path.split(".")
+    return lambda record: getattr(getattr(record, part), field, None)
+
+
+def size_mb(record: Record) -> float | None:
+    """Return the file's size on disk, 10^6 bytes."""
+    return None if record.artifact.bytes is None else record.artifact.bytes / 1e6
+
+
+mpjpe_mm = figure("accuracy.mpjpe_mm")
 
 
 def _threads(record: Record) -> Value:
     return None if record.runtime.threads is None else str(record.runtime.threads)
-
-
-def _size_mb(record: Record) -> Value:
-    return None if record.artifact.bytes is None else record.artifact.bytes / 1e6
 
 
 COLUMNS = {
@@ -60,20 +65,18 @@ COLUMNS = {
         Column("engine", "engine", lambda r: r.runtime.name, filtered=True),
         Column("device", "device", lambda r: r.device.name, filtered=True),
         Column("threads", "threads", _threads, filtered=True),
-        Column("size_mb", "MB", _size_mb, 2),
-        Column("gmac", "GMAC", lambda r: r.artifact.gmac, 3, on_page=False),
-        Column("mpjpe_mm", "MPJPE mm", lambda r: part_of(r.accuracy, "mpjpe_mm"), 2),
-        Column("delta_vs_fp32_mm", "lost mm", lambda r: part_of(r.accuracy, "delta_vs_fp32_mm"), 2),
-        Column("p50_ms", "p50 ms", lambda r: part_of(r.latency_ms, "p50"), 2),
-        Column("p50_low_ms", "low", lambda r: part_of(r.latency_ms, "p50_low"), 2, on_page=False),
-        Column("p50_high_ms", "high", lambda r: part_of(r.latency_ms, "p50_high"), 2, on_page=False),
-        Column("p99_ms", "p99 ms", lambda r: part_of(r.latency_ms, "p99"), 2),
-        Column("cv_pct", "CV %", lambda r: part_of(r.latency_ms, "cv_pct"), 1, on_page=False),
-        Column("times_faster", "x fp32", lambda r: part_of(r.times_faster, "median"), 2),
-        Column("limit_share_pct", "% of limit", lambda r: part_of(r.limit, "share_pct"), 0),
-        Column("load_cold_ms", "load ms", lambda r: part_of(r.load_ms, "cold"), 0),
-        Column("rss_peak_mb", "RSS MB", lambda r: part_of(r.memory_mb, "rss_peak"), 0),
-        Column("gpu_ms", "GPU ms", lambda r: r.gpu_ms, 2),
+        Column("size_mb", "MB", size_mb, 2),
+        Column("gmac", "GMAC", figure("artifact.gmac"), 3, on_page=False),
+        Column("mpjpe_mm", "MPJPE mm", mpjpe_mm, 2),
+        Column("delta_vs_fp32_mm", "lost mm", figure("accuracy.delta_vs_fp32_mm"), 2),
+        Column("p50_ms", "p50 ms", figure("latency_ms.p50"), 2),
+        Column("p50_low_ms", "low", figure("latency_ms.p50_low"), 2, on_page=False),
+        Column("p50_high_ms", "high", figure("latency_ms.p50_high"), 2, on_page=False),
+        Column("p99_ms", "p99 ms", figure("latency_ms.p99"), 2),
+        Column("cv_pct", "CV %", figure("latency_ms.cv_pct"), 1, on_page=False),
+        Column("times_faster", "x fp32", figure("times_faster.median"), 2),
+        Column("load_cold_ms", "load ms", figure("load_ms.cold"), 0),
+        Column("rss_peak_mb", "RSS MB", figure("memory_mb.rss_peak"), 0),
         Column("energy_mj", "mJ", lambda r: r.energy_mj_per_frame, 1),
         Column("dataset", "data set", lambda r: None if r.accuracy is None else r.accuracy.dataset, filtered=True),
     )

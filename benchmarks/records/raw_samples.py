@@ -6,10 +6,7 @@ Of each timed row (THREADS is - where the engine has no such setting):
     stages_ms (M, 3) float32        pre, infer, post of whole calls of the runner (artefacts alone)
 Of each artefact whose accuracy was measured, over the data set's images in their order:
     joint_mm (N, 2, 21) float32     error of each joint by the protocol; nan where it does not count
-    vertex_mm (N, 2) float32        mean over the vertices; nan where it does not count
-    overlap (N,) float32            of the two hands' outlines (convex hulls of their joints in the crop) over their
-                                    union; 0 with one hand
-    image (N,) int64                the data set's own number of the image
+    overlap (N,) float32            of the two hands' outlines (convex hulls of their joints) over their union
     example_{best,median,worst} (K,) uint8   a JPEG: the crop, and the same with what was found drawn over it
     example_error_mm (3,) float32   mean joint error of these three images
 """
@@ -17,7 +14,6 @@ Of each artefact whose accuracy was measured, over the data set's images in thei
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,44 +24,41 @@ from runtime.errors import UserError
 from runtime.files import atomic_path
 
 EXAMPLES = ("best", "median", "worst")
-MAX_FILE_BYTES = 256 * 2**20
 MAX_ARRAY_BYTES = 512 * 2**20
 
 Arrays = dict[str, NDArray[Any]]
 
 
 def samples_path(records: Path) -> Path:
-    """The raw samples' file of a file of records."""
+    """Return the raw samples' file of a file of records."""
     return records.with_suffix(".npz")
 
 
 def row_key(name: str, threads: int | None, what: str) -> str:
-    """Of a timed row's array."""
+    """Return the key of a timed row's array."""
     return f"{name}|{'-' if threads is None else threads}|{what}"
 
 
 def artifact_key(name: str, what: str) -> str:
-    """Of an artefact's array."""
+    """Return the key of an artefact's array."""
     return f"{name}|{what}"
 
 
-def write_samples(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+def write_samples(path: Path, arrays: Arrays) -> None:
     """Replace or create the file, atomically."""
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **dict(arrays))
+        np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
 def read_samples(path: Path) -> Arrays:
-    """All arrays of a file, which is not trusted; empty where there is none."""
+    """Return all arrays of a file, which is not trusted; none where there is no file."""
     if not path.is_file():
         return {}
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise UserError(f"{path} is too large for raw samples")
         with zipfile.ZipFile(path) as archive:
             if sum(entry.file_size for entry in archive.infolist()) > MAX_ARRAY_BYTES:
                 raise UserError(f"{path} unpacks to too much for raw samples")
         with np.load(path, allow_pickle=False) as content:
-            return {key: content[key] for key in content.files}
+            return dict(content)
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
         raise UserError(f"cannot read the raw samples {path}: {error}; measure again, or move the file away") from None

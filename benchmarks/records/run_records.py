@@ -7,13 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from numpy.typing import NDArray
-
-from benchmarks.records.raw_samples import samples_path, write_samples
-from benchmarks.records.record import FAILED, PROFILING, Record, Verdict, read_records, write_records
+from benchmarks.records.raw_samples import Arrays, samples_path, write_samples
+from benchmarks.records.record import FAILED, PROFILING, Key, Record, Verdict, write_records
 from runtime.errors import UserError
-
-Key = tuple[str, int | None]
+from runtime.files import write_error
 
 
 class Sheet:
@@ -22,7 +19,7 @@ class Sheet:
     def __init__(self, path: Path, records: Sequence[Record]) -> None:
         self.path = path
         self._rows: dict[Key, Record] = {record.key: record for record in records}
-        self._samples: dict[str, NDArray[Any]] = {}
+        self._samples: Arrays = {}
         self.save()
 
     def __getitem__(self, key: Key) -> Record:
@@ -45,15 +42,10 @@ class Sheet:
         """Replace a row; `save` writes it."""
         self._rows[record.key] = record
 
-    def change_all(self, name: str, **changes: Any) -> None:
-        """Fill in some fields of all of a candidate's rows; `save` writes them."""
+    def change(self, name: str, reasons: Mapping[str, str], **changes: Any) -> None:
+        """Fill in fields of all of a candidate's rows, and why others stay empty; `save` writes them."""
         for record in self.rows_of(name):
-            self.put(replace(record, **changes))
-
-    def explain(self, name: str, field: str, reason: str) -> None:
-        """Say why a field of a candidate's rows stays empty."""
-        for record in self.rows_of(name):
-            self.put(replace(record, not_measured={**record.not_measured, field: reason}))
+            self.put(replace(record, not_measured={**record.not_measured, **reasons}, **changes))
 
     def fail(self, name: str, reason: str) -> None:
         """Give a candidate up; rows that are finished stay."""
@@ -61,7 +53,7 @@ class Sheet:
             if record.verdict.status == PROFILING:
                 self.put(replace(record, verdict=Verdict(FAILED, [reason])))
 
-    def keep_samples(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+    def keep_samples(self, arrays: Arrays) -> None:
         """Add raw samples; `save` writes them."""
         self._samples |= arrays
 
@@ -80,22 +72,12 @@ def make_way(path: Path, overwrite: bool) -> None:
         raise UserError(f"{path} is no name for records: end it in .jsonl")
     if not path.exists():
         return
+    kept = path.with_name(f"{path.stem}.before{path.suffix}")
     if not overwrite:
-        raise UserError(f"{path} exists: give --overwrite (it is kept as {before(path).name}) or another -o")
-    try:
-        done = any(record.verdict.status != PROFILING for record in read_records(path))
-    except UserError as error:
-        raise UserError(f"--overwrite does not touch what is no file of records: {error}") from None
-    if not done:  # a run that was killed at once: what it kept aside is worth more
-        return
+        raise UserError(f"{path} exists: give --overwrite (it is kept as {kept.name}) or another -o")
     try:
         if samples_path(path).exists():
-            samples_path(path).replace(samples_path(before(path)))
-        path.replace(before(path))
+            samples_path(path).replace(samples_path(kept))
+        path.replace(kept)
     except OSError as error:
-        raise UserError(f"cannot move {path} aside: {error.strerror}") from None
-
-
-def before(path: Path) -> Path:
-    """Return where --overwrite keeps the records that were there."""
-    return path.with_name(f"{path.stem}.before{path.suffix}")
+        raise write_error(kept, error) from None

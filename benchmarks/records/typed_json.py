@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from typing import Any, TypeVar, get_origin
+from typing import Any, TypeVar
 
 import cattrs
-from cattrs.cols import list_structure_factory
 
 MAX_TEXT_CHARACTERS = 4000
 
@@ -25,16 +24,12 @@ def parse_json(kind: type[T], text: str) -> T:
     Fields without a default must be there.
     """
     try:
-        content = json.loads(text)
-    except (ValueError, RecursionError):
-        raise BadJson("it is not JSON") from None
-    if not isinstance(content, dict):
-        raise BadJson("it is not a JSON object")
-    try:
-        return _CONVERTER.structure(content, kind)
+        return _CONVERTER.structure(json.loads(text), kind)
     except cattrs.BaseValidationError as error:
         first = cattrs.transform_error(error, format_exception=_reason)[0]
         raise BadJson(first.replace(" @ $.", " at ").removesuffix(" @ $")) from None
+    except Exception:  # of json; and cattrs looks into what is no object before it checks
+        raise BadJson("it is not a JSON object") from None
 
 
 def _reason(error: BaseException, kind: type | None) -> str:
@@ -46,7 +41,7 @@ def _reason(error: BaseException, kind: type | None) -> str:
 
 
 def _plain(kind: Any) -> Callable[[Any, Any], Any]:
-    """A reader that converts nothing but whole numbers into floats."""
+    """Make a reader that converts nothing but whole numbers into floats."""
 
     def read(value: Any, _: Any) -> Any:
         if kind is float and type(value) is int:
@@ -62,20 +57,7 @@ def _plain(kind: Any) -> Callable[[Any, Any], Any]:
     return read
 
 
-def _list_reader(kind: Any, converter: cattrs.Converter) -> Callable[[Any, Any], Any]:
-    """cattrs' own takes any iterable, texts too."""
-    read_items = list_structure_factory(kind, converter)
-
-    def read(value: Any, _: Any) -> Any:
-        if not isinstance(value, list):
-            raise BadJson(f"{str(value)[:40]!r} is not a list")
-        return read_items(value, kind)
-
-    return read
-
-
 _CONVERTER = cattrs.Converter(forbid_extra_keys=True)
 _PLAIN: tuple[Any, ...] = (str, int, float, bool)
 for _kind in _PLAIN:
     _CONVERTER.register_structure_hook(_kind, _plain(_kind))
-_CONVERTER.register_structure_hook_factory(lambda kind: get_origin(kind) is list, _list_reader)

@@ -1,6 +1,4 @@
-"""Tables of measured figures in README.md and docs/iphone.md.
-
-python -m benchmarks.tools.readme_table [--check]   # --check only compares
+"""Tables of measured figures in README.md and docs/iphone.md: python -m benchmarks.tools.readme_table
 
 Source: benchmarks/results/exports.json, a kept copy of the report.json of exports.
 """
@@ -8,45 +6,42 @@ Source: benchmarks/results/exports.json, a kept copy of the report.json of expor
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from runtime.errors import CommandParser, UserError, run_command
 from runtime.files import write_text_atomic
 from training.network import VARIANTS
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results" / "exports.json"
 CARDS = ROOT / "training" / "weights"
+README, IPHONE = ROOT / "README.md", ROOT / "docs" / "iphone.md"
 MADE_BY = "made by python -m benchmarks.tools.readme_table, do not edit"
 FP32_ARITHMETIC = "fp32 arithmetic"  # of compress.coreml.neural_engine's rules
+VARIANTS_HEAD = (
+    "variant | parameters M | GMAC | file | MB | MPJPE mm (synthetic) | lost to fp32 mm | ms | times faster than fp32"
+)
+PACKAGES_HEAD = (
+    "package | MB | of fp32 ONNX | operations | in fp32 | leave the Neural Engine otherwise | "
+    "apart from PyTorch, fp32 mm | fp16 mm | MPJPE mm (synthetic) | lost to fp32 mm"
+)
+PACKAGE_NOTE = (
+    "Apart from PyTorch: the worst vertex in fp32 arithmetic (at most 0.05 mm), the worst hand in fp16 (at most 0.5 "
+    "mm), over 64 crops, with the weights as the package stores them."
+)
 
-Facts = dict[str, Any]
-Rows = list[dict[str, str]]  # cells by their column, in its order
 
-
-def variants_table(results: Facts, shipped: Sequence[str]) -> str:
+def variants_table(results: dict[str, Any]) -> str:
     """Make the README's: each shipped variant as fp32 and int8, whole and pruned."""
+    shipped = [name for name in reversed(VARIANTS) if (CARDS / f"{name}.json").exists()]
     exports = [entry for entry in results["exports"].values() if len(entry["files"]) == 2]  # not for a package alone
-    rows: Rows = []
+    rows = []
     for entry in (entry for name in shipped for entry in exports if entry["variant"] == name):
+        network = f"`{entry['variant']}` | {entry['parameters_m']:.2f} | {entry['gmac']:.3f}"
         for file, facts in entry["files"].items():
             speed = facts["latency_ms"]
             ratio = speed.get("times_faster_than_fp32", {"median": 1.0})["median"]
-            rows.append(
-                {
-                    "variant": f"`{entry['variant']}`",
-                    "parameters M": f"{entry['parameters_m']:.2f}",
-                    "GMAC": f"{entry['gmac']:.3f}",
-                    "file": f"`{file}.onnx`",
-                    "MB": f"{facts['bytes'] / 1e6:.1f}",
-                    "MPJPE mm (synthetic)": f"{facts['accuracy']['mpjpe_mm']:.2f}",
-                    "lost to fp32 mm": _signed(facts["accuracy"]["delta_vs_fp32_mm"]),
-                    "ms": f"{speed['median']:.1f}",
-                    "times faster than fp32": f"{ratio:.2f}",
-                }
-            )
+            rows.append(f"{network} | `{file}.onnx` | {_measured(facts)} | {speed['median']:.1f} | {ratio:.2f}")
     absent = ", ".join(f"`{name}`" for name in VARIANTS if name not in shipped)
     pruned = " and ".join(f"`{path.stem}`" for path in sorted((CARDS / "pruned-30").glob("*.safetensors")))
     images = next(iter(exports[0]["files"].values()))["accuracy"]["n_images"]
@@ -58,84 +53,49 @@ def variants_table(results: Facts, shipped: Sequence[str]) -> str:
         f"in `training/weights/pruned-30/` for {pruned}. None are shipped for {absent}: train them, or export with "
         "`--random-weights`."
     )
-    return _table(rows, note)
+    return _table(VARIANTS_HEAD, rows, note)
 
 
-def packages_table(results: Facts) -> str:
+def packages_table(results: dict[str, Any]) -> str:
     """Make that of docs/iphone.md: every Core ML package."""
-    rows: Rows = []
-    for entry in results["exports"].values():
-        if (made := entry["formats"].get("coreml")) is None:
-            continue
+    rows = []
+    for entry in (entry for entry in results["exports"].values() if "coreml" in entry["formats"]):
+        made = entry["formats"]["coreml"]
         fp32_file = next(facts for facts in entry["files"].values() if facts["precision"] == "fp32")
         rules = {rule["rule"]: sum(rule["kinds"].values()) for rule in made["package"]["leaves_neural_engine"]}
         in_fp32 = rules.pop(FP32_ARITHMETIC, 0)
-        rows.append(
-            {
-                "package": f"`{made['file']}`",
-                "MB": f"{made['bytes'] / 1e6:.1f}",
-                "of fp32 ONNX": f"{made['bytes'] / fp32_file['bytes']:.2f}",
-                "operations": str(sum(made["package"]["operations"].values())),
-                "in fp32": str(in_fp32),
-                "leave the Neural Engine otherwise": ", ".join(f"{n} by {rule}" for rule, n in rules.items())
-                or "none known",
-                "apart from PyTorch, fp32 mm": f"{made['parity']['fp32']['vertex_mm']:.4f}",
-                "fp16 mm": f"{made['parity']['fp16']['present_hand_mm']:.2f}",
-                "MPJPE mm (synthetic)": f"{made['accuracy']['mpjpe_mm']:.2f}",
-                "lost to fp32 mm": _signed(made["accuracy"]["delta_vs_fp32_mm"]),
-            }
-        )
-    note = (
-        "Apart from PyTorch: the worst vertex in fp32 arithmetic (at most 0.05 mm), the worst hand in fp16 (at most "
-        "0.5 mm), over 64 crops, with the weights as the package stores them."
-    )
-    return _table(rows, note)
+        leaving = ", ".join(f"{count} by {rule}" for rule, count in rules.items()) or "none known"
+        operations = sum(made["package"]["operations"].values())
+        size, error, lost = _measured(made).split(" | ")
+        apart = f"{made['parity']['fp32']['vertex_mm']:.4f} | {made['parity']['fp16']['present_hand_mm']:.2f}"
+        shares = f"{made['bytes'] / fp32_file['bytes']:.2f} | {operations} | {in_fp32} | {leaving}"
+        rows.append(f"`{made['file']}` | {size} | {shares} | {apart} | {error} | {lost}")
+    return _table(PACKAGES_HEAD, rows, PACKAGE_NOTE)
 
 
-def _signed(lost_mm: float) -> str:
-    """Return no sign where nothing is left to see."""
-    text = f"{lost_mm:+.2f}"
-    return "0.00" if float(text) == 0 else text
+def _measured(facts: dict[str, Any]) -> str:
+    """Return size, error and loss of one file."""
+    accuracy = facts["accuracy"]
+    lost = f"{accuracy['delta_vs_fp32_mm']:+.2f}".replace("+0.00", "0.00").replace("-0.00", "0.00")
+    return f"{facts['bytes'] / 1e6:.1f} | {accuracy['mpjpe_mm']:.2f} | {lost}"
 
 
-def _table(rows: Rows, note: str) -> str:
-    columns = list(rows[0])
-    lines = [columns, ["---"] * len(columns), *(list(row.values()) for row in rows)]
-    return "\n".join([*("| " + " | ".join(line) + " |" for line in lines), "", note])
-
-
-def replace_table(page: str, name: str, table: str) -> str:
-    """Return the page with the table between the marks of that name."""
-    start, end = f"<!-- {name}: {MADE_BY} -->", f"<!-- end of {name} -->"
-    if start not in page or end not in page:
-        raise UserError(f"the page has lost the marks of its table: {start} and {end}")
-    return page[: page.index(start)] + f"{start}\n{table}\n" + page[page.index(end) :]
+def _table(head: str, rows: list[str], note: str) -> str:
+    lines = [head, " | ".join("---" for _ in head.split(" | ")), *rows]
+    return "\n".join([*(f"| {line} |" for line in lines), "", note])
 
 
 def current_pages() -> dict[Path, str]:
-    """Return both pages as they should be."""
+    """Return both pages as they should be, with the tables between their marks."""
     results = json.loads(RESULTS.read_text())
-    shipped = [name for name in reversed(VARIANTS) if (CARDS / f"{name}.json").exists()]
-    readme, iphone = ROOT / "README.md", ROOT / "docs" / "iphone.md"
-    return {
-        readme: replace_table(readme.read_text(), "variants", variants_table(results, shipped)),
-        iphone: replace_table(iphone.read_text(), "packages", packages_table(results)),
-    }
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Parse the command line; rewrite the pages, or say whether one is stale."""
-    parser = CommandParser(__doc__ or "")
-    parser.add_argument("--check", action="store_true", help="exit 1 where a page is stale, change nothing")
-    args = parser.parse_args(arguments)
-    stale = {path: text for path, text in current_pages().items() if path.read_text() != text}
-    for path, text in stale.items():
-        if args.check:
-            print(f"{path.relative_to(ROOT)} is stale: run python -m benchmarks.tools.readme_table")
-        else:
-            write_text_atomic(path, text)
-    return int(bool(stale) and args.check)
+    pages = {}
+    for path, name, make in ((README, "variants", variants_table), (IPHONE, "packages", packages_table)):
+        before, start, rest = path.read_text().partition(f"<!-- {name}: {MADE_BY} -->\n")
+        after = rest[rest.index(f"\n<!-- end of {name} -->") :]
+        pages[path] = before + start + make(results) + after
+    return pages
 
 
 if __name__ == "__main__":
-    run_command(main)
+    for page, content in current_pages().items():
+        write_text_atomic(page, content)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from runtime.hand.hand_model import HandModel, skin
-from runtime.runner import load
+from runtime.runner import Runner, load
 from training.data.frames import Frames
 from training.data.samples import Sample, load_sample
 from training.evaluation.protocols import MCP_SCALED, HandBatch, Protocol, Scores, Truth
@@ -75,8 +75,13 @@ def look(network: ERNet, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor
 
 
 def file_predictor(model: Path, hand_model: Path | None = None) -> tuple[Predictor, int]:
-    """Predictions of an exported file through the runner, one image after the other, and its crop in px."""
+    """Predictions of an exported file through the runner, and its crop in px."""
     runner = load(model, threads=1, hand_model=hand_model)
+    return runner_predictor(runner), runner.input_px
+
+
+def runner_predictor(runner: Runner) -> Predictor:
+    """Predictions of a runner, one image after the other."""
 
     def predict(images: Images) -> HandBatch:
         results = [runner.run_crop((image * 255).round().astype(np.uint8)) for image in images]
@@ -88,7 +93,7 @@ def file_predictor(model: Path, hand_model: Path | None = None) -> tuple[Predict
             present=np.array([[hand.present for hand in pair] for pair in pairs]),
         )
 
-    return predict, runner.input_px
+    return predict
 
 
 def evaluate(
