@@ -59,12 +59,12 @@ def _is_normalisation(op: Any) -> bool:
 
 
 def _is_soft_argmax(op: Any) -> bool:
-    """From the heat maps' softmax to where the joints meet features: coordinates, which the network itself computes."""
+    """From the heat maps' softmax to where the joints meet features: coordinates."""
     # Imported last: coremltools is optional.
     from coremltools.converters.mil.mil.scope import ScopeSource
 
-    own = len(op.scopes.get(ScopeSource.TORCHSCRIPT_MODULE_TYPE) or ()) == 1  # of no module inside
-    if not own or op.op_type == "matmul":
+    modules = list(op.scopes.get(ScopeSource.TORCHSCRIPT_MODULE_TYPE) or ())[:-1]  # the last is the operation itself
+    if modules not in (["Extract"], ["Regress"]) or op.op_type == "matmul":  # what these two do themselves
         return False
     taken = [v for value in op.inputs.values() for v in (value if isinstance(value, list | tuple) else [value])]
     parents = [value.op for value in taken if getattr(value, "op", None) is not None and value.op.op_type != CONST]

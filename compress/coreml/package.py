@@ -74,9 +74,30 @@ def read_model(path: Path) -> Any:
 def read_program(path: Path, model: Any) -> Program:
     """Return what the model of a package says of its program; a UserError where it does not fit together."""
     try:
-        return _program(model)
+        function = model.mlProgram.functions["main"]
+        if function.opset not in function.block_specializations:
+            raise ValueError("it has no main function")
+        block = function.block_specializations[function.opset]
+        inputs = {value.name: _tensor_type(value.type) for value in function.inputs}
+        made = [(op.type, {value.name: _tensor_type(value.type) for value in op.outputs}) for op in block.operations]
+        types = inputs | {name: kind for _, outputs in made for name, kind in outputs.items()}
+        outputs = {name: types[name] for name in block.outputs}
     except (KeyError, ValueError) as error:
         raise UserError(f"{path}: its program is damaged ({first_line(error)}): export it again") from None
+    stored = Counter[str]()
+    for kind, results in made:
+        for result in results.values():
+            if is_constant(kind) and result.dtype.startswith("fp"):
+                stored[result.dtype if kind == CONST else kind] += prod(result.shape)
+    described = model.description.input
+    return Program(
+        opset=function.opset,
+        inputs=inputs,
+        images=frozenset(given.name for given in described if given.type.WhichOneof("Type") == "imageType"),
+        outputs=outputs,
+        operations=tuple(Operation(kind, tuple(results.values())) for kind, results in made if not is_constant(kind)),
+        stored=dict(stored.most_common()),
+    )
 
 
 def embed(path: Path, facts: dict[str, Any]) -> None:
@@ -118,33 +139,6 @@ def replace_package(source: Path, target: Path) -> None:
 def is_constant(kind: str) -> bool:
     """Whether an operation holds a constant, plain or compressed."""
     return kind == CONST or kind.startswith("constexpr_")
-
-
-def _program(model: Any) -> Program:
-    function = model.mlProgram.functions["main"]
-    if function.opset not in function.block_specializations:
-        raise ValueError("no main function")
-    block = function.block_specializations[function.opset]
-    inputs = {value.name: _tensor_type(value.type) for value in function.inputs}
-    types, operations, stored = dict(inputs), [], Counter[str]()
-    for op in block.operations:
-        made = {value.name: _tensor_type(value.type) for value in op.outputs}
-        types |= made
-        if not is_constant(op.type):
-            operations.append(Operation(op.type, tuple(made.values())))
-            continue
-        for kind in made.values():
-            if kind.dtype.startswith("fp"):
-                stored[kind.dtype if op.type == CONST else op.type] += prod(kind.shape)
-    described = model.description.input
-    return Program(
-        opset=function.opset,
-        inputs=inputs,
-        images=frozenset(given.name for given in described if given.type.WhichOneof("Type") == "imageType"),
-        outputs={name: types[name] for name in block.outputs},
-        operations=tuple(operations),
-        stored=dict(stored.most_common()),
-    )
 
 
 def _tensor_type(value_type: Any) -> TensorType:
