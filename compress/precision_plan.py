@@ -115,7 +115,7 @@ def read_plan(path: Path, variant: str | None = None) -> Plan:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise UserError(f"{path} is too large for a plan")
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"cannot read the plan {path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:

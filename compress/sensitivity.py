@@ -190,7 +190,7 @@ class _Kept:
         self.path = cache_dir() / "sensitivity" / f"{key}.json"
         self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            content = json.loads(self.path.read_text())
+            content = json.loads(self.path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             content = {}
         self.values: dict[str, dict[str, float]] = content if isinstance(content, dict) else {}

@@ -95,6 +95,6 @@ def _slowed() -> bool | None:
 
 def _number(path: Path, base: int) -> int | None:
     try:
-        return int(path.read_text(), base)
+        return int(path.read_text(encoding="utf-8"), base)
     except (OSError, ValueError):
         return None

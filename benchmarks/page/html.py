@@ -69,8 +69,8 @@ def make_page(rows: Sequence[Row], plots: Sequence[Plot]) -> str:
         left_out=left_out,
         commands=list(dict.fromkeys(row.record.command for row in rows)),
         environments=_environments(rows),
-        style=(_FOLDER / "page.css").read_text(),
-        script=(_FOLDER / "page.js").read_text(),
+        style=(_FOLDER / "page.css").read_text(encoding="utf-8"),
+        script=(_FOLDER / "page.js").read_text(encoding="utf-8"),
     )
 
 

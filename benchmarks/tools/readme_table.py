@@ -114,12 +114,12 @@ def replace_table(page: str, name: str, table: str) -> str:
 
 def current_pages() -> dict[Path, str]:
     """Return both pages as they should be."""
-    results = json.loads(RESULTS.read_text())
+    results = json.loads(RESULTS.read_text(encoding="utf-8"))
     shipped = [name for name in reversed(VARIANTS) if (CARDS / f"{name}.json").exists()]
     readme, iphone = ROOT / "README.md", ROOT / "docs" / "iphone.md"
     return {
-        readme: replace_table(readme.read_text(), "variants", variants_table(results, shipped)),
-        iphone: replace_table(iphone.read_text(), "packages", packages_table(results)),
+        readme: replace_table(readme.read_text(encoding="utf-8"), "variants", variants_table(results, shipped)),
+        iphone: replace_table(iphone.read_text(encoding="utf-8"), "packages", packages_table(results)),
     }
 
 
@@ -128,7 +128,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = CommandParser(__doc__ or "")
     parser.add_argument("--check", action="store_true", help="exit 1 where a page is stale, change nothing")
     args = parser.parse_args(arguments)
-    stale = {path: text for path, text in current_pages().items() if path.read_text() != text}
+    stale = {path: text for path, text in current_pages().items() if path.read_text(encoding="utf-8") != text}
     for path, text in stale.items():
         if args.check:
             print(f"{path.relative_to(ROOT)} is stale: run python -m benchmarks.tools.readme_table")

@@ -132,7 +132,7 @@ def small_set() -> Iterator[None]:
 def read_reference(path: Path = REFERENCE) -> Reference:
     """Read the committed one; a UserError where it is damaged."""
     try:
-        return parse_json(Reference, path.read_text())
+        return parse_json(Reference, path.read_text(encoding="utf-8"))
     except (OSError, BadJson) as error:
         how = "make it with python -m benchmarks.tools.reference --write"
         raise UserError(f"{path} is no reference ({error}): {how}") from None

@@ -96,7 +96,10 @@ def _key(model: ModelProto, names: list[str], crops: Crops, spec: CalibrationSpe
 def _read(path: Path) -> Ranges | None:
     """The cached ranges, or None where there are none or they are damaged."""
     try:
-        return {name: (float(low), float(high)) for name, (low, high) in json.loads(path.read_text())["ranges"].items()}
+        return {
+            name: (float(low), float(high))
+            for name, (low, high) in json.loads(path.read_text(encoding="utf-8"))["ranges"].items()
+        }
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -106,6 +107,17 @@ def test_closing(tiny_model: Path) -> None:
     runner.close()
     with pytest.raises(ValueError, match="closed"):
         runner(gray(0))
+
+
+def test_a_pickled_runner_is_the_same(make_model: MakeModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = make_model()
+    monkeypatch.chdir(path.parent)
+    runner = load(path.name, threads=1)
+    monkeypatch.chdir("/")
+    copy = pickle.loads(pickle.dumps(runner))
+    assert_array_equal(copy(gray(7)).right.joints_image, runner(gray(7)).right.joints_image)
+    with pytest.raises(TypeError, match="`load` made"):
+        pickle.dumps(Runner(ColourNetwork(), runner.models))
 
 
 def test_threads_share_a_runner(runner: Runner) -> None:

@@ -207,8 +207,12 @@ def test_ctrl_c_leaves_a_readable_file(tiny_model: Path, tmp_path: Path) -> None
     assert 9 <= len(times_of(path)) < 3000  # the frame of the last line may not be in it
 
 
-def test_nobody_reads_the_lines(clip: Path, tiny_model: Path) -> None:
-    process = run_demo([str(clip), "--model", str(tiny_model), "--json", "--no-overlay"])
+@pytest.mark.parametrize("options", [["clip.mp4", "--no-overlay"], [str(ROOT / "docs" / "example.jpg")]])
+def test_nobody_reads_what_is_printed(clip: Path, tiny_model: Path, tmp_path: Path, options: list[str]) -> None:
+    name, *more = options
+    process = run_demo(
+        [str(clip.parent / name), *more, "--json", "--model", str(tiny_model), "--output-dir", str(tmp_path)]
+    )
     assert process.stdout is not None and process.stderr is not None
     process.stdout.close()
     assert process.stderr.read() == ""
