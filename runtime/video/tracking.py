@@ -173,7 +173,10 @@ def find_still(predict: Predictor, rgb: NDArray[Any]) -> Hands:
     first = predict(rgb)
     seen = [hand.joints_image for hand in first.present]
     box = box_around(np.concatenate(seen), rgb.shape[1], rgb.shape[0]) if seen else None
-    return first if box is None else predict(rgb, box)
+    if box is None:
+        return first
+    closer = predict(rgb, box)
+    return replace(closer, stages_ms={stage: ms + first.stages_ms[stage] for stage, ms in closer.stages_ms.items()})
 
 
 def disagreement_m(hand: Hand) -> float:
