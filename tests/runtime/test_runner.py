@@ -65,14 +65,6 @@ def test_the_network_gets_the_crops_pixels_as_they_are() -> None:
         assert_allclose(image[0].transpose(1, 2, 0), crop / 255, atol=1e-7)
 
 
-def test_a_crop_and_an_image_give_the_same_hands(runner: Runner) -> None:
-    pixels = np.random.default_rng(1).integers(0, 256, (64, 64, 3), np.uint8)
-    whole, crop = runner(pixels), runner.run_crop(pixels)
-    assert_array_equal(whole.right.vertices, crop.right.vertices)
-    assert_array_equal(whole.left.joints_image, crop.left.joints_image)
-    assert_allclose(crop.right.camera[:1], 2.6 * 64)
-
-
 def test_boxes(runner: Runner) -> None:
     for box, reason in (([500, 0, 10, 10], "outside the image"), ([1, 2, 3], "four numbers")):
         with pytest.raises(UserError, match=reason):
