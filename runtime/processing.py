@@ -10,13 +10,11 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
-import cv2
-
 from runtime.errors import UserError
-from runtime.files import write_bytes_atomic, write_error
+from runtime.files import write_error
 from runtime.hand.hands import Hands
 from runtime.hand.mesh_files import write_glb, write_hands
-from runtime.image.draw import draw_hands
+from runtime.image.draw import draw_hands, write_png
 from runtime.image.reading import Rgb, quiet_opencv, read_image
 from runtime.runner import Runner, load
 from runtime.video.capture import Source, open_source
@@ -37,12 +35,10 @@ def process(wanted: Input, options: argparse.Namespace) -> None:
         facts = {"image": wanted.name, "model": str(options.model), **facts}
         print(json.dumps(facts) if options.json else readable_json(facts))
         return
-    modes = zip((cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT), options.camera_size or (), strict=False)
-    settings: dict[int, float] = {
-        **dict(modes),
-        **({cv2.CAP_PROP_FPS: options.camera_fps} if options.camera_fps else {}),
-    }
-    with _load(options) as runner, closing(open_source(wanted, settings)) as source:
+    with (
+        _load(options) as runner,
+        closing(open_source(wanted, options.camera_size, options.camera_fps)) as source,
+    ):
         path = options.output_dir / f"{wanted.stem}_overlay.mp4"
         path = None if options.show or options.no_overlay else path
         finder = _finder(runner, options)
@@ -133,12 +129,6 @@ def _load(options: argparse.Namespace) -> Runner:
 def _data_facts(runner: Runner) -> dict[str, Any]:
     """Say what data the model's accuracy was measured on."""
     return {"model_dataset": runner.info.dataset, "model_dataset_is_synthetic": runner.info.synthetic}
-
-
-def write_png(path: Path, rgb: Rgb) -> None:
-    """Write an RGB image atomically."""
-    _, encoded = cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
-    write_bytes_atomic(path, encoded.tobytes())
 
 
 def readable_json(value: object, indent: str = "\n") -> str:

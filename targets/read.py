@@ -33,7 +33,7 @@ def read_target(name: str) -> Target:
         near = get_close_matches(name, names, n=1, cutoff=0.3)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise TargetError(f"unknown target '{name}'{hint} (there are {', '.join(names)}, this-machine)")
-    target = parse_target(name, tomllib.loads((FOLDER / f"{name}.toml").read_text()))
+    target = parse_target(name, tomllib.loads((FOLDER / f"{name}.toml").read_text(encoding="utf-8")))
     return target.in_mode(mode) if mode else target
 
 

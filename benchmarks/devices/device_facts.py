@@ -94,7 +94,7 @@ def clocks_of(conditions: Sequence[Conditions]) -> Clocks:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(errors="replace")
+        return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return ""
 

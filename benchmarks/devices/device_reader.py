@@ -65,6 +65,6 @@ def _clock(folder: Path, name: str, per_mhz: float) -> Clock:
 def read_number(path: Path) -> int | None:
     """Return a file's number; None where there is none."""
     try:
-        return int(path.read_text())
+        return int(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None

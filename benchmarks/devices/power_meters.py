@@ -35,7 +35,10 @@ def find_rails(root: Path = _ROOT) -> PowerMeter | None:
     """
     rails = {}
     for label in sorted((root / "sys/bus/i2c/devices").glob("*/hwmon/hwmon*/in*_label")):
-        name, channel = label.read_text(errors="replace").strip(), label.name[2:].removesuffix("_label")
+        name, channel = (
+            label.read_text(encoding="utf-8", errors="replace").strip(),
+            label.name[2:].removesuffix("_label"),
+        )
         voltage = label.with_name(f"in{channel}_input")
         if name and "NC" not in name and channel != SUM_OF_SHUNTS_CHANNEL and _rail_w(voltage) is not None:
             rails[name] = voltage

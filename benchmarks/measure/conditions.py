@@ -69,6 +69,6 @@ def _slowed() -> bool:
 
 def _number(path: Path, base: int) -> int:
     try:
-        return int(path.read_text(), base)
+        return int(path.read_text(encoding="utf-8"), base)
     except (OSError, ValueError):
         return 0

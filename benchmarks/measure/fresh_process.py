@@ -40,7 +40,7 @@ def status_mb(key: str) -> float | None:
     psutil has no peak there, and getrusage's counts what the parent had when it started this process.
     """
     try:
-        found = re.search(rf"^{key}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
+        found = re.search(rf"^{key}:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8"), re.MULTILINE)
     except OSError:
         return None
     return int(found[1]) * 1024 / 1e6 if found else None

@@ -45,7 +45,7 @@ def write_passport(artefact: Artefact, facts: dict[str, Any]) -> Artefact:
     """Into the model's metadata and beside the package."""
     embed(artefact.path, facts)
     details = {**artefact.details, "sha256": package_sha256(artefact.path)}
-    Path(f"{artefact.path}.json").write_text(json.dumps({**facts, **details}, indent=2) + "\n")
+    Path(f"{artefact.path}.json").write_text(json.dumps({**facts, **details}, indent=2) + "\n", encoding="utf-8")
     return replace(artefact, details=details)
 
 

@@ -60,7 +60,7 @@ def write_passport(artefact: Artefact, facts: dict[str, Any]) -> Artefact:
     path = artefact.path
     embed(path, facts)
     details = {"file": path.name, "bytes": path.stat().st_size, "sha256": file_sha256(path)}
-    path.with_suffix(".json").write_text(json.dumps(facts | details, indent=2) + "\n")
+    path.with_suffix(".json").write_text(json.dumps(facts | details, indent=2) + "\n", encoding="utf-8")
     return replace(artefact, details=details)
 
 

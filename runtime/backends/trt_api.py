@@ -48,7 +48,7 @@ def import_tensorrt() -> Any:
 def l4t_release(root: Path = Path("/")) -> str | None:
     """Return the release of Jetson Linux, such as 36.4.3; None on other machines."""
     try:
-        found = re.match(_TEGRA_RELEASE, (root / "etc/nv_tegra_release").read_text(errors="replace"))
+        found = re.match(_TEGRA_RELEASE, (root / "etc/nv_tegra_release").read_text(encoding="utf-8", errors="replace"))
     except OSError:
         return None
     return f"{found[1]}.{found[2]}" if found else None

@@ -8,3 +8,7 @@ except ImportError as error:  # of a slim container, often: libGL.so.1 is missin
     raise UserError(
         f"OpenCV cannot be imported ({first_line(error)}): pip install opencv-python-headless, which needs no screen"
     ) from None
+
+from runtime.image.reading import read_image
+
+__all__ = ["read_image"]

@@ -8,12 +8,14 @@ image's resolution (less where the hands fill a large image), and shrinking it b
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.files import write_bytes_atomic
 from runtime.hand.hands import COLOURS, Floats, Hand, Hands
 from runtime.hand.joints import BONES
 from runtime.image.reading import Rgb
@@ -45,6 +47,12 @@ def draw_hands(image: Rgb, hands: Hands, *, skeleton: bool = False, opacity: flo
         for hand in drawable:
             _draw_skeleton(result, hand)
     return result
+
+
+def write_png(path: Path, rgb: Rgb) -> None:
+    """Write an RGB image atomically."""
+    _, encoded = cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
+    write_bytes_atomic(path, encoded.tobytes())
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,6 @@ import math
 import os
 import time
 from collections import deque
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -30,6 +29,7 @@ _ADVICE = {
     "pipeline": "does it run in gst-launch-1.0, and is this OpenCV built with GStreamer? pip's is not",
 }
 _LIVE_ADVICE = "is it connected, and used by no other program?"
+_MODE = (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FPS)
 _BACKENDS = {"pipeline": (cv2.CAP_GSTREAMER,)}  # OpenCV's choice for all others
 
 
@@ -52,14 +52,16 @@ class Source(Protocol):
 
 
 class CaptureSource:
-    """What OpenCV opens; `settings` are its properties to set. A UserError where it does not open or set them."""
+    """What OpenCV opens. A UserError where it does not, or where a camera has no such size (px) or rate."""
 
-    def __init__(self, wanted: Input, settings: Mapping[int, float] | None = None) -> None:
+    def __init__(self, wanted: Input, size: tuple[int, int] | None = None, fps: float | None = None) -> None:
         self.name, self.live = wanted.name, wanted.live
-        self._input, self._settings = wanted, settings or {}
+        self._input = wanted
+        modes = zip(_MODE, (*(size or (None, None)), fps), strict=True)
+        self._mode = {key: float(value) for key, value in modes if value is not None}
         self._capture = self._open()
-        fps = float(self._capture.get(cv2.CAP_PROP_FPS))
-        self.fps = fps if math.isfinite(fps) and 0 < fps <= _MAX_FPS else DEFAULT_FPS
+        rate = float(self._capture.get(cv2.CAP_PROP_FPS))
+        self.fps = rate if math.isfinite(rate) and 0 < rate <= _MAX_FPS else DEFAULT_FPS
         self._start_s = self._last_s = math.nan  # of the stamps; the last frame's time
         self._reopened: deque[float] = deque(maxlen=MOST_REOPENED)  # when
 
@@ -72,10 +74,10 @@ class CaptureSource:
             capture = None
         if capture is None or not capture.isOpened():
             raise UserError(f"cannot open {self.name}: {_ADVICE.get(self._input.kind, _LIVE_ADVICE)}")
-        for key, value in self._settings.items():
+        for key, value in self._mode.items():
             capture.set(key, value)
-        given = [capture.get(key) for key in self._settings]
-        if not np.allclose(given, list(self._settings.values()), rtol=0.02):
+        given = [capture.get(key) for key in self._mode]
+        if not np.allclose(given, list(self._mode.values()), rtol=0.02):
             raise UserError(f"{self.name} offers {' '.join(f'{x:g}' for x in given)} instead: give a mode that it has")
         return capture
 
@@ -135,11 +137,11 @@ class CaptureSource:
         self._capture.release()
 
 
-def open_source(wanted: Input, settings: Mapping[int, float] | None = None) -> CaptureSource:
-    """Open a video file, camera, stream or pipeline."""
+def open_source(wanted: Input, size: tuple[int, int] | None = None, fps: float | None = None) -> CaptureSource:
+    """Open a video file, stream or pipeline, or a camera at the wanted size and rate."""
     # FFmpeg writes to stderr by itself; what is wrong stands in the error.
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     if not wanted.live and not Path(wanted.target).is_file():
         what = "is not a regular file" if Path(wanted.target).exists() else "is not there"
         raise UserError(f"the {wanted.name} {what}: check the path")
-    return CaptureSource(wanted, settings)
+    return CaptureSource(wanted, size, fps)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +15,6 @@ from runtime.video.capture import Source, SourceLost
 from runtime.video.channel import Channel, Item
 
 _AHEAD = 4  # frames that each part may be ahead of the next one
-_FPS_OVER = 30  # frames
 _JOIN_S = 3.0  # how long a device may take to give its last frame
 
 
@@ -36,7 +34,7 @@ class FoundFrame:
 
     frame: Frame
     hands: Hands
-    fps: float  # of the last frames; 0 at the first
+    fps: float  # shown so far; 0 at the first
     show_ms: float  # what showing the last frame took; 0 at the first
 
     @property
@@ -103,15 +101,12 @@ class _Shown:
     def __init__(self) -> None:
         self.count = 0
         self._start = time.perf_counter()
-        self._last: deque[float] = deque(maxlen=_FPS_OVER)
         self._show_ms = 0.0
         self._sums_ms: dict[str, float] = {}
 
     def add(self, frame: Frame, hands: Hands, show: Callable[[FoundFrame], bool]) -> bool:
         start = time.perf_counter()
-        self._last.append(start)
-        elapsed = start - self._last[0]
-        shown = FoundFrame(frame, hands, (len(self._last) - 1) / elapsed if elapsed > 0 else 0.0, self._show_ms)
+        shown = FoundFrame(frame, hands, self.count / self.seconds, self._show_ms)
         go_on = show(shown)
         self.count += 1
         self._show_ms = 1000 * (time.perf_counter() - start)

@@ -7,11 +7,12 @@ searched, a few squares per frame.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from runtime.hand.hands import Floats, Hand, Hands
 from runtime.image.crop import BOX_SCALE
@@ -42,11 +43,9 @@ _MIN_SIDE_PX = 8.0
 _MIN_PX_PER_M = 1e-6
 
 
-class Predictor(Protocol):
-    """A Runner, or what stands in for one."""
-
-    def __call__(self, rgb: NDArray[Any], box: ArrayLike | None = None) -> Hands:
-        """(H, W, 3) uint8 RGB, and x, y, width, height in px or None for the whole picture."""
+Predict = Callable[
+    ..., Hands
+]  # a Runner, or what stands in for one: (H, W, 3) uint8 RGB, box in px or None for all of it
 
 
 class Tracker:
@@ -58,7 +57,7 @@ class Tracker:
     more in the few frames after they were lost.
     """
 
-    def __init__(self, predict: Predictor) -> None:
+    def __init__(self, predict: Predict) -> None:
         self._predict = predict
         self._scratch = Scratch()
         self.reset()
@@ -168,12 +167,15 @@ class Tracker:
         return box_around(joints_px, *self._size)
 
 
-def find_still(predict: Predictor, rgb: NDArray[Any]) -> Hands:
+def find_still(predict: Predict, rgb: NDArray[Any]) -> Hands:
     """Find the hands of one picture: in all of it, then again, larger, where they were seen."""
     first = predict(rgb)
     seen = [hand.joints_image for hand in first.present]
     box = box_around(np.concatenate(seen), rgb.shape[1], rgb.shape[0]) if seen else None
-    return first if box is None else predict(rgb, box)
+    if box is None:
+        return first
+    closer = predict(rgb, box)
+    return replace(closer, stages_ms={stage: ms + first.stages_ms[stage] for stage, ms in closer.stages_ms.items()})
 
 
 def disagreement_m(hand: Hand) -> float:

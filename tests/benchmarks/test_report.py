@@ -30,7 +30,7 @@ def test_mistakes(tmp_path: Path) -> None:
     records, page = str(made_report(tmp_path)), str(tmp_path / "r.html")
     (tmp_path / "file").touch()
     missing = tmp_path / "missing.jsonl"
-    missing.write_text(Path(records).read_text().splitlines()[-1])  # of the peer that is not there
+    missing.write_text(Path(records).read_text(encoding="utf-8").splitlines()[-1])  # of the peer that is not there
     cases = {
         "nothing to write": [records],
         "create its folder first": [records, "-o", str(tmp_path / "absent" / "r.html")],

@@ -5,15 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from runtime.errors import UserError
 from runtime.files import atomic_path, read_regular, write_bytes_atomic, write_text_atomic
-from runtime.hand.hand_model import load_hand_models
-from runtime.image.reading import read_image
 
 
 def test_writes_and_replaces(tmp_path: Path) -> None:
@@ -75,8 +72,7 @@ def test_a_symbolic_link_stays_one(tmp_path: Path) -> None:
     assert target.read_bytes() == b"new"
 
 
-@pytest.mark.parametrize("read", [lambda path: read_regular(path, "a thing", 1000), read_image, load_hand_models])
-def test_what_cannot_be_read(tmp_path: Path, read: Callable[[Path], object]) -> None:
+def test_what_cannot_be_read(tmp_path: Path) -> None:
     empty, large, fifo = tmp_path / "empty", tmp_path / "large", tmp_path / "fifo"
     empty.touch()
     with large.open("wb") as file:
@@ -93,5 +89,5 @@ def test_what_cannot_be_read(tmp_path: Path, read: Callable[[Path], object]) -> 
         (Path("a\0b"), "no path"),
     ):
         with pytest.raises(UserError, match=reason) as error:
-            read(path)
+            read_regular(path, "a thing", 1000)
         assert "\n" not in str(error.value)

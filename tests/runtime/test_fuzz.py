@@ -20,12 +20,11 @@ def test_inputs_end_well(name: str, tmp_path: Path) -> None:
     assert ends["results"] >= 1 and ends["errors"] >= 0.1 * inputs  # both ends are reached
 
 
-@pytest.mark.parametrize("error", [ValueError("x"), MemoryError(), UserError("two\nlines"), UserError("")])
-def test_another_end_is_seen(error: Exception, tmp_path: Path) -> None:
+def test_another_end_is_seen(tmp_path: Path) -> None:
     def take(value: object, folder: Path) -> None:
-        raise error
+        raise UserError("two\nlines")
 
-    with pytest.raises((type(error), AssertionError)):
+    with pytest.raises(AssertionError):
         fuzz(Target(TARGETS["passports"].inputs, take), 5, tmp_path)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 import runtime
-from runtime.processing import write_png
+from runtime.image.draw import write_png
 from runtime.video.outputs import video_file
 
 PACKAGE = Path(runtime.__file__).parent
@@ -69,44 +70,55 @@ def test_offences_are_found(source: str) -> None:
     assert offences(source)
 
 
-BLOCKED = ("torch", "onnx", "scipy", "numba", "tqdm", "training", "compress", "benchmarks", "targets")
-PROGRAM = f"""
-import sys
-
-class Blocker:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {BLOCKED}:
-            raise ImportError("blocked: " + name)
-
-sys.meta_path.insert(0, Blocker())
-import numpy as np
-import runtime.errors
-assert "cv2" not in sys.modules and "onnxruntime" not in sys.modules
-from runtime import load
-from runtime import demo
-from runtime.image import draw
-from runtime.hand import mesh_files
-assert "onnxruntime" not in sys.modules
-hands = load(sys.argv[1])(np.zeros((64, 64, 3), np.uint8))
-draw.draw_hands(np.zeros((64, 64, 3), np.uint8), hands, skeleton=True)
-print(hands.right.present)
-"""
+RUN_DEMO = "from runtime.errors import run_command; from runtime.demo import main; run_command(main)"
 
 
-def run_python(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run_python(program: str, *arguments: str, before: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
-    command = [sys.executable, "-c", program, *arguments]
+    command = [*before, sys.executable, "-c", program, *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
-def test_runs_without_the_rest(tiny_model: Path) -> None:
-    result = run_python(PROGRAM, str(tiny_model))
-    assert (result.stdout, result.stderr) == ("True\n", "")
+def test_an_opencv_that_cannot_be_imported() -> None:
+    """As in a slim container without libGL."""
+    result = run_python("import sys; sys.modules['cv2'] = None\n" + RUN_DEMO, "a.jpg", "--model", "m.onnx")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith("error: OpenCV cannot be imported") and result.stderr.count("\n") == 1
+
+
+def test_a_console_that_lacks_a_letter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "cp1252")
+    result = run_python("from runtime.errors import run_command; run_command(lambda: print('\u624b.png') or 0)")
+    assert (result.returncode, result.stdout) == (0, "?.png\n")
+
+
+@pytest.mark.slow
+def test_the_first_load_tells_nobody(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What native code does, no audit hook sees: onnxruntime's telemetry writes a file, then looks a host up."""
+    monkeypatch.delenv("ORT_DISABLE_TELEMETRY", raising=False)
+    for name in ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    trace = tmp_path / "trace"
+    load = "import time; from runtime import load; load(sys.argv[1], threads=1); time.sleep(12)"
+    tracer = ("strace", "-f", "-qq", "-e", "trace=network", "-o", str(trace)) if shutil.which("strace") else ()
+    result = run_python("import sys; " + load, str(tiny_model), before=tracer)
+    assert (result.returncode, list((tmp_path / "home").rglob("*"))) == (0, [])
+    assert not tracer or "AF_INET" not in trace.read_text(encoding="utf-8")
 
 
 # What Python itself reports of what a process does, below all names: https://docs.python.org/3/library/audit_events.html
 WATCHED = """
 import sys
+
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in "torch onnx scipy numba tqdm training compress benchmarks targets".split():
+            raise ImportError("blocked: " + name)
+
+sys.meta_path.insert(0, Blocker())
+import runtime.errors, runtime.demo
+assert "cv2" not in sys.modules and "onnxruntime" not in sys.modules
 
 NEVER = ("socket.", "subprocess.", "os.system", "os.exec", "os.fork", "os.posix_spawn", "os.spawn", "os.startfile",
          "pickle.", "marshal.", "ftplib.", "smtplib.", "urllib.", "http.", "webbrowser.", "pty.", "ctypes.dlopen",
@@ -125,7 +137,7 @@ def watch(event, arguments):
         seen.append((event, str(arguments)[:200]))
 
 import cv2, numpy, onnxruntime
-import runtime.runner, runtime.video.tracking, runtime.video.smoothing, runtime.demo
+import runtime.runner, runtime.video.tracking, runtime.video.smoothing, runtime.processing
 sys.addaudithook(watch)
 """
 WHOLE_RUN = """
@@ -139,7 +151,10 @@ print("seen", seen)
 
 
 def test_a_whole_run_does_nothing_else(tiny_model: Path, tmp_path: Path) -> None:
-    """Pictures, videos, meshes: no socket is made, no process started, nothing unpickled, no code compiled."""
+    """Pictures, videos, meshes: no socket is made, no process started, nothing unpickled, no code compiled.
+
+    Nor is anything of the project's other packages needed.
+    """
     picture, clip = tmp_path / "picture.png", tmp_path / "clip.mp4"
     rgb = np.random.default_rng(0).integers(0, 256, (96, 128, 3), np.uint8)
     write_png(picture, rgb)

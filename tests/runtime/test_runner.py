@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -64,14 +65,6 @@ def test_the_network_gets_the_crops_pixels_as_they_are() -> None:
         assert_allclose(image[0].transpose(1, 2, 0), crop / 255, atol=1e-7)
 
 
-def test_a_crop_and_an_image_give_the_same_hands(runner: Runner) -> None:
-    pixels = np.random.default_rng(1).integers(0, 256, (64, 64, 3), np.uint8)
-    whole, crop = runner(pixels), runner.run_crop(pixels)
-    assert_array_equal(whole.right.vertices, crop.right.vertices)
-    assert_array_equal(whole.left.joints_image, crop.left.joints_image)
-    assert_allclose(crop.right.camera[:1], 2.6 * 64)
-
-
 def test_boxes(runner: Runner) -> None:
     for box, reason in (([500, 0, 10, 10], "outside the image"), ([1, 2, 3], "four numbers")):
         with pytest.raises(UserError, match=reason):
@@ -106,6 +99,17 @@ def test_closing(tiny_model: Path) -> None:
     runner.close()
     with pytest.raises(ValueError, match="closed"):
         runner(gray(0))
+
+
+def test_a_pickled_runner_is_the_same(make_model: MakeModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = make_model()
+    monkeypatch.chdir(path.parent)
+    runner = load(path.name, threads=1)
+    monkeypatch.chdir("/")
+    copy = pickle.loads(pickle.dumps(runner))
+    assert_array_equal(copy(gray(7)).right.joints_image, runner(gray(7)).right.joints_image)
+    with pytest.raises(TypeError, match="`load` made"):
+        pickle.dumps(Runner(ColourNetwork(), runner.models))
 
 
 def test_threads_share_a_runner(runner: Runner) -> None:

@@ -145,7 +145,7 @@ def test_the_plan(
 
 def test_training_by_the_labels_alone_leaves_the_table_out(synthetic_root: Path, recipe: Path, tmp_path: Path) -> None:
     plain = tmp_path / "plain.toml"
-    plain.write_text(recipe.read_text().split("[distill]")[0])
+    plain.write_text(recipe.read_text(encoding="utf-8").split("[distill]")[0])
     for path in (recipe, plain):
         assert train.main(["--recipe", str(path), "--run-dir", str(tmp_path / path.stem), "--workers", "0"]) == 0
     first, second = (tmp_path / name / "er-nano.safetensors" for name in ("recipe", "plain"))
@@ -180,7 +180,7 @@ def test_refusals(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     if change is not None:
-        recipe.write_text(change(recipe.read_text()))
+        recipe.write_text(change(recipe.read_text(encoding="utf-8")), encoding="utf-8")
     with pytest.raises(UserError, match=message) as caught:
         run(recipe, tmp_path / "run", *arguments)
     assert "\n" not in str(caught.value)
@@ -196,7 +196,7 @@ def test_refused_teachers(synthetic_root: Path, recipe: Path, tmp_path: Path, ma
 
 
 def test_an_onnx_teacher(synthetic_root: Path, recipe: Path, tmp_path: Path, make_model: Callable[..., Path]) -> None:
-    recipe.write_text(recipe.read_text().replace("heatmap = 0.1", "vertices = 10.0"))
+    recipe.write_text(recipe.read_text(encoding="utf-8").replace("heatmap = 0.1", "vertices = 10.0"), encoding="utf-8")
     model = make_model("er-s.onnx")
     facts = read_facts(run(recipe, tmp_path / "run", "--teacher", str(model), "--store", str(tmp_path / "store")))
     assert facts.teacher == {"name": "er-s.onnx", "sha256": file_sha256(model)}
@@ -222,7 +222,9 @@ sys.exit(distill.main(sys.argv[1:]))
 @pytest.mark.slow
 def test_two_processes_do_what_one_does(synthetic_root: Path, recipe: Path, tmp_path: Path) -> None:
     """The same first step: losses of the whole batch, and rows of both processes in the store."""
-    recipe.write_text(recipe.read_text().replace("[distill]", "[distill]\nvertices = 1.0"))
+    recipe.write_text(
+        recipe.read_text(encoding="utf-8").replace("[distill]", "[distill]\nvertices = 1.0"), encoding="utf-8"
+    )
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     port = 20_000 + os.getpid() % 20_000

@@ -168,7 +168,7 @@ def _create(folder: Path, facts: str, count: int, kind: np.dtype[np.void]) -> No
             sizes = f"{free >> 20} MiB free, the stored outputs need up to {need >> 20} MiB"
             raise UserError(f"{folder.parent} has {sizes}: give another --store")
         np.lib.format.open_memmap(temporary / "rows.npy", "w+", kind, (count,))
-        (temporary / "facts.json").write_text(facts)
+        (temporary / "facts.json").write_text(facts, encoding="utf-8")
         try:
             temporary.rename(folder)
         except OSError:

@@ -109,7 +109,7 @@ def test_requests_that_cannot_be(int8_file: Path, monkeypatch: pytest.MonkeyPatc
     jetson_tensorrt(monkeypatch, LAYERS)
     monkeypatch.chdir(int8_file.parent)
     small_graph(Path("w8.onnx"), "w8")
-    Path("text.onnx").write_text("x" * 100)
+    Path("text.onnx").write_text("x" * 100, encoding="utf-8")
     with pytest.raises(UserError, match=reason) as error:
         main(words.replace("FILE", int8_file.name).split())
     assert "\n" not in str(error.value)

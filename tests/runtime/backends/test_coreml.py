@@ -23,25 +23,9 @@ SHAPE = (1, 3, INPUT_PX, INPUT_PX)
 IMAGE = np.zeros(SHAPE, np.float32)
 
 
-OTHERS: dict[str, tuple[dict[str, Any], str]] = {
-    "picture": ({"image_input": True}, "export it without --image-input"),
-    "small": ({"input_px": 128}, "'image' is .*64.*, not .*128"),
-    "bad": ({"variant": 3}, "unusable 'er_edge' metadata"),
-}
-
-
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A package, and others that the runner refuses."""
-    folder = tmp_path_factory.mktemp("packages")
-    for name, options in {"tiny": {}, **{name: options for name, (options, _) in OTHERS.items()}}.items():
-        write(folder / f"{name}.mlpackage", **options)
-    return folder
-
-
-@pytest.fixture
-def package(folder: Path) -> Path:
-    return folder / "tiny.mlpackage"
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("package") / "tiny.mlpackage")
 
 
 def write(path: Path, image_input: bool = False, **changes: Any) -> Path:
@@ -120,10 +104,13 @@ def test_what_core_ml_refuses(package: Path, on_a_mac: dict[str, Any], monkeypat
         open_backend(package)
 
 
-@pytest.mark.parametrize("name", OTHERS)
-def test_packages_of_others(folder: Path, name: str, on_a_mac: dict[str, Any]) -> None:
-    with pytest.raises(UserError, match=OTHERS[name][1]):
-        open_backend(folder / f"{name}.mlpackage")
+def test_packages_of_others(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    picture = write(tmp_path / "picture.mlpackage", image_input=True)
+    small = write(tmp_path / "small.mlpackage", input_px=128)
+    request.getfixturevalue("on_a_mac")
+    for path, reason in ((picture, "export it without --image-input"), (small, r"'image' is .*64.*, not .*128")):
+        with pytest.raises(UserError, match=reason):
+            open_backend(path)
 
 
 def test_folders_that_are_none(tmp_path: Path) -> None:

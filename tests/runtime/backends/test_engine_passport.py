@@ -74,7 +74,7 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
 )
 def test_a_passport_is_not_trusted(tmp_path: Path, change: dict[str, Any], reason: str) -> None:
     path = write_engine(tmp_path)
-    facts = json.loads(path.with_suffix(".json").read_text())
+    facts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     path.with_suffix(".json").write_text(json.dumps(facts | {"engine": facts["engine"] | change}))
     with pytest.raises(UserError, match=f"unusable engine passport: .*{reason}.*python -m compress.tensorrt") as error:
         read_engine_passport(path)

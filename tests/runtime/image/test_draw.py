@@ -80,21 +80,6 @@ def test_the_nearer_hand_hides_the_other(
     assert seen(at(drawn, palm(hands, "right")))
 
 
-def test_hands_through_each_other_meet_where_their_surfaces_do(hands: Hands) -> None:
-    """The right hand tilted out of the picture's plane, through a copy of it in the plane."""
-    lean = hands.right.vertices.copy()
-    lean[:, 2] += (lean[:, 0] - lean[:, 0].mean()) * 2.0
-    other = replace(hands.left, vertices=hands.right.vertices, faces=hands.right.faces, camera=hands.right.camera)
-    crossed = replace(
-        hands, right=replace(hands.right, vertices=lean), left=other, relative_translation=np.zeros(3, np.float32)
-    )
-    drawn = draw_hands(background(), crossed)
-    border = float(hands.right.project(lean)[:, 0].mean())
-    row = drawn[int(palm(hands, "right")[1])]
-    assert orange(row[int(border) - 12 : int(border) - 2]).all()
-    assert blue(row[int(border) + 3 : int(border) + 12]).all()
-
-
 def test_absent_hands_are_not_drawn(hands: Hands) -> None:
     none = replace(hands, right=replace(hands.right, present=False), left=replace(hands.left, present=False))
     assert_array_equal(draw_hands(background(), none, skeleton=True), GRAY)

@@ -97,10 +97,12 @@ def test_the_time_of_a_frame(
 
 
 def test_a_camera_without_the_mode_says_what_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    opens(monkeypatch, *(Fake(iter([]), {cv2.CAP_PROP_FRAME_WIDTH: 640}) for _ in range(2)))
-    CaptureSource(parse_input("0"), {cv2.CAP_PROP_FRAME_WIDTH: 640})
-    with pytest.raises(UserError, match="offers 640 instead"):
-        CaptureSource(parse_input("0"), {cv2.CAP_PROP_FRAME_WIDTH: 800})
+    mode = {cv2.CAP_PROP_FRAME_WIDTH: 640, cv2.CAP_PROP_FRAME_HEIGHT: 480, cv2.CAP_PROP_FPS: 30}
+    opens(monkeypatch, *(Fake(iter([]), mode) for _ in range(3)))
+    assert CaptureSource(parse_input("0"), size=(640, 480), fps=30).fps == 30
+    for size, fps in (((800, 480), None), (None, 60)):
+        with pytest.raises(UserError, match="instead: give a mode that it has"):
+            CaptureSource(parse_input("0"), size, fps)
 
 
 @pytest.mark.parametrize("rate", [211.222, 480.0, 29.97, 7.5])

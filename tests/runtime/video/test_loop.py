@@ -95,8 +95,7 @@ def test_no_frame_of_a_file_is_lost(hands: Hands) -> None:
     assert [found.frame.time_s for found in seen] == pytest.approx([number / 30 for number in range(50)])
     assert (summary.frames, summary.dropped, summary.ended_by) == (50, 0, None)
     assert list(summary.stages_ms) == ["read", "preprocess", "inference", "postprocess", "show"]
-    assert seen[-1].fps > 0
-    assert source.closed
+    assert seen[-1].fps > 0 and source.closed
 
 
 def test_of_a_camera_the_latest_frame_is_taken(hands: Hands) -> None:
@@ -108,12 +107,6 @@ def test_of_a_camera_the_latest_frame_is_taken(hands: Hands) -> None:
     assert numbers[-1] >= 57
     assert summary.dropped == 60 - len(numbers)
     assert all(later.time_s > sooner.time_s for sooner, later in pairwise(seen))
-
-
-def test_showing_may_end_it(hands: Hands) -> None:
-    source = Frames(10_000)
-    assert run_video(source, slow(hands, 0), lambda found: found.frame.number < 5).frames == 6
-    assert source.closed
 
 
 @pytest.mark.parametrize("live", [False, True])
@@ -207,27 +200,24 @@ def test_ctrl_c_leaves_a_readable_file(tiny_model: Path, tmp_path: Path) -> None
     assert 9 <= len(times_of(path)) < 3000  # the frame of the last line may not be in it
 
 
-def test_nobody_reads_the_lines(clip: Path, tiny_model: Path) -> None:
-    process = run_demo([str(clip), "--model", str(tiny_model), "--json", "--no-overlay"])
-    assert process.stdout is not None and process.stderr is not None
-    process.stdout.close()
-    assert process.stderr.read() == ""
-    assert process.wait(timeout=30) == 0
-    process.stderr.close()
+@pytest.mark.parametrize("options", [["{}", "--no-overlay"], [str(ROOT / "docs" / "example.jpg")]])
+def test_nobody_reads_what_is_printed(clip: Path, tiny_model: Path, tmp_path: Path, options: list[str]) -> None:
+    arguments = [options[0].format(clip), *options[1:], "--json", "--model", str(tiny_model)]
+    with run_demo([*arguments, "--output-dir", str(tmp_path)]) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert (process.stderr.read(), process.wait(timeout=30)) == ("", 0)
 
 
-def test_a_cut_off_video_and_one_that_is_none(clip: Path, tmp_path: Path) -> None:
+def test_videos_without_frames(clip: Path, runner: Runner, hands: Hands, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no frames"):
+        process_video(runner, Frames(0), slow(hands, 0), tmp_path / "a.mp4")
+    assert not list(tmp_path.iterdir())
     for content in (clip.read_bytes()[: clip.stat().st_size // 2], b"no video" * 100, b""):
         path = tmp_path / "damaged.mp4"
         path.write_bytes(content)
         with pytest.raises(UserError, match=r"damaged\.mp4"):
             open_source(parse_input(str(path)))
-
-
-def test_a_source_without_frames(runner: Runner, hands: Hands, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no frames"):
-        process_video(runner, Frames(0), slow(hands, 0), tmp_path / "a.mp4")
-    assert not list(tmp_path.iterdir())
 
 
 def test_written_videos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -88,18 +88,7 @@ def leaving(number: int) -> tuple[Place, Place]:
     return (110 - both * 1.3, 120), (210 + x * 1.3, 110)
 
 
-def returning_elsewhere(number: int) -> tuple[Place, Place]:
-    """The left hand leaves at the right edge and comes in from the top; then both are somewhere else at once."""
-    if number < 40:
-        return (80, 150), (230, 120)
-    if number < 100:
-        return (80, 150), (230 + 9 * (number - 40), 120)
-    if number < 160:
-        return (80, 150), (240, min(-50 + 9 * (number - 100), 80))
-    return (230, 60), (260, 170)
-
-
-@pytest.mark.parametrize("path", [moving, crossing, leaving, returning_elsewhere])
+@pytest.mark.parametrize("path", [moving, crossing, leaving])
 def test_hands_are_tracked_while_they_are_visible(path: Path2D) -> None:
     run = track(Stage(), path, 240)
     assert run.visible.sum() > 200

@@ -52,7 +52,7 @@ def open_index(sources: Sequence[Path], depends_on: str, build: Callable[[], Arr
 
 
 def _map(folder: Path) -> dict[str, NDArray[Any]]:
-    names = json.loads((folder / "names.json").read_text())
+    names = json.loads((folder / "names.json").read_text(encoding="utf-8"))
     return {name: map_array(folder / f"{name}.npy") for name in names}
 
 
@@ -63,7 +63,7 @@ def _save(folder: Path, arrays: Arrays) -> None:
     try:
         for name, array in arrays.items():
             np.save(part / f"{name}.npy", array, allow_pickle=False)
-        (part / "names.json").write_text(json.dumps(list(arrays)))
+        (part / "names.json").write_text(json.dumps(list(arrays)), encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)
         part.rename(folder)
     finally:
@@ -74,7 +74,7 @@ def _digests(sources: Sequence[Path], memory: Path) -> list[str]:
     """sha256 of every file, from memory where path, size and time of modification are the remembered ones."""
     known: dict[str, list[Any]] = {}
     with contextlib.suppress(OSError, ValueError):
-        known = dict(json.loads(memory.read_text()))
+        known = dict(json.loads(memory.read_text(encoding="utf-8")))
     found = {}
     for path in sources:
         try:
