@@ -28,19 +28,19 @@ def open_frames(
     hands: tuple[HandModel, HandModel],
     count: int | None = None,
     *,
-    subset: str = "all",
+    human_only: bool = False,
     boxes: str = "annotated",
 ) -> Frames:
     """The images of a split: of the folder `data` (InterHand2.6M's layout, or HIC's), or of the synthetic set.
 
     `count` takes the first so many images, the same on every machine; the synthetic set is generated up to there.
-    `subset` and `boxes` are InterHand2.6M's (see read_frames). A UserError for a data set that is not there or damaged,
-    or an option that it does not have.
+    `human_only` and `boxes` are InterHand2.6M's (see read_frames). A UserError for a data set that is not there or
+    damaged, or an option that it does not have.
     """
     root = None if data == SYNTHETIC else Path(data)
     hic_root = None if root is None else hic.find_root(root)
-    if (root is None or hic_root is not None) and (subset, boxes) != ("all", "annotated"):
-        raise UserError("only InterHand2.6M has subsets and RootNet boxes: leave the options out")
+    if (root is None or hic_root is not None) and (human_only or boxes != "annotated"):
+        raise UserError("only InterHand2.6M has a human-annotated subset and RootNet boxes: leave the options out")
     if root is None:
         from training.data.synthhands import SPLIT_IMAGES, ensure_synthetic  # numba takes long to import
 
@@ -49,7 +49,7 @@ def open_frames(
     if hic_root is not None:
         frames = hic.read_frames(hic_root, split, hands)
     else:
-        frames = read_frames(root, split, hands, subset=subset, boxes=boxes)
+        frames = read_frames(root, split, hands, human_only=human_only, boxes=boxes)
     return frames if count is None else frames.first(min(count, len(frames)))
 
 

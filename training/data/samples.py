@@ -37,7 +37,7 @@ class Sample:
 
 def read_rgb(frames: Frames, index: int) -> NDArray[np.uint8]:
     """The image (H, W, 3), RGB; a UserError where it is missing or damaged, as the runner would say it."""
-    return read_image(frames.image_root / frames.file_names[index])
+    return read_image(frames.path(index))
 
 
 def load_crop(frames: Frames, index: int, crop_px: int) -> NDArray[np.uint8]:

@@ -15,8 +15,7 @@ What the files leave open, and what is done here:
 - A hand without a fit is null, or its frame or capture is not in the file at all: both are `has_mano` False.
 - Pictures without annotation, or whose box has no extent, cannot be cropped: they are left out, and counted once.
 - RootNet's boxes are the annotated ones made square and 1.25 times as large, and its users crop them as they are. They
-  are given divided by 1.25 here, since the runner's crop enlarges every box by that. Its depths serve methods that
-  lift pixels to camera space; nothing here does, so they are not read.
+  are given divided by 1.25 here, since the runner's crop enlarges every box by that. Its depths are not read.
 """
 
 from __future__ import annotations
@@ -31,17 +30,16 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from runtime.errors import UserError, unknown_name
+from runtime.errors import UserError
 from runtime.hand.hand_model import HandModel, skin
 from runtime.hand.joints import INTERHAND_TO_JOINTS
 from runtime.hand.rotations import matrix_from_axis_angle
 from runtime.image.crop import BOX_SCALE, MAX_BOX_PX
-from training.data.frames import HAND_TYPES, SIDES, Floats, Frames, Names
+from training.data.frames import HAND_TYPES, SIDES, Floats, Frames
 from training.data.readers.index import Arrays, open_index
 from training.data.readers.json_stream import read_json, stream_items
 
 PARTS = ("data", "camera", "joint_3d", "MANO_NeuralAnnot")
-SUBSETS = ("all", "human_annot", "machine_annot")
 BOXES = ("annotated", "rootnet")
 MIN_BOX_PX = 1.0
 MAX_NAME_BYTES = 512
@@ -53,19 +51,15 @@ Hands = tuple[HandModel, HandModel]
 Keys = list[tuple[str, str]]
 
 
-def read_frames(root: Path, split: str, hands: Hands, *, subset: str = "all", boxes: str = "annotated") -> Frames:
+def read_frames(root: Path, split: str, hands: Hands, *, human_only: bool = False, boxes: str = "annotated") -> Frames:
     """The images of a split below `root`, in the order of the annotation file; indexed at the first reading.
 
     Args:
-        subset: "all" (H+M in the papers), "human_annot" (H) or "machine_annot" (M).
+        human_only: what people annotated (H in the papers), else everything (H+M).
         boxes: "annotated" or "rootnet", the ones most published figures were measured with.
 
     Raises UserError for missing, unreadable or inconsistent annotation files.
     """
-    if subset not in SUBSETS:
-        raise unknown_name("subset", subset, SUBSETS)
-    if boxes not in BOXES:
-        raise unknown_name("kind of boxes", boxes, BOXES)
     if not root.is_dir():
         raise UserError(f"no data set at {root}: give --data a folder that holds annotations/ and images/")
     about = read_json(root / "dataset.json") if (root / "dataset.json").is_file() else {}
@@ -81,18 +75,15 @@ def read_frames(root: Path, split: str, hands: Hands, *, subset: str = "all", bo
             ) from error
 
     arrays = open_index(files, f"interhand {hands[0].sha256}", build)
-    names = Names(arrays.pop("file_names"))
-    image_root = _image_root(root, split, names)
+    image_root = _image_root(root, split, arrays["file_names"][0].decode())
     frames = Frames(
         name=about.get("name", "InterHand2.6M 30 fps" if "30fps" in str(image_root) else "InterHand2.6M"),
         synthetic=bool(about.get("synthetic", False)),
         image_root=image_root,
-        file_names=names,
         **arrays,
     )
-    if subset != "all":
-        human = np.isin(frames.annotation_id, _human_ids(root, split, frames.annotation_id))
-        frames = frames.subset(human if subset == "human_annot" else ~human)
+    if human_only:
+        frames = frames.subset(np.isin(frames.annotation_id, _human_ids(root, split, frames.annotation_id)))
     return frames if boxes == "annotated" else _with_rootnet_boxes(frames, root, split)
 
 
@@ -102,13 +93,13 @@ def _check_hand_model(about: dict[str, Any], hand: HandModel, root: Path) -> Non
         raise UserError(f"{root} was made with another hand model than '{hand.name}': generate it again")
 
 
-def _image_root(root: Path, split: str, names: Names) -> Path:
+def _image_root(root: Path, split: str, name: str) -> Path:
     """Where the first image is, else the first folder there is."""
     archives = sorted(root.glob("InterHand2.6M_*fps_batch*"))
     candidates = [folder / "images" / split for folder in (root, *archives)]
     there = [folder for folder in candidates if folder.is_dir()]
     for folder in there:
-        if len(names) and (folder / names[0]).is_file():
+        if (folder / name).is_file():
             return folder
     return (there or candidates)[0]
 
@@ -145,7 +136,7 @@ def _with_rootnet_boxes(frames: Frames, root: Path, split: str) -> Frames:
         try:
             for item in stream_items(path, None):
                 ids.append(item["annot_id"])
-                boxes.extend(_four(item["bbox"]))
+                boxes.extend(np.asarray(item["bbox"], np.float64).reshape(4))
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise UserError(f"{path} is not in the form of RootNet's output ({error!r})") from error
         found = np.array(boxes).reshape(-1, 4)
@@ -207,7 +198,7 @@ def _image_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], Keys, Keys]:
     for item in stream_items(path, "annotations"):
         annotated_image.append(item["image_id"])
         annotation_id.append(item["id"])
-        bbox.extend(_four(item["bbox"]))
+        bbox.extend(np.asarray(item["bbox"], np.float64).reshape(4))
         hand_type.append(HAND_TYPES.index(item["hand_type"]))
         type_valid.append(bool(item["hand_type_valid"]))
         in_image += np.asarray(item["joint_valid"], np.float32).reshape(_JOINTS).astype(bool).tobytes()
@@ -215,9 +206,12 @@ def _image_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], Keys, Keys]:
         raise ValueError("no images, or no annotations")
 
     boxes = np.array(bbox, np.float64).reshape(-1, 4)
-    row, used = _match(np.array(image_id, np.int64), np.array(annotated_image, np.int64))
     usable = np.logical_and((np.abs(boxes) <= MAX_BOX_PX).all(axis=1), (boxes[:, 2:] >= MIN_BOX_PX).all(axis=1))
-    used[used] = usable[row[used]]
+    row_of = {image: row for row, image in enumerate(annotated_image)}
+    if len(row_of) < len(annotated_image) or len(set(image_id)) < len(image_id):
+        raise ValueError("an image occurs twice, or has two annotations")
+    row = np.array([row_of.get(image, -1) for image in image_id])
+    used = (row >= 0) & usable[row]
     row = row[used]
     if not used.all():
         tqdm.write(f"{path.name}: {int((~used).sum())} of {len(used)} images have no annotation or no usable box")
@@ -235,16 +229,6 @@ def _image_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], Keys, Keys]:
     return arrays, list(poses), list(cameras)
 
 
-def _match(images: NDArray[np.int64], annotated: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Per image the row of its annotation, and whether it has one."""
-    order = np.argsort(annotated, kind="stable")
-    ranked = annotated[order]
-    if len(np.unique(images)) != len(images) or (ranked[1:] == ranked[:-1]).any():
-        raise ValueError("an image occurs twice, or has two annotations")
-    place = np.minimum(np.searchsorted(ranked, images), len(ranked) - 1)
-    return order[place], ranked[place] == images
-
-
 def checked_name(name: str) -> bytes:
     """A path below the folder of images, of sensible length."""
     encoded = name.encode()
@@ -253,12 +237,6 @@ def checked_name(name: str) -> bytes:
     if name.startswith(("/", "\\")) or ":" in name or ".." in name:
         raise ValueError(f"file name {name[:60]!r} leads out of the data set")
     return encoded
-
-
-def _four(box: Sequence[float]) -> Sequence[float]:
-    if len(box) != 4:
-        raise ValueError("a box that is not four numbers")
-    return box
 
 
 def _joint_arrays(joints: dict[str, Any], keys: Keys) -> tuple[Floats, NDArray[np.bool_]]:

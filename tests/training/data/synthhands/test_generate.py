@@ -49,7 +49,8 @@ def content(root: Path) -> dict[str, bytes]:
     return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
-def pictures_and_shards(root: Path) -> dict[str, bytes]:
+def pictures(root: Path) -> dict[str, bytes]:
+    """Also what stands beside each shard of them."""
     return {name: data for name, data in content(root).items() if name.startswith(("images", "shards"))}
 
 
@@ -99,25 +100,8 @@ def test_two_workers_and_a_larger_order_make_the_same_bytes(root: Path, tmp_path
     ensure_synthetic("val", ONE, root=tmp_path, workers=1, progress=False)
     ensure_synthetic("val", 3 * ONE, root=tmp_path, workers=2, progress=False)
     found = content(tmp_path)
-    assert {name: found[name] for name in pictures_and_shards(root)} == pictures_and_shards(root)
+    assert {name: found[name] for name in pictures(root)} == pictures(root)
     assert annotation(tmp_path, "data")["images"][: 2 * ONE] == annotation(root, "data")["images"]
-
-
-def test_splits_differ(root: Path, copy: Path) -> None:
-    ensure_synthetic("test", 1, root=copy, workers=1, progress=False)
-    assert annotation(copy, "data") == annotation(root, "data")
-    for key in ("pose", "shape"):
-        val, test = (
-            {
-                str(fit[key])
-                for moments in annotation(copy, "MANO_NeuralAnnot", split).values()
-                for moment in moments.values()
-                for fit in moment.values()
-                if fit
-            }
-            for split in ("val", "test")
-        )
-        assert val and test and not val & test
 
 
 def test_a_complete_set_is_only_read(copy: Path, no_making: None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,7 +173,7 @@ def test_a_killed_run_is_taken_up_again(root: Path, tmp_path: Path) -> None:
     ensure_synthetic("val", 2 * ONE, root=tmp_path, workers=1, progress=False)
     found = content(tmp_path)
     assert not [name for name in found if name.endswith(".part")]
-    assert {name: found[name] for name in pictures_and_shards(root)} == pictures_and_shards(root)
+    assert {name: found[name] for name in pictures(root)} == pictures(root)
     assert annotation(tmp_path, "data")["images"][: 2 * ONE] == annotation(root, "data")["images"]
 
 
@@ -219,18 +203,8 @@ def test_another_set_is_not_mixed_in(copy: Path, text: str) -> None:
         ensure_synthetic("val", ONE, root=copy, progress=False)
 
 
-@pytest.mark.parametrize(
-    ("code", "after", "advice"),
-    [
-        (errno.ENOSPC, 0, "free some space"),
-        (errno.EACCES, 0, "a folder you may"),
-        (errno.EROFS, 0, "a folder you may"),
-        (errno.ENOSPC, 10, "free some space"),
-    ],
-)
-def test_a_disk_that_refuses(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, after: int, advice: str
-) -> None:
+@pytest.mark.parametrize(("code", "after"), [(errno.EROFS, 0), (errno.ENOSPC, 10)])
+def test_a_disk_that_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, after: int) -> None:
     """The user's to mend; nothing that is half written counts as there."""
     real, count = Path.write_bytes, [0]
 
@@ -242,18 +216,9 @@ def test_a_disk_that_refuses(
         return real(self, data)
 
     monkeypatch.setattr(Path, "write_bytes", refuse)
-    with pytest.raises(UserError, match=advice):
+    with pytest.raises(UserError, match="cannot write"):
         ensure_synthetic("val", ONE, root=tmp_path / "set", workers=1, progress=False)
     assert not list(tmp_path.rglob("*.part")) and not list(tmp_path.rglob("shards/*/*.json"))
-
-
-def test_too_little_space_is_said_before_work_starts(
-    tmp_path: Path, no_making: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1_000_000))
-    with pytest.raises(UserError, match="GB free"):
-        ensure_synthetic("train", 1000, root=tmp_path, progress=False)
 
 
 def test_mistakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

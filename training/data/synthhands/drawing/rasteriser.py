@@ -13,13 +13,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from training.data.synthhands.scene.posable import Floats
+from training.data.synthhands.arrays import Bytes, Float32s, Floats, Int32s
 
 FAR = np.float32(1e9)
-
-Float32s = NDArray[np.float32]
-Int32s = NDArray[np.int32]
-Bytes = NDArray[np.uint8]
 
 # Kernels allocate nothing, as none may on a GPU: without reference counts they are twice as fast.
 kernel = njit(cache=True, _nrt=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from training.data.synthhands.scene.posable import Floats, Ints
+from training.data.synthhands.arrays import Floats, Ints
 
 # Vertices farther than this from the other mesh say nothing about contact.
 NEAR_M = 0.015

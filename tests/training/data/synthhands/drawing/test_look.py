@@ -8,7 +8,7 @@ import numpy as np
 from runtime.hand.hand_model import load_hand_models
 from training.data.synthhands.drawing.background import background
 from training.data.synthhands.drawing.exposure import Exposure, expose, sample_exposure
-from training.data.synthhands.drawing.look import sample_lights, sample_person
+from training.data.synthhands.drawing.look import sample_person
 from training.data.synthhands.drawing.skin_texture import BACK, PALM
 from training.data.synthhands.scene.posable import build_rig
 
@@ -38,15 +38,6 @@ def test_backgrounds_vary_and_are_not_garish() -> None:
         level.append(shown.mean())
     assert np.median(saturation) < 0.2
     assert np.std(level) > 0.1
-
-
-def test_lights_reach_the_hands() -> None:
-    for seed in range(30):
-        lights = sample_lights(np.random.default_rng(seed))
-        assert 1 <= len(lights.directions) <= 3
-        np.testing.assert_allclose(np.linalg.norm(lights.directions, axis=1), 1)
-        assert (lights.directions[:, 2] < 0).all()  # from the camera's side
-        assert (lights.colours > 0).all() and (lights.ambient > 0).all()
 
 
 def test_exposure_is_repeatable_and_keeps_the_picture_in_place() -> None:

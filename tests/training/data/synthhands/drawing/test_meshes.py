@@ -39,17 +39,6 @@ def test_subdivision_keeps_planes_and_borders() -> None:
     assert open_edges(finer) == 8
 
 
-def test_subdivision_weights_of_a_closed_mesh() -> None:
-    # An octahedron: every vertex has four neighbours.
-    faces = np.array([(0, 2, 4), (2, 1, 4), (1, 3, 4), (3, 0, 4), (2, 0, 5), (1, 2, 5), (3, 1, 5), (0, 3, 5)])
-    matrix, finer = loop_subdivision(6, faces)
-    dense = matrix.toarray()
-    weight = (5 / 8 - (3 / 8) ** 2) / 4
-    np.testing.assert_allclose(sorted(dense[0])[-5:], [weight] * 4 + [1 - 4 * weight])
-    np.testing.assert_allclose(sorted(dense[6])[-4:], [1 / 8, 1 / 8, 3 / 8, 3 / 8])
-    assert open_edges(finer) == 0
-
-
 @pytest.mark.parametrize("side", [0, 1])
 def test_drawn_mesh_is_one_smooth_piece(studio: Studio, side: int) -> None:
     mesh = studio.meshes[side]

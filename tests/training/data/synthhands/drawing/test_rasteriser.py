@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.data.synthhands.drawing.rasteriser import FAR, Int32s, empty_buffers, part_coverage, rasterise
-from training.data.synthhands.scene.posable import Floats
+from training.data.synthhands.arrays import Floats, Int32s
+from training.data.synthhands.drawing.rasteriser import FAR, empty_buffers, part_coverage, rasterise
 
 NO_BITS = np.empty(0, np.uint8)
 
