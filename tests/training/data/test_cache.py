@@ -8,12 +8,6 @@ import pytest
 from training.data.cache import cache_dir
 
 
-def test_variable_wins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("ER_EDGE_CACHE", str(tmp_path / "here"))
-    assert cache_dir() == tmp_path / "here"
-    assert not cache_dir().exists()
-
-
 def test_relative_variable_becomes_absolute(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ER_EDGE_CACHE", "some/folder")
     assert cache_dir() == Path.cwd() / "some" / "folder"

@@ -7,7 +7,7 @@ import numpy as np
 
 from runtime.hand.hand_model import load_hand_models
 from training.data.synthhands.drawing.background import background
-from training.data.synthhands.drawing.exposure import Exposure, expose, sample_exposure
+from training.data.synthhands.drawing.exposure import expose, sample_exposure
 from training.data.synthhands.drawing.look import sample_person
 from training.data.synthhands.drawing.skin_texture import BACK, PALM
 from training.data.synthhands.scene.posable import build_rig
@@ -52,11 +52,3 @@ def test_exposure_is_repeatable_and_keeps_the_picture_in_place() -> None:
         rows, columns = np.indices(quiet.shape)
         assert abs((rows * quiet).sum() / quiet.sum() - 50) < 0.6  # blur does not shift
         assert abs((columns * quiet).sum() / quiet.sum() - 60) < 0.6
-
-
-def test_noise_and_gray() -> None:
-    linear = np.full((40, 50, 3), 0.3, np.float32)
-    still = Exposure(np.array([1.0, 0.8, 1.2]), 1.0, 0.0, 0.0, 0.0, (3, 5), 0.0, (0.0, 0.0), False, 90)
-    np.testing.assert_allclose(expose(linear, still)[0, 0], np.round(255 * np.array([0.36, 0.24, 0.30])), atol=1)  # BGR
-    noisy = expose(linear, replace(still, read_noise=0.02, gray=True))
-    assert (noisy == noisy[..., :1]).all() and 0.5 < noisy.astype(float).std() < 6

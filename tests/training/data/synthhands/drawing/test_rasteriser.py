@@ -65,14 +65,8 @@ def test_shared_edges_leave_no_holes() -> None:
     buffers = empty_buffers((30, 30))
     rasterise(pixels.reshape(-1, 2), np.ones(256), faces.astype(np.int32), NO_BITS, False, buffers)
     assert (buffers.face_of >= 0).all() and (buffers.depth == 1).all()
-    rasterise(
-        pixels.reshape(-1, 2),
-        np.ones(256),
-        faces[:, ::-1].astype(np.int32),
-        NO_BITS,
-        False,
-        empty := empty_buffers((30, 30)),
-    )
+    empty = empty_buffers((30, 30))
+    rasterise(pixels.reshape(-1, 2), np.ones(256), faces[:, ::-1].astype(np.int32), NO_BITS, False, empty)
     assert (empty.face_of < 0).all() and (empty.depth == FAR).all()  # seen from behind
     rasterise(pixels.reshape(-1, 2), np.ones(256), faces[:, ::-1].astype(np.int32), NO_BITS, True, empty)
     assert (empty.face_of >= 0).all()

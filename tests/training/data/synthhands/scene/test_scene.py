@@ -6,7 +6,7 @@ from training.data.synthhands import schedule
 from training.data.synthhands.frame import Frame, Studio
 from training.data.synthhands.scene.body import ORIENTATION_LIMIT_DEG, orientation_error_deg
 from training.data.synthhands.scene.poses import MODES
-from training.data.synthhands.scene.scene import GAP_MM, SHAPE_LIMIT, build_subject, pose_hand, signed_gap_mm
+from training.data.synthhands.scene.scene import GAP_MM, pose_hand, signed_gap_mm
 
 
 def test_hands_touch_without_going_through_each_other(studio: Studio, frames: list[Frame]) -> None:
@@ -35,16 +35,3 @@ def test_hands_come_from_the_body_and_their_labels_give_them_back(studio: Studio
             np.testing.assert_array_equal(joints, hand.joints)
             error = orientation_error_deg(hand.wrist_direction, hand.side)
             assert error <= ORIENTATION_LIMIT_DEG
-
-
-def test_subjects_have_their_own_shapes(studio: Studio) -> None:
-    subjects = [build_subject(studio.models, capture, frame) for capture in (0, 1) for frame in range(0, 48, 6)]
-    assert len({subject.number for subject in subjects}) == len(subjects)
-    for subject in subjects:
-        right, left = subject.shapes
-        assert np.abs(right).max() <= SHAPE_LIMIT and np.abs(left).max() <= SHAPE_LIMIT
-        assert 0 < np.abs(right - left).max() < 0.6
-    spread = np.std([subject.shapes[0] for subject in subjects])
-    assert 0.75 < spread < 1.1
-    again = build_subject(studio.models, 0, 5)
-    np.testing.assert_array_equal(again.shapes[0], subjects[0].shapes[0])  # six frames on end show one person
