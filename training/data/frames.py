@@ -47,7 +47,9 @@ class Frames:
     name: str  # of the data set, with its version
     synthetic: bool
     image_root: Path
-    file_names: NDArray[np.bytes_]  # (N,) below image_root, UTF-8: a quarter of numpy's strings
+    folders: tuple[str, ...]  # of images, below image_root
+    file_names: NDArray[np.bytes_]  # (N,) below their folder; UTF-8: a quarter of numpy's strings
+    folder_of: NDArray[np.int32]  # (N,) which of `folders`
     annotation_id: NDArray[np.int64]  # (N,) the data set's own number
     pose_of: NDArray[np.int32]  # (N,) row of the pose arrays
     camera_of: NDArray[np.int32]  # (N,) row of the camera arrays
@@ -71,7 +73,7 @@ class Frames:
 
     def path(self, index: int) -> Path:
         """Where an image is."""
-        return self.image_root / self.file_names[index].decode()
+        return self.image_root / self.folders[self.folder_of[index]] / self.file_names[index].decode()
 
     @property
     def label(self) -> str:
@@ -95,18 +97,18 @@ class Frames:
         of names, in the project's cache), so images deleted afterwards are first noticed when they are read.
         """
         names = np.ascontiguousarray(self.file_names)
-        seen = hashlib.sha256(os.fsencode(self.image_root.resolve()) + b"\0")
-        seen.update(names.tobytes())
+        seen = hashlib.sha256(f"{self.image_root.resolve()!r} {self.folders}\n".encode())
+        seen.update(self.folder_of.tobytes() + names.tobytes())
         note = cache_dir() / "index" / "complete" / seen.hexdigest()
         if note.is_file():
             return np.ones(len(self), bool)
         there = np.zeros(len(self), bool)
         folder, files = None, frozenset[str]()
-        order = np.argsort(names, kind="stable")  # so that one folder's list is held at a time
+        order = np.lexsort((names, self.folder_of))  # so that one folder's list is held at a time
         for index in tqdm(order, desc="looking for images", unit="img", leave=False, delay=2):
             parent, _, name = names[index].decode().rpartition("/")
-            if parent != folder:
-                folder, files = parent, _list_files(self.image_root / parent)
+            if (self.folder_of[index], parent) != folder:
+                folder, files = (self.folder_of[index], parent), _list_files(self.path(index).parent)
             there[index] = name in files
         if there.all() and len(self):
             with contextlib.suppress(OSError):  # it will be looked for again
@@ -116,7 +118,7 @@ class Frames:
 
 
 PER_IMAGE = (
-    *("file_names", "annotation_id", "pose_of", "camera_of", "bbox"),
+    *("file_names", "folder_of", "annotation_id", "pose_of", "camera_of", "bbox"),
     *("hand_type", "hand_type_valid", "joint_in_image"),
 )
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runtime.errors import UserError
 from runtime.hand.hand_model import load_hand_models, skin
 from runtime.image.crop import crop_from_box
 from training.data.augment import Augmentation, recolour
@@ -189,16 +188,3 @@ def test_colours() -> None:
     gray = recolour(image, replace(NONE, gain=gain, gray=True))
     assert np.ptp(gray, axis=2).max() == 0
     assert recolour(image, replace(NONE, offset=2.0)).max() == 1.0
-
-
-def test_a_damaged_picture_is_named(frames: Frames, both: int, tmp_path: Path) -> None:
-    """Half a picture is not trained on as gray."""
-    name = frames.file_names[both].decode()
-    (tmp_path / name).parent.mkdir(parents=True)
-    content = frames.path(both).read_bytes()
-    for damaged in (content[: len(content) // 2], b"", b"no picture"):
-        (tmp_path / name).write_bytes(damaged)
-        with pytest.raises(UserError, match=name):
-            load_sample(replace(frames, image_root=tmp_path), both, SIZE)
-    with pytest.raises(UserError, match=name):
-        read_rgb(replace(frames, image_root=tmp_path / "nowhere"), both)

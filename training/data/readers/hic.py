@@ -71,7 +71,7 @@ def read_frames(root: Path, split: str, hands: Hands) -> Frames:
         raise UserError(f"{root / FILE} is not in HIC's format ({error!r})") from error
     meshes = [path for row in rows for path in row.meshes if path is not None]
     arrays = open_index([root / FILE, *meshes], f"hic {hands[0].sha256}", lambda: _to_arrays(rows, hands))
-    return Frames(name="HIC", synthetic=False, image_root=root, **arrays)
+    return Frames(name="HIC", synthetic=False, image_root=root, folders=("",), **arrays)
 
 
 class Row(NamedTuple):
@@ -121,6 +121,7 @@ def _to_arrays(rows: Sequence[Row], hands: Hands) -> Arrays:
     valid = np.repeat(there[..., None], placed.shape[2], axis=2)
     return {
         "file_names": np.array([row.file_name for row in rows], np.bytes_),
+        "folder_of": np.zeros(len(rows), np.int32),
         "annotation_id": np.array([row.number for row in rows], np.int64),
         "pose_of": np.arange(len(rows), dtype=np.int32),
         "camera_of": np.zeros(len(rows), np.int32),

@@ -1,13 +1,15 @@
 """Reader of InterHand2.6M's annotation files (Moon et al., ECCV 2020), into an index of plain arrays.
 
     annotations/{split}/InterHand2.6M_{split}_{data,camera,joint_3d,MANO_NeuralAnnot}.json
-    images/{split}/...                         or InterHand2.6M_{5,30}fps_batch1/images/{split}/..., as the archives are
+    images/{split}/...                         or in any number of folders, as the archives are unpacked:
+                                               InterHand2.6M_{5,30}fps_batch{0,1,...}/images/{split}/...
     aid_human_annot_{split}.txt                one annotation number per line: what people annotated; from InterWild's
                                                authors; here, in annotations/ or in annotations/{split}/
     rootnet_output/rootnet_interhand2.6m_output_{split}.json        or in annotations/rootnet/
 
 The 5 and the 30 frames per second releases have the same form; each has its own annotations, human-annotated numbers
-and RootNet boxes, and they do not mix. The synthetic set is written in the same form, so this is its reader, too.
+and RootNet boxes, and they do not mix. Which one it is, the frame numbers say, where there are enough of them; folders'
+names say nothing. The synthetic set is written in the same form, so this is its reader, too.
 
 What the files leave open, and what is done here:
 - `joint_valid` of an annotation is about one picture (annotated and inside it), that of joint_3d about the moment.
@@ -20,9 +22,11 @@ What the files leave open, and what is done here:
 
 from __future__ import annotations
 
+import itertools
 from array import array
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +49,8 @@ MIN_BOX_PX = 1.0
 MAX_NAME_BYTES = 512
 MAX_ID_FILE_BYTES = 1 << 28
 SKIN_BATCH = 1024
+STEPS_AT_30_FPS = (1, 3)  # between frame numbers, of captures at 30 and at 90 fps; 6 and 18 in the 5 fps release
+MIN_STEPS = 1000
 _JOINTS = 42
 
 Hands = tuple[HandModel, HandModel]
@@ -75,11 +81,14 @@ def read_frames(root: Path, split: str, hands: Hands, *, human_only: bool = Fals
             ) from error
 
     arrays = open_index(files, f"interhand {hands[0].sha256}", build)
-    image_root = _image_root(root, split, arrays["file_names"][0].decode())
+    name = "InterHand2.6M 30 fps" if arrays.pop("frame_step") in STEPS_AT_30_FPS else "InterHand2.6M"
+    image_root, folders, folder_of = _locate(root, split, arrays["file_names"])
     frames = Frames(
-        name=about.get("name", "InterHand2.6M 30 fps" if "30fps" in str(image_root) else "InterHand2.6M"),
+        name=about.get("name", name),
         synthetic=bool(about.get("synthetic", False)),
         image_root=image_root,
+        folders=folders,
+        folder_of=folder_of,
         **arrays,
     )
     if human_only:
@@ -93,15 +102,28 @@ def _check_hand_model(about: dict[str, Any], hand: HandModel, root: Path) -> Non
         raise UserError(f"{root} was made with another hand model than '{hand.name}': generate it again")
 
 
-def _image_root(root: Path, split: str, name: str) -> Path:
-    """Where the first image is, else the first folder there is."""
-    archives = sorted(root.glob("InterHand2.6M_*fps_batch*"))
-    candidates = [folder / "images" / split for folder in (root, *archives)]
-    there = [folder for folder in candidates if folder.is_dir()]
-    for folder in there:
-        if (folder / name).is_file():
-            return folder
-    return (there or candidates)[0]
+def _locate(root: Path, split: str, names: NDArray[np.bytes_]) -> tuple[Path, tuple[str, ...], NDArray[np.int32]]:
+    """What images are below: image_root, folders and folder_of of Frames; several folders where archives were unpacked.
+
+    A picture is where its folder is; only what several archives hold folders of is looked for by name.
+    """
+    found = [path / split for pattern in ("images", "*/images", "*/*/images") for path in sorted(root.glob(pattern))]
+    found = [folder for folder in found if folder.is_dir()]
+    folder_of = np.zeros(len(names), np.int32)
+    if len(found) < 2:
+        return (found[0] if found else root / "images" / split), ("",), folder_of
+
+    @cache
+    def holders(parent: str) -> list[int]:
+        return [number for number, folder in enumerate(found) if (folder / parent).is_dir()] or [0]
+
+    for index, name in enumerate(tqdm(names, desc="looking for archives", unit="img", leave=False, delay=2)):
+        path = name.decode()
+        held = holders(path.rpartition("/")[0])
+        if len(held) > 1:
+            held = [number for number in held if (found[number] / path).is_file()] or held
+        folder_of[index] = held[0]
+    return root, tuple(folder.relative_to(root).as_posix() for folder in found), folder_of
 
 
 def _find(name: str, folders: Sequence[Path], what: str) -> Path:
@@ -168,6 +190,7 @@ def _to_arrays(files: Sequence[Path], hands: Hands) -> Arrays:
     )
     return {
         **images,
+        "frame_step": np.array(_frame_step(poses)),
         "joints_world_m": world,
         "joint_valid": valid,
         "has_mano": has_mano,
@@ -229,12 +252,20 @@ def _image_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], Keys, Keys]:
     return arrays, list(poses), list(cameras)
 
 
+def _frame_step(poses: Keys) -> int:
+    """What usually lies between the numbers of a capture's moments; 0 where there are too few of them to tell."""
+    moments = sorted((capture, int(frame)) for capture, frame in poses)
+    steps = [after[1] - before[1] for before, after in itertools.pairwise(moments) if before[0] == after[0]]
+    return int(np.median(steps)) if len(steps) >= MIN_STEPS else 0
+
+
 def checked_name(name: str) -> bytes:
-    """A path below the folder of images, of sensible length."""
+    """A path below the folder of images, of sensible length; backslashes, as Windows writes them, become slashes."""
+    name = name.replace("\\", "/")
     encoded = name.encode()
     if not encoded or len(encoded) > MAX_NAME_BYTES or b"\0" in encoded:
         raise ValueError(f"unusable file name {name[:60]!r}")
-    if name.startswith(("/", "\\")) or ":" in name or ".." in name:
+    if name.startswith("/") or ":" in name or ".." in name:
         raise ValueError(f"file name {name[:60]!r} leads out of the data set")
     return encoded
 

@@ -16,14 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-from filelock import FileLock
 from tqdm import tqdm
 
 from runtime.errors import UserError
-from runtime.files import write_bytes_atomic, write_error
+from runtime.files import write_bytes_atomic
 from runtime.hand.hand_model import load_hand_models
 from runtime.machine import usable_cores
-from training.data.cache import cache_dir
+from training.data.cache import cache_dir, cache_error, locked
 from training.data.synthhands.frame import build_studio, draw_frame, make_frame, person_of
 from training.data.synthhands.schedule import GENERATOR_VERSION, SEED, SHARD_IMAGES, SPLIT_CAPTURES, Shard, shards_for
 from training.data.synthhands.shards import compact, make_shard, read_shard
@@ -51,13 +50,13 @@ def ensure_synthetic(
     if workers is not None and workers < 1:
         raise UserError(f"cannot work with {workers} processes: give --workers 1 or more")
     root = default_root() if root is None else Path(root)
-    if not _is_complete(root, shards):
-        try:
+    try:
+        if not _is_complete(root, shards):
             root.mkdir(parents=True, exist_ok=True)
-            with FileLock(root / ".lock"):
-                _complete(root, shards, workers or usable_cores() or os.cpu_count() or 1, progress)
-        except OSError as error:
-            raise write_error(root, error) from error
+            with locked(root / ".lock") as alone:
+                _complete(root, shards, workers or usable_cores() or os.cpu_count() or 1, progress, alone)
+    except OSError as error:
+        raise cache_error(root, error) from error
     return root
 
 
@@ -97,16 +96,16 @@ def _is_complete(root: Path, shards: list[Shard]) -> bool:
     return content["images"][-1]["file_name"].encode() in paths[0].read_bytes()
 
 
-def _complete(root: Path, shards: list[Shard], workers: int, progress: bool) -> None:
-    """Makes what is missing; the caller holds the lock."""
+def _complete(root: Path, shards: list[Shard], workers: int, progress: bool, alone: bool) -> None:
+    """Makes what is missing. `alone`: the caller holds the lock; if not, others may be making the same files."""
     if _is_complete(root, shards):  # by whoever had the lock before
         return
-    for unfinished in root.glob("*/*/.*.part"):  # of a killed run
+    for unfinished in root.rglob(".*.part") if alone else ():  # of a killed run
         unfinished.unlink()
     missing = [shard for shard in shards if read_shard(root, shard) is None]
     write_bytes_atomic(root / DATASET_FILE, json.dumps(_identity(), indent=2).encode() + b"\n")
-    alone = workers == 1 or len(missing) <= 1
-    made = (make_shard(root, shard) for shard in missing) if alone else _in_processes(root, missing, workers)
+    here = workers == 1 or len(missing) <= 1
+    made = (make_shard(root, shard) for shard in missing) if here else _in_processes(root, missing, workers)
     total, name = len(missing) * SHARD_IMAGES, f"SynthHands {shards[0].split}"
     with contextlib.closing(made), tqdm(total=total, unit="img", desc=name, disable=not progress) as bar:
         for count in made:

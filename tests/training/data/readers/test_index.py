@@ -65,6 +65,8 @@ def test_the_second_opening_is_fast_and_small(root: Path, cache: Path) -> None:
     frames = read_frames(root, "train", HANDS)
     for path in folders(cache)[0].glob("*.npy"):
         array = np.load(path)
+        if not array.ndim:
+            continue
         per_camera = path.stem.startswith(("camera_position", "camera_rotation", "focal", "principal"))
         rows = FULL if path.stem in PER_IMAGE else len(array) if per_camera else MOMENTS
         path.unlink()  # `frames` still maps it

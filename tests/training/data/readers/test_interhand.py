@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from runtime.hand.hand_model import load_hand_models, skin
 from runtime.hand.joints import INTERHAND_TO_JOINTS, WRIST
 from training.data.dataset import open_frames
 from training.data.frames import HAND_TYPES, Frames, drop_missing
+from training.data.readers import interhand
 from training.data.readers.interhand import read_frames
 
 HANDS = load_hand_models()
@@ -256,18 +258,50 @@ def test_what_is_not_there(copy: Path) -> None:
         open_frames("synthetic", "train", HANDS, 5, boxes="rootnet")
 
 
-@pytest.mark.parametrize(
-    ("folder", "name"),
-    [
-        ("images", "InterHand2.6M"),
-        ("InterHand2.6M_5fps_batch1/images", "InterHand2.6M"),
-        ("InterHand2.6M_30fps_batch1/images", "InterHand2.6M 30 fps"),
-    ],
-)
-def test_layouts(copy: Path, synthetic_root: Path, folder: str, name: str) -> None:
+@pytest.mark.parametrize("cut_at", ["folders", "pictures"])
+def test_several_archives(copy: Path, synthetic_root: Path, cut_at: str) -> None:
+    """Pictures are found wherever they were unpacked to; what the folders are called says nothing."""
     (copy / "dataset.json").unlink()
-    (copy / "InterHand2.6M_5fps_batch0/images/train").mkdir(parents=True)  # empty: not chosen
-    shutil.copytree(synthetic_root / "images" / "train", copy / folder / "train", dirs_exist_ok=True)
+    archives = ("InterHand2.6M_30fps_batch0", "InterHand2.6M_30fps_batch1", "more/of it", "empty")
+    names = sorted(path.relative_to(synthetic_root) for path in (synthetic_root / "images" / "train").rglob("*.jpg"))
+    parents = sorted({name.parent for name in names})
+    for number, name in enumerate(names):
+        archive = archives[(number if cut_at == "pictures" else parents.index(name.parent)) % 3]
+        (copy / archive / name).parent.mkdir(parents=True, exist_ok=True)
+        os.link(synthetic_root / name, copy / archive / name)
+    (copy / archives[-1] / "images" / "train").mkdir(parents=True)
     frames = read_frames(copy, "train", HANDS)
-    assert frames.image_root == copy / folder / "train" and frames.name == name
-    assert drop_missing(frames) == (frames, [])
+    assert frames.name == "InterHand2.6M" and drop_missing(frames) == (frames, [])
+    assert len(set(frames.folder_of)) == 3
+    gone = frames.path(7)
+    gone.unlink()
+    assert drop_missing(read_frames(copy, "train", HANDS).first(8))[1] == [frames.file_names[7].decode()]
+
+
+@pytest.mark.parametrize(("step", "name"), [(1, " 30 fps"), (3, " 30 fps"), (6, ""), (18, ""), (7, "")])
+def test_the_rate_is_told_by_the_frame_numbers(
+    copy: Path, change: Callable, monkeypatch: pytest.MonkeyPatch, step: int, name: str
+) -> None:
+    """As both releases number them; of a few moments nothing is said."""
+    (copy / "dataset.json").unlink()
+
+    def spread(by_capture: Any) -> None:
+        for capture, moments in by_capture.items():
+            by_capture[capture] = {str(step * int(frame)): entry for frame, entry in moments.items()}
+
+    change("data", lambda data: [image.update(frame_idx=step * image["frame_idx"]) for image in data["images"]])
+    for part in ("joint_3d", "MANO_NeuralAnnot"):
+        change(part, spread)
+    assert read_frames(copy, "train", HANDS).name == "InterHand2.6M"
+    monkeypatch.setattr(interhand, "MIN_STEPS", 10)
+    monkeypatch.setenv("ER_EDGE_CACHE", str(copy / "cache"))
+    assert read_frames(copy, "train", HANDS).name == f"InterHand2.6M{name}"
+
+
+def test_names_written_on_windows(copy: Path, change: Callable) -> None:
+    names = read_frames(copy, "train", HANDS).file_names.tolist()
+    change(
+        "data",
+        lambda data: [image.update(file_name=image["file_name"].replace("/", "\\")) for image in data["images"]],
+    )
+    assert read_frames(copy, "train", HANDS).file_names.tolist() == names

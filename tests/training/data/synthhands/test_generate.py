@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -84,7 +85,7 @@ def test_two_workers_and_a_larger_order_make_the_same_bytes(root: Path, tmp_path
 
 def test_a_complete_set_is_only_read(copy: Path, no_making: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a read-only disk: no lock, no new file, whatever is asked of it."""
-    monkeypatch.setattr(generate, "FileLock", lambda _: pytest.fail("locked"))
+    monkeypatch.setattr(generate, "locked", lambda _: pytest.fail("locked"))
     before = content(copy)
     for images in (ONE, 2 * ONE):
         ensure_synthetic("val", images, root=copy, progress=False)
@@ -174,6 +175,18 @@ def test_two_processes_at_once(root: Path, tmp_path: Path) -> None:
     assert content(tmp_path) == content(root)
 
 
+def test_without_locks_others_files_are_left_alone(copy: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the file system has no locks, whoever else makes the set may be writing."""
+    monkeypatch.setattr(generate, "locked", lambda _: contextlib.nullcontext(False))
+    shard_path(copy, schedule.Shard("val", 1)).unlink()
+    theirs = copy / "shards" / "val" / ".000001.json.0a1b.part"
+    theirs.write_bytes(b"half")
+    ensure_synthetic("val", 2 * ONE, root=copy, workers=1, progress=False)
+    assert theirs.read_bytes() == b"half"
+    theirs.unlink()
+    assert content(copy) == content(root)
+
+
 @pytest.mark.parametrize("text", ["{", '{"name": "another"}'])
 def test_another_set_is_not_mixed_in(copy: Path, text: str) -> None:
     (copy / "dataset.json").write_text(text)
@@ -203,8 +216,11 @@ def test_mistakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ER_EDGE_CACHE", str(tmp_path))
     assert generate.default_root() == tmp_path / f"synthhands-v{schedule.GENERATOR_VERSION}"
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(UserError, match="another path"):
+    with pytest.raises(UserError, match="Not a directory"):
         ensure_synthetic("val", ONE, root=tmp_path / "file" / "set", progress=False)
+    monkeypatch.setenv("ER_EDGE_CACHE", str(tmp_path / "file"))
+    with pytest.raises(UserError, match="set ER_EDGE_CACHE"):
+        ensure_synthetic("val", ONE, progress=False)
     for workers in (0, -2):
         with pytest.raises(UserError, match="--workers"):
             ensure_synthetic("val", ONE, root=tmp_path, workers=workers, progress=False)

@@ -11,7 +11,7 @@ import numpy as np
 
 from training.data.synthhands.arrays import Bytes, Float32s, Floats
 from training.data.synthhands.drawing.background import blurred
-from training.data.synthhands.drawing.rasteriser import kernel
+from training.data.synthhands.kernels import kernel
 
 _NOISE_SIZE, _NOISE_SEED = 1024, 7
 _LUMA = (np.float32(0.299), np.float32(0.587), np.float32(0.114))

@@ -10,16 +10,12 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from training.data.synthhands.arrays import Bytes, Float32s, Floats, Int32s
+from training.data.synthhands.kernels import kernel, part_of_kernel
 
 FAR = np.float32(1e9)
-
-# Kernels allocate nothing, as none may on a GPU: without reference counts they are twice as fast.
-kernel = njit(cache=True, _nrt=False)
-part_of_kernel = njit(cache=True, _nrt=False, forceinline=True)
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from training.data.synthhands.arrays import Bytes, Float32s, Floats, Int32s
-from training.data.synthhands.drawing.rasteriser import (
-    Buffers,
-    Pinhole,
-    empty_buffers,
-    kernel,
-    part_of_kernel,
-    rasterise,
-)
+from training.data.synthhands.drawing.rasteriser import Buffers, Pinhole, empty_buffers, rasterise
+from training.data.synthhands.kernels import kernel, part_of_kernel
 
 SAMPLES = 2  # per pixel and axis
 _TOTAL = SAMPLES * SAMPLES
