@@ -131,7 +131,7 @@ def check_hand_model(path: Path, name: str, sha256: str, hands: tuple[HandModel,
 def frames_sha256(frames: Frames) -> str:
     """What tells data sets apart: which image is which, and its box."""
     digest = hashlib.sha256()
-    for array in (frames.file_names.encoded, frames.bbox):
+    for array in (frames.file_names, frames.bbox):
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
 

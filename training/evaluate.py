@@ -118,7 +118,7 @@ def human_annotated(data: str, split: str, hands: Hands, frames: Frames) -> tupl
     if frames.synthetic:
         return None, "a synthetic set has no annotators"
     try:
-        chosen = open_frames(data, split, hands, subset="human_annot")
+        chosen = open_frames(data, split, hands, human_only=True)
     except UserError as error:
         return None, str(error)
     return np.isin(frames.annotation_id, chosen.annotation_id), None

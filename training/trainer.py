@@ -26,9 +26,11 @@ from runtime.files import atomic_path
 from runtime.hand.hand_model import HandModel
 from training import parallel
 from training.checkpoint import WeightFacts, frames_sha256, save_weights
+from training.data.cache import cache_error
 from training.data.dataset import SYNTHETIC, HandDataset, open_frames, start_worker
 from training.data.frames import Frames, drop_missing
 from training.data.sampler import StepSampler
+from training.data.samples import drop_damaged
 from training.evaluation.predictions import evaluate, network_predictor
 from training.network import ERNet
 from training.objective import Supervised
@@ -100,7 +102,10 @@ class Trainer:
         `frames`: open_split's train split, where the caller has it already. UserError for a folder with another run.
         """
         data, recipe = self.settings.data, self.recipe
-        self.settings.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.settings.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise cache_error(self.settings.folder, error) from error
         frames = frames or open_split(data, "train", self.hands, recipe.images)
         validation = open_split(data, "val", self.hands, VALIDATION_IMAGES)
         origin = self.origin(frames)
@@ -305,16 +310,19 @@ class Trainer:
 
 
 def open_split(data: str, split: str, hands: tuple[HandModel, HandModel], count: int) -> Frames:
-    """The synthetic split as far as asked for; a real train split whole. Images that are not on disk are left out.
+    """The synthetic split as far as asked for; a real train split whole. Images that are not there are left out.
 
     UserError where nothing is left.
     """
     whole = data != SYNTHETIC and split == "train"
     annotated = open_frames(data, split, hands, None if whole else count)
     frames, missing = drop_missing(annotated)
+    if split == "val":  # of the others the loader leaves out what is damaged
+        frames, damaged = drop_damaged(frames)
+        missing += damaged
     if missing:
         named = ", ".join(missing[:NAMED_IMAGES]) + (", ..." if len(missing) > NAMED_IMAGES else "")
-        parallel.say(f"{split}: {len(missing)} of {len(annotated)} images are not on disk ({named}); going on without")
+        parallel.say(f"{split}: {len(missing)} of {len(annotated)} images are missing or damaged, left out: {named}")
     if not len(frames):
         raise UserError(f"the {split} split of {data} has no image to use: give another --data")
     return frames

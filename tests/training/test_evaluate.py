@@ -176,7 +176,7 @@ def test_as_json(command: Callable[..., str], real_tree: Path) -> None:
 
 def test_missing_images(command: Callable[..., str], real_tree: Path, frames: Frames) -> None:
     for name in frames.file_names[:4]:
-        (real_tree / "images" / "val" / str(name)).unlink()
+        (real_tree / "images" / "val" / name.decode()).unlink()
     with pytest.raises(UserError, match=r"4 of 16 images are missing .*\.jpg, \.\.\.\): .*--allow-missing"):
         command("--data", str(real_tree))
     printed = command("--data", str(real_tree), "--allow-missing")

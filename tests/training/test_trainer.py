@@ -206,7 +206,7 @@ def test_missing_images_are_named_and_training_goes_on(
     run = make_trainer(tmp_path / "run", data=str(data))
     run.run()
     shown = capsys.readouterr().out
-    assert "train: 5 of 48 images are not on disk" in shown and gone[0].name in shown
+    assert "train: 5 of 48 images are missing or damaged" in shown and gone[0].name in shown
     assert run.step == RECIPE.steps
 
 

@@ -2,19 +2,47 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+from filelock import FileLock
+
+from runtime.errors import UserError
+from runtime.files import write_error
+
 CACHE_VARIABLE = "ER_EDGE_CACHE"
+_ADVICE = f"set {CACHE_VARIABLE} to a folder that you may write to"
 
 
 def cache_dir() -> Path:
     """The project's cache folder, not created here: $ER_EDGE_CACHE, else "er-edge" in the user's cache folder."""
     chosen = os.environ.get(CACHE_VARIABLE)
-    if chosen:
-        return Path(chosen).expanduser().absolute()
-    return _user_cache_dir() / "er-edge"
+    try:
+        return Path(chosen).expanduser().absolute() if chosen else _user_cache_dir() / "er-edge"
+    except RuntimeError:  # neither HOME nor an entry in the list of users, as in containers
+        raise UserError(f"this user has no home folder for the cache: {_ADVICE}") from None
+
+
+def cache_error(path: Path, error: OSError) -> UserError:
+    """One line on why `path` could not be written: where it is in the cache, with what moves that."""
+    if not path.is_relative_to(cache_dir()):
+        return write_error(path, error)
+    return UserError(f"cannot write to the cache, {path}: {error.strerror or error}; {_ADVICE}")
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[bool]:
+    """Hold a lock file, waiting for it; False where the file system has no locks, and the block runs without."""
+    lock = FileLock(path)
+    with contextlib.suppress(OSError, NotImplementedError):
+        lock.acquire()
+    try:
+        yield lock.is_locked
+    finally:
+        lock.release()
 
 
 def _user_cache_dir() -> Path:

@@ -17,7 +17,7 @@ from training.data.augment import AugmentSpec, draw
 from training.data.frames import Frames
 from training.data.readers import hic
 from training.data.readers.interhand import read_frames
-from training.data.samples import Sample, load_sample
+from training.data.samples import Sample, load_sample, or_next
 
 SYNTHETIC = "synthetic"
 
@@ -28,19 +28,19 @@ def open_frames(
     hands: tuple[HandModel, HandModel],
     count: int | None = None,
     *,
-    subset: str = "all",
+    human_only: bool = False,
     boxes: str = "annotated",
 ) -> Frames:
     """The images of a split: of the folder `data` (InterHand2.6M's layout, or HIC's), or of the synthetic set.
 
     `count` takes the first so many images, the same on every machine; the synthetic set is generated up to there.
-    `subset` and `boxes` are InterHand2.6M's (see read_frames). A UserError for a data set that is not there or damaged,
-    or an option that it does not have.
+    `human_only` and `boxes` are InterHand2.6M's (see read_frames). A UserError for a data set that is not there or
+    damaged, or an option that it does not have.
     """
     root = None if data == SYNTHETIC else Path(data)
     hic_root = None if root is None else hic.find_root(root)
-    if (root is None or hic_root is not None) and (subset, boxes) != ("all", "annotated"):
-        raise UserError("only InterHand2.6M has subsets and RootNet boxes: leave the options out")
+    if (root is None or hic_root is not None) and (human_only or boxes != "annotated"):
+        raise UserError("only InterHand2.6M has a human-annotated subset and RootNet boxes: leave the options out")
     if root is None:
         from training.data.synthhands import SPLIT_IMAGES, ensure_synthetic  # numba takes long to import
 
@@ -49,15 +49,19 @@ def open_frames(
     if hic_root is not None:
         frames = hic.read_frames(hic_root, split, hands)
     else:
-        frames = read_frames(root, split, hands, subset=subset, boxes=boxes)
+        frames = read_frames(root, split, hands, human_only=human_only, boxes=boxes)
     return frames if count is None else frames.first(min(count, len(frames)))
 
 
 class HandDataset(Dataset[dict[str, Tensor]]):
-    """Samples as dictionaries of tensors, keys as in Sample, the image as (3, S, S); `key` (2,) is index and draw."""
+    """Samples as dictionaries of tensors, keys as in Sample, the image as (3, S, S); `key` (2,) is index and draw.
+
+    In place of an image that is missing or damaged stands the next good one, with its own key.
+    """
 
     def __init__(self, frames: Frames, crop_px: int, augment: AugmentSpec | None = None, seed: int = 0) -> None:
         self.frames, self.crop_px, self.augment, self.seed = frames, crop_px, augment, seed
+        self._told = torch.zeros(len(frames), dtype=torch.bool).share_memory_()  # of all loading processes
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -65,11 +69,15 @@ class HandDataset(Dataset[dict[str, Tensor]]):
     def __getitem__(self, key: int | tuple[int, int]) -> dict[str, Tensor]:
         """`key` is an index, or (index, draw): the draw number seeds the augmentation, so a resumed run repeats it."""
         index, number = key if isinstance(key, tuple) else (key, 0)
-        augmentation = None
-        if self.augment is not None:
-            augmentation = draw(self.augment, np.random.default_rng((self.seed, number, index)))
-        sample = to_tensors(load_sample(self.frames, index, self.crop_px, augmentation))
-        return {**sample, "key": torch.tensor([index, number])}
+
+        def load(at: int) -> dict[str, Tensor]:
+            augmentation = None
+            if self.augment is not None:
+                augmentation = draw(self.augment, np.random.default_rng((self.seed, number, at)))
+            sample = to_tensors(load_sample(self.frames, at, self.crop_px, augmentation))
+            return {**sample, "key": torch.tensor([at, number])}
+
+        return or_next(self.frames, index, load, self._told.numpy())
 
 
 def to_tensors(sample: Sample) -> dict[str, Tensor]:

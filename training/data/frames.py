@@ -23,55 +23,22 @@ HAND_TYPES = ("right", "left", "interacting")
 INTERACTING = HAND_TYPES.index("interacting")
 
 
+class MappedArray(np.memmap):
+    """An .npy file, read only where it is touched; pickled as its path, so that loading processes share the memory."""
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        if isinstance(self.base, np.memmap) and self.base.shape == self.shape:  # not a part of one
+            return map_array, (self.filename,)
+        return np.asarray(self).__reduce_ex__(protocol)
+
+
 def map_array(path: Path) -> NDArray[Any]:
-    """The array of an .npy file, read only where it is touched."""
-    return np.load(path, mmap_mode="r", allow_pickle=False).view(np.ndarray)
-
-
-class _Mapped:
-    """Pickles arrays that are whole mapped files as their paths, so that loading processes share the memory."""
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {key: _file_of(value) or value for key, value in self.__dict__.items()}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        opened = {key: map_array(value.path) if isinstance(value, _File) else value for key, value in state.items()}
-        self.__dict__.update(opened)
-
-
-@dataclass(frozen=True)
-class _File:
-    path: Path
-
-
-def _file_of(value: Any) -> _File | None:
-    base = getattr(value, "base", None)
-    if isinstance(base, np.memmap) and base.shape == value.shape and base.filename is not None:
-        return _File(Path(base.filename))
-    return None
+    """The array of an .npy file, read-only."""
+    return np.load(path, mmap_mode="r", allow_pickle=False).view(MappedArray)
 
 
 @dataclass(frozen=True, eq=False)
-class Names(_Mapped):
-    """(N,) file names: str to whoever asks, kept as UTF-8 of fixed width, a quarter of numpy's strings."""
-
-    encoded: NDArray[np.bytes_]
-
-    def __len__(self) -> int:
-        return len(self.encoded)
-
-    def __getitem__(self, chosen: Any) -> Any:
-        """The name (str) at an integer, else Names."""
-        found = self.encoded[chosen]
-        return found.decode() if isinstance(found, bytes) else Names(found)
-
-    def tolist(self) -> list[str]:
-        """All of them."""
-        return [name.decode() for name in self.encoded]
-
-
-@dataclass(frozen=True, eq=False)
-class Frames(_Mapped):
+class Frames:
     """N images of one split; P poses and K cameras they refer to. Hand axis [right, left]; the project's joint order.
 
     The arrays may be mapped files: read only.
@@ -80,7 +47,9 @@ class Frames(_Mapped):
     name: str  # of the data set, with its version
     synthetic: bool
     image_root: Path
-    file_names: Names  # (N,) below image_root
+    folders: tuple[str, ...]  # of images, below image_root
+    file_names: NDArray[np.bytes_]  # (N,) below their folder; UTF-8: a quarter of numpy's strings
+    folder_of: NDArray[np.int32]  # (N,) which of `folders`
     annotation_id: NDArray[np.int64]  # (N,) the data set's own number
     pose_of: NDArray[np.int32]  # (N,) row of the pose arrays
     camera_of: NDArray[np.int32]  # (N,) row of the camera arrays
@@ -101,6 +70,10 @@ class Frames(_Mapped):
 
     def __len__(self) -> int:
         return len(self.file_names)
+
+    def path(self, index: int) -> Path:
+        """Where an image is."""
+        return self.image_root / self.folders[self.folder_of[index]] / self.file_names[index].decode()
 
     @property
     def label(self) -> str:
@@ -123,19 +96,19 @@ class Frames(_Mapped):
         Folders are listed, not files asked for one by one. That nothing is missing is remembered (per folder and list
         of names, in the project's cache), so images deleted afterwards are first noticed when they are read.
         """
-        encoded = np.ascontiguousarray(self.file_names.encoded)
-        seen = hashlib.sha256(os.fsencode(self.image_root.resolve()) + b"\0")
-        seen.update(encoded.data if len(encoded) else b"")
+        names = np.ascontiguousarray(self.file_names)
+        seen = hashlib.sha256(f"{self.image_root.resolve()!r} {self.folders}\n".encode())
+        seen.update(self.folder_of.tobytes() + names.tobytes())
         note = cache_dir() / "index" / "complete" / seen.hexdigest()
         if note.is_file():
             return np.ones(len(self), bool)
         there = np.zeros(len(self), bool)
         folder, files = None, frozenset[str]()
-        order = np.argsort(encoded, kind="stable")  # so that one folder's list is held at a time
+        order = np.lexsort((names, self.folder_of))  # so that one folder's list is held at a time
         for index in tqdm(order, desc="looking for images", unit="img", leave=False, delay=2):
-            parent, _, name = encoded[index].decode().rpartition("/")
-            if parent != folder:
-                folder, files = parent, _list_files(self.image_root / parent)
+            parent, _, name = names[index].decode().rpartition("/")
+            if (self.folder_of[index], parent) != folder:
+                folder, files = (self.folder_of[index], parent), _list_files(self.path(index).parent)
             there[index] = name in files
         if there.all() and len(self):
             with contextlib.suppress(OSError):  # it will be looked for again
@@ -145,14 +118,8 @@ class Frames(_Mapped):
 
 
 PER_IMAGE = (
-    "file_names",
-    "annotation_id",
-    "pose_of",
-    "camera_of",
-    "bbox",
-    "hand_type",
-    "hand_type_valid",
-    "joint_in_image",
+    *("file_names", "folder_of", "annotation_id", "pose_of", "camera_of", "bbox"),
+    *("hand_type", "hand_type_valid", "joint_in_image"),
 )
 
 
@@ -161,7 +128,7 @@ def drop_missing(frames: Frames) -> tuple[Frames, list[str]]:
     there = frames.on_disk()
     if there.all():
         return frames, []
-    missing = frames.file_names[~there].tolist()
+    missing = [name.decode() for name in frames.file_names[~there]]
     if not there.any():
         raise UserError(f"none of the {len(missing)} images is below {frames.image_root} ({missing[0]}, ...)")
     return frames.subset(there), missing

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch.utils.data import Sampler
 
 
+@dataclass(frozen=True, eq=False)
 class StepSampler(Sampler[list[tuple[int, int]]]):
     """Batches of (image, epoch) from a given sample on: each epoch is a seeded permutation of all images.
 
@@ -15,19 +17,14 @@ class StepSampler(Sampler[list[tuple[int, int]]]):
     where it is not 0, so that each image comes in so many augmentations only.
     """
 
-    def __init__(
-        self,
-        images: int,
-        batch: int,
-        start_sample: int,
-        steps: int,
-        seed: int,
-        share: int = 0,
-        shares: int = 1,
-        draws: int = 0,
-    ) -> None:
-        self.images, self.batch, self.start_sample, self.steps, self.seed = images, batch, start_sample, steps, seed
-        self.share, self.shares, self.draws = share, shares, draws
+    images: int
+    batch: int
+    start_sample: int
+    steps: int
+    seed: int
+    share: int = 0
+    shares: int = 1
+    draws: int = 0
 
     def __len__(self) -> int:
         return self.steps

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
+from runtime.errors import UserError
 from runtime.image.crop import crop_from_box
 from runtime.image.reading import read_image
 from training.data.augment import Augmentation, recolour
 from training.data.frames import INTERACTING, Floats, Frames
 
+MAX_LEFT_OUT = 20  # on end: more of them are not damaged, but gone
 MIRROR = np.diag([-1.0, 1.0, 1.0]).astype(np.float32)
+
+Loaded = TypeVar("Loaded")
 
 
 @dataclass(frozen=True)
@@ -37,12 +44,47 @@ class Sample:
 
 def read_rgb(frames: Frames, index: int) -> NDArray[np.uint8]:
     """The image (H, W, 3), RGB; a UserError where it is missing or damaged, as the runner would say it."""
-    return read_image(frames.image_root / frames.file_names[index])
+    return read_image(frames.path(index))
+
+
+def drop_damaged(frames: Frames) -> tuple[Frames, list[str]]:
+    """The images that can be used, and the names of those that cannot; reads them all, for the few of a validation."""
+    usable = np.ones(len(frames), bool)
+    for index in range(len(frames)):
+        try:
+            read_rgb(frames, index)
+        except UserError:
+            usable[index] = False
+    return frames.subset(usable), [name.decode() for name in frames.file_names[~usable]]
+
+
+def or_next(frames: Frames, index: int, load: Callable[[int], Loaded], told: NDArray[np.bool_] | None = None) -> Loaded:
+    """`load(index)`, or, where that image is missing or damaged, of the next one after it that is not.
+
+    Each that is left out is named in one line; `told` (N,) remembers which were. A UserError where many on end are bad.
+    """
+    for at in ((index + step) % len(frames) for step in range(MAX_LEFT_OUT)):
+        try:
+            return load(at)
+        except UserError as error:
+            if told is None or not told[at]:
+                tqdm.write(f"left out: {error}")
+            if told is not None:
+                told[at] = True
+            reason = error
+    raise UnreadableImages(f"{MAX_LEFT_OUT} images on end cannot be used; the last: {reason}")
+
+
+class UnreadableImages(UserError):
+    """Images on end that cannot be used; of a loading process, which gives its whole traceback, the last line."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message.strip().splitlines()[-1].removeprefix(f"{__name__}.UnreadableImages: "))
 
 
 def load_crop(frames: Frames, index: int, crop_px: int) -> NDArray[np.uint8]:
-    """Image `index` cut as the runner cuts it: (S, S, 3) RGB."""
-    return crop_from_box(frames.bbox[index], crop_px).apply(read_rgb(frames, index))
+    """Image `index`, or the next that can be used, cut as the runner cuts it: (S, S, 3) RGB."""
+    return or_next(frames, index, lambda at: crop_from_box(frames.bbox[at], crop_px).apply(read_rgb(frames, at)))
 
 
 def load_sample(frames: Frames, index: int, crop_px: int, augmentation: Augmentation | None = None) -> Sample:

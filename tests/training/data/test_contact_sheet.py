@@ -39,9 +39,7 @@ def test_the_seed_chooses(synthetic_root: Path, tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["-o", "sheet.png"], "no data set"),
-        (["-o", "sheet.png", "-n", "0"], "-n 1 to"),
         (["-o", "sheet.gif"], "name it .png or .jpg"),
-        (["-o", "sheet.png", "--hand-model", "none.npz"], "none.npz"),
     ],
 )
 def test_mistakes(tmp_path: Path, arguments: list[str], message: str) -> None:

@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from runtime.errors import UserError
 from runtime.hand.hand_model import load_hand_models, skin
 from runtime.image.crop import crop_from_box
-from training.data.augment import Augmentation, AugmentSpec, draw, recolour
+from training.data.augment import Augmentation, recolour
 from training.data.frames import Frames
 from training.data.readers.interhand import read_frames
 from training.data.samples import MIRROR, load_crop, load_sample, read_rgb
@@ -40,14 +39,10 @@ def single(frames: Frames) -> int:
 
 
 def test_without_augmentation_the_crop_is_the_runners(frames: Frames, both: int) -> None:
-    crop = crop_from_box(frames.bbox[both], SIZE)
-    expected = crop.apply(read_rgb(frames, both))
+    expected = crop_from_box(frames.bbox[both], SIZE).apply(read_rgb(frames, both))
     assert np.array_equal(load_crop(frames, both, SIZE), expected)
-    assert np.array_equal((load_sample(frames, both, SIZE).image * 255).round().astype(np.uint8), expected)
-
-
-def test_the_augmented_path_without_a_change_is_the_same(frames: Frames, both: int) -> None:
     plain, same = load_sample(frames, both, SIZE), load_sample(frames, both, SIZE, NONE)
+    assert np.array_equal((plain.image * 255).round().astype(np.uint8), expected)
     assert np.abs(plain.image - same.image).max() < 2 / 255
     assert np.allclose(plain.points, same.points, atol=1e-6) and np.allclose(plain.joints, same.joints, atol=1e-7)
 
@@ -86,7 +81,7 @@ def test_every_label_stays_on_the_picture(frames: Frames, both: int, change: Aug
 
     pixels = project(frames, both, in_camera(frames, both)).reshape(42, 2)
     height, width = read_rgb(frames, both).shape[:2]
-    name = frames.file_names[both]
+    name = frames.file_names[both].decode()
     (tmp_path / name).parent.mkdir(parents=True)
     marked = replace(frames, image_root=tmp_path)
     rows, columns = np.mgrid[:height, :width] + 0.5
@@ -153,8 +148,6 @@ def test_a_single_hand_is_masked(frames: Frames, single: int) -> None:
     assert sample.presence.tolist() == [1, 0] and sample.has_mano.tolist() == [1, 0]
     assert float(sample.has_translation) == 0 and not sample.relative_translation.any()
     assert not sample.joint_valid[1].any() and not sample.joints[1].any() and np.isfinite(sample.points).all()
-    flipped = load_sample(frames, single, SIZE, replace(NONE, flip=True))
-    assert flipped.presence.tolist() == [0, 1] and flipped.joint_valid[1].all()
 
 
 def test_what_is_not_annotated_is_masked(frames: Frames, both: int) -> None:
@@ -195,24 +188,3 @@ def test_colours() -> None:
     gray = recolour(image, replace(NONE, gain=gain, gray=True))
     assert np.ptp(gray, axis=2).max() == 0
     assert recolour(image, replace(NONE, offset=2.0)).max() == 1.0
-
-
-def test_a_damaged_picture_is_named(frames: Frames, both: int, tmp_path: Path) -> None:
-    """Half a picture is not trained on as gray."""
-    name = frames.file_names[both]
-    (tmp_path / name).parent.mkdir(parents=True)
-    content = (frames.image_root / name).read_bytes()
-    for damaged in (content[: len(content) // 2], b"", b"no picture"):
-        (tmp_path / name).write_bytes(damaged)
-        with pytest.raises(UserError, match=name):
-            load_sample(replace(frames, image_root=tmp_path), both, SIZE)
-    with pytest.raises(UserError, match=name):
-        read_rgb(replace(frames, image_root=tmp_path / "nowhere"), both)
-
-
-def test_draws_are_seeded_and_within_their_ranges() -> None:
-    spec = AugmentSpec()
-    draws, again = ([draw(spec, np.random.default_rng(i)) for i in range(100)] for _ in range(2))
-    assert [d.angle_rad for d in draws] == [d.angle_rad for d in again]
-    assert 0.1 < max(abs(d.angle_rad) for d in draws) <= np.deg2rad(spec.rotation_deg) + 1e-9
-    assert 0.3 < np.mean([d.flip for d in draws]) < 0.7

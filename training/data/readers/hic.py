@@ -10,22 +10,17 @@ have MANO's 778 vertices, in metres, in the camera's frame (x right, y down, z f
 pixels with a focal length of 525 and its centre at (319.5, 239.5).
 
 What the format leaves unclear, and what is done here:
-- `pose` in the .pkl files has 48 numbers, but no source says whether they are angles, angles relative to MANO's mean
-  pose, or coefficients of its 45 principal components (as "ncomps45" suggests); and they are pickles. They are not
-  read: the hand model is fitted to the .ply meshes, and one that it does not meet within MAX_FIT_MM is an error.
-- There are no triangulated joints. Joints are the fitted model's; InterWild regresses the wrist from the mesh.
-  `joint_2d` (28 points, by a reader's account noisy, the left index finger in reverse order) is not read.
+- The .pkl fits are not read: they are pickles, and no source says what the 48 numbers of their `pose` are. The hand
+  model is fitted to the .ply meshes; one that it does not meet within MAX_FIT_MM is an error. So are joints: the fitted
+  model's. `joint_2d` is noisy, with the left index finger in reverse order, and is not read either.
 - The camera's centre is half of 639 x 479: pixel centres at integers. Ours are at .5, hence (320, 240).
 - Nothing says how `bbox` was made, and InterWild does not use it. The box here is that of the meshes in the picture.
-- Whether left hands were fitted with the sign error of MANO's published left shape directions is not said. The fit to
-  the mesh does not depend on it, but for the part of the mesh that the model cannot reach.
 - A hand that its `hand_type` names but that has no fit counts as seen, without labels; an annotation without any fit
   says nothing, not even where the hands are, and is left out.
 """
 
 from __future__ import annotations
 
-import hashlib
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,8 +33,8 @@ from plyfile import PlyData, PlyParseError
 from tqdm import tqdm
 
 from runtime.errors import UserError, first_line
-from runtime.hand.hand_model import SHAPE_SIZE, SKELETON_JOINTS, VERTICES, HandModel, skin
-from training.data.frames import HAND_TYPES, SIDES, Floats, Frames, Names
+from runtime.hand.hand_model import SHAPE_SIZE, VERTICES, HandModel, skin
+from training.data.frames import HAND_TYPES, SIDES, Floats, Frames
 from training.data.readers.index import Arrays, open_index
 from training.data.readers.interhand import checked_name
 from training.data.readers.json_stream import read_json
@@ -51,7 +46,8 @@ FOCAL_PX, CENTER_PX = 525.0, (320.0, 240.0)
 IMAGE_PX = (640, 480)
 MAX_FIT_MM = 2.0  # mean over the vertices
 MAX_PLY_BYTES = 1 << 20
-FIT_BATCH, FIT_STEPS = 64, 100
+FIT_BATCH, FIT_STEPS = 64, 300
+_TURN_UNIT, _BETA_UNIT = 0.3, 5.0  # so that both move the vertices alike: descent is slow where they differ
 
 Hands = tuple[HandModel, HandModel]
 
@@ -73,9 +69,9 @@ def read_frames(root: Path, split: str, hands: Hands) -> Frames:
         rows = _rows(content, root)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{root / FILE} is not in HIC's format ({error!r})") from error
-    depends_on = f"hic {hands[0].sha256} {_state_of(rows)}"
-    arrays = open_index([root / FILE], depends_on, lambda: _to_arrays(rows, hands))
-    return Frames(name="HIC", synthetic=False, image_root=root, file_names=Names(arrays.pop("file_names")), **arrays)
+    meshes = [path for row in rows for path in row.meshes if path is not None]
+    arrays = open_index([root / FILE, *meshes], f"hic {hands[0].sha256}", lambda: _to_arrays(rows, hands))
+    return Frames(name="HIC", synthetic=False, image_root=root, folders=("",), **arrays)
 
 
 class Row(NamedTuple):
@@ -101,18 +97,6 @@ def _rows(content: dict[str, Any], root: Path) -> list[Row]:
     return rows
 
 
-def _state_of(rows: Sequence[Row]) -> str:
-    """Size and time of modification of every mesh file, as one hash; thousands of files are not read for it."""
-    digest = hashlib.sha256()
-    for path in (path for row in rows for path in row.meshes if path is not None):
-        try:
-            state = path.stat()
-        except OSError as error:
-            raise UserError(f"cannot read {path}: {error.strerror}") from error
-        digest.update(f"{path.name} {state.st_size} {state.st_mtime_ns}\n".encode())
-    return digest.hexdigest()
-
-
 def _to_arrays(rows: Sequence[Row], hands: Hands) -> Arrays:
     vertices = np.zeros((len(rows), 2, VERTICES, 3), np.float32)
     for number, row in enumerate(tqdm(rows, desc="reading meshes", unit="img", leave=False, delay=1)):
@@ -120,17 +104,12 @@ def _to_arrays(rows: Sequence[Row], hands: Hands) -> Arrays:
             if path is not None:
                 vertices[number, side] = read_ply(path)
     there = np.array([[path is not None for path in row.meshes] for row in rows])
-    behind = there & (vertices[..., 2] <= 0).any(axis=2)
-    if behind.any():
-        number, side = np.argwhere(behind)[0]
-        raise UserError(f"{rows[number].meshes[side]} lies behind the camera: it is not one of HIC's meshes")
     rotations, shape, shift, error_m = fit_hands(vertices, there, hands)
     if (error_m > MAX_FIT_MM / 1000).any():
         number, side = np.argwhere(error_m > MAX_FIT_MM / 1000)[0]
         raise UserError(
-            f"hand model '{hands[side].name}' misses {rows[number].meshes[side]} by "
-            f"{error_m[number, side] * 1000:.1f} mm: "
-            "HIC's meshes are MANO's, give the converted MANO as --hand-model"
+            f"hand model '{hands[side].name}' misses {rows[number].meshes[side]} by {error_m[number, side] * 1000:.1f} "
+            "mm: HIC's meshes are MANO's, give the converted MANO as --hand-model"
         )
     joints = np.stack([skin(hand, rotations[:, side], shape[:, side])[1] for side, hand in enumerate(hands)], axis=1)
     placed = np.where(there[..., None, None], joints + shift[:, :, None], 0).astype(np.float32)
@@ -142,6 +121,7 @@ def _to_arrays(rows: Sequence[Row], hands: Hands) -> Arrays:
     valid = np.repeat(there[..., None], placed.shape[2], axis=2)
     return {
         "file_names": np.array([row.file_name for row in rows], np.bytes_),
+        "folder_of": np.zeros(len(rows), np.int32),
         "annotation_id": np.array([row.number for row in rows], np.int64),
         "pose_of": np.arange(len(rows), dtype=np.int32),
         "camera_of": np.zeros(len(rows), np.int32),
@@ -195,19 +175,16 @@ def fit_hands(
 def _fit_batch(layer: HandLayer, target: torch.Tensor, hands: Hands) -> tuple[NDArray[np.float32], ...]:
     begin = torch.stack([_turns(hand, target[:, side]) for side, hand in enumerate(hands)], dim=1)
     begin = begin[..., :2].transpose(-1, -2).flatten(-2)
-    per_turn, per_beta = (torch.stack(x) for x in zip(*(_units(hand) for hand in hands), strict=True))
     turned = torch.zeros_like(begin, requires_grad=True)
     shaped = torch.zeros(len(target), 2, SHAPE_SIZE, requires_grad=True)
     optimizer = torch.optim.LBFGS([turned, shaped], max_iter=FIT_STEPS, history_size=20, line_search_fn="strong_wolfe")
 
-    def sought() -> tuple[torch.Tensor, torch.Tensor]:
-        return matrix_from_6d(begin + turned * per_turn[..., None]), shaped * per_beta
-
-    def posed() -> tuple[torch.Tensor, torch.Tensor]:
-        """Vertices put where they meet the mesh best, and by how much they were moved."""
-        vertices = layer(*sought())[0]
+    def posed() -> tuple[torch.Tensor, ...]:
+        """Vertices put where they meet the mesh best, by how much they were moved, rotations, shape."""
+        rotations, shape = matrix_from_6d(begin + _TURN_UNIT * turned), _BETA_UNIT * shaped
+        vertices = layer(rotations, shape)[0]
         shift = (target - vertices).mean(dim=2)
-        return vertices + shift[:, :, None], shift
+        return vertices + shift[:, :, None], shift, rotations, shape
 
     def loss() -> torch.Tensor:
         optimizer.zero_grad()
@@ -217,10 +194,9 @@ def _fit_batch(layer: HandLayer, target: torch.Tensor, hands: Hands) -> tuple[ND
 
     optimizer.step(loss)
     with torch.no_grad():
-        vertices, shift = posed()
+        vertices, shift, rotations, shape = posed()
         error = (vertices - target).norm(dim=-1).mean(dim=-1)
-        rotations, shape = sought()
-    return tuple(values.detach().numpy() for values in (rotations, shape, shift, error))
+    return tuple(values.numpy() for values in (rotations, shape, shift, error))
 
 
 def _turns(hand: HandModel, target: torch.Tensor) -> torch.Tensor:
@@ -239,21 +215,8 @@ def _turns(hand: HandModel, target: torch.Tensor) -> torch.Tensor:
     return local
 
 
-def _units(hand: HandModel) -> tuple[torch.Tensor, torch.Tensor]:
-    """Per joint (16,) and beta (10,) the change that moves the vertices alike: descent is slow where they differ."""
-    below = np.eye(SKELETON_JOINTS, dtype=bool)
-    for joint in range(SKELETON_JOINTS - 1, 0, -1):
-        below[hand.parents[joint]] |= below[joint]
-    moved = below.astype(np.float32) @ hand.weights.T  # (16, 778)
-    arm = np.linalg.norm(hand.v_template - hand.joint_row.reshape(-1, 1, 3), axis=-1)
-    turn_m = np.sqrt(np.square(moved * arm).mean(axis=1))
-    beta_m = np.sqrt(np.square(hand.shape_basis).mean(axis=1)) + 1e-6
-    unit_m = 0.01
-    return torch.from_numpy(unit_m / turn_m).float(), torch.from_numpy(unit_m / beta_m).float()
-
-
 def read_ply(path: Path) -> Floats:
-    """The vertices (778, 3) of a .ply file; a UserError where it is not such a mesh."""
+    """The vertices (778, 3) of a .ply file, camera space; a UserError where it is no hand in front of the camera."""
     try:
         if path.stat().st_size > MAX_PLY_BYTES:
             raise UserError(f"{path} is too large for the mesh of a hand")
@@ -263,6 +226,6 @@ def read_ply(path: Path) -> Floats:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
     except (PlyParseError, ValueError, KeyError, IndexError, OverflowError, MemoryError) as error:
         raise UserError(f"{path} is not the mesh of a hand ({first_line(error)})") from error
-    if vertices.shape != (VERTICES, 3) or not np.isfinite(vertices).all():
-        raise UserError(f"{path} is not the mesh of a hand (not {VERTICES} vertices of finite numbers)")
+    if vertices.shape != (VERTICES, 3) or not np.isfinite(vertices).all() or vertices[:, 2].min() <= 0:
+        raise UserError(f"{path} is not the mesh of a hand (not {VERTICES} vertices in front of the camera)")
     return vertices

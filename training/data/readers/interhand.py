@@ -1,13 +1,15 @@
 """Reader of InterHand2.6M's annotation files (Moon et al., ECCV 2020), into an index of plain arrays.
 
     annotations/{split}/InterHand2.6M_{split}_{data,camera,joint_3d,MANO_NeuralAnnot}.json
-    images/{split}/...                         or InterHand2.6M_{5,30}fps_batch1/images/{split}/..., as the archives are
+    images/{split}/...                         or in any number of folders, as the archives are unpacked:
+                                               InterHand2.6M_{5,30}fps_batch{0,1,...}/images/{split}/...
     aid_human_annot_{split}.txt                one annotation number per line: what people annotated; from InterWild's
                                                authors; here, in annotations/ or in annotations/{split}/
     rootnet_output/rootnet_interhand2.6m_output_{split}.json        or in annotations/rootnet/
 
 The 5 and the 30 frames per second releases have the same form; each has its own annotations, human-annotated numbers
-and RootNet boxes, and they do not mix. The synthetic set is written in the same form, so this is its reader, too.
+and RootNet boxes, and they do not mix. Which one it is, the frame numbers say, where there are enough of them; folders'
+names say nothing. The synthetic set is written in the same form, so this is its reader, too.
 
 What the files leave open, and what is done here:
 - `joint_valid` of an annotation is about one picture (annotated and inside it), that of joint_3d about the moment.
@@ -15,15 +17,16 @@ What the files leave open, and what is done here:
 - A hand without a fit is null, or its frame or capture is not in the file at all: both are `has_mano` False.
 - Pictures without annotation, or whose box has no extent, cannot be cropped: they are left out, and counted once.
 - RootNet's boxes are the annotated ones made square and 1.25 times as large, and its users crop them as they are. They
-  are given divided by 1.25 here, since the runner's crop enlarges every box by that. Its depths serve methods that
-  lift pixels to camera space; nothing here does, so they are not read.
+  are given divided by 1.25 here, since the runner's crop enlarges every box by that. Its depths are not read.
 """
 
 from __future__ import annotations
 
+import itertools
 from array import array
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,41 +34,38 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from runtime.errors import UserError, unknown_name
+from runtime.errors import UserError
 from runtime.hand.hand_model import HandModel, skin
 from runtime.hand.joints import INTERHAND_TO_JOINTS
 from runtime.hand.rotations import matrix_from_axis_angle
 from runtime.image.crop import BOX_SCALE, MAX_BOX_PX
-from training.data.frames import HAND_TYPES, SIDES, Floats, Frames, Names
+from training.data.frames import HAND_TYPES, SIDES, Floats, Frames
 from training.data.readers.index import Arrays, open_index
 from training.data.readers.json_stream import read_json, stream_items
 
 PARTS = ("data", "camera", "joint_3d", "MANO_NeuralAnnot")
-SUBSETS = ("all", "human_annot", "machine_annot")
 BOXES = ("annotated", "rootnet")
 MIN_BOX_PX = 1.0
 MAX_NAME_BYTES = 512
 MAX_ID_FILE_BYTES = 1 << 28
 SKIN_BATCH = 1024
+STEPS_AT_30_FPS = (1, 3)  # between frame numbers, of captures at 30 and at 90 fps; 6 and 18 in the 5 fps release
+MIN_STEPS = 1000
 _JOINTS = 42
 
 Hands = tuple[HandModel, HandModel]
 Keys = list[tuple[str, str]]
 
 
-def read_frames(root: Path, split: str, hands: Hands, *, subset: str = "all", boxes: str = "annotated") -> Frames:
+def read_frames(root: Path, split: str, hands: Hands, *, human_only: bool = False, boxes: str = "annotated") -> Frames:
     """The images of a split below `root`, in the order of the annotation file; indexed at the first reading.
 
     Args:
-        subset: "all" (H+M in the papers), "human_annot" (H) or "machine_annot" (M).
+        human_only: what people annotated (H in the papers), else everything (H+M).
         boxes: "annotated" or "rootnet", the ones most published figures were measured with.
 
     Raises UserError for missing, unreadable or inconsistent annotation files.
     """
-    if subset not in SUBSETS:
-        raise unknown_name("subset", subset, SUBSETS)
-    if boxes not in BOXES:
-        raise unknown_name("kind of boxes", boxes, BOXES)
     if not root.is_dir():
         raise UserError(f"no data set at {root}: give --data a folder that holds annotations/ and images/")
     about = read_json(root / "dataset.json") if (root / "dataset.json").is_file() else {}
@@ -81,18 +81,18 @@ def read_frames(root: Path, split: str, hands: Hands, *, subset: str = "all", bo
             ) from error
 
     arrays = open_index(files, f"interhand {hands[0].sha256}", build)
-    names = Names(arrays.pop("file_names"))
-    image_root = _image_root(root, split, names)
+    name = "InterHand2.6M 30 fps" if arrays.pop("frame_step") in STEPS_AT_30_FPS else "InterHand2.6M"
+    image_root, folders, folder_of = _locate(root, split, arrays["file_names"])
     frames = Frames(
-        name=about.get("name", "InterHand2.6M 30 fps" if "30fps" in str(image_root) else "InterHand2.6M"),
+        name=about.get("name", name),
         synthetic=bool(about.get("synthetic", False)),
         image_root=image_root,
-        file_names=names,
+        folders=folders,
+        folder_of=folder_of,
         **arrays,
     )
-    if subset != "all":
-        human = np.isin(frames.annotation_id, _human_ids(root, split, frames.annotation_id))
-        frames = frames.subset(human if subset == "human_annot" else ~human)
+    if human_only:
+        frames = frames.subset(np.isin(frames.annotation_id, _human_ids(root, split, frames.annotation_id)))
     return frames if boxes == "annotated" else _with_rootnet_boxes(frames, root, split)
 
 
@@ -102,15 +102,28 @@ def _check_hand_model(about: dict[str, Any], hand: HandModel, root: Path) -> Non
         raise UserError(f"{root} was made with another hand model than '{hand.name}': generate it again")
 
 
-def _image_root(root: Path, split: str, names: Names) -> Path:
-    """Where the first image is, else the first folder there is."""
-    archives = sorted(root.glob("InterHand2.6M_*fps_batch*"))
-    candidates = [folder / "images" / split for folder in (root, *archives)]
-    there = [folder for folder in candidates if folder.is_dir()]
-    for folder in there:
-        if len(names) and (folder / names[0]).is_file():
-            return folder
-    return (there or candidates)[0]
+def _locate(root: Path, split: str, names: NDArray[np.bytes_]) -> tuple[Path, tuple[str, ...], NDArray[np.int32]]:
+    """What images are below: image_root, folders and folder_of of Frames; several folders where archives were unpacked.
+
+    A picture is where its folder is; only what several archives hold folders of is looked for by name.
+    """
+    found = [path / split for pattern in ("images", "*/images", "*/*/images") for path in sorted(root.glob(pattern))]
+    found = [folder for folder in found if folder.is_dir()]
+    folder_of = np.zeros(len(names), np.int32)
+    if len(found) < 2:
+        return (found[0] if found else root / "images" / split), ("",), folder_of
+
+    @cache
+    def holders(parent: str) -> list[int]:
+        return [number for number, folder in enumerate(found) if (folder / parent).is_dir()] or [0]
+
+    for index, name in enumerate(tqdm(names, desc="looking for archives", unit="img", leave=False, delay=2)):
+        path = name.decode()
+        held = holders(path.rpartition("/")[0])
+        if len(held) > 1:
+            held = [number for number in held if (found[number] / path).is_file()] or held
+        folder_of[index] = held[0]
+    return root, tuple(folder.relative_to(root).as_posix() for folder in found), folder_of
 
 
 def _find(name: str, folders: Sequence[Path], what: str) -> Path:
@@ -145,7 +158,7 @@ def _with_rootnet_boxes(frames: Frames, root: Path, split: str) -> Frames:
         try:
             for item in stream_items(path, None):
                 ids.append(item["annot_id"])
-                boxes.extend(_four(item["bbox"]))
+                boxes.extend(np.asarray(item["bbox"], np.float64).reshape(4))
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise UserError(f"{path} is not in the form of RootNet's output ({error!r})") from error
         found = np.array(boxes).reshape(-1, 4)
@@ -177,6 +190,7 @@ def _to_arrays(files: Sequence[Path], hands: Hands) -> Arrays:
     )
     return {
         **images,
+        "frame_step": np.array(_frame_step(poses)),
         "joints_world_m": world,
         "joint_valid": valid,
         "has_mano": has_mano,
@@ -207,7 +221,7 @@ def _image_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], Keys, Keys]:
     for item in stream_items(path, "annotations"):
         annotated_image.append(item["image_id"])
         annotation_id.append(item["id"])
-        bbox.extend(_four(item["bbox"]))
+        bbox.extend(np.asarray(item["bbox"], np.float64).reshape(4))
         hand_type.append(HAND_TYPES.index(item["hand_type"]))
         type_valid.append(bool(item["hand_type_valid"]))
         in_image += np.asarray(item["joint_valid"], np.float32).reshape(_JOINTS).astype(bool).tobytes()
@@ -215,9 +229,12 @@ def _image_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], Keys, Keys]:
         raise ValueError("no images, or no annotations")
 
     boxes = np.array(bbox, np.float64).reshape(-1, 4)
-    row, used = _match(np.array(image_id, np.int64), np.array(annotated_image, np.int64))
     usable = np.logical_and((np.abs(boxes) <= MAX_BOX_PX).all(axis=1), (boxes[:, 2:] >= MIN_BOX_PX).all(axis=1))
-    used[used] = usable[row[used]]
+    row_of = {image: row for row, image in enumerate(annotated_image)}
+    if len(row_of) < len(annotated_image) or len(set(image_id)) < len(image_id):
+        raise ValueError("an image occurs twice, or has two annotations")
+    row = np.array([row_of.get(image, -1) for image in image_id])
+    used = (row >= 0) & usable[row]
     row = row[used]
     if not used.all():
         tqdm.write(f"{path.name}: {int((~used).sum())} of {len(used)} images have no annotation or no usable box")
@@ -235,30 +252,22 @@ def _image_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], Keys, Keys]:
     return arrays, list(poses), list(cameras)
 
 
-def _match(images: NDArray[np.int64], annotated: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Per image the row of its annotation, and whether it has one."""
-    order = np.argsort(annotated, kind="stable")
-    ranked = annotated[order]
-    if len(np.unique(images)) != len(images) or (ranked[1:] == ranked[:-1]).any():
-        raise ValueError("an image occurs twice, or has two annotations")
-    place = np.minimum(np.searchsorted(ranked, images), len(ranked) - 1)
-    return order[place], ranked[place] == images
+def _frame_step(poses: Keys) -> int:
+    """What usually lies between the numbers of a capture's moments; 0 where there are too few of them to tell."""
+    moments = sorted((capture, int(frame)) for capture, frame in poses)
+    steps = [after[1] - before[1] for before, after in itertools.pairwise(moments) if before[0] == after[0]]
+    return int(np.median(steps)) if len(steps) >= MIN_STEPS else 0
 
 
 def checked_name(name: str) -> bytes:
-    """A path below the folder of images, of sensible length."""
+    """A path below the folder of images, of sensible length; backslashes, as Windows writes them, become slashes."""
+    name = name.replace("\\", "/")
     encoded = name.encode()
     if not encoded or len(encoded) > MAX_NAME_BYTES or b"\0" in encoded:
         raise ValueError(f"unusable file name {name[:60]!r}")
-    if name.startswith(("/", "\\")) or ":" in name or ".." in name:
+    if name.startswith("/") or ":" in name or ".." in name:
         raise ValueError(f"file name {name[:60]!r} leads out of the data set")
     return encoded
-
-
-def _four(box: Sequence[float]) -> Sequence[float]:
-    if len(box) != 4:
-        raise ValueError("a box that is not four numbers")
-    return box
 
 
 def _joint_arrays(joints: dict[str, Any], keys: Keys) -> tuple[Floats, NDArray[np.bool_]]:

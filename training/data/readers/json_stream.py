@@ -63,8 +63,8 @@ def _user_errors(path: Path, max_bytes: int) -> Iterator[int]:
 class _Watched:
     """A file as ijson reads it, refused where that would take memory without end.
 
-    ijson's memory grows with the square of the nesting, and with the size of an item. Brackets within strings are
-    counted, too: annotation files have none to speak of.
+    Memory grows with an item's size and the square of its nesting. Brackets within strings
+    are counted, too: annotation files have none to speak of.
     """
 
     def __init__(self, file: BinaryIO, bar: Any) -> None:

@@ -12,13 +12,12 @@ import cv2
 import numpy as np
 
 from training.data.synthhands import schedule
+from training.data.synthhands.arrays import Bytes, Floats
 from training.data.synthhands.drawing.background import background
 from training.data.synthhands.drawing.exposure import expose, noise_bank, sample_exposure
 from training.data.synthhands.drawing.look import sample_lights
-from training.data.synthhands.drawing.rasteriser import Bytes, Pinhole
+from training.data.synthhands.drawing.rasteriser import Pinhole
 from training.data.synthhands.frame import DrawnHands, Studio, make_frame, person_of
-from training.data.synthhands.scene.cameras import Camera
-from training.data.synthhands.scene.posable import Floats
 from training.data.synthhands.scene.scene import PlacedHand
 
 
@@ -43,29 +42,24 @@ class Shot:
 class Film:
     """Two hands of one frame of the synthetic set, ready to be moved.
 
-    `zoom` scales the picture of about 512 x 334 px, `widen` shrinks what is in it, so that hands have room to move.
+    `widen` shrinks what is in the picture, so that hands have room to move.
     """
 
-    def __init__(
-        self, studio: Studio, capture: int, frame: int, view: int = 0, zoom: float = 1.0, widen: float = 1.0
-    ) -> None:
+    def __init__(self, studio: Studio, capture: int, frame: int, widen: float = 1.0) -> None:
         if schedule.hand_type(frame) != schedule.INTERACTING:
             raise ValueError(f"frame {frame} does not show two hands")
         self._studio = studio
         self._frame = make_frame(studio, capture, frame)
         self._person = person_of(self._frame)
-        self.camera = _scaled(self._frame.views[view].camera, zoom, widen)
-        rng = schedule.random_stream(schedule.Stream.LOOK, capture, frame, view)
-        size = self.camera.pinhole.size_px
-        self._background = background(size, self._person.skin, self._person.surface.sleeve_colour, rng)
+        camera = self._frame.views[0].camera
+        pinhole, centre = camera.pinhole, np.array(camera.pinhole.size_px) / 2
+        principal = centre + (pinhole.principal_px - centre) / widen
+        self.camera = replace(camera, pinhole=Pinhole(pinhole.focal_px / widen, principal, pinhole.size_px))
+        rng = schedule.random_stream(schedule.Stream.LOOK, capture, frame)
+        self._background = background(pinhole.size_px, self._person.skin, self._person.surface.sleeve_colour, rng)
         self._lights = sample_lights(rng)
         self._exposure = replace(sample_exposure(rng), motion_px=(0.0, 0.0), gray=False)
-        self._noise = np.random.default_rng([capture, frame, view])
-
-    @property
-    def size_px(self) -> tuple[int, int]:
-        """Width, height."""
-        return self.camera.pinhole.size_px
+        self._noise = np.random.default_rng([capture, frame, 0])
 
     def shoot(self, right: Move | None, left: Move | None) -> Shot:
         """The next picture; a hand whose move is None is not there."""
@@ -79,7 +73,7 @@ class Film:
         bgr = expose(linear, replace(self._exposure, noise_start=(row, column)))
         joints = self.camera.see(np.stack([hand.joints for hand in placed]))
         pixels = self.camera.pinhole.project(joints)
-        inside = ((pixels >= 0) & (pixels < self.size_px)).all(axis=-1).mean(axis=-1)
+        inside = ((pixels >= 0) & (pixels < self.camera.pinhole.size_px)).all(axis=-1).mean(axis=-1)
         seen = [float(share) if move is not None else 0.0 for share, move in zip(inside, moves, strict=True)]
         return Shot(np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8), pixels, joints, (seen[0], seen[1]))
 
@@ -88,13 +82,3 @@ class Film:
         pose = hand.pose.copy()
         pose[3:] += move.bend * (-self._studio.models[hand.side].hands_mean - pose[3:])
         return hand.posed(self._studio.models[hand.side], pose, hand.translation + step)
-
-
-def _scaled(camera: Camera, zoom: float, widen: float) -> Camera:
-    """The same camera with another picture size and angle of view."""
-    pinhole = camera.pinhole
-    width, height = (round(length * zoom) for length in pinhole.size_px)
-    grown = np.array([width, height]) / pinhole.size_px
-    centred = pinhole.principal_px - np.array(pinhole.size_px) / 2
-    principal = (np.array(pinhole.size_px) / 2 + centred / widen) * grown
-    return replace(camera, pinhole=Pinhole(pinhole.focal_px * grown / widen, principal, (width, height)))

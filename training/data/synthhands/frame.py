@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 
 import cv2
 import numpy as np
@@ -11,25 +12,13 @@ import numpy as np
 from runtime.hand.hand_model import HandModel, load_hand_models
 from runtime.hand.joints import JOINT_COUNT
 from training.data.synthhands import schedule
+from training.data.synthhands.arrays import Bytes, Float32s
+from training.data.synthhands.drawing import shading
 from training.data.synthhands.drawing.background import background
 from training.data.synthhands.drawing.exposure import expose, sample_exposure
 from training.data.synthhands.drawing.look import Person, sample_lights, sample_person, skin_albedo, sleeve_girth
 from training.data.synthhands.drawing.meshes import DrawnMesh, build_drawn_mesh, vertex_normals
-from training.data.synthhands.drawing.rasteriser import Bytes, Float32s
-from training.data.synthhands.drawing.shading import (
-    ALBEDO,
-    ARM,
-    ATTRIBUTES,
-    NAIL,
-    NORMAL,
-    OPEN,
-    PALM,
-    TEXTURE,
-    Lights,
-    Mesh,
-    draw,
-    openness,
-)
+from training.data.synthhands.drawing.shading import Lights, Mesh
 from training.data.synthhands.scene.cameras import Camera, View, capture_cameras, choose_views
 from training.data.synthhands.scene.scene import PlacedHand, Scene, Subject, build_subject, sample_scene
 
@@ -72,6 +61,7 @@ class Picture:
     jpeg: bytes
 
 
+@cache
 def build_studio() -> Studio:
     """The embedded hands and their drawn meshes."""
     models = load_hand_models()
@@ -124,7 +114,12 @@ class DrawnHands:
             vertices.append(points)
             normals.append(vertex_normals(points, mesh.faces))
             faces.append(mesh.faces + np.int32(count))
-            attributes.append(_attributes(mesh, person))
+            rows = np.zeros((len(points), shading.ATTRIBUTES), np.float32)
+            rows[:, shading.ALBEDO : shading.ALBEDO + 3] = skin_albedo(person, mesh.material)
+            rows[:, shading.TEXTURE : shading.TEXTURE + 2] = mesh.material.texture_m
+            rows[:, shading.PALM], rows[:, shading.NAIL] = mesh.material.palm, mesh.material.nail
+            rows[:, shading.ARM] = mesh.material.arm_m
+            attributes.append(rows)
             count += len(points)
         self.vertices, self.normals = np.concatenate(vertices), np.concatenate(normals)
         parts = np.concatenate([studio.meshes[hand.side].parts for hand in hands])
@@ -132,19 +127,9 @@ class DrawnHands:
         centres = np.concatenate([hand.joints for hand in hands] + [hand.arm.centres for hand in hands])
         joint_radii = np.tile([_WRIST_RADIUS_M] + [_JOINT_RADIUS_M] * (JOINT_COUNT - 1), len(hands))
         radii = np.concatenate([joint_radii, *(hand.arm.radii_m for hand in hands)])
-        openness(self.vertices, self.normals, centres, radii, self.mesh.attributes[:, OPEN])
+        shading.openness(self.vertices, self.normals, centres, radii, self.mesh.attributes[:, shading.OPEN])
 
     def draw(self, linear: Float32s, camera: Camera, lights: Lights) -> Bytes:
         """Draws over the background `linear` (H, W, 3); returns the parts (H, W) that are seen."""
-        self.mesh.attributes[:, NORMAL : NORMAL + 3] = self.normals @ camera.rotation.T
-        return draw(linear, camera.see(self.vertices), self.mesh, camera.pinhole, lights, self.person.surface)
-
-
-def _attributes(mesh: DrawnMesh, person: Person) -> Float32s:
-    """(V, ATTRIBUTES), but for what depends on the pose."""
-    material = mesh.material
-    rows = np.zeros((len(material.palm), ATTRIBUTES), np.float32)
-    rows[:, ALBEDO : ALBEDO + 3] = skin_albedo(person, material)
-    rows[:, TEXTURE : TEXTURE + 2] = material.texture_m
-    rows[:, PALM], rows[:, NAIL], rows[:, ARM] = material.palm, material.nail, material.arm_m
-    return rows
+        self.mesh.attributes[:, shading.NORMAL : shading.NORMAL + 3] = self.normals @ camera.rotation.T
+        return shading.draw(linear, camera.see(self.vertices), self.mesh, camera.pinhole, lights, self.person.surface)

@@ -7,7 +7,6 @@ import itertools
 import json
 import multiprocessing
 import os
-import shutil
 import signal
 import threading
 from collections.abc import Generator
@@ -17,22 +16,19 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-from filelock import FileLock
 from tqdm import tqdm
 
 from runtime.errors import UserError
-from runtime.files import write_bytes_atomic, write_error
+from runtime.files import write_bytes_atomic
 from runtime.hand.hand_model import load_hand_models
 from runtime.machine import usable_cores
-from training.data.cache import cache_dir
-from training.data.synthhands.frame import Studio, build_studio, draw_frame, make_frame, person_of
+from training.data.cache import cache_dir, cache_error, locked
+from training.data.synthhands.frame import build_studio, draw_frame, make_frame, person_of
 from training.data.synthhands.schedule import GENERATOR_VERSION, SEED, SHARD_IMAGES, SPLIT_CAPTURES, Shard, shards_for
 from training.data.synthhands.shards import compact, make_shard, read_shard
 
 ANNOTATION_PARTS = ("data", "camera", "joint_3d", "MANO_NeuralAnnot")
 DATASET_FILE = "dataset.json"
-# Mean size of a picture with its share of the annotations, to refuse early what cannot fit.
-_BYTES_PER_IMAGE = 30_000
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
@@ -54,13 +50,13 @@ def ensure_synthetic(
     if workers is not None and workers < 1:
         raise UserError(f"cannot work with {workers} processes: give --workers 1 or more")
     root = default_root() if root is None else Path(root)
-    if not _is_complete(root, shards):
-        try:
+    try:
+        if not _is_complete(root, shards):
             root.mkdir(parents=True, exist_ok=True)
-            with FileLock(root / ".lock"):
-                _complete(root, shards, workers or usable_cores() or os.cpu_count() or 1, progress)
-        except OSError as error:
-            raise write_error(root, error) from error
+            with locked(root / ".lock") as alone:
+                _complete(root, shards, workers or usable_cores() or os.cpu_count() or 1, progress, alone)
+    except OSError as error:
+        raise cache_error(root, error) from error
     return root
 
 
@@ -100,33 +96,21 @@ def _is_complete(root: Path, shards: list[Shard]) -> bool:
     return content["images"][-1]["file_name"].encode() in paths[0].read_bytes()
 
 
-def _complete(root: Path, shards: list[Shard], workers: int, progress: bool) -> None:
-    """Makes what is missing; the caller holds the lock."""
+def _complete(root: Path, shards: list[Shard], workers: int, progress: bool, alone: bool) -> None:
+    """Makes what is missing. `alone`: the caller holds the lock; if not, others may be making the same files."""
     if _is_complete(root, shards):  # by whoever had the lock before
         return
-    for unfinished in root.glob("*/*/.*.part"):  # of a killed run
+    for unfinished in root.rglob(".*.part") if alone else ():  # of a killed run
         unfinished.unlink()
     missing = [shard for shard in shards if read_shard(root, shard) is None]
-    images = len(missing) * SHARD_IMAGES
-    needed, free = images * _BYTES_PER_IMAGE / 1e9, shutil.disk_usage(root).free / 1e9
-    if needed > free:
-        raise UserError(
-            f"{images} images need about {needed:.1f} GB, {root} has {free:.1f} GB free: free space or choose another "
-            "folder"
-        )
     write_bytes_atomic(root / DATASET_FILE, json.dumps(_identity(), indent=2).encode() + b"\n")
-    made = _here(root, missing) if workers == 1 or len(missing) <= 1 else _in_processes(root, missing, workers)
-    name = f"SynthHands {shards[0].split}"
-    with contextlib.closing(made), tqdm(total=images, unit="img", desc=name, disable=not progress) as bar:
+    here = workers == 1 or len(missing) <= 1
+    made = (make_shard(root, shard) for shard in missing) if here else _in_processes(root, missing, workers)
+    total, name = len(missing) * SHARD_IMAGES, f"SynthHands {shards[0].split}"
+    with contextlib.closing(made), tqdm(total=total, unit="img", desc=name, disable=not progress) as bar:
         for count in made:
             bar.update(count)
     _assemble(root, shards[0].split)
-
-
-def _here(root: Path, shards: list[Shard]) -> Generator[int, None, None]:
-    studio = build_studio()
-    for shard in shards:
-        yield make_shard(root, shard, studio)
 
 
 def _in_processes(root: Path, shards: list[Shard], workers: int) -> Generator[int, None, None]:
@@ -139,7 +123,7 @@ def _in_processes(root: Path, shards: list[Shard], workers: int) -> Generator[in
     try:
         with ProcessPoolExecutor(min(workers, len(shards)), context, _start_worker) as pool:
             # In order, and what has not begun is dropped at an interruption: a finished beginning is left.
-            yield from pool.map(_make_in_worker, itertools.repeat(root), shards)
+            yield from pool.map(make_shard, itertools.repeat(root), shards)
     except BrokenProcessPool:
         raise UserError(
             "a worker process died (out of memory?): run again with fewer --workers; what is done is kept"
@@ -150,26 +134,16 @@ def _in_processes(root: Path, shards: list[Shard], workers: int) -> Generator[in
             os.environ.update({name: before[name]} if name in before else {})
 
 
-_worker_studio: Studio
-
-
 def _start_worker() -> None:
-    global _worker_studio
-    parent = multiprocessing.parent_process()
-    threading.Thread(target=_follow, args=(parent,), daemon=True).start()
+    threading.Thread(target=_follow, args=(multiprocessing.parent_process(),), daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process: the parent decides
     cv2.setNumThreads(1)
-    _worker_studio = build_studio()
 
 
 def _follow(parent: Any) -> None:
     """Ends this worker when the process that started it dies, however it dies."""
     parent.join()
     os._exit(1)
-
-
-def _make_in_worker(root: Path, shard: Shard) -> int:
-    return make_shard(root, shard, _worker_studio)
 
 
 def _assemble(root: Path, split: str) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from runtime.hand.joints import INTERHAND_TO_JOINTS, JOINT_COUNT
+from training.data.synthhands.arrays import Floats
 from training.data.synthhands.frame import Frame
 from training.data.synthhands.scene.cameras import Camera, View
-from training.data.synthhands.scene.posable import Floats
 from training.data.synthhands.scene.scene import SIDES, Scene
 
 BOX_GROWTH = 1.2  # InterHand2.6M's boxes are those of the joints, grown about their centre

@@ -1,8 +1,7 @@
 """What image k of a split is: its capture, frame and view, and the random stream that makes it.
 
-A split is an endless row of captures; a capture has `CAPTURE_FRAMES` frames (poses), each seen by `FRAME_VIEWS`
-cameras. Splits have disjoint capture numbers, and every random stream is seeded with its capture number, so no pose,
-hand shape or background is shared between splits, and no image depends on how many are made.
+A split is a row of captures; a capture has `CAPTURE_FRAMES` frames (poses), each seen by `FRAME_VIEWS` cameras. Splits
+have disjoint capture numbers, which seed every random stream: they share no pose, hand shape or background.
 """
 
 from __future__ import annotations

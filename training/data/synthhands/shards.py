@@ -7,15 +7,16 @@ loss of power cut short does not count as finished, and is made again.
 from __future__ import annotations
 
 import json
+import secrets
 import zlib
 from pathlib import Path
 from typing import Any
 
 from runtime.files import write_bytes_atomic
-from training.data.synthhands.frame import Studio, draw_frame, make_frame, person_of
+from training.data.synthhands.frame import build_studio, draw_frame, make_frame, person_of
 from training.data.synthhands.labels import camera_record, image_record, joint_record, mano_record
 from training.data.synthhands.scene.cameras import capture_cameras
-from training.data.synthhands.schedule import Shard
+from training.data.synthhands.schedule import SUBJECT_FRAMES, Shard
 
 
 def shard_path(root: Path, shard: Shard) -> Path:
@@ -28,37 +29,43 @@ def compact(content: Any) -> bytes:
     return json.dumps(content, separators=(",", ":")).encode()
 
 
-def make_shard(root: Path, shard: Shard, studio: Studio) -> int:
+def make_shard(root: Path, shard: Shard) -> int:
     """Renders and writes a shard; returns its number of images."""
-    cameras = capture_cameras(shard.capture)
+    studio, cameras = build_studio(), capture_cameras(shard.capture)
     content: dict[str, Any] = {"capture": shard.capture, "images": [], "annotations": []}
-    sizes: list[int] = []
-    joints: dict[str, Any] = {}
-    mano: dict[str, Any] = {}
+    content |= {"camera": {}, "joint_3d": {}, "MANO_NeuralAnnot": {}, "image_bytes": []}
     used: set[str] = set()
-    subject = person = None
     for number in shard.frames:
         frame = make_frame(studio, shard.capture, number, cameras)
-        if person is None or frame.subject.number != subject:
-            subject, person = frame.subject.number, person_of(frame)
+        if number % SUBJECT_FRAMES == 0:
+            person = person_of(frame)
         for picture in draw_frame(studio, frame, person):
-            image, annotation = image_record(frame, picture.view, shard.first_image + len(sizes))
+            image, annotation = image_record(frame, picture.view, shard.first_image + len(content["images"]))
             path = root / "images" / shard.split / image["file_name"]
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(picture.jpeg)
+            _write(path, picture.jpeg)
             content["images"].append(image)
             content["annotations"].append(annotation)
-            sizes.append(len(picture.jpeg))
+            content["image_bytes"].append(len(picture.jpeg))
             used.add(picture.view.camera.name)
-        joints[str(number)] = joint_record(frame)
-        mano[str(number)] = mano_record(frame)
+        content["joint_3d"][str(number)] = joint_record(frame)
+        content["MANO_NeuralAnnot"][str(number)] = mano_record(frame)
     content["camera"] = camera_record(camera for camera in cameras if camera.name in used)
-    content |= {"joint_3d": joints, "MANO_NeuralAnnot": mano, "image_bytes": sizes}
     body = compact(content)
     path = shard_path(root, shard)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes_atomic(path, _seal(body) + b"\n" + body)
-    return len(sizes)
+    return len(content["images"])
+
+
+def _write(path: Path, content: bytes) -> None:
+    """As one, for whoever reads or makes the same picture; without waiting for the disk, for thousands of pictures."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        part.write_bytes(content)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def read_shard(root: Path, shard: Shard) -> dict[str, Any] | None:

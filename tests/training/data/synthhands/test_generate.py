@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -19,10 +20,8 @@ import pytest
 
 from runtime.errors import UserError
 from runtime.hand.hand_model import load_hand_models
-from runtime.hand.joints import INTERHAND_TO_JOINTS
 from training.data.synthhands import ensure_synthetic, generate, schedule
 from training.data.synthhands.__main__ import main
-from training.data.synthhands.scene.scene import SIDES, pose_hand
 from training.data.synthhands.shards import shard_path
 
 ONE = schedule.SHARD_IMAGES
@@ -49,7 +48,8 @@ def content(root: Path) -> dict[str, bytes]:
     return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
-def pictures_and_shards(root: Path) -> dict[str, bytes]:
+def pictures(root: Path) -> dict[str, bytes]:
+    """Also what stands beside each shard of them."""
     return {name: data for name, data in content(root).items() if name.startswith(("images", "shards"))}
 
 
@@ -58,71 +58,34 @@ def annotation(root: Path, part: str, split: str = "val") -> Any:
 
 
 def test_files_have_the_official_form(root: Path) -> None:
+    """What they say about joints and fits, the reader's tests see."""
     data, cameras = annotation(root, "data"), annotation(root, "camera")
-    joints, mano = annotation(root, "joint_3d"), annotation(root, "MANO_NeuralAnnot")
     assert len(data["images"]) == len(data["annotations"]) == 2 * ONE == len(list((root / "images").rglob("*.jpg")))
-    models = load_hand_models()
     for number, (image, label) in enumerate(zip(data["images"], data["annotations"], strict=True)):
         assert image["id"] == label["image_id"] == number
         capture, frame, name = str(image["capture"]), str(image["frame_idx"]), image["camera"]
         assert image["file_name"] == f"Capture{capture}/{image['seq_name']}/cam{name}/image{frame}.jpg"
         picture = np.asarray(cv2.imread(str(root / "images" / "val" / image["file_name"])))
         assert picture.shape == (image["height"], image["width"], 3) and {*picture.shape[:2]} == {334, 512}
-        camera = {key: np.array(values[name]) for key, values in cameras[capture].items()}
-        shapes = {key: value.shape for key, value in camera.items()}
+        shapes = {key: np.shape(values[name]) for key, values in cameras[capture].items()}
         assert shapes == {"campos": (3,), "camrot": (3, 3), "focal": (2,), "princpt": (2,)}
-        pose = joints[capture][frame]
-        assert np.array(pose["joint_valid"], int).tolist() == label["joint_valid"]
-        assert pose["hand_type"] == label["hand_type"]
-        world = np.array(pose["world_coord"]).reshape(2, 21, 3)
-        valid = np.array(pose["joint_valid"]).reshape(2, 21)
-        for side, side_name in enumerate(SIDES):
-            there = label["hand_type"] in (side_name, schedule.INTERACTING)
-            fit = mano[capture][frame][side_name]
-            assert valid[side].all() == valid[side].any() == (fit is not None) == there
-            if fit is None:
-                continue
-            # The parameters give the joints, and the joints lie in the box.
-            _, found = pose_hand(models[side], *(np.array(fit[key]) for key in ("pose", "shape", "trans")))
-            np.testing.assert_allclose(1000 * found, world[side][INTERHAND_TO_JOINTS], atol=1e-3)
-            seen = (world[side] - camera["campos"]) @ camera["camrot"].T
-            pixels = seen[:, :2] / seen[:, 2:] * camera["focal"] + camera["princpt"]
-            x, y, width, height = label["bbox"]
-            assert (seen[:, 2] > 1000).all()
-            assert (pixels > [x, y]).all() and (pixels < [x + width, y + height]).all()
-    about = json.loads((root / "dataset.json").read_bytes())
+        assert annotation(root, "joint_3d")[capture][frame]["hand_type"] == label["hand_type"]
+    about, model = json.loads((root / "dataset.json").read_bytes()), load_hand_models()[0]
     assert about["name"] == f"SynthHands v{schedule.GENERATOR_VERSION}" and about["synthetic"] is True
-    assert about["hand_model"] == {"name": models[0].name, "sha256": models[0].sha256}
+    assert about["hand_model"] == {"name": model.name, "sha256": model.sha256}
 
 
 def test_two_workers_and_a_larger_order_make_the_same_bytes(root: Path, tmp_path: Path) -> None:
     ensure_synthetic("val", ONE, root=tmp_path, workers=1, progress=False)
     ensure_synthetic("val", 3 * ONE, root=tmp_path, workers=2, progress=False)
     found = content(tmp_path)
-    assert {name: found[name] for name in pictures_and_shards(root)} == pictures_and_shards(root)
+    assert {name: found[name] for name in pictures(root)} == pictures(root)
     assert annotation(tmp_path, "data")["images"][: 2 * ONE] == annotation(root, "data")["images"]
-
-
-def test_splits_differ(root: Path, copy: Path) -> None:
-    ensure_synthetic("test", 1, root=copy, workers=1, progress=False)
-    assert annotation(copy, "data") == annotation(root, "data")
-    for key in ("pose", "shape"):
-        val, test = (
-            {
-                str(fit[key])
-                for moments in annotation(copy, "MANO_NeuralAnnot", split).values()
-                for moment in moments.values()
-                for fit in moment.values()
-                if fit
-            }
-            for split in ("val", "test")
-        )
-        assert val and test and not val & test
 
 
 def test_a_complete_set_is_only_read(copy: Path, no_making: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a read-only disk: no lock, no new file, whatever is asked of it."""
-    monkeypatch.setattr(generate, "FileLock", lambda _: pytest.fail("locked"))
+    monkeypatch.setattr(generate, "locked", lambda _: pytest.fail("locked"))
     before = content(copy)
     for images in (ONE, 2 * ONE):
         ensure_synthetic("val", images, root=copy, progress=False)
@@ -189,7 +152,7 @@ def test_a_killed_run_is_taken_up_again(root: Path, tmp_path: Path) -> None:
     ensure_synthetic("val", 2 * ONE, root=tmp_path, workers=1, progress=False)
     found = content(tmp_path)
     assert not [name for name in found if name.endswith(".part")]
-    assert {name: found[name] for name in pictures_and_shards(root)} == pictures_and_shards(root)
+    assert {name: found[name] for name in pictures(root)} == pictures(root)
     assert annotation(tmp_path, "data")["images"][: 2 * ONE] == annotation(root, "data")["images"]
 
 
@@ -212,6 +175,18 @@ def test_two_processes_at_once(root: Path, tmp_path: Path) -> None:
     assert content(tmp_path) == content(root)
 
 
+def test_without_locks_others_files_are_left_alone(copy: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the file system has no locks, whoever else makes the set may be writing."""
+    monkeypatch.setattr(generate, "locked", lambda _: contextlib.nullcontext(False))
+    shard_path(copy, schedule.Shard("val", 1)).unlink()
+    theirs = copy / "shards" / "val" / ".000001.json.0a1b.part"
+    theirs.write_bytes(b"half")
+    ensure_synthetic("val", 2 * ONE, root=copy, workers=1, progress=False)
+    assert theirs.read_bytes() == b"half"
+    theirs.unlink()
+    assert content(copy) == content(root)
+
+
 @pytest.mark.parametrize("text", ["{", '{"name": "another"}'])
 def test_another_set_is_not_mixed_in(copy: Path, text: str) -> None:
     (copy / "dataset.json").write_text(text)
@@ -219,18 +194,8 @@ def test_another_set_is_not_mixed_in(copy: Path, text: str) -> None:
         ensure_synthetic("val", ONE, root=copy, progress=False)
 
 
-@pytest.mark.parametrize(
-    ("code", "after", "advice"),
-    [
-        (errno.ENOSPC, 0, "free some space"),
-        (errno.EACCES, 0, "a folder you may"),
-        (errno.EROFS, 0, "a folder you may"),
-        (errno.ENOSPC, 10, "free some space"),
-    ],
-)
-def test_a_disk_that_refuses(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, after: int, advice: str
-) -> None:
+@pytest.mark.parametrize(("code", "after"), [(errno.EROFS, 0), (errno.ENOSPC, 10)])
+def test_a_disk_that_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, after: int) -> None:
     """The user's to mend; nothing that is half written counts as there."""
     real, count = Path.write_bytes, [0]
 
@@ -242,26 +207,20 @@ def test_a_disk_that_refuses(
         return real(self, data)
 
     monkeypatch.setattr(Path, "write_bytes", refuse)
-    with pytest.raises(UserError, match=advice):
+    with pytest.raises(UserError, match="cannot write"):
         ensure_synthetic("val", ONE, root=tmp_path / "set", workers=1, progress=False)
     assert not list(tmp_path.rglob("*.part")) and not list(tmp_path.rglob("shards/*/*.json"))
-
-
-def test_too_little_space_is_said_before_work_starts(
-    tmp_path: Path, no_making: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1_000_000))
-    with pytest.raises(UserError, match="GB free"):
-        ensure_synthetic("train", 1000, root=tmp_path, progress=False)
 
 
 def test_mistakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ER_EDGE_CACHE", str(tmp_path))
     assert generate.default_root() == tmp_path / f"synthhands-v{schedule.GENERATOR_VERSION}"
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(UserError, match="another path"):
+    with pytest.raises(UserError, match="Not a directory"):
         ensure_synthetic("val", ONE, root=tmp_path / "file" / "set", progress=False)
+    monkeypatch.setenv("ER_EDGE_CACHE", str(tmp_path / "file"))
+    with pytest.raises(UserError, match="set ER_EDGE_CACHE"):
+        ensure_synthetic("val", ONE, progress=False)
     for workers in (0, -2):
         with pytest.raises(UserError, match="--workers"):
             ensure_synthetic("val", ONE, root=tmp_path, workers=workers, progress=False)

@@ -9,25 +9,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.synthhands.drawing.rasteriser import Float32s
-from training.data.synthhands.scene.posable import Floats
+from training.data.synthhands.arrays import Float32s, Floats
 
 _SCALE = 4  # pictures are drawn this much smaller
 _KINDS = ("studio", "wall", "room", "texture")
 _WEIGHTS = (0.30, 0.20, 0.32, 0.18)
 _BODY_SHARE = {"studio": 0.45, "wall": 0.5, "room": 0.5, "texture": 0.25}
-_FAMILIAR = np.array(  # wood, plaster, slate, leaf, sand, brick, sky, charcoal: sRGB
-    [
-        (0.55, 0.40, 0.26),
-        (0.82, 0.79, 0.73),
-        (0.36, 0.40, 0.44),
-        (0.34, 0.42, 0.26),
-        (0.73, 0.64, 0.50),
-        (0.55, 0.33, 0.26),
-        (0.58, 0.68, 0.78),
-        (0.18, 0.18, 0.19),
-    ]
-)
+_WOOD, _PLASTER, _SLATE, _LEAF = (0.55, 0.40, 0.26), (0.82, 0.79, 0.73), (0.36, 0.40, 0.44), (0.34, 0.42, 0.26)
+_SAND, _BRICK, _SKY, _CHARCOAL = (0.73, 0.64, 0.50), (0.55, 0.33, 0.26), (0.58, 0.68, 0.78), (0.18, 0.18, 0.19)
+_FAMILIAR = np.array([_WOOD, _PLASTER, _SLATE, _LEAF, _SAND, _BRICK, _SKY, _CHARCOAL])  # sRGB
 
 
 def background(
@@ -98,13 +88,12 @@ def _studio(size: tuple[int, int], rng: np.random.Generator) -> Float32s:
     _gradient(picture, rng, 0.5, 1.6)
     width, height = size
     for _ in range(int(rng.integers(0, 6))):
-        x = rng.uniform(0, width)
-        lean = rng.normal(0, 0.15) * height
-        colour = tuple(float(c) for c in rng.uniform(0.01, 0.12) * rng.uniform(0.9, 1.1, 3))
+        x, lean = rng.uniform(0, width), rng.normal(0, 0.15) * height
+        colour = tuple(rng.uniform(0.01, 0.12) * rng.uniform(0.9, 1.1, 3))
         cv2.line(picture, (int(x), 0), (int(x + lean), height), colour, int(rng.integers(1, 4)))
     for _ in range(int(rng.integers(0, 9))):
         at = int(rng.uniform(0, width)), int(rng.uniform(0, height))
-        colour = tuple(float(c) for c in rng.uniform(0.1, 0.9) * rng.uniform(0.85, 1.1, 3))
+        colour = tuple(rng.uniform(0.1, 0.9) * rng.uniform(0.85, 1.1, 3))
         cv2.circle(picture, at, int(rng.integers(1, 4)), colour, -1)
     return picture
 
@@ -163,9 +152,8 @@ def _person(picture: Float32s, skin_colour: Floats, clothes_colour: Floats, rng:
     skin = np.clip(skin_colour * rng.uniform(0.5, 1.0), 0, 1)
     neck = half * 0.26
     if shoulder > 0:
-        ellipse_at = (int(centre), int(shoulder - half * 0.62))
-        axes = (int(half * 0.33), int(half * 0.45))
-        cv2.ellipse(picture, ellipse_at, axes, 0, 0, 360, tuple(float(c) for c in skin), -1)
+        at, axes = (int(centre), int(shoulder - half * 0.62)), (int(half * 0.33), int(half * 0.45))
+        cv2.ellipse(picture, at, axes, 0, 0, 360, tuple(skin), -1)
         corners = [(centre - neck, shoulder - half * 0.5), (centre + neck, shoulder - half * 0.5)]
         corners += [(centre + neck, shoulder + half * 0.1), (centre - neck, shoulder + half * 0.1)]
         _fill(picture, np.array(corners).astype(np.int32), skin * 0.85)
@@ -176,4 +164,4 @@ def _person(picture: Float32s, skin_colour: Floats, clothes_colour: Floats, rng:
 
 
 def _fill(picture: Float32s, corners: NDArray[np.int32], colour: Floats) -> None:
-    cv2.fillPoly(picture, [corners], tuple(float(c) for c in colour))
+    cv2.fillPoly(picture, [corners], tuple(colour))

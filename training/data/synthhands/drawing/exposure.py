@@ -9,9 +9,9 @@ from typing import Any
 import cv2
 import numpy as np
 
+from training.data.synthhands.arrays import Bytes, Float32s, Floats
 from training.data.synthhands.drawing.background import blurred
-from training.data.synthhands.drawing.rasteriser import Bytes, Float32s, kernel
-from training.data.synthhands.scene.posable import Floats
+from training.data.synthhands.kernels import kernel
 
 _NOISE_SIZE, _NOISE_SEED = 1024, 7
 _LUMA = (np.float32(0.299), np.float32(0.587), np.float32(0.114))
@@ -61,16 +61,9 @@ def expose(linear: Float32s, exposure: Exposure) -> Bytes:
     if exposure.blur_px > 0:
         linear = blurred(linear, exposure.blur_px)
     out = np.empty(linear.shape, np.uint8)
-    _develop(
-        linear,
-        exposure.gains.astype(np.float32),
-        _tone_curve(exposure.gamma, exposure.contrast),
-        noise_bank(),
-        exposure.noise_start,
-        (np.float32(exposure.read_noise), np.float32(exposure.shot_noise)),
-        exposure.gray,
-        out,
-    )
+    gains, curve = exposure.gains.astype(np.float32), _tone_curve(exposure.gamma, exposure.contrast)
+    levels = np.float32(exposure.read_noise), np.float32(exposure.shot_noise)
+    _develop(linear, gains, curve, noise_bank(), exposure.noise_start, levels, exposure.gray, out)
     return out
 
 

@@ -7,24 +7,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from training.data.synthhands import schedule
+from training.data.synthhands.arrays import Floats
 from training.data.synthhands.drawing import skin_texture
 from training.data.synthhands.drawing.background import muted_colour
 from training.data.synthhands.drawing.meshes import Material
 from training.data.synthhands.drawing.shading import Lights, Surface
 from training.data.synthhands.scene.body import ARM_STATIONS_M
-from training.data.synthhands.scene.posable import Floats, Rig, unit
+from training.data.synthhands.scene.posable import Rig, unit
 
 # Linear albedo from light to dark skin.
-_TONES = np.array(
-    [
-        (0.78, 0.55, 0.44),
-        (0.69, 0.46, 0.35),
-        (0.58, 0.36, 0.25),
-        (0.43, 0.25, 0.165),
-        (0.28, 0.155, 0.10),
-        (0.165, 0.088, 0.058),
-    ]
-)
+_LIGHT, _FAIR, _OLIVE = (0.78, 0.55, 0.44), (0.69, 0.46, 0.35), (0.58, 0.36, 0.25)
+_BROWN, _DARK, _DARKEST = (0.43, 0.25, 0.165), (0.28, 0.155, 0.10), (0.165, 0.088, 0.058)
+_TONES = np.array([_LIGHT, _FAIR, _OLIVE, _BROWN, _DARK, _DARKEST])
 _NAIL = np.array([0.80, 0.56, 0.50])
 _SLEEVED_SHARE = 0.45
 _NO_SLEEVE_M = 10.0

@@ -15,14 +15,13 @@ import scipy.sparse
 from numpy.typing import NDArray
 
 from runtime.hand.hand_model import HandModel, mirror, skin
+from training.data.synthhands.arrays import Floats, Ints
 from training.data.synthhands.scene.body import ARM_STATIONS_M, Arm
 from training.data.synthhands.scene.posable import (
     FINGER_PAD,
     JOINTS_TO_MANO,
     THUMB_PAD,
     TIP_OF,
-    Floats,
-    Ints,
     boundary_loop,
     build_rig,
 )
@@ -100,11 +99,8 @@ def loop_subdivision(size: int, faces: Ints) -> tuple[Any, Ints]:
 
     end_weight = np.where(border, 1 / 2, 3 / 8)
     inner = ~border[edge_of]
-    entries = [
-        (middle, edges[:, 0], end_weight),
-        (middle, edges[:, 1], end_weight),
-        (middle[edge_of[inner]], opposite[inner], np.full(int(inner.sum()), 1 / 8)),
-    ]
+    entries = [(middle, edges[:, 0], end_weight), (middle, edges[:, 1], end_weight)]
+    entries.append((middle[edge_of[inner]], opposite[inner], np.full(int(inner.sum()), 1 / 8)))
     on_border = np.zeros(size, bool)
     on_border[edges[border]] = True
     both = np.concatenate([edges, edges[:, ::-1]])
@@ -130,10 +126,8 @@ def vertex_normals(vertices: Floats, faces: NDArray[np.int32]) -> Floats:
     """Unit normals (V, 3), faces weighted by area."""
     a, b, c = (vertices[faces[:, corner]] for corner in range(3))
     across = np.cross(b - a, c - a)
-    normals = np.stack(
-        [np.bincount(faces.reshape(-1), np.repeat(across[:, axis], 3), minlength=len(vertices)) for axis in range(3)],
-        axis=1,
-    )
+    sums = [np.bincount(faces.ravel(), np.repeat(across[:, axis], 3), minlength=len(vertices)) for axis in range(3)]
+    normals = np.stack(sums, axis=1)
     length = np.sqrt((normals * normals).sum(axis=1, keepdims=True))
     return normals / np.maximum(length, 1e-20)
 
@@ -184,8 +178,7 @@ def _material(model: HandModel, subdivision: Any, faces: Ints, loop: Ints) -> Ma
 
     thumb = subdivision @ np.concatenate([model.weights[:, 13:].sum(axis=1), np.zeros(len(ARM_STATIONS_M) * len(loop))])
     to_palm = normals @ FINGER_PAD * (1 - thumb) + normals @ (THUMB_PAD / np.sqrt(THUMB_PAD @ THUMB_PAD)) * thumb
-    bones = range(1, 16)
-    knuckle = sum(_bump(rest, mano[bone], _KNUCKLE_REACH_M) for bone in bones) * np.clip(normals[:, 1], 0, 1)
+    knuckle = sum(_bump(rest, mano[bone], _KNUCKLE_REACH_M) for bone in range(1, 16)) * np.clip(normals[:, 1], 0, 1)
     fingertip = sum(_bump(rest, mano[tip], _TIP_REACH_M) for tip in TIP_OF.values())
     return Material(
         palm=np.clip(0.5 + 1.6 * to_palm, 0, 1),
@@ -204,7 +197,7 @@ def _bump(points: Floats, centre: Floats, reach_m: float) -> Floats:
 def _nails(model: HandModel, rest: Floats, normals: Floats, mano: Floats) -> Floats:
     """A smooth field, positive on the nails: drawn crisp by thresholding it per pixel."""
     field = np.full(len(rest), -1.0)
-    axes = _right_bend_axes(model)
+    axes = build_rig(model if model.side == "right" else mirror(model), np.zeros(10)).bend_axes
     for last, tip in TIP_OF.items():
         _, back, bone = axes[last]
         length = float(np.sqrt(((mano[tip] - mano[last]) ** 2).sum()))
@@ -217,10 +210,3 @@ def _nails(model: HandModel, rest: Floats, normals: Floats, mano: Floats) -> Flo
         near = np.abs(local @ back) < 0.02
         field = np.maximum(field, np.where(near, np.clip(nail, -1, 1) * on_back - (1 - on_back), -1))
     return field
-
-
-def _right_bend_axes(model: HandModel) -> Floats:
-    """The bend axes of a right hand, or of a left hand's mirror image."""
-    if model.side == "right":
-        return build_rig(model, np.zeros(10)).bend_axes
-    return build_rig(mirror(model), np.zeros(10)).bend_axes

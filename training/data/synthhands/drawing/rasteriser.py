@@ -10,20 +10,12 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from training.data.synthhands.scene.posable import Floats
+from training.data.synthhands.arrays import Bytes, Float32s, Floats, Int32s
+from training.data.synthhands.kernels import kernel, part_of_kernel
 
 FAR = np.float32(1e9)
-
-Float32s = NDArray[np.float32]
-Int32s = NDArray[np.int32]
-Bytes = NDArray[np.uint8]
-
-# Kernels allocate nothing, as none may on a GPU: without reference counts they are twice as fast.
-kernel = njit(cache=True, _nrt=False)
-part_of_kernel = njit(cache=True, _nrt=False, forceinline=True)
 
 
 @dataclass(frozen=True)

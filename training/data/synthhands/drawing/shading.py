@@ -9,18 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from training.data.synthhands.drawing.rasteriser import (
-    Buffers,
-    Bytes,
-    Float32s,
-    Int32s,
-    Pinhole,
-    empty_buffers,
-    kernel,
-    part_of_kernel,
-    rasterise,
-)
-from training.data.synthhands.scene.posable import Floats
+from training.data.synthhands.arrays import Bytes, Float32s, Floats, Int32s
+from training.data.synthhands.drawing.rasteriser import Buffers, Pinhole, empty_buffers, rasterise
+from training.data.synthhands.kernels import kernel, part_of_kernel
 
 SAMPLES = 2  # per pixel and axis
 _TOTAL = SAMPLES * SAMPLES
@@ -287,14 +278,10 @@ def lit_share(shadow: Shadow, x: float, y: float, z: float) -> np.floating:
         return _ONE
     fu, fv = u - np.float32(i), v - np.float32(j)
     dark = _ZERO
-    if image[j, i] < w:
-        dark += (_ONE - fu) * (_ONE - fv)
-    if image[j, i + 1] < w:
-        dark += fu * (_ONE - fv)
-    if image[j + 1, i] < w:
-        dark += (_ONE - fu) * fv
-    if image[j + 1, i + 1] < w:
-        dark += fu * fv
+    for down in range(2):
+        for right in range(2):
+            if image[j + down, i + right] < w:
+                dark += (fu if right else _ONE - fu) * (fv if down else _ONE - fv)
     return _ONE - dark
 
 

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.synthhands.drawing.rasteriser import Float32s
-from training.data.synthhands.scene.posable import FINGER_JOINTS, Floats, Rig, child_of, unit
+from training.data.synthhands.arrays import Float32s, Floats
+from training.data.synthhands.scene.posable import FINGER_JOINTS, Rig, child_of, unit
 
 ORIGIN_M = (-0.235, -0.105)
 SIZE_M = (0.60, 0.235)

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.data.synthhands.scene.posable import Floats, Rig, unit
+from training.data.synthhands.arrays import Floats
+from training.data.synthhands.scene.posable import Rig, unit
 
 _FOREARM = unit(np.array([-0.55, 0.65, 0.45]))
 # Unit vectors knuckles -> wrist that a hand has on average: right, left.
@@ -18,9 +19,8 @@ FOREARM_DIRECTIONS: Floats = np.stack([_FOREARM, _FOREARM * [-1, 1, 1]])
 ORIENTATION_LIMIT_DEG = 70.0
 
 # Arm stations: distance from the wrist's edge, m; girth in wrist radii; how far the wrist's flat section is rounded.
-ARM_STATIONS_M: Floats = np.array(
-    [0.010, 0.028, 0.052, 0.082, 0.118, 0.158, 0.200, 0.242, 0.285, 0.335, 0.400, 0.480, 0.580]
-)
+_STATIONS_MM = (10, 28, 52, 82, 118, 158, 200, 242, 285, 335, 400, 480, 580)
+ARM_STATIONS_M: Floats = np.array(_STATIONS_MM) / 1000
 _GIRTH_AT_M = (0.0, 0.03, 0.08, 0.15, 0.21, 0.27, 0.58)
 _GIRTH = (1.0, 0.99, 1.10, 1.38, 1.46, 1.42, 1.70)
 _WRIST_BEND_M = 0.045

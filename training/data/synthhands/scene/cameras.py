@@ -12,10 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from training.data.synthhands import schedule
+from training.data.synthhands.arrays import Floats
 from training.data.synthhands.drawing.meshes import DrawnMesh
 from training.data.synthhands.drawing.rasteriser import Pinhole, part_coverage
 from training.data.synthhands.scene.body import ORIENTATION_LIMIT_DEG, orientation_error_deg
-from training.data.synthhands.scene.posable import Floats, unit
+from training.data.synthhands.scene.posable import unit
 from training.data.synthhands.scene.scene import Scene
 
 FRONT_CAMERAS, RARE_CAMERAS = 28, 10
@@ -104,9 +105,8 @@ def _limited(rng: np.random.Generator, mean: float, spread: float, limit: float)
 
 
 def _camera(name: str, azimuth: float, elevation: float, roll: float, rare: bool, rng: np.random.Generator) -> Camera:
-    outward: Floats = np.array(
-        [np.sin(azimuth) * np.cos(elevation), -np.sin(elevation), -np.cos(azimuth) * np.cos(elevation)]
-    )
+    level = np.cos(elevation)
+    outward = np.array([np.sin(azimuth) * level, -np.sin(elevation), -np.cos(azimuth) * level])
     position: Floats = outward * rng.uniform(*DISTANCE_M)
     aim: Floats = rng.normal(0, 0.012, 3)
     ahead = unit(aim - position)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
-from training.data.synthhands.scene.posable import Floats, Ints
+from training.data.synthhands.arrays import Floats, Ints
+from training.data.synthhands.kernels import geometry
 
 # Vertices farther than this from the other mesh say nothing about contact.
 NEAR_M = 0.015
 
 
-@njit(cache=True)
+@geometry
 def slide_to_gap(
     fixed: Floats, fixed_radii: Floats, moving: Floats, moving_radii: Floats, direction: Floats, gap_m: float
 ) -> float:
@@ -48,7 +48,7 @@ def incident_faces(faces: Ints, vertex_count: int) -> tuple[Ints, Ints]:
     return starts, order // 3
 
 
-@njit(cache=True)
+@geometry
 def mesh_gap(first: Floats, second: Floats, faces: Ints, starts: Ints, around: Ints) -> float:
     """Signed gap from the vertices of `first` to the mesh `second`, metres; negative is penetration depth.
 
@@ -91,14 +91,14 @@ def mesh_gap(first: Floats, second: Floats, faces: Ints, starts: Ints, around: I
     return smallest
 
 
-@njit(cache=True)
+@geometry
 def _cross(a: Floats, b: Floats, out: Floats) -> None:
     out[0] = a[1] * b[2] - a[2] * b[1]
     out[1] = a[2] * b[0] - a[0] * b[2]
     out[2] = a[0] * b[1] - a[1] * b[0]
 
 
-@njit(cache=True)
+@geometry
 def _offset_from_triangle(point: Floats, a: Floats, b: Floats, c: Floats, offset: Floats) -> float:
     """Fills `offset` with point minus the triangle's closest point (Ericson, Real-Time Collision Detection, 5.1.5)."""
     ab, ac, ap = b - a, c - a, point - a

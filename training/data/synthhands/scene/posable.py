@@ -9,13 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from runtime.hand.hand_model import HandModel, skin
 from runtime.hand.joints import MANO_TO_JOINTS
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from training.data.synthhands.arrays import Floats, Ints
 
 # MANO's joints by finger, base to tip; the sixteenth and later are the fingertips.
 FINGER_JOINTS = {

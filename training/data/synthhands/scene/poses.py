@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from runtime.hand.rotations import matrix_from_axis_angle
-from training.data.synthhands.scene.posable import FINGER_JOINTS, MIRROR, Floats, Ints, Rig
+from training.data.synthhands.arrays import Floats, Ints
+from training.data.synthhands.scene.posable import FINGER_JOINTS, MIRROR, Rig
 
 PARENTS = (-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 0, 10, 11, 0, 13, 14)
 FINGERS = ("index", "middle", "ring", "pinky")

@@ -9,19 +9,10 @@ import numpy as np
 from runtime.hand.hand_model import HandModel, skin
 from runtime.hand.rotations import axis_angle_from_matrix, matrix_from_axis_angle
 from training.data.synthhands import schedule
+from training.data.synthhands.arrays import Floats, Ints
 from training.data.synthhands.scene.body import FOREARM_DIRECTIONS, Arm, hand_turn, sample_arm, tilted
 from training.data.synthhands.scene.contact import incident_faces, mesh_gap, slide_to_gap, smallest_gap
-from training.data.synthhands.scene.posable import (
-    JOINTS_TO_MANO,
-    KNUCKLES,
-    MIRROR,
-    Floats,
-    Ints,
-    Rig,
-    boundary_loop,
-    build_rig,
-    unit,
-)
+from training.data.synthhands.scene.posable import JOINTS_TO_MANO, KNUCKLES, MIRROR, Rig, boundary_loop, build_rig, unit
 from training.data.synthhands.scene.poses import mirrored, posed_spheres, sample_pose
 
 SIDES = ("right", "left")

@@ -7,8 +7,8 @@ import numpy as np
 
 from runtime.hand.hand_model import load_hand_models
 from training.data.synthhands.drawing.background import background
-from training.data.synthhands.drawing.exposure import Exposure, expose, sample_exposure
-from training.data.synthhands.drawing.look import sample_lights, sample_person
+from training.data.synthhands.drawing.exposure import expose, sample_exposure
+from training.data.synthhands.drawing.look import sample_person
 from training.data.synthhands.drawing.skin_texture import BACK, PALM
 from training.data.synthhands.scene.posable import build_rig
 
@@ -40,15 +40,6 @@ def test_backgrounds_vary_and_are_not_garish() -> None:
     assert np.std(level) > 0.1
 
 
-def test_lights_reach_the_hands() -> None:
-    for seed in range(30):
-        lights = sample_lights(np.random.default_rng(seed))
-        assert 1 <= len(lights.directions) <= 3
-        np.testing.assert_allclose(np.linalg.norm(lights.directions, axis=1), 1)
-        assert (lights.directions[:, 2] < 0).all()  # from the camera's side
-        assert (lights.colours > 0).all() and (lights.ambient > 0).all()
-
-
 def test_exposure_is_repeatable_and_keeps_the_picture_in_place() -> None:
     linear = np.zeros((100, 120, 3), np.float32)
     cv2.circle(linear, (60, 50), 20, (0.5, 0.5, 0.5), -1)
@@ -61,11 +52,3 @@ def test_exposure_is_repeatable_and_keeps_the_picture_in_place() -> None:
         rows, columns = np.indices(quiet.shape)
         assert abs((rows * quiet).sum() / quiet.sum() - 50) < 0.6  # blur does not shift
         assert abs((columns * quiet).sum() / quiet.sum() - 60) < 0.6
-
-
-def test_noise_and_gray() -> None:
-    linear = np.full((40, 50, 3), 0.3, np.float32)
-    still = Exposure(np.array([1.0, 0.8, 1.2]), 1.0, 0.0, 0.0, 0.0, (3, 5), 0.0, (0.0, 0.0), False, 90)
-    np.testing.assert_allclose(expose(linear, still)[0, 0], np.round(255 * np.array([0.36, 0.24, 0.30])), atol=1)  # BGR
-    noisy = expose(linear, replace(still, read_noise=0.02, gray=True))
-    assert (noisy == noisy[..., :1]).all() and 0.5 < noisy.astype(float).std() < 6

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.data.synthhands.drawing.rasteriser import FAR, Int32s, empty_buffers, part_coverage, rasterise
-from training.data.synthhands.scene.posable import Floats
+from training.data.synthhands.arrays import Floats, Int32s
+from training.data.synthhands.drawing.rasteriser import FAR, empty_buffers, part_coverage, rasterise
 
 NO_BITS = np.empty(0, np.uint8)
 
@@ -65,14 +65,8 @@ def test_shared_edges_leave_no_holes() -> None:
     buffers = empty_buffers((30, 30))
     rasterise(pixels.reshape(-1, 2), np.ones(256), faces.astype(np.int32), NO_BITS, False, buffers)
     assert (buffers.face_of >= 0).all() and (buffers.depth == 1).all()
-    rasterise(
-        pixels.reshape(-1, 2),
-        np.ones(256),
-        faces[:, ::-1].astype(np.int32),
-        NO_BITS,
-        False,
-        empty := empty_buffers((30, 30)),
-    )
+    empty = empty_buffers((30, 30))
+    rasterise(pixels.reshape(-1, 2), np.ones(256), faces[:, ::-1].astype(np.int32), NO_BITS, False, empty)
     assert (empty.face_of < 0).all() and (empty.depth == FAR).all()  # seen from behind
     rasterise(pixels.reshape(-1, 2), np.ones(256), faces[:, ::-1].astype(np.int32), NO_BITS, True, empty)
     assert (empty.face_of >= 0).all()

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from training.data.synthhands import schedule
-from training.data.synthhands.drawing.rasteriser import part_coverage
 from training.data.synthhands.frame import Frame, Studio, make_frame
 from training.data.synthhands.labels import image_record
 from training.data.synthhands.scene import cameras
@@ -56,24 +55,11 @@ def test_each_view_is_another_camera_and_shows_the_hands(frames: list[Frame]) ->
                 assert end[2] < 0.1 or (pixel < 0).any() or (pixel > view.camera.pinhole.size_px).any()
 
 
-def outline_hidden(studio: Studio, frame: Frame, view: cameras.View) -> float:
-    """Share of the two hands' pixels that the other hand covers, at full size, arms left aside."""
-    masks = []
-    for hand in frame.scene.hands:
-        seen, faces = view.camera.see(hand.vertices), studio.models[hand.side].faces.astype(np.int32)
-        pinhole = view.camera.pinhole
-        ones = np.ones(len(faces), np.uint8)
-        masks.append(part_coverage(pinhole.project(seen), seen[:, 2], faces, ones, pinhole.size_px)[0] > 0)
-    return float((masks[0] & masks[1]).sum() / (masks[0].sum() + masks[1].sum()))
-
-
 def test_statistics_of_the_set(studio: Studio) -> None:
     """Hands hide each other, boxes have InterHand2.6M's size, rare views are rare; of pairs from twelve captures."""
     pairs = [make_frame(studio, capture, frame) for capture in range(100, 112) for frame in (0, 7, 18, 25)]
     views = [(frame, view) for frame in pairs for view in frame.views]
     hidden = np.array([view.hidden for _, view in views])
     assert hidden.mean() >= 0.15 and (hidden > 0.20).mean() >= 0.25
-    exact = [outline_hidden(studio, *pair) for pair in views[::4]]
-    assert np.abs(hidden[::4] - exact).mean() < 0.04
     assert 170 < np.median([max(image_record(frame, view, 0)[1]["bbox"][2:]) for frame, view in views]) < 200
     assert 0.02 < np.mean([view.camera.rare for _, view in views]) < 0.08  # of a twentieth

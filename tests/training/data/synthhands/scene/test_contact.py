@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
+from training.data.synthhands.arrays import Floats, Ints
 from training.data.synthhands.drawing.meshes import loop_subdivision
 from training.data.synthhands.scene.contact import NEAR_M, incident_faces, mesh_gap, slide_to_gap, smallest_gap
-from training.data.synthhands.scene.posable import Floats, Ints
 
 
 def ball(radius_m: float) -> tuple[Floats, Ints]:
