@@ -52,7 +52,7 @@ SMALLER = {
     "python -m compress.prune --variant er-xs --ratio 0.3 --finetune-steps 600": PRUNE_LITTLE,
     "python compress/export.py --variant er-xs --int8 --checkpoint runs/er-xs-p30": PRUNED_EXPORT,
     "python compress/export.py --variant er-nano --int8 --checkpoint": PRUNED_EXPORT,
-    "python compress/export.py --variant er-xs --int8 --target": SMALL_EXPORT + " --output-dir exports --overwrite",
+    "python compress/export.py --variant er-xs --int8 --target": SMALL_EXPORT + " --output-dir exports",
     "python -m compress.onnx.lint exports/er-xs_224_int8-trt.onnx": "",
     "python -m targets --list": "",
     "python compress/export.py --variant er-nano --int8 --format": None,  # tests/compress/test_formats.py runs this
