@@ -6,27 +6,14 @@ Shows the protocol of cards and passports (mcp-scaled) and that of ER's own eval
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 if not __package__:  # run as a file: packages are found from the project's root, and this folder hides none
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from runtime.errors import CommandParser, UserError, run_command
-from runtime.hand.hand_model import load_hand_models
-from training.data.dataset import SYNTHETIC, open_frames
-from training.data.frames import Frames, drop_missing
-from training.data.readers.interhand import BOXES
-from training.evaluation.accuracy_table import Setting, compared, print_table, to_json
-from training.evaluation.baselines import mean_pose_mpjpe_mm
-from training.evaluation.predictions import Hands, Predictor, evaluate, file_predictor, network_predictor
-from training.evaluation.protocols import ER, ER_WITHOUT_QUIRKS, MCP_SCALED, PROTOCOLS, Protocol, get_protocol
-
-NAMED_MISSING = 3
+from runtime.errors import CommandParser, UserError
+from training.arguments import run_with_extra
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -35,13 +22,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--variant", help="evaluate this variant's checkpoint")
     parser.add_argument("--checkpoint", type=Path, help="weights; default: the ones that come with the project")
     parser.add_argument("--model", type=Path, help="evaluate an exported file instead")
-    parser.add_argument("--data", default=SYNTHETIC, help="'synthetic' or a folder in InterHand2.6M's layout")
+    parser.add_argument("--data", default="synthetic", help="'synthetic' or a folder in InterHand2.6M's layout")
     parser.add_argument("--split", default="test", choices=("train", "val", "test"))
     parser.add_argument("--images", type=int, default=1000, help="the first so many")
     parser.add_argument("--allow-missing", action="store_true", help="leave out images whose files are missing")
-    parser.add_argument("--boxes", default=BOXES[0], choices=BOXES, help="what the crops are cut by")
+    parser.add_argument(
+        "--boxes", default="annotated", choices=("annotated", "rootnet"), help="what the crops are cut by"
+    )
     parser.add_argument("--hand-model", type=Path, help="a hand model .npz; default: the embedded one")
-    parser.add_argument("--protocol", help=f"{', '.join(PROTOCOLS)} or all; default: mcp-scaled and er")
+    parser.add_argument(
+        "--protocol", help="wrist, mcp-scaled, wrist-scaled, human, er, all; default: mcp-scaled and er"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
     args = parser.parse_args(arguments)
     if (args.model is None) == (args.variant is None):
@@ -50,79 +41,10 @@ def main(arguments: list[str] | None = None) -> int:
         raise UserError("--checkpoint has no effect with --model: an exported file holds its weights")
     if args.images < 1:
         raise UserError("--images must be 1 or more")
-    protocols = protocols_of(args.protocol)
+    from training.evaluation.report import report  # torch and the readers take seconds to import
 
-    hands = load_hand_models(args.hand_model)
-    if args.model is not None:
-        predict, crop_px = file_predictor(args.model, args.hand_model)
-    else:
-        predict, crop_px = _checkpoint_predictor(args.checkpoint, args.variant, hands)
-    test = open_frames(args.data, args.split, hands, args.images, boxes=args.boxes)
-    found = without_missing(test, args.allow_missing)
-    human, unmarked = human_annotated(args.data, args.split, hands, found)
-    # A data set may come without its train split.
-    has_train = args.data == SYNTHETIC or (Path(args.data) / "annotations" / "train").is_dir()
-    mean_pose_mm = mean_pose_mpjpe_mm(open_frames(args.data, "train", hands, args.images), found) if has_train else None
-    setting = Setting(
-        dataset=test.label,
-        synthetic=test.synthetic,
-        split=args.split,
-        boxes=args.boxes,
-        n_missing=len(test) - len(found),
-        human_unmarked=unmarked,
-        mean_pose_mpjpe_mm=mean_pose_mm,
-        hand_model=hands[0].name,
-    )
-    extra = [protocol.as_published() for protocol in compared(protocols, setting)]
-    scores = evaluate(predict, found, crop_px, hands, protocols=(*protocols, *extra), human=human)
-    if args.json:
-        print(json.dumps(to_json(setting, scores, protocols)))
-    else:
-        print_table(setting, scores, protocols)
-    return 0
-
-
-def _checkpoint_predictor(checkpoint: Path | None, variant: str, hands: Hands) -> tuple[Predictor, int]:
-    from training.checkpoint import check_hand_model, load_network, weights_of  # torch: an exported file needs none
-    from training.parallel import this_device
-
-    path = checkpoint or weights_of(variant)
-    network, facts = load_network(path, variant)
-    check_hand_model(path, facts.hand_model["name"], facts.hand_model["sha256"], hands)
-    return network_predictor(network.to(this_device()), hands), network.variant.crop_px
-
-
-def protocols_of(name: str | None) -> tuple[Protocol, ...]:
-    """What --protocol stands for; ER's own always with its honest twin."""
-    if name is None:
-        chosen: tuple[Protocol, ...] = (MCP_SCALED, ER)
-    else:
-        chosen = tuple(PROTOCOLS.values()) if name == "all" else (get_protocol(name),)
-    return (*chosen, ER_WITHOUT_QUIRKS) if ER in chosen else chosen
-
-
-def without_missing(frames: Frames, allowed: bool) -> Frames:
-    """The images whose files are there; a UserError where some are missing and that is not allowed."""
-    found, missing = drop_missing(frames)
-    if missing and not allowed:
-        some = ", ".join(missing[:NAMED_MISSING]) + (", ..." if len(missing) > NAMED_MISSING else "")
-        raise UserError(
-            f"{len(missing)} of {len(frames)} images are missing below {frames.image_root} ({some}): "
-            "complete the data set, or give --allow-missing"
-        )
-    return found
-
-
-def human_annotated(data: str, split: str, hands: Hands, frames: Frames) -> tuple[NDArray[np.bool_] | None, str | None]:
-    """Which images people annotated (N,); or None, and why that is not known."""
-    if frames.synthetic:
-        return None, "a synthetic set has no annotators"
-    try:
-        chosen = open_frames(data, split, hands, human_only=True)
-    except UserError as error:
-        return None, str(error)
-    return np.isin(frames.annotation_id, chosen.annotation_id), None
+    return report(args)
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_with_extra(main)

@@ -1,7 +1,7 @@
 """Where weights start: networks of this project, or public weights of a backbone, whose names are translated.
 
-Known are TinyViT's names of Microsoft's Cream, MobileSAM and timm, ResNet-50's of torchvision and timm, MobileNetV4's
-of timm. Torch files are read with weights_only.
+Known are TinyViT's names of Microsoft's Cream, MobileSAM and timm, ResNet-50's of torchvision and timm, and
+MobileNetV4's of timm. Torch files are read with weights_only.
 """
 
 from __future__ import annotations

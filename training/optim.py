@@ -20,7 +20,7 @@ def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, A
 
 
 def learning_rate(recipe: Recipe, step: int) -> float:
-    """Linear warm-up, then a cosine down to the final rate; anew where a stage has a rate of its own."""
+    """Linear warm-up, then a cosine down to the final rate, anew where a stage has a rate of its own; or drops."""
     begin, end, peak, warmup = 0, recipe.steps, recipe.learning_rate, recipe.warmup_steps
     position = 0
     for stage in recipe.stages:
@@ -33,6 +33,8 @@ def learning_rate(recipe: Recipe, step: int) -> float:
         position += stage.steps
     if step - begin < warmup:
         return peak * (step - begin + 1) / warmup
+    if recipe.drops:
+        return peak * 0.1 ** sum(step >= share * recipe.steps for share in recipe.drops)
     progress = (step - begin - warmup) / max(1, end - begin - warmup)
     wave = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
     return recipe.final_learning_rate + (peak - recipe.final_learning_rate) * wave

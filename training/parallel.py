@@ -40,9 +40,11 @@ def hardware_name(device: torch.device) -> str:
 def process_group() -> Iterator[torch.device]:
     """Join the processes of a torchrun, if there is one, and give this process's device."""
     device = this_device()
-    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+    if os.environ.get("WORLD_SIZE", "1") == "1":
         yield device
         return
+    if lacking := [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]:
+        raise UserError(f"WORLD_SIZE is set but {lacking[0]} is not: unset WORLD_SIZE, or start with torchrun")
     if device.type == "cuda":
         torch.cuda.set_device(device)
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -25,11 +26,12 @@ FOLDER = Path(__file__).parent / "recipes"
 
 @dataclass(frozen=True)
 class Stage:
-    """Training at one crop size: small crops first, the variant's own size last."""
+    """Training at one crop size: small crops first, the variant's own size last; so many steps, or epochs."""
 
     crop_px: int
     batch: int
-    steps: int
+    steps: int = 0
+    epochs: float = 0.0  # become steps where the number of images is known
     # Where the rate starts again, for a network that has to learn its larger windows; None: it goes on falling.
     learning_rate: float | None = None
 
@@ -56,9 +58,10 @@ class Recipe:
 
     variant: str
     stages: tuple[Stage, ...]
-    images: int  # of the synthetic train split; a real data set is used whole
+    images: int = 28000  # of the synthetic train split; a real data set is used whole
     learning_rate: float = 1e-3
     final_learning_rate: float = 1e-5
+    drops: tuple[float, ...] = ()  # shares of the run after which the rate is a tenth; none: a cosine to the final rate
     warmup_steps: int = 500
     weight_decay: float = 0.05
     clip_norm: float = 5.0
@@ -93,6 +96,25 @@ class Recipe:
             distill=None,
             qat=qat,
         )
+
+    def for_images(self, count: int) -> Recipe:
+        """The recipe for so many images: epochs become steps."""
+        steps = [stage.steps or math.ceil(stage.epochs * count / stage.batch) for stage in self.stages]
+        stages = (replace(stage, steps=n, epochs=0.0) for stage, n in zip(self.stages, steps, strict=True))
+        return replace(self, images=count, stages=tuple(stages))
+
+    def with_batch(self, batch: int) -> Recipe:
+        """As many samples in batches of another size, the rates in proportion."""
+        if batch < 1:
+            raise UserError("--batch must be 1 or more")
+        share = batch / self.stages[0].batch
+        stages = []
+        for stage in self.stages:
+            steps = math.ceil(stage.steps * stage.batch / batch)
+            rate = None if stage.learning_rate is None else stage.learning_rate * batch / stage.batch
+            stages.append(replace(stage, batch=batch, steps=steps, learning_rate=rate))
+        rates = {name: getattr(self, name) * share for name in ("learning_rate", "final_learning_rate")}
+        return replace(self, stages=tuple(stages), **rates)
 
     def stage_at(self, step: int) -> Stage:
         """The stage that step belongs to."""
@@ -141,9 +163,11 @@ def read_recipe(path: Path) -> Recipe:
         raise UserError(f"{path}: {place.lstrip('.') + ': ' if place else ''}{problem}") from error
     get_variant(recipe.variant)
     if not recipe.stages:
-        raise UserError(f"{path}: a recipe needs at least one [[stages]] with crop_px, batch and steps")
-    if any(stage.crop_px < 64 or min(stage.batch, stage.steps) < 1 for stage in recipe.stages):
-        raise UserError(f"{path}: a stage needs a crop_px of at least 64, batch and steps of at least 1")
+        raise UserError(f"{path}: a recipe needs at least one [[stages]] with crop_px, batch and steps or epochs")
+    if any(stage.crop_px < 64 or stage.batch < 1 for stage in recipe.stages):
+        raise UserError(f"{path}: a stage needs a crop_px of at least 64 and a batch of at least 1")
+    if any(stage.steps < 0 or stage.epochs < 0 or (stage.steps > 0) == (stage.epochs > 0) for stage in recipe.stages):
+        raise UserError(f"{path}: a stage needs either steps or epochs, of at least 1")
     if recipe.distill is not None and (fault := recipe.distill.problem()):
         raise UserError(f"{path}: distill: {fault}")
     qat = recipe.qat

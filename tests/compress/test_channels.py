@@ -25,7 +25,7 @@ from runtime.hand.hand_model import load_hand_models
 from tests.conftest import IMAGES
 from training import trainer
 from training.checkpoint import WeightFacts, load_network, save_weights
-from training.distillation.dry_run import random_batch
+from training.dry_run import random_batch
 from training.hands.layer import HandLayer
 from training.network import VARIANTS, ERNet, build
 from training.network.count import count_gmac

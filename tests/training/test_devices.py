@@ -12,10 +12,10 @@ import torch
 
 from runtime.hand.hand_model import load_hand_models
 from tests.fixtures.fake_device import FakeDevice
-from training.distillation.dry_run import random_batch
 from training.distillation.spec import TERMS, DistillSpec
 from training.distillation.teacher import NetworkTeacher
 from training.distillation.terms import Distilled
+from training.dry_run import random_batch
 from training.evaluation.predictions import look
 from training.hands.layer import HandLayer
 from training.losses import LossWeights

@@ -17,7 +17,7 @@ import torch
 from runtime.errors import UserError
 from runtime.files import file_sha256
 from runtime.hand.hand_model import load_hand_models
-from training import distill, train, trainer
+from training import distill, runs, train, trainer
 from training.checkpoint import WeightFacts, load_network, read_facts, save_weights
 from training.network import build
 
@@ -132,14 +132,15 @@ def test_the_plan(
     monkeypatch.setenv("ER_EDGE_CACHE", str(tmp_path / "empty"))
     run(recipe, tmp_path / "run", "--dry-run", "--store", str(tmp_path / "store"), "--images", "16")
     lines = dict(line.split(None, 1) for line in capsys.readouterr().out.splitlines() if not line.startswith("step "))
-    assert lines["student"] == "er-nano, 1.00 M parameters"
+    assert lines["network"] == "er-nano, 1.00 M parameters"
     assert lines["teacher"].startswith("er-xs, 2.60 M parameters, sha256 ")
     assert lines["data"] == "synthetic, 16 images, 1.2 epochs"
     assert lines["steps"] == "6: 4 of 4 crops of 64 px, 2 of 2 crops of 96 px"
-    assert lines["distillation"].startswith("joints 10, joints_image 1, heatmap 0.1; grows over 4 steps;")
+    assert lines["distillation"].startswith("joints 10, joints_image 1, heatmap 0.1; grows over 4 steps; labels x 1;")
     assert "joints 10" in lines["labels"]
     assert lines["store"] == "at most 0 MB"
-    assert float(lines["time"].split()[0]) >= 0 and "on this machine" in lines["time"]
+    assert float(lines["time"].split()[0]) >= 0 and "h on CPU, " in lines["time"]
+    assert lines["on"].startswith("one H100  about 0.0 h: an estimate, not measured there")
     assert not (tmp_path / "run").exists() and not (tmp_path / "store").exists() and not (tmp_path / "empty").exists()
 
 
@@ -161,7 +162,6 @@ def test_training_by_the_labels_alone_leaves_the_table_out(synthetic_root: Path,
         (lambda text: text.replace("joints_image", "joint_image"), [], "did you mean joints_image"),
         (None, ["--images", "0"], "no image to train on"),
         (None, ["--check-stored", "3"], "needs the --store DIR"),
-        (None, ["--check-stored", "3", "--store", "s", "--dry-run"], "no effect with --dry-run"),
         (None, ["--check-stored", "3", "--store", "s"], "nothing is stored in s"),
         (lambda text: text.replace("draws = 1", "draws = 0"), ["--store", "s"], "only with 'draws' of 1 or more"),
         (lambda text: text.replace("er-nano", "er-s"), [], "fewer than the student er-s with 6.95 M"),
@@ -205,7 +205,7 @@ def test_an_onnx_teacher(synthetic_root: Path, recipe: Path, tmp_path: Path, mak
 def test_the_run_folder_is_not_that_of_the_baseline(
     synthetic_root: Path, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train, "cache_dir", lambda: tmp_path / "cache")
+    monkeypatch.setattr(runs, "cache_dir", lambda: tmp_path / "cache")
     assert distill.main(["--recipe", str(recipe), "--workers", "0", "--minutes", "0"]) == 0
     assert (tmp_path / "cache" / "runs" / "er-nano-distilled" / "er-nano.safetensors").is_file()
 

@@ -29,6 +29,12 @@ def test_a_stage_with_a_rate_of_its_own_starts_again() -> None:
     assert learning_rate(recipe, 210) == pytest.approx(0.0)
 
 
+def test_drops() -> None:
+    recipe = Recipe("er", (Stage(64, 1, 100),), warmup_steps=10, learning_rate=1.0, drops=(0.5, 0.6))
+    rates = [learning_rate(recipe, step) for step in (4, 10, 49, 50, 59, 60, 99)]
+    assert rates == pytest.approx([0.5, 1.0, 1.0, 0.1, 0.1, 0.01, 0.01])
+
+
 def test_weight_average() -> None:
     network = build("er-nano")
     average = WeightAverage(network, decay=0.5)

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import distributed, nn
 
-from training.parallel import SyncedBatchNorm2d, hardware_name, synchronise_norms
+from runtime.errors import UserError
+from training.parallel import SyncedBatchNorm2d, hardware_name, process_group, synchronise_norms
 
 
 @pytest.fixture(autouse=True)
@@ -48,3 +49,10 @@ def test_a_channel_that_does_not_vary_is_no_reason_for_nan() -> None:
 
 def test_hardware_has_a_name() -> None:
     assert hardware_name(torch.device("cpu")).startswith(f"CPU, {torch.get_num_threads()} threads (")
+
+
+def test_a_stray_world_size_says_what_to_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.delenv("RANK", raising=False)
+    with pytest.raises(UserError, match="WORLD_SIZE is set but RANK is not: unset WORLD_SIZE"), process_group():
+        pass

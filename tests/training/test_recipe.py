@@ -14,6 +14,15 @@ from training.recipe import FOLDER, QatSpec, Recipe, Stage, default_recipe_path,
 GOOD = 'variant = "er-xs"\nimages = 100\n[[stages]]\ncrop_px = 128\nbatch = 4\nsteps = 10\n'
 
 
+def test_epochs_become_steps_and_a_batch_keeps_the_samples() -> None:
+    recipe = Recipe("er-xs", (Stage(128, 8, 10), Stage(224, 8, epochs=3.0, learning_rate=0.1)), learning_rate=1.0)
+    whole = recipe.for_images(100)
+    assert [stage.steps for stage in whole.stages] == [10, 38] and whole.images == 100
+    halved = recipe.with_batch(4).for_images(100)
+    assert [(stage.steps, stage.batch) for stage in halved.stages] == [(20, 4), (75, 4)]
+    assert (halved.learning_rate, halved.stages[1].learning_rate) == (0.5, 0.05)
+
+
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.toml")), ids=lambda path: path.stem)
 def test_shipped_recipes(path: Path) -> None:
     recipe = read_recipe(path)
@@ -47,7 +56,8 @@ def test_stages() -> None:
         (GOOD.replace("images = 100", 'images = "many"'), "must be of type int"),
         (GOOD + "[qat]\nstepz = 3", "did you mean steps"),
         (GOOD + "[qat]\nsteps = 0", "at least 1"),
-        (GOOD.replace("steps = 10", "steps = 0"), "at least 1"),
+        (GOOD.replace("steps = 10", "steps = 0"), "either steps or epochs"),
+        (GOOD.replace("steps = 10", "steps = 10\nepochs = 2.0"), "either steps or epochs"),
         (GOOD.replace("crop_px = 128", "crop_px = 16"), "at least 64"),
         ("losses = 3\n" + GOOD, "a table"),
         (GOOD + '[distill]\nteacher = "er-s"\njoint = 3.0', "did you mean joints"),

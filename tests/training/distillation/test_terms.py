@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from runtime.hand.hand_model import load_hand_models
-from training.distillation.dry_run import random_batch
 from training.distillation.lesson import lesson_of_outputs, log_marginals, move_mass, resize_plane
 from training.distillation.spec import TERMS, DistillSpec
 from training.distillation.teacher import NetworkTeacher
@@ -20,6 +19,7 @@ from training.distillation.terms import (
     heatmap_term,
     ramp,
 )
+from training.dry_run import random_batch
 from training.hands.layer import HandLayer
 from training.losses import LossWeights
 from training.network import Outputs, build

@@ -1,0 +1,49 @@
+"""What the commands that train have in common. It is read without torch: --help and mistakes must be quick."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+from runtime.errors import CommandParser, UserError, run_command
+
+OWN_PACKAGES = ("runtime", "targets", "training")
+
+
+def run_with_extra(main: Callable[[], int], extra: str = "train") -> None:
+    """Run a command line; a package that is missing is one line with the extra that has it."""
+
+    def checked() -> int:
+        try:
+            return main()
+        except ModuleNotFoundError as error:
+            package = str(error.name).partition(".")[0]
+            if package in OWN_PACKAGES:
+                raise
+            raise UserError(f"{package} is not installed: pip install 'er-edge[{extra}]'") from error
+
+    run_command(checked)
+
+
+def add_run_arguments(parser: CommandParser) -> None:
+    """What every command that trains understands."""
+    parser.add_argument("--variant", help="train by this variant's own recipe")
+    parser.add_argument("--recipe", type=Path, help="a recipe file instead")
+    parser.add_argument("--init", type=Path, help="start from these weights: own ones, or public ones of the backbone")
+    parser.add_argument("--data", default="synthetic", help="'synthetic' or a folder in InterHand2.6M's layout")
+    parser.add_argument("--images", type=int, help="size of the synthetic train split; default: the recipe's")
+    parser.add_argument("--batch", type=int, help="instead of the recipe's: as many samples, the rate scaled alike")
+    parser.add_argument("--hand-model", type=Path, help="a hand model .npz; default: the embedded one")
+    parser.add_argument("--run-dir", type=Path, help="default: a folder of the cache, named after the variant")
+    parser.add_argument("--seed", type=int, help="default: the recipe's")
+    parser.add_argument("--threads", type=int, help="of the training process; default: torch's choice")
+    parser.add_argument("--workers", type=int, default=1, help="processes that load images, for each GPU")
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        default=math.inf,
+        help="shorten the schedule to about so long: rate and crop size end where the recipe's do. Counted from the "
+        "first step on; making data and starting come before, the last validation after",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="show data, steps, sizes and hours, and exit")

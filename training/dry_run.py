@@ -1,0 +1,128 @@
+"""What a run would do, as text: data, steps, terms, sizes, and the hours by trying a few steps."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import asdict
+
+import torch
+from torch import Tensor
+
+from training import parallel
+from training.distillation.store import StoreSpec, stored_bytes
+from training.distillation.terms import Distilled
+from training.hands import HANDS
+from training.network import VARIANTS, build
+from training.network.count import count_gmac, count_parameters_m
+from training.objective import Supervised
+from training.optim import parameter_groups
+from training.recipe import Recipe, Stage
+
+TIMED_STEPS = 3
+# Trained pictures a second on one H100, batch 256 at the variant's own crop, eager bf16, images at hand.
+H100_IMAGES_PER_S = {"er-s": 2230, "er-xs": 4760, "er-nano": 4250}
+TEACHING = 1 / 3  # of a training step: the forward pass alone
+CPU_BATCH = 8  # tried on a CPU in place of a larger one: its time grows with the batch
+
+
+def describe(
+    recipe: Recipe, objective: Supervised, data: str, device: torch.device, stored_as: StoreSpec | None = None
+) -> str:
+    """The plan, line by line. Takes a few steps of every stage on random tensors: the objective is spent afterwards."""
+    stages = ", ".join(f"{s.steps} of {s.batch} crops of {s.crop_px} px" for s in recipe.stages)
+    lines = [
+        f"network      {recipe.variant}, {count_parameters_m(objective.network):.2f} M parameters",
+        f"data         {data}, {recipe.images} images, {recipe.samples / recipe.images:.1f} epochs",
+        f"steps        {recipe.steps}: {stages}",
+        f"labels       {_listed(asdict(recipe.losses))}",
+    ]
+    if isinstance(objective, Distilled):
+        spec, teacher = objective.spec, objective.teacher.facts
+        lines += [
+            f"teacher      {teacher.name}, {teacher.parameters_m:.2f} M parameters, sha256 {teacher.sha256[:8]}, "
+            f"looks at {teacher.crop_px} px",
+            f"distillation {_listed(spec.weights)}; grows over {spec.ramp_steps} steps; labels x {spec.labels:g}; "
+            f"temperature {spec.temperature:g}",
+        ]
+        if stored_as is not None:
+            crops_px = [stage.crop_px for stage in recipe.stages]
+            size_mb = stored_bytes(objective.teacher, stored_as, recipe.images, crops_px) / 1e6
+            lines.append(f"store        at most {size_mb:.0f} MB")
+    times_s = [step_seconds(objective, recipe, stage, device) for stage in recipe.stages]
+    hours = sum(stage.steps * seconds for stage, seconds in zip(recipe.stages, times_s, strict=True)) / 3600
+    lines += [
+        f"step         {', '.join(f'{seconds:.2f} s' for seconds in times_s)}, a teacher's part included",
+        f"time         {hours:.2f} h on {parallel.hardware_name(device)}, if images load in time",
+    ]
+    if "H100" not in lines[-1]:
+        lines.append(f"on one H100  about {h100_hours(recipe, objective):.1f} h: an estimate, not measured there")
+    return "\n".join(lines)
+
+
+def h100_hours(recipe: Recipe, objective: Supervised) -> float:
+    """Hours of a run on one H100, from speeds measured there, or from er-s's in proportion to the operations."""
+    seconds = 0.0
+    for stage in recipe.stages:
+        own_px = objective.network.variant.crop_px
+        seconds_per_image = (stage.crop_px / own_px) ** 2 / _h100_images_per_s(recipe.variant)
+        if isinstance(objective, Distilled) and objective.teacher.facts.name in VARIANTS:
+            seconds_per_image += TEACHING / _h100_images_per_s(objective.teacher.facts.name)
+        seconds += stage.steps * stage.batch * seconds_per_image
+    return seconds / 3600
+
+
+def _h100_images_per_s(variant: str) -> float:
+    if variant in H100_IMAGES_PER_S:
+        return H100_IMAGES_PER_S[variant]
+    gmac = [count_gmac(build(name), VARIANTS[name].crop_px) for name in ("er-s", variant)]
+    return H100_IMAGES_PER_S["er-s"] * gmac[0] / gmac[1]
+
+
+def step_seconds(objective: Supervised, recipe: Recipe, stage: Stage, device: torch.device) -> float:
+    """Median of some training steps of this process's share of a batch, after one that warms up."""
+    objective.to(device).train()
+    optimizer = torch.optim.AdamW(parameter_groups(objective, recipe.weight_decay), lr=0.0)
+    share = max(1, stage.batch // parallel.world_size())
+    tried = min(share, CPU_BATCH) if device.type == "cpu" else share
+    batch = random_batch(tried, stage.crop_px, device)
+    times_s = []
+    for _ in range(TIMED_STEPS + 1):
+        began = time.monotonic()
+        loss, _ = objective(batch, 0)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        loss.item()  # waits for the device
+        times_s.append(time.monotonic() - began)
+    return statistics.median(times_s[1:]) * share / tried
+
+
+def random_batch(count: int, crop_px: int, device: torch.device) -> dict[str, Tensor]:
+    """A batch as HandDataset's, of noise: two hands in every image, all labels known."""
+    joints = (count, HANDS, 21)
+    known = {
+        "presence": (count, HANDS),
+        "has_presence": (count, HANDS),
+        "joint_valid": joints,
+        "joint_valid_3d": joints,
+        "has_mano": (count, HANDS),
+        "has_translation": (count,),
+    }
+    noise = {
+        "image": (count, 3, crop_px, crop_px),
+        "joints": (*joints, 3),
+        "points": (*joints, 2),
+        "mano_joints": (*joints, 3),
+        "shape": (count, HANDS, 10),
+        "relative_translation": (count, 3),
+    }
+    batch = {name: torch.ones(shape, device=device) for name, shape in known.items()}
+    batch |= {name: torch.rand(shape, device=device) for name, shape in noise.items()}
+    batch["rotations"] = torch.eye(3, device=device).expand(count, HANDS, 16, 3, 3)
+    batch["key"] = torch.zeros(count, 2, dtype=torch.long, device=device)
+    return batch
+
+
+def _listed(values: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:g}" for name, value in values.items() if value)

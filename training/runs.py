@@ -1,0 +1,145 @@
+"""A run as the command line asks for it: recipe, data, network and teacher put together, then trained or described."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+
+import torch
+
+from runtime.errors import UserError
+from runtime.hand.hand_model import load_hand_models
+from training import parallel
+from training.checkpoint import load_network, weights_of
+from training.data.cache import cache_dir
+from training.data.dataset import SYNTHETIC
+from training.data.frames import Frames
+from training.distillation.store import StoredTeacher, StoreSpec, check_stored
+from training.distillation.teacher import check_size, open_teacher
+from training.distillation.terms import Distilled
+from training.dry_run import describe
+from training.hands.layer import HandLayer
+from training.initial_weights import initialise
+from training.network import ERNet, build
+from training.objective import Supervised
+from training.quantisation.int8_rules import QuantizeSpec
+from training.quantisation.qat import calibrate, crop_batches, prepare
+from training.recipe import QatSpec, Recipe, default_recipe_path, read_recipe
+from training.trainer import RunSettings, Trainer, open_split
+
+
+def train(args: argparse.Namespace) -> int:
+    """Train by the labels, as train.py's command line says."""
+    recipe = recipe_of(args)
+    recipe = recipe.for_qat() if args.qat else replace(recipe, distill=None, qat=None)
+    if args.qat and args.dry_run:
+        raise UserError("--dry-run has no effect with --qat: leave one of them out")
+    with parallel.process_group() as device:
+        hands = load_hand_models(args.hand_model)
+        frames = None if _unrendered(args) else open_split(args.data, "train", hands, recipe.images)
+        recipe = recipe.for_images(recipe.images if frames is None else len(frames))
+        if args.qat and frames is not None:
+            network = rounded_network_of(args, recipe, frames, device)
+        else:
+            network = network_of(args, recipe)
+        objective = Supervised(network, HandLayer(*hands), recipe.losses, recipe.bf16)
+        if args.dry_run:
+            parallel.say(describe(recipe, objective, SYNTHETIC if frames is None else frames.label, device))
+            return 0
+        settings = settings_of(args, f"{recipe.variant}-qat" if args.qat else recipe.variant)
+        parallel.say(f"weights: {Trainer(recipe, settings, objective, hands, device).run(frames)}")
+    return 0
+
+
+def distil(args: argparse.Namespace) -> int:
+    """Train by a teacher, as distill.py's command line says."""
+    recipe = replace(recipe_of(args), qat=None)
+    if recipe.distill is None:
+        source = args.recipe or f"the recipe of {args.variant}"
+        raise UserError(f"{source} has no [distill] table: add one with the teacher and the terms' weights")
+    spec = recipe.distill if args.teacher is None else replace(recipe.distill, teacher=args.teacher)
+    recipe = replace(recipe, distill=spec)
+    stored_as = _store_spec(args, recipe)
+    with parallel.process_group() as device:
+        hands = load_hand_models(args.hand_model)
+        network = network_of(args, recipe)
+        teacher = open_teacher(spec, hands, device, recipe.bf16 or spec.bf16)
+        check_size(teacher, network)
+        frames = None if _unrendered(args) else open_split(args.data, "train", hands, recipe.images)
+        recipe = recipe.for_images(recipe.images if frames is None else len(frames))
+        if stored_as is not None and frames is not None and not args.dry_run:
+            teacher = StoredTeacher(teacher, args.store, frames, stored_as)
+            if args.check_stored is not None:
+                crops_px = {stage.crop_px for stage in recipe.stages}
+                count, largest = check_stored(teacher, crops_px, args.check_stored, device)
+                print(f"{count} stored outputs recomputed: the largest difference is {largest:.0%} of the tolerance")
+                return 0
+        objective = Distilled(network, HandLayer(*hands), recipe.losses, spec, teacher, recipe.bf16)
+        if args.dry_run:
+            label = SYNTHETIC if frames is None else frames.label
+            parallel.say(describe(recipe, objective, label, device, stored_as))
+            return 0
+        settings = settings_of(args, f"{recipe.variant}-distilled")
+        parallel.say(f"weights: {Trainer(recipe, settings, objective, hands, device).run(frames)}")
+    return 0
+
+
+def _unrendered(args: argparse.Namespace) -> bool:
+    """Whether there is a synthetic set to be made first, which a dry run does not."""
+    return args.dry_run and args.data == SYNTHETIC
+
+
+def recipe_of(args: argparse.Namespace) -> Recipe:
+    """The recipe that the command line asks for; sets the number of threads."""
+    if (args.variant is None) == (args.recipe is None):
+        raise UserError("give either --variant NAME or --recipe FILE")
+    recipe = read_recipe(args.recipe or default_recipe_path(args.variant))
+    changes = {key: getattr(args, key) for key in ("images", "seed") if getattr(args, key) is not None}
+    recipe = replace(recipe, **changes)
+    if args.data == SYNTHETIC and recipe.images < 1:
+        raise UserError("there is no image to train on: give --images of 1 or more")
+    if args.threads is not None:
+        torch.set_num_threads(args.threads)
+    return recipe if args.batch is None else recipe.with_batch(args.batch)
+
+
+def network_of(args: argparse.Namespace, recipe: Recipe) -> ERNet:
+    """The network to train, with the weights it starts from; seeds torch."""
+    torch.manual_seed(recipe.seed)
+    network = build(recipe.variant)
+    if args.init is not None:
+        parallel.say(initialise(network, args.init))
+    return network
+
+
+def rounded_network_of(args: argparse.Namespace, recipe: Recipe, frames: Frames, device: torch.device) -> ERNet:
+    """Trained weights in a network that rounds as the int8 file will, its ranges measured on `frames`; seeds torch."""
+    qat = recipe.qat or QatSpec()
+    torch.manual_seed(recipe.seed)
+    path = args.init or weights_of(recipe.variant)
+    network, facts = load_network(path, recipe.variant)
+    if facts.qat is not None:
+        raise UserError(f"{path} was trained to be int8 already: give the float weights it came from as --init")
+    prepare(network.to(device), QuantizeSpec(reduce_range=qat.reduce_range))
+    images = frames.subset(slice(qat.calibration_images))
+    calibrate(network, crop_batches(images, network.variant.crop_px))
+    return network
+
+
+def settings_of(args: argparse.Namespace, name: str) -> RunSettings:
+    """Where and how long; `name` is the folder's in the cache, where none is given."""
+    folder = args.run_dir or cache_dir() / "runs" / name
+    return RunSettings(folder, args.data, args.workers, args.minutes)
+
+
+def _store_spec(args: argparse.Namespace, recipe: Recipe) -> StoreSpec | None:
+    """What is stored, if anything; a UserError for what cannot be."""
+    if args.check_stored is not None and args.store is None:
+        raise UserError("--check-stored needs the --store DIR to check")
+    spec = recipe.distill
+    if args.store is None or spec is None:
+        return None
+    if not spec.draws:
+        raise UserError("stored outputs come round again only with 'draws' of 1 or more in [distill]: set it")
+    temperature = spec.temperature if "heatmap" in spec.weights else None
+    return StoreSpec(spec.draws, recipe.seed, recipe.augment, temperature, recipe.bf16 or spec.bf16)
