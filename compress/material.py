@@ -22,7 +22,7 @@ from compress.request import ExportRequest
 from runtime.backends.contract import HAND_AXIS, INPUT_NAME, OUTPUT_UNITS, input_shape
 from runtime.errors import UserError
 from runtime.files import file_sha256
-from runtime.hand.hand_model import HandModel
+from runtime.hand.hand_model import HandModel, HandPair
 from targets import Target
 from training.checkpoint import load_network, weights_of
 from training.data.dataset import open_frames
@@ -50,7 +50,7 @@ class Material:
 
     request: ExportRequest
     target: Target | None
-    hands: tuple[HandModel, HandModel]
+    hands: HandPair
     network: ERNet
     trained: ERNet | None
     train: Frames
@@ -76,7 +76,7 @@ def pruning_request(request: ExportRequest) -> PruneRequest:
 
 
 def load_weights(
-    request: ExportRequest, target: Target | None, artefacts: tuple[Artefact, ...], hands: tuple[HandModel, HandModel]
+    request: ExportRequest, target: Target | None, artefacts: tuple[Artefact, ...], hands: HandPair
 ) -> Weights:
     """The network to export, with fewer channels where asked for: its size is known before hours of recovery."""
     if request.prune is not None:
@@ -126,7 +126,7 @@ def gather(
     request: ExportRequest,
     target: Target | None,
     artefacts: tuple[Artefact, ...],
-    hands: tuple[HandModel, HandModel],
+    hands: HandPair,
     weights: Weights,
 ) -> Material:
     """Open the data; the test images are decoded and cut here, once for all files."""

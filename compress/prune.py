@@ -20,7 +20,7 @@ from compress.channels import prune_by, score_channels
 from compress.request import add_options, option
 from runtime.errors import CommandParser, UserError, run_command
 from runtime.files import file_sha256
-from runtime.hand.hand_model import HandModel, load_hand_models
+from runtime.hand.hand_model import HandPair, load_hand_models
 from training import parallel
 from training.checkpoint import WeightFacts, load_network, save_weights, weights_of
 from training.data.cache import cache_dir
@@ -64,7 +64,7 @@ class Pruned:
     original: ERNet
     source: Path  # the original's weights
     facts: WeightFacts  # of the original
-    hands: tuple[HandModel, HandModel]
+    hands: HandPair
 
     @property
     def folder(self) -> Path:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from runtime.errors import UserError
 from runtime.files import atomic_path
-from runtime.hand.hand_model import HandModel
+from runtime.hand.hand_model import HandPair
 from training.data.frames import Frames
 from training.network import ERNet, build, get_variant
 from training.quantisation.int8_rules import QuantizeSpec
@@ -119,7 +119,7 @@ def load_network(path: Path, variant: str) -> tuple[ERNet, WeightFacts]:
     return network.eval(), facts
 
 
-def check_hand_model(path: Path, name: str, sha256: str, hands: tuple[HandModel, HandModel]) -> None:
+def check_hand_model(path: Path, name: str, sha256: str, hands: HandPair) -> None:
     """A UserError unless a file trained on the hand model of that name and hash is used with it."""
     if sha256 != hands[0].sha256:
         raise UserError(

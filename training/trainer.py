@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from runtime.errors import UserError
 from runtime.files import atomic_path
-from runtime.hand.hand_model import HandModel
+from runtime.hand.hand_model import HandPair
 from training import parallel
 from training.checkpoint import WeightFacts, frames_sha256, save_weights
 from training.data.cache import cache_error
@@ -64,7 +64,7 @@ class Trainer:
         recipe: Recipe,
         settings: RunSettings,
         objective: Supervised,
-        hands: tuple[HandModel, HandModel],
+        hands: HandPair,
         device: torch.device,
     ) -> None:
         for stage in recipe.stages:
@@ -309,7 +309,7 @@ class Trainer:
         self.steps_done, self.samples = state["done"]
 
 
-def open_split(data: str, split: str, hands: tuple[HandModel, HandModel], count: int) -> Frames:
+def open_split(data: str, split: str, hands: HandPair, count: int) -> Frames:
     """The synthetic split as far as asked for; a real train split whole. Images that are not there are left out.
 
     UserError where nothing is left.

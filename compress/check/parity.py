@@ -13,7 +13,7 @@ from compress.check.mesh_distance import mesh_distance
 from compress.crops import Crops
 from compress.onnx.passes import clip_instead_of_rounding
 from runtime.backends.session import open_session
-from runtime.hand.hand_model import HandModel, HandPair
+from runtime.hand.hand_model import HandPair
 from runtime.runner import graph_input
 from training.quantisation.qat import clipping_network
 
@@ -38,19 +38,19 @@ class Parity:
         return self.vertex_mm <= VERTEX_TOLERANCE_MM and self.projection_px <= PROJECTION_TOLERANCE_PX
 
 
-def check_parity(network: ERNet, path: Path, crops: Crops, hands: tuple[HandModel, HandModel]) -> Parity:
+def check_parity(network: ERNet, path: Path, crops: Crops, hands: HandPair) -> Parity:
     """Run both on every crop; compare the skinned vertices and the joints projected into the crop."""
     return _compare(network, open_session(path), crops, hands)
 
 
-def check_trained_parity(network: ERNet, path: Path, crops: Crops, hands: tuple[HandModel, HandModel]) -> Parity:
+def check_trained_parity(network: ERNet, path: Path, crops: Crops, hands: HandPair) -> Parity:
     """The same for an int8 file and the network trained for it, both without rounding (onnx/passes.py says why)."""
     # Optimised, linears with integer weights would round their inputs again.
     session = open_session(clip_instead_of_rounding(path).SerializeToString(), optimise="none")
     return _compare(clipping_network(network), session, crops, hands)
 
 
-def _compare(network: ERNet, session: Any, crops: Crops, hands: tuple[HandModel, HandModel]) -> Parity:
+def _compare(network: ERNet, session: Any, crops: Crops, hands: HandPair) -> Parity:
     names = [output.name for output in session.get_outputs()]
     expected, actual = [], []
     for crop in tqdm(crops, desc="parity", unit="img", leave=False):

@@ -8,7 +8,7 @@ import numpy as np
 from tqdm import tqdm
 
 from compress.crops import Crops
-from runtime.hand.hand_model import HandModel
+from runtime.hand.hand_model import HandPair
 from training.data.frames import Frames
 from training.data.samples import load_sample
 from training.evaluation.predictions import BATCH, Predictor, truth_of
@@ -24,7 +24,7 @@ class LabelledCrops:
     truth: tuple[Truth, ...]  # of BATCH crops each
 
 
-def load_labelled_crops(frames: Frames, crop_px: int, hands: tuple[HandModel, HandModel]) -> LabelledCrops:
+def load_labelled_crops(frames: Frames, crop_px: int, hands: HandPair) -> LabelledCrops:
     """Decode and cut every image of `frames`, as the runner cuts it."""
     crops = np.empty((len(frames), crop_px, crop_px, 3), np.uint8)
     truth = []

@@ -15,7 +15,7 @@ import numpy as np
 from runtime.backends.contract import HAND_AXIS
 from runtime.errors import CommandParser, run_command
 from runtime.files import write_text_atomic
-from runtime.hand.hand_model import HandModel, load_hand_models
+from runtime.hand.hand_model import HandModel, HandPair, load_hand_models
 
 SCHEMA = 1
 DIGITS = 8  # behind the point: 0.01 micrometres
@@ -44,7 +44,7 @@ def hand_facts(model: HandModel) -> dict[str, Any]:
     }
 
 
-def to_json(hands: tuple[HandModel, HandModel]) -> str:
+def to_json(hands: HandPair) -> str:
     """The file's text."""
     facts = {
         "schema": SCHEMA,

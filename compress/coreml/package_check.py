@@ -22,7 +22,7 @@ from compress.coreml.convert import as_stored
 from compress.coreml.evaluator import Evaluator, NumericFault
 from compress.crops import Crops
 from runtime.backends.contract import INPUT_NAME, Outputs
-from runtime.hand.hand_model import HandModel, HandPair
+from runtime.hand.hand_model import HandPair
 from runtime.runner import graph_input
 from training.evaluation.predictions import Images, Predictor
 from training.evaluation.protocols import HandBatch
@@ -69,9 +69,7 @@ def _rounded(value: Any) -> Any:
     return float(np.float16(value)) if isinstance(value, float) else value
 
 
-def check_package(
-    network: ERNet, path: Path, precision: str, crops: Crops, hands: tuple[HandModel, HandModel]
-) -> PackageParity:
+def check_package(network: ERNet, path: Path, precision: str, crops: Crops, hands: HandPair) -> PackageParity:
     """Evaluate the package on every crop in both arithmetics; see the module."""
     evaluator, stored = Evaluator(path), as_stored(network, precision)
     expected: list[Outputs] = []
@@ -92,7 +90,7 @@ def check_package(
     return PackageParity(len(crops), fp32, fp16)
 
 
-def package_predictor(path: Path, hands: tuple[HandModel, HandModel]) -> Predictor:
+def package_predictor(path: Path, hands: HandPair) -> Predictor:
     """Return predictions of a package in its own arithmetic, for training.evaluate."""
     evaluator, pair = Evaluator(path), HandPair(*hands)
 

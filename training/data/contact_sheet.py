@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from runtime.errors import CommandParser, UserError, run_command
 from runtime.files import write_bytes_atomic
-from runtime.hand.hand_model import HandModel, load_hand_models, skin
+from runtime.hand.hand_model import HandPair, load_hand_models, skin
 from runtime.hand.joints import BONES
 from runtime.image.crop import BOX_SCALE, Crop, crop_from_box
 from training.data.dataset import open_frames
@@ -27,7 +27,7 @@ MESH_COLOURS = ((150, 255, 150), (255, 190, 150))
 BOX_COLOUR = (200, 200, 200)
 
 
-def draw_sheet(frames: Frames, hands: tuple[HandModel, HandModel], count: int, seed: int) -> NDArray[np.uint8]:
+def draw_sheet(frames: Frames, hands: HandPair, count: int, seed: int) -> NDArray[np.uint8]:
     """RGB sheet of `count` samples: each plain above, and with joints, bones, mesh outline and box below."""
     chosen = np.sort(np.random.default_rng(seed).permutation(len(frames))[:count])
     tiles = [_tile(frames, hands, int(index)) for index in chosen]
@@ -36,7 +36,7 @@ def draw_sheet(frames: Frames, hands: tuple[HandModel, HandModel], count: int, s
     return np.vstack(rows)
 
 
-def _tile(frames: Frames, hands: tuple[HandModel, HandModel], index: int) -> NDArray[np.uint8]:
+def _tile(frames: Frames, hands: HandPair, index: int) -> NDArray[np.uint8]:
     box = frames.bbox[index]
     crop = crop_from_box(box, TILE_PX, scale=BOX_SCALE)
     plain = crop.apply(read_rgb(frames, index))

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from runtime.errors import UserError
-from runtime.hand.hand_model import HandModel
+from runtime.hand.hand_model import HandPair
 from training.data.augment import AugmentSpec, draw
 from training.data.frames import Frames
 from training.data.readers import hic
@@ -25,7 +25,7 @@ SYNTHETIC = "synthetic"
 def open_frames(
     data: str,
     split: str,
-    hands: tuple[HandModel, HandModel],
+    hands: HandPair,
     count: int | None = None,
     *,
     human_only: bool = False,

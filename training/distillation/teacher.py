@@ -19,7 +19,7 @@ from runtime.backends.contract import Backend
 from runtime.backends.opening import open_backend
 from runtime.errors import UserError, unknown_name
 from runtime.files import file_sha256
-from runtime.hand.hand_model import HandModel
+from runtime.hand.hand_model import HandPair
 from training.checkpoint import check_hand_model, load_network, read_facts, weights_of
 from training.distillation.lesson import Grid, Lesson, lesson_of_outputs, log_marginals
 from training.distillation.spec import DistillSpec
@@ -95,9 +95,7 @@ class OnnxTeacher:
         return lesson_of_outputs(Outputs(*(value.to(batch["image"].device) for value in joined)), self.facts.grid)
 
 
-def open_teacher(
-    spec: DistillSpec, hands: tuple[HandModel, HandModel], device: torch.device, bf16: bool = False
-) -> Teacher:
+def open_teacher(spec: DistillSpec, hands: HandPair, device: torch.device, bf16: bool = False) -> Teacher:
     """The teacher that a spec names, for batches on `device`.
 
     UserError for a name or file that is none, another hand model's, a file outside the graph contract, or terms that
@@ -135,7 +133,7 @@ def resize_crops(images: Tensor, side_px: int) -> Tensor:
     return functional.interpolate(images, (side_px, side_px), mode="bilinear", align_corners=False, antialias=shrinks)
 
 
-def _open_onnx(path: Path, spec: DistillSpec, hands: tuple[HandModel, HandModel]) -> OnnxTeacher:
+def _open_onnx(path: Path, spec: DistillSpec, hands: HandPair) -> OnnxTeacher:
     if "heatmap" in spec.weights:
         raise UserError("'heatmap' looks inside its teacher and an ONNX file has only outputs: set heatmap = 0")
     backend = open_backend(path, threads=torch.get_num_threads())

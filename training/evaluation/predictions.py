@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from runtime.hand.hand_model import HandModel, skin
+from runtime.hand.hand_model import HandPair, skin
 from runtime.runner import Runner, load
 from training.data.frames import Frames
 from training.data.samples import Sample, load_sample
@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 
 Images = NDArray[np.float32]  # (N, S, S, 3) RGB, 0..1
 Predictor = Callable[[Images], HandBatch]
-Hands = tuple[HandModel, HandModel]
 BATCH = 32
 
 
-def truth_of(samples: Sequence[Sample], hands: Hands, frames: Frames, human: NDArray[np.bool_] | None = None) -> Truth:
+def truth_of(
+    samples: Sequence[Sample], hands: HandPair, frames: Frames, human: NDArray[np.bool_] | None = None
+) -> Truth:
     """Labels of the samples of `frames`, not augmented; `human` (N,): annotated by people, None for all."""
     in_image = np.stack([s.joint_valid for s in samples]) > 0.5
     joints, vertices = _mesh(hands, np.stack([s.rotations for s in samples]), np.stack([s.shape for s in samples]))
@@ -46,7 +47,7 @@ def truth_of(samples: Sequence[Sample], hands: Hands, frames: Frames, human: NDA
     )
 
 
-def network_predictor(network: ERNet, hands: Hands) -> Predictor:
+def network_predictor(network: ERNet, hands: HandPair) -> Predictor:
     """Predictions of a torch network, on the device that it is on."""
     import torch  # heavy, and exported files are evaluated where it is not installed
 
@@ -100,7 +101,7 @@ def evaluate(
     predict: Predictor,
     frames: Frames,
     crop_px: int,
-    hands: Hands,
+    hands: HandPair,
     label: str = "accuracy",
     protocols: Sequence[Protocol] = (MCP_SCALED,),
     human: NDArray[np.bool_] | None = None,
@@ -122,7 +123,7 @@ def evaluate(
 
 
 def _mesh(
-    hands: Hands, rotations: NDArray[np.float32], shape: NDArray[np.float32]
+    hands: HandPair, rotations: NDArray[np.float32], shape: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """(N, 2, 16, 3, 3), (N, 2, 10) -> wrist-relative joints and vertices."""
     skinned = [skin(hand, rotations[:, side], shape[:, side]) for side, hand in enumerate(hands)]

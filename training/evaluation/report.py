@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.errors import UserError
-from runtime.hand.hand_model import load_hand_models
+from runtime.hand.hand_model import HandPair, load_hand_models
 from training.data.dataset import SYNTHETIC, open_frames
 from training.data.frames import Frames, drop_missing
 from training.evaluation.accuracy_table import Setting, compared, print_table, to_json
 from training.evaluation.baselines import mean_pose_mpjpe_mm
-from training.evaluation.predictions import Hands, Predictor, evaluate, file_predictor, network_predictor
+from training.evaluation.predictions import Predictor, evaluate, file_predictor, network_predictor
 from training.evaluation.protocols import ER, ER_WITHOUT_QUIRKS, MCP_SCALED, PROTOCOLS, Protocol, get_protocol
 
 NAMED_MISSING = 3
@@ -55,7 +55,7 @@ def report(args: argparse.Namespace) -> int:
     return 0
 
 
-def _checkpoint_predictor(checkpoint: Path | None, variant: str, hands: Hands) -> tuple[Predictor, int]:
+def _checkpoint_predictor(checkpoint: Path | None, variant: str, hands: HandPair) -> tuple[Predictor, int]:
     from training.checkpoint import check_hand_model, load_network, weights_of  # torch: an exported file needs none
     from training.parallel import this_device
 
@@ -86,7 +86,9 @@ def without_missing(frames: Frames, allowed: bool) -> Frames:
     return found
 
 
-def human_annotated(data: str, split: str, hands: Hands, frames: Frames) -> tuple[NDArray[np.bool_] | None, str | None]:
+def human_annotated(
+    data: str, split: str, hands: HandPair, frames: Frames
+) -> tuple[NDArray[np.bool_] | None, str | None]:
     """Which images people annotated (N,); or None, and why that is not known."""
     if frames.synthetic:
         return None, "a synthetic set has no annotators"

@@ -33,7 +33,7 @@ from plyfile import PlyData, PlyParseError
 from tqdm import tqdm
 
 from runtime.errors import UserError, first_line
-from runtime.hand.hand_model import SHAPE_SIZE, VERTICES, HandModel, skin
+from runtime.hand.hand_model import SHAPE_SIZE, VERTICES, HandModel, HandPair, skin
 from training.data.frames import HAND_TYPES, SIDES, Floats, Frames
 from training.data.readers.index import Arrays, open_index
 from training.data.readers.interhand import checked_name
@@ -49,15 +49,13 @@ MAX_PLY_BYTES = 1 << 20
 FIT_BATCH, FIT_STEPS = 64, 300
 _TURN_UNIT, _BETA_UNIT = 0.3, 5.0  # so that both move the vertices alike: descent is slow where they differ
 
-Hands = tuple[HandModel, HandModel]
-
 
 def find_root(data: Path) -> Path | None:
     """The folder of HIC.json, where `data` is HIC, else None."""
     return next((folder for folder in (data, data / "data") if (folder / FILE).is_file()), None)
 
 
-def read_frames(root: Path, split: str, hands: Hands) -> Frames:
+def read_frames(root: Path, split: str, hands: HandPair) -> Frames:
     """The annotated images in the order of HIC.json; the hand model is fitted to their meshes at the first reading.
 
     Raises UserError for missing, unreadable or inconsistent files, and meshes that are not of this hand model.
@@ -97,7 +95,7 @@ def _rows(content: dict[str, Any], root: Path) -> list[Row]:
     return rows
 
 
-def _to_arrays(rows: Sequence[Row], hands: Hands) -> Arrays:
+def _to_arrays(rows: Sequence[Row], hands: HandPair) -> Arrays:
     vertices = np.zeros((len(rows), 2, VERTICES, 3), np.float32)
     for number, row in enumerate(tqdm(rows, desc="reading meshes", unit="img", leave=False, delay=1)):
         for side, path in enumerate(row.meshes):
@@ -149,7 +147,7 @@ def _project(points: Floats, there: NDArray[np.bool_]) -> NDArray[np.floating]:
 
 
 def fit_hands(
-    vertices: Floats, there: NDArray[np.bool_], hands: Hands
+    vertices: Floats, there: NDArray[np.bool_], hands: HandPair
 ) -> tuple[Floats, Floats, Floats, NDArray[np.float32]]:
     """Pose and shape of the hand model that meet meshes of its own topology, by least squares.
 
@@ -172,7 +170,7 @@ def fit_hands(
     return rotations, shape, shift, error
 
 
-def _fit_batch(layer: HandLayer, target: torch.Tensor, hands: Hands) -> tuple[NDArray[np.float32], ...]:
+def _fit_batch(layer: HandLayer, target: torch.Tensor, hands: HandPair) -> tuple[NDArray[np.float32], ...]:
     begin = torch.stack([_turns(hand, target[:, side]) for side, hand in enumerate(hands)], dim=1)
     begin = begin[..., :2].transpose(-1, -2).flatten(-2)
     turned = torch.zeros_like(begin, requires_grad=True)

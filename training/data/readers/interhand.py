@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from runtime.errors import UserError
-from runtime.hand.hand_model import HandModel, skin
+from runtime.hand.hand_model import HandModel, HandPair, skin
 from runtime.hand.joints import INTERHAND_TO_JOINTS
 from runtime.hand.rotations import matrix_from_axis_angle
 from runtime.image.crop import BOX_SCALE, MAX_BOX_PX
@@ -53,11 +53,12 @@ STEPS_AT_30_FPS = (1, 3)  # between frame numbers, of captures at 30 and at 90 f
 MIN_STEPS = 1000
 _JOINTS = 42
 
-Hands = tuple[HandModel, HandModel]
 Keys = list[tuple[str, str]]
 
 
-def read_frames(root: Path, split: str, hands: Hands, *, human_only: bool = False, boxes: str = "annotated") -> Frames:
+def read_frames(
+    root: Path, split: str, hands: HandPair, *, human_only: bool = False, boxes: str = "annotated"
+) -> Frames:
     """The images of a split below `root`, in the order of the annotation file; indexed at the first reading.
 
     Args:
@@ -176,7 +177,7 @@ def _with_rootnet_boxes(frames: Frames, root: Path, split: str) -> Frames:
     return replace(frames, bbox=arrays["bbox"][row])
 
 
-def _to_arrays(files: Sequence[Path], hands: Hands) -> Arrays:
+def _to_arrays(files: Sequence[Path], hands: HandPair) -> Arrays:
     data, cameras, joints, mano = files
     images, poses, camera_keys = _image_arrays(data)
     world, valid = _joint_arrays(read_json(joints), poses)
@@ -294,7 +295,7 @@ def _mano_arrays(mano: dict[str, Any], keys: Keys) -> tuple[NDArray[np.bool_], F
     return has_mano & finite, pose, shape
 
 
-def _mano_joints(hands: Hands, rotations: Floats, shape: Floats) -> Floats:
+def _mano_joints(hands: HandPair, rotations: Floats, shape: Floats) -> Floats:
     joints = np.empty((*shape.shape[:2], 21, 3), np.float32)
     # In batches: the vertices of all poses would not fit.
     for start in tqdm(range(0, len(shape), SKIN_BATCH), desc="posing fitted hands", leave=False, delay=1):

@@ -9,7 +9,7 @@ from functools import cache
 import cv2
 import numpy as np
 
-from runtime.hand.hand_model import HandModel, load_hand_models
+from runtime.hand.hand_model import HandPair, load_hand_models
 from runtime.hand.joints import JOINT_COUNT
 from training.data.synthhands import schedule
 from training.data.synthhands.arrays import Bytes, Float32s
@@ -30,7 +30,7 @@ _WRIST_RADIUS_M, _JOINT_RADIUS_M = 0.024, 0.009  # of what takes light away
 class Studio:
     """What every frame needs, built once per process."""
 
-    models: tuple[HandModel, HandModel]
+    models: HandPair
     meshes: tuple[DrawnMesh, DrawnMesh]
 
 

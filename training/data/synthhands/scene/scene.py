@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from runtime.hand.hand_model import HandModel, skin
+from runtime.hand.hand_model import HandModel, HandPair, skin
 from runtime.hand.rotations import axis_angle_from_matrix, matrix_from_axis_angle
 from training.data.synthhands import schedule
 from training.data.synthhands.arrays import Floats, Ints
@@ -39,7 +39,7 @@ class Subject:
     shapes: tuple[Floats, Floats]  # (10,) right, left
     rig: Rig
     wrist_loops: tuple[Ints, Ints]  # vertices around each hand's wrist
-    models: tuple[HandModel, HandModel]
+    models: HandPair
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ _KINDS = {
 PRONATION_LIMIT_DEG = 110.0
 
 
-def build_subject(models: tuple[HandModel, HandModel], capture: int, frame: int) -> Subject:
+def build_subject(models: HandPair, capture: int, frame: int) -> Subject:
     """The person seen in a frame."""
     group = frame // schedule.SUBJECT_FRAMES
     rng = schedule.random_stream(schedule.Stream.SUBJECT, capture, group)
@@ -216,7 +216,7 @@ def _centred(subject: Subject, hands: tuple[PlacedHand, ...], rng: np.random.Gen
     return tuple(_moved(subject, hand, offset) for hand in hands)
 
 
-def signed_gap_mm(right: Floats, left: Floats, models: tuple[HandModel, HandModel]) -> float:
+def signed_gap_mm(right: Floats, left: Floats, models: HandPair) -> float:
     """Signed gap between the vertices of two hands' meshes; negative is penetration."""
     of_right, of_left = (incident_faces(model.faces, len(right)) for model in models)
     to_left, to_right = (right, left, models[1].faces, *of_left), (left, right, models[0].faces, *of_right)
