@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from compress.tensorrt.engine_file import build, prepare, read_model_passport, summary
+from compress.tensorrt.engine_file import build, prepare, read_model_passport, summary, unfit
 from compress.tensorrt.rtx import check_build
 from runtime.errors import CommandParser, UserError, run_command
 
@@ -33,6 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
     if args.workspace_mib is not None and args.workspace_mib < 1:
         raise UserError(f"--workspace-mib {args.workspace_mib} must be 1 or more")
     for path in args.files:
+        if reason := unfit(*read_model_passport(path)):
+            raise UserError(f"{path}: {reason}")
         job = prepare(path, args.target, args.workspace_mib)
         if job.path.exists() and not args.overwrite:
             raise UserError(f"{job.path} exists: give --overwrite")

@@ -95,11 +95,10 @@ def is_built(job: Job) -> bool:
 def prepare(onnx: Path, target: str | None, workspace_mib: int | None = None) -> Job:
     """Look at everything that can fail before the long build. Raises UserError for what is missing or does not fit.
 
-    A target, a device profile, gives the workspace where none is given.
+    A target, a device profile, gives the workspace where none is given. Whether the file is one for TensorRT, `unfit`
+    says: one that is being exported does not say it of itself yet.
     """
     model, precision = read_model_passport(onnx)
-    if reason := unfit(model, precision):
-        raise UserError(f"{onnx}: {reason}")
     if target is not None:
         profile = load_profile(target)
         if reason := refusal(profile, format="tensorrt", precision=precision):
@@ -146,6 +145,16 @@ def build(job: Job) -> Engine:
     write_text_atomic(job.path.with_suffix(".json"), engine_passport_text(passport, job.model, facts))
     write_bytes_atomic(job.path, plan.content)
     return engine
+
+
+def renew_passport(path: Path) -> None:
+    """Describe the ONNX file as it is now: an export puts its passport into it when the engine is built already."""
+    beside = path.with_suffix(".json")
+    facts = json.loads(beside.read_text())
+    onnx = path.with_name(facts["engine"]["onnx_file"])
+    facts["engine"]["onnx_sha256"] = file_sha256(onnx)
+    facts["model"], _ = read_model_passport(onnx)
+    write_text_atomic(beside, json.dumps(facts, indent=2) + "\n")
 
 
 def read_model_passport(path: Path) -> tuple[dict[str, Any], str]:

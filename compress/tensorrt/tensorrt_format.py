@@ -10,7 +10,7 @@ from typing import Any
 
 from compress.artefact import EXPORT_FAILED, NOT_RUN, Artefact, Verdict
 from compress.material import Material
-from compress.tensorrt.engine_file import build, prepare
+from compress.tensorrt.engine_file import build, prepare, renew_passport
 from compress.tensorrt.rtx import BuildCheck, check_build
 from runtime.errors import UserError
 from training.evaluation.predictions import Predictor, file_predictor
@@ -47,7 +47,8 @@ def open_predictor(artefact: Artefact, material: Material) -> Predictor:
 
 
 def write_passport(artefact: Artefact, facts: dict[str, Any]) -> Artefact:
-    """Leave it: who builds an engine file writes its passport."""
+    """The engine has one since it was built; its ONNX file has its own by now, and is another file by it."""
+    renew_passport(artefact.path)
     return artefact
 
 

@@ -8,12 +8,16 @@ from typing import Any
 
 import pytest
 
+from compress.artefact import Artefact
+from compress.passport import embed
+from compress.tensorrt import tensorrt_format
 from compress.tensorrt.__main__ import main
-from compress.tensorrt.engine_file import prepare_engines
+from compress.tensorrt.engine_file import build, prepare, prepare_engines
 from runtime.backends.engine_passport import check_engine, read_engine_passport
 from runtime.errors import UserError
 from runtime.files import file_sha256
 from tests.compress.tensorrt.conftest import FP32_LAYER, INT8_LAYER, MOVE, jetson_tensorrt, small_graph
+from tests.conftest import tiny_passport
 
 LAYERS = [INT8_LAYER, INT8_LAYER, FP32_LAYER, MOVE]
 NANO = "jetson-orin-nano"
@@ -45,6 +49,21 @@ def test_an_engine_and_its_passport(
     program, flag, module, *words = passport.rebuild_command(path.parent).split()
     assert (program, flag, module) == ("python", "-m", "compress.tensorrt")
     assert main(words) == 0
+
+
+def test_the_exporter_gives_the_onnx_file_its_passport_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    jetson_tensorrt(monkeypatch, LAYERS)
+    source = small_graph(tmp_path / "er-s_64_int8-trt.onnx", "int8")
+    embed(source, tiny_passport() | {"precision": "int8"})  # as it is while the engine is built: not yet a word of int8
+    job = prepare(source, None)
+    build(job)
+    embed(source, tiny_passport() | {"precision": "int8", "variant": "er-xs"})
+    with pytest.raises(UserError, match="was built from another"):
+        check_engine(read_engine_passport(job.path)[0], job.path, job.path.read_bytes(), job.machine)
+    tensorrt_format.write_passport(Artefact("tensorrt", "int8", "int8", path=job.path), {})
+    passport, info = read_engine_passport(job.path)
+    check_engine(passport, job.path, job.path.read_bytes(), job.machine)
+    assert info.variant == "er-xs"
 
 
 def test_engines_are_built_again_only_where_they_must(
