@@ -28,9 +28,10 @@ def cache_dir() -> Path:
 
 def cache_error(path: Path, error: OSError) -> UserError:
     """One line on why `path` could not be written: where it is in the cache, with what moves that."""
-    if not path.is_relative_to(cache_dir()):
-        return write_error(path, error)
-    return UserError(f"cannot write to the cache, {path}: {error.strerror or error}; {_ADVICE}")
+    with contextlib.suppress(UserError):  # no cache, so this is none of it
+        if path.is_relative_to(cache_dir()):
+            return UserError(f"cannot write to the cache, {path}: {error.strerror or error}; {_ADVICE}")
+    return write_error(path, error)
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from runtime.errors import CommandParser, run_command
-from training.data.synthhands.generate import default_root, ensure_synthetic
+from training.data.synthhands.generate import ensure_synthetic
 from training.data.synthhands.schedule import SPLIT_CAPTURES, SPLIT_IMAGES
 
 
@@ -15,7 +15,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--split", choices=list(SPLIT_CAPTURES), default="train")
     parser.add_argument("--images", type=int, help=f"at least this many (default: {SPLIT_IMAGES})")
     parser.add_argument("--workers", type=int, help="processes (default: one per core)")
-    parser.add_argument("--root", type=Path, help=f"folder of the set (default: {default_root()})")
+    parser.add_argument("--root", type=Path, help="folder of the set (default: in the cache)")
     options = parser.parse_args(arguments)
     n_images = SPLIT_IMAGES[options.split] if options.images is None else options.images
     print(ensure_synthetic(options.split, n_images, root=options.root, workers=options.workers))
