@@ -1,0 +1,1 @@
+"""Networks of others, made fit for this project's runtime and its tools."""

@@ -1,0 +1,1 @@
+"""From a whole picture to the boxes of the hands in it, by MediaPipe's palm detector."""
