@@ -5,7 +5,7 @@ to 112 px, for hands that fill the picture, whose palms are larger than any that
 shows a hand, to 384 px, for hands that are smaller than an eighth of the picture. The network takes any height and
 width that are multiples of 32, so a wide picture costs less than a square one.
 
-The model file was prepared by compress/foreign/palm_detector.py; its notice: runtime/assets/NOTICE-palm-detector.txt.
+Where the model file is from and what was changed in it: runtime/assets/NOTICE-palm-detector.txt.
 """
 
 from __future__ import annotations

@@ -1,1 +1,0 @@
-"""Networks of others, made fit for this project's runtime and its tools."""
