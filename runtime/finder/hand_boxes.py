@@ -15,6 +15,7 @@ from runtime.finder.palms import Palms
 
 SHIFT = 0.5  # palms' sides
 SCALE = 2.2
+APART_FROM = 1.9  # distance of two hands' centres, in sides of the larger: one crop would show both small
 _WRIST, _MIDDLE_KNUCKLE = 0, 2
 
 Boxes = NDArray[np.float64]  # (n, 4) x, y, width, height
@@ -35,3 +36,11 @@ def box_around(boxes: Boxes) -> NDArray[np.float64]:
     """Return the smallest box (4,) that holds all boxes (n, 4); n is at least 1."""
     low, high = boxes[:, :2].min(axis=0), (boxes[:, :2] + boxes[:, 2:]).max(axis=0)
     return np.concatenate([low, high - low])
+
+
+def boxes_apart(boxes: Boxes) -> bool:
+    """Whether boxes (n, 4) are of two hands so far apart that each wants a crop of its own."""
+    if len(boxes) != 2:
+        return False
+    one, other = boxes[:, :2] + boxes[:, 2:] / 2
+    return bool(np.linalg.norm(one - other) > APART_FROM * boxes[:, 2:].max())
