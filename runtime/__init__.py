@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from runtime.errors import UserError
+    from runtime.finder.finder import Finder
     from runtime.hand.hands import Hand, Hands
     from runtime.runner import load
     from runtime.video.smoothing import Smoother
@@ -20,9 +21,10 @@ if TYPE_CHECKING:
 # host up. Every package of the project imports this one first.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-__all__ = ["Hand", "Hands", "Smoother", "Tracker", "UserError", "load"]
+__all__ = ["Finder", "Hand", "Hands", "Smoother", "Tracker", "UserError", "load"]
 
 _HOME = {
+    "Finder": "finder.finder",
     "Hand": "hand.hands",
     "Hands": "hand.hands",
     "Smoother": "video.smoothing",

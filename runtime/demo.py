@@ -3,7 +3,7 @@
 An image gives an overlay and meshes, and prints JSON; a video or camera an overlay video, a window (--show), or a line
 of JSON per frame (--json). q, Escape or Ctrl-C end it.
 
-python runtime/demo.py photo.jpg --model exports/er-s_224_int8.onnx --box 210 80 300 260
+python runtime/demo.py photo.jpg --model exports/er-s_224_int8.onnx
 python runtime/demo.py clip.mp4 --model exports/er-s_224_int8.onnx --smooth
 python runtime/demo.py 0 --model exports/er-s_224_int8.onnx --show
 """
@@ -50,7 +50,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         type=float,
         nargs=4,
         metavar=("X", "Y", "W", "H"),
-        help="px around both hands, in every frame; default: they are looked for in images, and tracked in videos",
+        help="px around both hands, in every frame; default: found in images by a finder, tracked in videos",
     )
     where.add_argument("--whole-image", action="store_true", help="one look at the whole image, in every frame")
     parser.add_argument("--smooth", action="store_true", help="videos and cameras: less jitter (One-Euro filter)")

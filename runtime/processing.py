@@ -12,7 +12,9 @@ from typing import Any
 
 from runtime.errors import UserError
 from runtime.files import write_error
-from runtime.hand.hands import Hands
+from runtime.finder.finder import Finder
+from runtime.finder.still import find_and_run
+from runtime.hand.hands import Hands, absent_json_dict
 from runtime.hand.mesh_files import write_glb, write_hands
 from runtime.image.draw import draw_hands, write_png
 from runtime.image.reading import Rgb, quiet_opencv, read_image
@@ -22,7 +24,7 @@ from runtime.video.inputs import Input
 from runtime.video.loop import FoundFrame, Frame, run_video
 from runtime.video.outputs import Window, draw_times, video_file, write_json_line
 from runtime.video.smoothing import Smoother
-from runtime.video.tracking import Tracker, find_still
+from runtime.video.tracking import Tracker
 
 
 def process(wanted: Input, options: argparse.Namespace) -> None:
@@ -31,7 +33,7 @@ def process(wanted: Input, options: argparse.Namespace) -> None:
     if wanted.kind == "image":
         rgb = read_image(wanted.target)
         with _load(options) as runner:
-            facts = _process_image(runner, rgb, wanted.stem, options)
+            facts = _process_image(runner, rgb, wanted, options)
         facts = {"image": wanted.name, "model": str(options.model), **facts}
         print(json.dumps(facts) if options.json else readable_json(facts))
         return
@@ -41,19 +43,24 @@ def process(wanted: Input, options: argparse.Namespace) -> None:
     ):
         path = options.output_dir / f"{wanted.stem}_overlay.mp4"
         path = None if options.show or options.no_overlay else path
-        finder = _finder(runner, options)
-        facts, ended_by = process_video(runner, source, finder, path, show=options.show, json_lines=options.json)
+        find = _frame_finding(runner, options)
+        facts, ended_by = process_video(runner, source, find, path, show=options.show, json_lines=options.json)
     if not options.json:
         print(readable_json({"input": source.name, "model": str(options.model), "provider": runner.provider, **facts}))
     if ended_by is not None:
         raise ended_by
 
 
-def _process_image(runner: Runner, rgb: Rgb, stem: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Run one image and write its files; the facts to print."""
+def _process_image(runner: Runner, rgb: Rgb, wanted: Input, options: argparse.Namespace) -> dict[str, Any]:
+    """Run one image and write its files, none where no hand is found; the facts to print."""
     at_once = options.box is not None or options.whole_image
-    hands = runner(rgb, options.box) if at_once else find_still(runner, rgb)
-    folder: Path = options.output_dir
+    hands = runner(rgb, options.box) if at_once else find_and_run(runner, Finder(options.threads), rgb)
+    found = absent_json_dict() if hands is None else hands.to_json_dict()
+    about = {"provider": runner.provider, **found, **_data_facts(runner)}
+    if hands is None:
+        print(f"no hand found in {wanted.name}", file=sys.stderr)
+        return {**about, "files": []}
+    folder, stem = options.output_dir, wanted.stem
     _make_folder(folder)
     files, formats = [], options.mesh or ("obj",)
     if not options.no_overlay:
@@ -64,8 +71,7 @@ def _process_image(runner: Runner, rgb: Rgb, stem: str, options: argparse.Namesp
     if "glb" in formats and hands.present:
         files.append(folder / f"{stem}_hands.glb")
         write_glb(files[-1], hands)
-    paths = [str(path) for path in files]
-    return {"provider": runner.provider, **hands.to_json_dict(), **_data_facts(runner), "files": paths}
+    return {**about, "files": [str(path) for path in files]}
 
 
 def process_video(
@@ -110,7 +116,7 @@ def process_video(
     return {**summary.to_json_dict(), **about, "files": [] if path is None else [str(path)]}, summary.ended_by
 
 
-def _finder(runner: Runner, options: argparse.Namespace) -> Callable[[Frame], Hands]:
+def _frame_finding(runner: Runner, options: argparse.Namespace) -> Callable[[Frame], Hands]:
     """How the hands of a frame are found: tracked, in a fixed box, or in the whole picture; smoothed or not."""
     tracker = None if options.box or options.whole_image else Tracker(runner)
     smoother = Smoother(runner.models) if options.smooth else None

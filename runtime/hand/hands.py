@@ -6,7 +6,7 @@ Camera axes: x right, y down, z away. Joints are in the order of `runtime.hand.j
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -20,8 +20,10 @@ Ints = NDArray[np.int64]
 # Orange and blue of Okabe and Ito's palette, which colour-blind people tell apart.
 COLOURS = {"right": (240, 150, 25), "left": (60, 150, 220)}  # RGB
 
+_HAND_KEYS = ("joints_mm", "joints_image_px", "camera", "shape")  # of a present hand's JSON; else null
 _MM = 1000
 _MIN_LENGTH = 1e-12
+_MIN_PX_PER_M = 1e-6
 _TO_CAMERA = np.array([0, 0, -1], np.float32)
 
 
@@ -65,7 +67,7 @@ class Hands:
     right: Hand
     left: Hand
     relative_translation: Floats  # (3,) m, left wrist minus right, camera axes; only where both are present
-    stages_ms: Mapping[str, float]  # preprocess, inference, postprocess
+    stages_ms: Mapping[str, float]  # preprocess, inference, postprocess; find, where a finder looked first
 
     @property
     def present(self) -> tuple[Hand, ...]:
@@ -83,15 +85,40 @@ class Hands:
         }
 
 
+def join_hands(with_right: Hands, with_left: Hands) -> Hands:
+    """Make one of hands that were seen in a crop each, with the times of the first.
+
+    No crop shows both, so their distance is the one in the picture, at the scale of the two; its depth is unknown, 0.
+    """
+    right, left = with_right.right, with_left.left
+    apart_px = left.camera[1:] - right.camera[1:]
+    px_per_m = max(float(right.camera[0] + left.camera[0]) / 2, _MIN_PX_PER_M)
+    distance = np.array([*(apart_px / px_per_m), 0.0], np.float32)
+    return replace(with_right, left=left, relative_translation=distance)
+
+
+def absent_json_dict() -> dict[str, Any]:
+    """What `Hands.to_json_dict` gives, of a picture in which nothing was found for the network to look at."""
+    return {
+        "hands": {side: _absent_json(presence=0.0) for side in ("right", "left")},
+        "relative_translation_mm": None,
+        "stages_ms": {},
+        "joint_names": list(JOINT_NAMES),
+    }
+
+
+def _absent_json(presence: float) -> dict[str, Any]:
+    return {"present": False, "presence": presence, **dict.fromkeys(_HAND_KEYS)}
+
+
 def _hand_json(hand: Hand) -> dict[str, Any]:
-    facts: dict[str, Any] = {"present": hand.present, "presence": round(hand.presence, 4)}
-    keys = ("joints_mm", "joints_image_px", "camera", "shape")
+    presence = round(hand.presence, 4)
     if not hand.present:
-        return facts | dict.fromkeys(keys)
+        return _absent_json(presence)
     scale, x, y = _rounded(hand.camera, 3)
     camera = {"scale_px_per_m": scale, "x_px": x, "y_px": y}
     values = (_rounded(hand.joints * _MM, 2), _rounded(hand.joints_image, 2), camera, _rounded(hand.shape, 4))
-    return facts | dict(zip(keys, values, strict=True))
+    return {"present": True, "presence": presence, **dict(zip(_HAND_KEYS, values, strict=True))}
 
 
 def _rounded(values: Floats, digits: int) -> Any:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.hand.hands import Floats, Hand, Hands
+from runtime.hand.hands import join_hands as _joined
 from runtime.image.crop import BOX_SCALE
 from runtime.image.reading import Rgb, as_rgb_uint8
 from runtime.image.scratch import Scratch
@@ -40,7 +41,6 @@ _SAME_PLACE = 0.25  # of a hand's size: closer than this, two hands seen one by 
 _SEARCH_SCALES = (1.0, 0.6)  # squares, in short sides of the picture
 _SEARCH_STEP = 0.6  # from one square to the next, at most, in their sides
 _MIN_SIDE_PX = 8.0
-_MIN_PX_PER_M = 1e-6
 
 
 Predict = Callable[
@@ -167,17 +167,6 @@ class Tracker:
         return box_around(joints_px, *self._size)
 
 
-def find_still(predict: Predict, rgb: NDArray[Any]) -> Hands:
-    """Find the hands of one picture: in all of it, then again, larger, where they were seen."""
-    first = predict(rgb)
-    seen = [hand.joints_image for hand in first.present]
-    box = box_around(np.concatenate(seen), rgb.shape[1], rgb.shape[0]) if seen else None
-    if box is None:
-        return first
-    closer = predict(rgb, box)
-    return replace(closer, stages_ms={stage: ms + first.stages_ms[stage] for stage, ms in closer.stages_ms.items()})
-
-
 def disagreement_m(hand: Hand) -> float:
     """Mean distance between the joints of the mesh and those of the heat maps across the line of sight, metres."""
     apart_px = np.linalg.norm(hand.joints_image - hand.joints_heatmap[:, :2], axis=1).mean()
@@ -237,18 +226,6 @@ def _only(hands: Hands, sides: tuple[str, ...]) -> Hands:
 
 def _of(hands: Hands, side: str) -> Hand:
     return hands.right if side == "right" else hands.left
-
-
-def _joined(with_right: Hands, with_left: Hands) -> Hands:
-    """Hands seen in a crop each.
-
-    No crop shows both, so their distance is the one in the picture, at the scale of the two; its depth is unknown, 0.
-    """
-    right, left = with_right.right, with_left.left
-    apart_px = left.camera[1:] - right.camera[1:]
-    px_per_m = max(float(right.camera[0] + left.camera[0]) / 2, _MIN_PX_PER_M)
-    distance = np.array([*(apart_px / px_per_m), 0.0], np.float32)
-    return replace(with_right, left=left, relative_translation=distance)
 
 
 def _same_place(first: Hand, second: Hand) -> bool:

@@ -50,7 +50,16 @@ def test_writes_and_prints(photo: Path, tiny_model: Path, tmp_path: Path, capsys
 def test_mesh_formats(photo: Path, make_model: MakeModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Of the hands that are there."""
     folder, model = tmp_path / "out", make_model(outputs={"presence": np.array([[-3.0, 3.0]])})
-    arguments = [str(photo), "--model", str(model), "--output-dir", str(folder), "--json", "--no-overlay"]
+    arguments = [
+        str(photo),
+        "--whole-image",
+        "--model",
+        str(model),
+        "--output-dir",
+        str(folder),
+        "--json",
+        "--no-overlay",
+    ]
     assert main([*arguments, "--mesh", "glb"]) == 0
     (line,) = capsys.readouterr().out.splitlines()
     facts = json.loads(line)
@@ -63,13 +72,32 @@ def test_mesh_formats(photo: Path, make_model: MakeModel, tmp_path: Path, capsys
     ]
 
 
+def test_a_picture_without_hands(
+    photo: Path, tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "out"
+    arguments = [str(photo), "--model", str(tiny_model), "--json", "--output-dir", str(folder)]
+    assert main(arguments) == 0
+    captured = capsys.readouterr()
+    assert captured.err == f"no hand found in {photo}\n"
+    assert not folder.exists()
+    facts = json.loads(captured.out)
+    assert main([*arguments, "--whole-image"]) == 0
+    seen = json.loads(capsys.readouterr().out)
+    assert facts.keys() == seen.keys() and facts["files"] == []
+    for side in ("right", "left"):
+        assert facts["hands"][side].keys() == seen["hands"][side].keys()
+        assert not facts["hands"][side]["present"] and facts["hands"][side]["joints_mm"] is None
+
+
 @pytest.mark.parametrize("style", [["runtime/demo.py"], ["-m", "runtime.demo"]])
-def test_as_a_command_in_a_copied_folder(photo: Path, tiny_model: Path, tmp_path: Path, style: list[str]) -> None:
+def test_as_a_command_in_a_copied_folder(tiny_model: Path, tmp_path: Path, style: list[str]) -> None:
     """On a device, nothing of this project is installed: `-S` hides what is."""
     device = tmp_path / "device"
     shutil.copytree(ROOT / "runtime", device / "runtime", ignore=shutil.ignore_patterns("__pycache__"))
     libraries = {str(Path(module.__file__ or "").parents[1]) for module in (cv2, np, onnxruntime)}
-    command = [sys.executable, "-S", *style, str(photo), "--model", str(tiny_model), "--output-dir", "out"]
+    picture = str(ROOT / "docs" / "example.jpg")
+    command = [sys.executable, "-S", *style, picture, "--model", str(tiny_model), "--output-dir", "out"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(libraries)}
     result = subprocess.run(command, cwd=device, env=environment, capture_output=True, text=True, check=False)
     assert (result.returncode, result.stderr) == (0, "")
@@ -103,7 +131,7 @@ def test_mistakes_end_in_one_line(
         ([str(photo), *model, "--threads", "0"], "threads"),
         ([str(photo), *model, "--device", "tpu"], "unknown device"),
         ([str(photo), *model, "--hand-model", "none.npz"], "none.npz"),
-        ([str(photo), *model, "--output-dir", str(photo)], "photo of hands.png"),
+        ([str(photo), *model, "--whole-image", "--output-dir", str(photo)], "photo of hands.png"),
         ([str(tmp_path / "none.png"), *model], "none.png"),
         ([str(damaged), *model], "damaged.png"),
         ([str(tmp_path), *model], "is a folder"),
@@ -133,5 +161,5 @@ def test_a_full_disk_leaves_nothing(
     monkeypatch.setattr(Path, "write_bytes", full)
     folder = tmp_path / "out"
     with pytest.raises(UserError, match="No space left"):
-        main([str(photo), "--model", str(tiny_model), "--output-dir", str(folder)])
+        main([str(photo), "--model", str(tiny_model), "--whole-image", "--output-dir", str(folder)])
     assert not list(folder.iterdir())

@@ -141,9 +141,10 @@ import runtime.runner, runtime.video.tracking, runtime.video.smoothing, runtime.
 sys.addaudithook(watch)
 """
 WHOLE_RUN = """
-model, folder, picture, clip = sys.argv[1:]
+model, folder, example, picture, clip = sys.argv[1:]
 main = runtime.demo.main
-assert main([picture, "--model", model, "--output-dir", folder, "--mesh", "obj", "glb", "--json"]) == 0
+assert main([example, "--model", model, "--output-dir", folder, "--mesh", "obj", "glb", "--json"]) == 0
+assert main([picture, "--model", model, "--output-dir", folder, "--whole-image"]) == 0
 assert main([clip, "--model", model, "--output-dir", folder, "--smooth"]) == 0
 assert main([clip, "--model", model, "--json", "--no-overlay", "--whole-image"]) == 0
 print("seen", seen)
@@ -161,7 +162,8 @@ def test_a_whole_run_does_nothing_else(tiny_model: Path, tmp_path: Path) -> None
     with video_file(clip, 30.0) as video:
         for shift in range(4):
             video.write(np.roll(rgb, shift, axis=1))
-    result = run_python(WATCHED + WHOLE_RUN, str(tiny_model), str(tmp_path), str(picture), str(clip))
+    example = PACKAGE.parent / "docs" / "example.jpg"
+    result = run_python(WATCHED + WHOLE_RUN, *map(str, (tiny_model, tmp_path, example, picture, clip)))
     assert result.returncode == 0, result.stderr
     assert result.stdout.splitlines()[-1] == "seen []"
     assert run_python(WATCHED + "eval('1')\nprint(len(seen) > 0)").stdout == "True\n"

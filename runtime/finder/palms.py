@@ -1,0 +1,93 @@
+"""What the palm detector's outputs say: anchors, decoding and weighted non-maximum suppression.
+
+All three follow MediaPipe's graph (mediapipe/modules/palm_detection/palm_detection_cpu.pbtxt): a palm is a box and
+seven points, given as offsets in px of the network's input from the centre of an anchor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+# Side of a cell in px, and how many anchors share its centre: two for each layer of the graph that has this stride.
+GRIDS = ((8, 2), (16, 6))
+KEYPOINTS = 7  # wrist, knuckles of index, middle, ring and little finger, two joints of the thumb
+MIN_OVERLAP = 0.3  # intersection over union from which two boxes are one palm
+
+
+@dataclass(frozen=True, eq=False)
+class Palms:
+    """Palms of one picture; after `merge_palms` the surest first."""
+
+    corners: Floats  # (n, 2, 2) upper left and lower right of the palm's box: x, y
+    keypoints: Floats  # (n, 7, 2) x, y
+    scores: Floats  # (n,) 0..1
+
+
+@lru_cache(maxsize=16)
+def anchor_centers(height: int, width: int) -> Floats:
+    """Return the anchors of an input of height x width px (multiples of 16): (n, 2) x, y in px, row by row."""
+    grids = []
+    for stride, count in GRIDS:
+        x, y = (np.arange(stride / 2, side, stride, dtype=np.float32) for side in (width, height))
+        centers = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
+        grids.append(np.repeat(centers, count, axis=0))
+    return np.concatenate(grids)
+
+
+def decode_palms(offsets: Floats, logits: Floats, anchors: Floats, threshold: float) -> Palms:
+    """Read the palms that reach a score, in px of the network's input; several may be of one hand.
+
+    Args:
+        offsets: (n, 18) from each anchor: the box's centre, its size, then seven points.
+        logits: (n,) of the scores.
+        anchors: (n, 2) as `anchor_centers` gives them.
+        threshold: the least score, between 0 and 1.
+    """
+    (chosen,) = np.nonzero(logits >= np.log(threshold / (1 - threshold)))
+    found, centers = offsets[chosen], anchors[chosen, None]
+    middle, half = found[:, None, :2], found[:, None, 2:4] / 2
+    return Palms(
+        corners=centers + np.concatenate([middle - half, middle + half], axis=1),
+        keypoints=centers + found[:, 4:].reshape(-1, KEYPOINTS, 2),
+        scores=np.reciprocal(1 + np.exp(-logits[chosen])),
+    )
+
+
+def join_palms(looks: Sequence[Palms]) -> Palms:
+    """All palms of several looks at one picture; at least one look."""
+    return Palms(
+        np.concatenate([palms.corners for palms in looks]),
+        np.concatenate([palms.keypoints for palms in looks]),
+        np.concatenate([palms.scores for palms in looks]),
+    )
+
+
+def merge_palms(palms: Palms) -> Palms:
+    """Make one palm of all that overlap: the mean of their places weighted by score, with the highest score."""
+    places = np.concatenate([palms.corners, palms.keypoints], axis=1)
+    left = np.argsort(-palms.scores, kind="stable")
+    merged, scores = [], []
+    while left.size:
+        same = _overlaps(palms.corners[left[0]], palms.corners[left]) > MIN_OVERLAP
+        same[0] = True  # a box without extent overlaps nothing
+        merged.append(np.average(places[left[same]], axis=0, weights=palms.scores[left[same]]))
+        scores.append(palms.scores[left[0]])
+        left = left[~same]
+    rows = np.array(merged, np.float32).reshape(-1, 2 + KEYPOINTS, 2)
+    return Palms(rows[:, :2], rows[:, 2:], np.array(scores, np.float32))
+
+
+def _overlaps(corners: Floats, others: Floats) -> Floats:
+    """Intersection over union of a box (2, 2) with each of the others (n, 2, 2)."""
+    low, high = np.maximum(corners[0], others[:, 0]), np.minimum(corners[1], others[:, 1])
+    shared = np.prod(np.maximum(high - low, 0), axis=1)
+    union = np.prod(others[:, 1] - others[:, 0], axis=1) + np.prod(corners[1] - corners[0]) - shared
+    overlaps: Floats = shared / np.maximum(union, np.finfo(np.float32).tiny)
+    return overlaps
