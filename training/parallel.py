@@ -33,7 +33,7 @@ def hardware_name(device: torch.device) -> str:
     """What a run computes on, for people."""
     if device.type == "cuda":
         return f"{world_size()} x {torch.cuda.get_device_name(device)}"
-    return f"CPU, {world_size() * torch.get_num_threads()} threads ({processor_name()})"
+    return f"{processor_name()}, {world_size() * torch.get_num_threads()} used"
 
 
 @contextmanager

@@ -47,7 +47,7 @@ def test_teacher_and_students_on_a_made_tree(
 
     def small(name: str) -> list[str]:
         text = RECIPES[name].read_text(encoding="utf-8")
-        Path(f"{name}.toml").write_text(re.sub(r"crop_px = \d+", "crop_px = 64", text), encoding="utf-8")
+        Path(f"{name}.toml").write_text(re.sub(r"crop_px = \d+", "crop_px = 112", text), encoding="utf-8")
         options = ["--data", str(tree), "--batch", "2", "--minutes", "0", "--workers", "0"]
         return ["--recipe", f"{name}.toml", "--run-dir", f"runs/{name}", *options]
 

@@ -48,7 +48,7 @@ def test_a_channel_that_does_not_vary_is_no_reason_for_nan() -> None:
 
 
 def test_hardware_has_a_name() -> None:
-    assert hardware_name(torch.device("cpu")).startswith(f"CPU, {torch.get_num_threads()} threads (")
+    assert hardware_name(torch.device("cpu")).endswith(f", {torch.get_num_threads()} used")
 
 
 def test_a_stray_world_size_says_what_to_unset(monkeypatch: pytest.MonkeyPatch) -> None:
