@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.hand.hands import Floats, Hand, Hands
-from runtime.hand.hands import join_hands as _joined
+from runtime.hand.hands import Floats, Hand, Hands, join_hands
 from runtime.image.crop import BOX_SCALE
 from runtime.image.reading import Rgb, as_rgb_uint8
 from runtime.image.scratch import Scratch
@@ -99,7 +98,7 @@ class Tracker:
         seen = {key: self._look(image, box, KEPT_WITHIN_M) for key, box in self._boxes.items()}
         if len(seen) < 2:
             return next(iter(seen.values()), None)
-        return _joined(seen["right"], seen["left"])
+        return join_hands(seen["right"], seen["left"])
 
     def _search(self, image: Rgb) -> Hands:
         """Look into the next few squares; a hand seen there has to show itself in a crop of its own."""
@@ -135,7 +134,7 @@ class Tracker:
         hand = _of(closer, missing)
         if not hand.present or (len(closer.present) < 2 and _same_place(hand, known)):
             return hands
-        return _joined(closer, hands) if missing == "right" else _joined(hands, closer)
+        return join_hands(closer, hands) if missing == "right" else join_hands(hands, closer)
 
     def _move_boxes(self) -> None:
         """Boxes around what was seen lately; a box stays where it is as long as it fits."""
