@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
             from benchmarks.page.drawing import write_png
             from benchmarks.page.html import make_page
             from benchmarks.page.plots import make_plots
-            from compress.precision_plan import read_plan
+            from compress.onnx.precision_plan import read_plan
         except ImportError as error:
             raise UserError(f"{error.name} is missing: pip install -e '.[report]'") from None
 

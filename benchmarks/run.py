@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> list[Record]:
 
     UserError for what the user can mend.
     """
-    from benchmarks.measure import session  # brings the whole data reader: mistakes are told before
+    from benchmarks.measure import steps as session  # brings the whole data reader: mistakes are told before
 
     targets = tuple(load_profile(name) for name in dict.fromkeys(args.target))
     artifacts = [artifact_candidate(path, args.device, args.hand_model) for path in args.model]

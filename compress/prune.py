@@ -21,7 +21,6 @@ from compress.request import add_options, option
 from runtime.errors import CommandParser, UserError, run_command
 from runtime.files import file_sha256
 from runtime.hand.hand_model import HandPair, load_hand_models
-from training import parallel
 from training.checkpoint import WeightFacts, load_network, save_weights, weights_of
 from training.data.cache import cache_dir
 from training.data.dataset import HandDataset
@@ -33,7 +32,8 @@ from training.hands.layer import HandLayer
 from training.network import ERNet
 from training.network.count import count_gmac, count_parameters_m
 from training.recipe import Recipe, Stage
-from training.trainer import RunSettings, Trainer, open_split
+from training.run import parallel
+from training.run.trainer import RunSettings, Trainer, open_split
 
 SCORED_IMAGES = 256
 SCORED_BATCH = 16

@@ -6,7 +6,7 @@ from compress.device_profile import load_profile
 from compress.formats import FORMATS, plan_artefacts
 from compress.material import pruning_request
 from compress.onnx.calibration import METHODS
-from compress.precision_plan import read_plan
+from compress.onnx.precision_plan import read_plan
 from compress.prune import check as check_pruning
 from compress.request import ExportRequest
 from runtime.errors import UserError, unknown_name

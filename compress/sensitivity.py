@@ -22,9 +22,9 @@ from compress.material import load_weights, network_facts
 from compress.onnx.calibration import graph_sha256
 from compress.onnx.flavours import measure_ranges, write_cpu
 from compress.onnx.graph import load_float
+from compress.onnx.precision_plan import Plan, Sensitivity, blocks_of, split_nodes, write_plan
 from compress.onnx.to_onnx import write_onnx
 from compress.passport import embed
-from compress.precision_plan import Plan, Sensitivity, blocks_of, split_nodes, write_plan
 from compress.request import ExportRequest
 from runtime.errors import CommandParser, UserError, run_command
 from runtime.hand.hand_model import load_hand_models

@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--store", type=Path, help="a folder that keeps the teacher's outputs")
     parser.add_argument("--check-stored", type=int, metavar="N", help="recompute N stored outputs, compare and exit")
     args = parser.parse_args(arguments)
-    from training.runs import distil  # torch takes seconds to import
+    from training.run.runs import distil  # torch takes seconds to import
 
     return distil(args)
 

@@ -9,15 +9,15 @@ from dataclasses import asdict
 import torch
 from torch import Tensor
 
-from training import parallel
 from training.distillation.store import StoreSpec, stored_bytes
 from training.distillation.terms import Distilled
 from training.hands import HANDS
 from training.network import VARIANTS, build
 from training.network.count import count_gmac, count_parameters_m
 from training.objective import Supervised
-from training.optim import parameter_groups
 from training.recipe import Recipe, Stage
+from training.run import parallel
+from training.run.optim import parameter_groups
 
 TIMED_STEPS = 3
 # Trained pictures a second on one H100, batch 256 at the variant's own crop, eager bf16, images at hand.

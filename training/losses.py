@@ -15,7 +15,7 @@ from torch.nn import functional
 from training.hands.layer import HandLayer
 from training.hands.rotations_torch import matrix_from_6d
 from training.network import Outputs
-from training.parallel import mean_over_processes, world_size
+from training.run.parallel import mean_over_processes, world_size
 
 DEPTH_RANGE_M = 0.4  # spanned by the depth bins, centred at the wrist
 LOSS_CELLS = 8

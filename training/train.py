@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
     add_run_arguments(parser)
     parser.add_argument("--qat", action="store_true", help="fine-tune for int8; starts from --init or shipped weights")
     args = parser.parse_args(arguments)
-    from training.runs import train  # torch takes seconds to import
+    from training.run.runs import train  # torch takes seconds to import
 
     return train(args)
 

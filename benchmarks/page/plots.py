@@ -16,7 +16,7 @@ from benchmarks.page.drawing import HEIGHT_IN, Plot, log_axis, tip, widened
 from benchmarks.page.rows import Group, Row, artifacts, devices, groups, measured, unpruned
 from benchmarks.records.columns import figure, mpjpe_mm, size_mb
 from benchmarks.records.record import Record
-from compress.precision_plan import Plan
+from compress.onnx.precision_plan import Plan
 from runtime.hand.joints import JOINT_NAMES
 
 OVERLAPS = (0.0, 0.1, 0.25, 1.0)  # of the hands' outlines, upper ends of the bins

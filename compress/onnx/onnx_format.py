@@ -16,9 +16,9 @@ from compress.onnx.flavours import quantize, store_weights, write_trained
 from compress.onnx.graph import load_float
 from compress.onnx.half import convert_to_fp16
 from compress.onnx.lint import lint
+from compress.onnx.precision_plan import nodes_of, read_plan
 from compress.onnx.to_onnx import write_onnx
 from compress.passport import embed
-from compress.precision_plan import nodes_of, read_plan
 from runtime.files import file_sha256
 from training.evaluation.predictions import Predictor, file_predictor
 from training.network import ERNet

@@ -24,7 +24,7 @@ from training.objective import Supervised
 from training.quantisation.int8_rules import QuantizeSpec
 from training.quantisation.qat import int8_spec_of, prepare
 from training.recipe import Recipe, Stage
-from training.trainer import RunSettings, Trainer
+from training.run.trainer import RunSettings, Trainer
 
 HANDS = load_hand_models()
 CPU = torch.device("cpu")

@@ -17,9 +17,10 @@ import torch
 from runtime.errors import UserError
 from runtime.files import file_sha256
 from runtime.hand.hand_model import load_hand_models
-from training import distill, runs, train, trainer
+from training import distill, train
 from training.checkpoint import WeightFacts, load_network, read_facts, save_weights
 from training.network import build
+from training.run import runs, trainer
 
 ROOT = Path(__file__).parents[2]
 HANDS = load_hand_models()
@@ -213,7 +214,8 @@ def test_the_run_folder_is_not_that_of_the_baseline(
 # Few validation images, a row per step.
 SCRIPT = """
 import sys
-from training import distill, trainer
+from training import distill
+from training.run import trainer
 trainer.VALIDATION_IMAGES, trainer.ROW_STEPS = 8, 1
 sys.exit(distill.main(sys.argv[1:]))
 """

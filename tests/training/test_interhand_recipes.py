@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from training import distill, train, trainer
+from training import distill, train
 from training.checkpoint import read_facts
 from training.network import VARIANTS, build, get_variant
 from training.recipe import FOLDER, read_recipe
+from training.run import trainer
 
 RECIPES = {name: FOLDER / "interhand" / f"{name}.toml" for name in VARIANTS}
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from benchmarks.page.drawing import to_svg, write_png
 from benchmarks.page.plots import make_plots, overlap_bins, pareto_front
 from benchmarks.page.rows import Row, read_rows
-from compress.precision_plan import Plan, Sensitivity
+from compress.onnx.precision_plan import Plan, Sensitivity
 from tests.fixtures.made_records import made_report
 
 PLAN = Plan(

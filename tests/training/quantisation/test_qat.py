@@ -16,14 +16,15 @@ from torch.ao.quantization import FakeQuantize
 
 from runtime.errors import UserError
 from runtime.hand.hand_model import load_hand_models
-from training import checkpoint, train, trainer
+from training import checkpoint, train
 from training.checkpoint import WeightFacts, load_network, read_facts, save_weights
 from training.initial_weights import initialise
 from training.network import ERNet, build
 from training.quantisation.int8_rules import QuantizeSpec
 from training.quantisation.qat import calibrate, clipping_network, float_network, int8_spec_of, prepare, ranges_of
 from training.recipe import QatSpec
-from training.trainer import Trainer
+from training.run import trainer
+from training.run.trainer import Trainer
 
 RECIPE = """variant = "er-nano"
 images = 48

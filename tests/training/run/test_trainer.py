@@ -22,16 +22,16 @@ import torch
 
 from runtime.errors import UserError
 from runtime.hand.hand_model import load_hand_models
-from training import trainer
 from training.checkpoint import load_network, read_facts
 from training.data.dataset import HandDataset, open_frames
 from training.hands.layer import HandLayer
 from training.network import build
 from training.objective import Supervised
 from training.recipe import Recipe, Stage
-from training.trainer import RunSettings, Trainer
+from training.run import trainer
+from training.run.trainer import RunSettings, Trainer
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 HANDS = load_hand_models()
 RECIPE = Recipe(
     variant="er-nano",
@@ -120,7 +120,8 @@ def die_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 # A process that checkpoints every step and shows the step it is at.
 RUN = """
 import sys
-from training import train, trainer
+from training import train
+from training.run import trainer
 trainer.CHECKPOINT_SECONDS, trainer.VALIDATION_IMAGES, trainer.ROW_STEPS = {seconds}, 8, 1
 sys.exit(train.main(sys.argv[1:]))
 """

@@ -24,7 +24,6 @@ from tqdm import tqdm
 from runtime.errors import UserError
 from runtime.files import atomic_path
 from runtime.hand.hand_model import HandPair
-from training import parallel
 from training.checkpoint import WeightFacts, frames_sha256, save_weights
 from training.data.cache import cache_error
 from training.data.dataset import SYNTHETIC, HandDataset, open_frames, start_worker
@@ -34,9 +33,10 @@ from training.data.samples import drop_damaged
 from training.evaluation.predictions import evaluate, network_predictor
 from training.network import ERNet
 from training.objective import Supervised
-from training.optim import WeightAverage, learning_rate, parameter_groups
 from training.recipe import Recipe
-from training.run_log import ROW_STEPS, Row, RunLog, draw_curves
+from training.run import parallel
+from training.run.optim import WeightAverage, learning_rate, parameter_groups
+from training.run.run_log import ROW_STEPS, Row, RunLog, draw_curves
 
 CHECKPOINT_SECONDS = 600
 VALIDATION_IMAGES = 512

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from training.network import build
-from training.optim import WeightAverage, learning_rate, parameter_groups
 from training.recipe import Recipe, Stage
+from training.run.optim import WeightAverage, learning_rate, parameter_groups
 
 
 def test_learning_rate() -> None:

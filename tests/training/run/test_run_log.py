@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from training.run_log import RunLog, draw_curves
+from training.run.run_log import RunLog, draw_curves
 
 
 def test_rows_are_means_and_survive_a_checkpoint(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def report(args: argparse.Namespace) -> int:
 
 def _checkpoint_predictor(checkpoint: Path | None, variant: str, hands: HandPair) -> tuple[Predictor, int]:
     from training.checkpoint import check_hand_model, load_network, weights_of  # torch: an exported file needs none
-    from training.parallel import this_device
+    from training.run.parallel import this_device
 
     path = checkpoint or weights_of(variant)
     network, facts = load_network(path, variant)

@@ -9,7 +9,6 @@ import torch
 
 from runtime.errors import UserError
 from runtime.hand.hand_model import load_hand_models
-from training import parallel
 from training.checkpoint import load_network, weights_of
 from training.data.cache import cache_dir
 from training.data.dataset import SYNTHETIC
@@ -25,7 +24,8 @@ from training.objective import Supervised
 from training.quantisation.int8_rules import QuantizeSpec
 from training.quantisation.qat import calibrate, crop_batches, prepare
 from training.recipe import QatSpec, Recipe, default_recipe_path, read_recipe
-from training.trainer import RunSettings, Trainer, open_split
+from training.run import parallel
+from training.run.trainer import RunSettings, Trainer, open_split
 
 
 def train(args: argparse.Namespace) -> int:

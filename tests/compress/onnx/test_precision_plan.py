@@ -12,8 +12,8 @@ import onnx
 import pytest
 
 from compress.onnx.calibration import graph_sha256
+from compress.onnx.precision_plan import Plan, Sensitivity, block_of, blocks_of, nodes_of, read_plan, write_plan
 from compress.onnx.quantize import select_nodes
-from compress.precision_plan import Plan, Sensitivity, block_of, blocks_of, nodes_of, read_plan, write_plan
 from compress.sensitivity import Trial, main, search
 from runtime.errors import UserError
 

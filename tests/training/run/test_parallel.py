@@ -10,7 +10,7 @@ import torch
 from torch import distributed, nn
 
 from runtime.errors import UserError
-from training.parallel import SyncedBatchNorm2d, hardware_name, process_group, synchronise_norms
+from training.run.parallel import SyncedBatchNorm2d, hardware_name, process_group, synchronise_norms
 
 
 @pytest.fixture(autouse=True)
