@@ -56,7 +56,7 @@ def describe(
         f"time         {hours:.2f} h on {parallel.hardware_name(device)}, if images load in time",
     ]
     if "H100" not in lines[-1]:
-        lines.append(f"on one H100  about {h100_hours(recipe, objective):.1f} h: an estimate, not measured there")
+        lines.append(f"on one H100  about {h100_hours(recipe, objective):.2f} h: an estimate, not measured there")
     return "\n".join(lines)
 
 

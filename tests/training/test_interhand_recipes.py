@@ -11,11 +11,11 @@ import torch
 
 from training import distill, train
 from training.checkpoint import read_facts
-from training.network import VARIANTS, build, get_variant
+from training.network import build, get_variant
 from training.recipe import FOLDER, read_recipe
 from training.run import trainer
 
-RECIPES = {name: FOLDER / "interhand" / f"{name}.toml" for name in VARIANTS}
+RECIPES = {path.stem: path for path in sorted((FOLDER / "interhand").glob("*.toml"))}
 
 
 @pytest.fixture(scope="module")

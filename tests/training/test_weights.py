@@ -10,8 +10,6 @@ import pytest
 
 from runtime.hand.hand_model import load_hand_models
 from training.checkpoint import SHIPPED, load_network, read_facts, shipped_weights, weights_of
-from training.data.dataset import open_frames
-from training.evaluation.predictions import evaluate, network_predictor
 from training.network.count import count_gmac
 
 WEIGHTS = sorted(SHIPPED.glob("*.safetensors"))
@@ -53,12 +51,3 @@ def test_pruned_weights(variant: str) -> None:
 def test_clearly_better_than_the_mean_pose(variant: str, share: float) -> None:
     card = card_of(weights_of(variant))
     assert card["accuracy"]["mpjpe_mm"] <= share * card["mean_pose_mpjpe_mm"]
-
-
-@pytest.mark.slow
-def test_the_cards_accuracy_can_be_had_again(synthetic_root: Path) -> None:
-    """On a few images of another split, so only roughly."""
-    network, _ = load_network(weights_of("er-xs"), "er-xs")
-    frames = open_frames("synthetic", "val", HANDS, 48)
-    accuracy = evaluate(network_predictor(network, HANDS), frames, 224, HANDS).accuracy("made")
-    assert accuracy.mpjpe_mm == pytest.approx(card_of(weights_of("er-xs"))["accuracy"]["mpjpe_mm"], rel=0.35)

@@ -59,7 +59,7 @@ def make_card(weights: Path, recipe: Recipe) -> Record:
             "seed": facts.seed,
             "steps": facts.steps,
             "samples": facts.samples,
-            "stages": [{k: v for k, v in asdict(stage).items() if v is not None} for stage in recipe.stages],
+            "stages": [{k: v for k, v in asdict(stage).items() if v} for stage in recipe.stages],
             "hardware": facts.hardware,
             "teacher": facts.teacher,
             "qat": facts.qat,

@@ -16,7 +16,7 @@ from torch.ao.quantization import FakeQuantize
 
 from runtime.errors import UserError
 from runtime.hand.hand_model import load_hand_models
-from training import checkpoint, train
+from training import train
 from training.checkpoint import WeightFacts, load_network, read_facts, save_weights
 from training.initial_weights import initialise
 from training.network import ERNet, build
@@ -24,7 +24,6 @@ from training.quantisation.int8_rules import QuantizeSpec
 from training.quantisation.qat import calibrate, clipping_network, float_network, int8_spec_of, prepare, ranges_of
 from training.recipe import QatSpec
 from training.run import trainer
-from training.run.trainer import Trainer
 
 RECIPE = """variant = "er-nano"
 images = 48
@@ -187,29 +186,6 @@ def test_a_run_leaves_weights_that_load_as_they_were(finished: Path) -> None:
     assert apart(network, expected) == 0
 
 
-@pytest.mark.slow
-def test_a_stopped_run_goes_on_as_if_it_had_not(
-    finished: Path, float_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    recipe = write_recipe(tmp_path)
-    save = Trainer.save
-
-    def save_and_die(self: Trainer, *arguments: object) -> None:
-        save(self, *arguments)  # type: ignore[arg-type]
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(trainer, "CHECKPOINT_SECONDS", 0)
-        patch.setattr(Trainer, "save", save_and_die)
-        with pytest.raises(KeyboardInterrupt):
-            run(tmp_path / "run", recipe, float_weights)
-    assert torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["step"] == 1
-    resumed = load_file(run(tmp_path / "run", recipe, float_weights))
-    expected = load_file(finished)
-    assert resumed.keys() == expected.keys()
-    assert all(torch.equal(resumed[name], expected[name]) for name in expected)
-
-
 # ---- refused
 
 
@@ -218,15 +194,6 @@ def test_weights_trained_for_int8_are_no_start(finished: Path, synthetic_root: P
         run(tmp_path / "run", write_recipe(tmp_path), finished)
     with pytest.raises(UserError, match="its norms are folded"):
         initialise(build("er-nano"), finished)
-
-
-def test_there_must_be_weights_to_start_from(
-    synthetic_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(checkpoint, "SHIPPED", tmp_path / "nothing")
-    with pytest.raises(UserError, match="no weights come with 'er-nano'"):
-        train.main(["--recipe", str(write_recipe(tmp_path)), "--qat", "--run-dir", str(tmp_path / "run")])
-    assert not (tmp_path / "run").exists()
 
 
 def test_a_pruned_network_is_trained_for_int8_and_comes_back(tmp_path: Path) -> None:
