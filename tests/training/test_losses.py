@@ -10,7 +10,7 @@ from torch import Tensor
 
 from runtime.hand.hand_model import load_hand_models
 from training.hands.layer import HandLayer
-from training.losses import LossWeights, compute_losses, masked_l1, normalise_joints_image
+from training.losses import LossWeights, compute_losses
 from training.network import Outputs
 
 GRID, BINS = (7, 7, 7), 7
@@ -130,13 +130,3 @@ def test_weights(case: tuple[Outputs, dict[str, Tensor]], layer: HandLayer) -> N
     projected = float(losses.terms["projected_joints"])
     total = float(losses.total(LossWeights(mano_shape=3.0)))
     assert total == pytest.approx(1.5 + 10 * joints + projected, abs=1e-4)
-
-
-def test_masked_l1_averages_over_the_valid_only() -> None:
-    predicted, target = torch.tensor([[1.0, 3.0], [10.0, 10.0]]), torch.zeros(2, 2)
-    assert float(masked_l1(predicted, target, torch.tensor([1.0, 0.0]))) == 2.0
-    assert float(masked_l1(predicted, target, torch.zeros(2))) == 0.0
-
-
-def test_cells_are_centred() -> None:
-    assert normalise_joints_image(torch.tensor([3.0, 3.0, 1.5]), (4, 7, 7)).tolist() == [0.5, 0.5, 0.5]

@@ -6,7 +6,6 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -125,14 +124,6 @@ def test_recomputed_outputs_agree(frames: Frames, teacher: Counting, tmp_path: P
     assert check_stored(stored, (64, 96), 2, CPU)[0] == 2
     with pytest.raises(UserError, match="nothing is stored"):
         check_stored(StoredTeacher(teacher, tmp_path / "other", frames, SPEC), (64,), 5, CPU)
-
-
-def test_a_changed_row_is_found(frames: Frames, teacher: Counting, tmp_path: Path) -> None:
-    stored = StoredTeacher(teacher, tmp_path, frames, SPEC)
-    stored.teach(batch_of(frames))
-    stored.open(64)["values"][11, 200] += np.float16(0.1)
-    with pytest.raises(UserError, match=r"differ from the teacher's \(image 5, draw 1 at 64 px\): remove"):
-        check_stored(stored, (64,), 100, CPU)
 
 
 @pytest.mark.parametrize("truncated", [False, True])

@@ -7,9 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 
 from runtime.hand.joints import JOINT_COUNT, JOINT_NAMES, MIDDLE_MCP
 from runtime.hand.rotations import matrix_from_axis_angle
@@ -245,24 +242,15 @@ def test_all_quirks_together() -> None:
 
 # PA-MPJPE and AUC.
 
-points = arrays(np.float64, (JOINT_COUNT, 3), elements=st.floats(-0.1, 0.1).map(lambda v: round(v, 4)))
 
-
-@settings(max_examples=40, deadline=None)
-@given(
-    points,
-    arrays(np.float64, 3, elements=st.floats(-3, 3)),
-    st.floats(0.2, 5),
-    arrays(np.float64, 3, elements=st.floats(-1, 1)),
-)
-def test_similarities_do_not_change_pa(joints: np.ndarray, axis: np.ndarray, scale: float, shift: np.ndarray) -> None:
+def test_similarities_do_not_change_pa() -> None:
     truth = labels(INTERACTING)
-    one = np.stack([joints, hand()])[None]
-    moved = scale * one @ matrix_from_axis_angle(axis).T + shift
+    one = np.stack([np.random.default_rng(1).normal(size=(JOINT_COUNT, 3)) * 0.1, hand()])[None]
+    moved = 1.7 * one @ matrix_from_axis_angle(np.array([0.4, -2.0, 1.0])).T + [0.3, -0.2, 1.0]
     translation, present = truth.relative_translation, truth.present
     before = measure(MCP_SCALED, HandBatch(one, one, translation, present), truth).pa_mm
     after = measure(MCP_SCALED, HandBatch(moved, moved, translation, present), truth).pa_mm
-    assert np.allclose(before.mean(axis=2), after.mean(axis=2), atol=1e-3)
+    assert np.allclose(before, after, atol=1e-6) and before[0, 0].min() > 0
     assert after[0, 1].max() < 1e-6  # the labels moved
 
 
