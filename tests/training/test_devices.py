@@ -12,6 +12,7 @@ import torch
 
 from runtime.hand.hand_model import load_hand_models
 from tests.fixtures.fake_device import FakeDevice
+from training.checkpoint import SHIPPED, load_network
 from training.distillation.spec import TERMS, DistillSpec
 from training.distillation.teacher import NetworkTeacher
 from training.distillation.terms import Distilled
@@ -19,7 +20,7 @@ from training.dry_run import random_batch
 from training.evaluation.predictions import look
 from training.hands.layer import HandLayer
 from training.losses import LossWeights
-from training.network import build
+from training.network import ERNet, build
 from training.objective import Supervised
 from training.quantisation.int8_rules import QuantizeSpec
 from training.quantisation.qat import int8_spec_of, prepare
@@ -35,11 +36,20 @@ def supervised(_: FakeDevice) -> Supervised:
 
 
 def distilled(gpu: FakeDevice) -> Supervised:
-    spec = DistillSpec("er-s", **dict.fromkeys(TERMS, 1.0))
-    network = gpu.fake(build("er-s"))
+    return taught(gpu, "er-s", build("er-nano"))
+
+
+def recovered(gpu: FakeDevice) -> Supervised:
+    """A pruned network that learns from its unpruned self, as compress/prune.py lets it."""
+    return taught(gpu, "er-nano", load_network(SHIPPED / "pruned-30" / "er-nano.safetensors", "er-nano")[0])
+
+
+def taught(gpu: FakeDevice, by: str, student: ERNet) -> Supervised:
+    spec = DistillSpec(by, **dict.fromkeys(TERMS, 1.0))
+    network = gpu.fake(build(by))
     with gpu.tracing(), gpu.moving():
-        teacher = NetworkTeacher(network, "er-s", "00", spec, gpu.device)
-    return Distilled(build("er-nano"), HandLayer(*HANDS), LossWeights(), spec, teacher)
+        teacher = NetworkTeacher(network, by, "00", spec, gpu.device)
+    return Distilled(student, HandLayer(*HANDS), LossWeights(), spec, teacher)
 
 
 def rounded(_: FakeDevice) -> Supervised:
@@ -71,7 +81,7 @@ def train_and_validate(make: Callable[[FakeDevice], Supervised]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("make", [supervised, distilled, rounded])
+@pytest.mark.parametrize("make", [supervised, distilled, recovered, rounded])
 def test_one_device(make: Callable[[FakeDevice], Supervised]) -> None:
     process = multiprocessing.get_context("spawn").Process(target=train_and_validate, args=(make,))
     process.start()
