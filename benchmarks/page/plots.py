@@ -109,32 +109,42 @@ def by_joint(group: Group, known: Sequence[WithErrors]) -> Plot:
     return Plot(_key("joints", *group), "Error of each joint", draw, group[0], height_in=4.2)
 
 
-def by_overlap(group: Group, known: Sequence[WithErrors]) -> Plot:
-    """Plot the mean error of images over how far the hands overlap in them."""
+def by_overlap(group: Group, known: Sequence[WithErrors]) -> Plot | None:
+    """Plot the mean error of images over how far the hands overlap in them; None where too few images say so."""
+    binned = [
+        (row, errors, [one for one in _bins_of(row, errors) if one[1].sum() >= MIN_IMAGES]) for row, errors in known
+    ]
+    names = list(dict.fromkeys(name for _, _, bins in binned for name, _ in bins))
+    if not names:
+        return None
 
     def draw(axes: Axes) -> None:
-        width = 0.8 / len(known)
-        for place, (row, errors) in enumerate(known):
+        width = 0.8 / len(binned)
+        for place, (row, errors, bins) in enumerate(binned):
             colour = drawing.colour_of(row.record.variant)
             face = colour if row.record.artifact.precision == "fp32" else f"{colour}88"
-            hands: Any = np.isfinite(errors).any(axis=2)
-            bins = overlap_bins(row.seen("overlap", 1), hands.all(axis=1))
-            bins = [(name, chosen & hands.any(axis=1)) for name, chosen in bins]
-            bins = [(name, chosen) for name, chosen in bins if chosen.sum() >= MIN_IMAGES]
             for number, (name, chosen) in enumerate(bins):
                 mean = mean_interval(np.nanmean(errors[chosen], axis=(1, 2)))
-                at = number + (place - (len(known) - 1) / 2) * width
-                (bar,) = axes.bar(at, mean.estimate, width * 0.92, color=face, edgecolor=colour)
+                at = names.index(name) + (place - (len(binned) - 1) / 2) * width
+                label = row.record.name if number == 0 else None
+                (bar,) = axes.bar(at, mean.estimate, width * 0.92, color=face, edgecolor=colour, label=label)
                 axes.plot([at, at], [mean.low, mean.high], color="#444444", linewidth=0.8)
                 tip(bar, f"{row.record.name}, {name}: {mean.estimate:.1f} mm ({mean.low:.1f} to {mean.high:.1f})")
-            bar.set_label(row.record.name)
-        axes.set_xticks(range(len(bins)), [name for name, _ in bins])
+        axes.set_xticks(range(len(names)), names)
         axes.set(xlabel="overlap of the hands", ylabel=_error_label(group))
         axes.grid(False, axis="x")
         drawing.legend(axes)
 
     note = f"{group[0]}; overlap of the two hands' outlines over their union; 95 % intervals over images"
     return Plot(_key("overlap", *group), "Error by occlusion", draw, note, height_in=4.2)
+
+
+def _bins_of(row: Row, errors: NDArray[Any]) -> list[tuple[str, NDArray[np.bool_]]]:
+    """Return names of the bins and the images in them, of those on which an error was measured."""
+    hands = np.isfinite(errors).any(axis=2)
+    return [
+        (name, chosen & hands.any(axis=1)) for name, chosen in overlap_bins(row.seen("overlap", 1), hands.all(axis=1))
+    ]
 
 
 def overlap_bins(overlap: NDArray[np.floating], pair: NDArray[np.bool_]) -> list[tuple[str, NDArray[np.bool_]]]:

@@ -51,6 +51,11 @@ def test_all_plots_and_their_tips(rows: list[Row]) -> None:
     assert tips["int8, block by block: er-xs"][0] == "backbone.1: +0.200 mm lost, +0.10 ms saved"
 
 
+def test_few_images_say_nothing_of_occlusion(tmp_path: Path) -> None:
+    titles = [plot.title for plot in make_plots(read_rows([made_report(tmp_path, images=8)]))]
+    assert "Error of each joint" in titles and "Error by occlusion" not in titles
+
+
 def test_synthetic_and_real_share_no_axis(rows: list[Row], tmp_path: Path) -> None:
     plots = make_plots([*rows, *read_rows([made_report(tmp_path, "real", "InterHand2.6M")])])
     errors = [svg for svg in map(to_svg, plots) if "MPJPE" in svg]
