@@ -20,6 +20,8 @@ def build_backbone(name: str) -> TinyViT | MobileNetV4 | ResNet50:
             return TinyViT((64, 128, 160, 320), (2, 4, 5, 10))
         case "mobilenetv4-s":
             return MobileNetV4()
+        case "mobilenetv4-wide":
+            return MobileNetV4(width=2.0, channels=640)
         case "mobilenetv4-nano":
             return MobileNetV4(width=0.7, channels=256)
     raise ValueError(f"no backbone is called {name!r}")
