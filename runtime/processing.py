@@ -12,10 +12,9 @@ from typing import Any
 
 from runtime.errors import UserError
 from runtime.files import write_error
-from runtime.finder.finder import Finder
-from runtime.finder.still import find_and_run
-from runtime.hand.hands import Hands, absent_json_dict
+from runtime.hand.hands import Hands
 from runtime.hand.mesh_files import write_glb, write_hands
+from runtime.image.crop import box_of_image
 from runtime.image.draw import draw_hands, write_png
 from runtime.image.reading import Rgb, quiet_opencv, read_image
 from runtime.runner import Runner, load
@@ -53,11 +52,9 @@ def process(wanted: Input, options: argparse.Namespace) -> None:
 
 def _process_image(runner: Runner, rgb: Rgb, wanted: Input, options: argparse.Namespace) -> dict[str, Any]:
     """Run one image and write its files, none where no hand is found; the facts to print."""
-    at_once = options.box is not None or options.whole_image
-    hands = runner(rgb, options.box) if at_once else find_and_run(runner, Finder(options.threads), rgb)
-    found = absent_json_dict() if hands is None else hands.to_json_dict()
-    about = {"provider": runner.provider, **found, **_data_facts(runner)}
-    if hands is None:
+    hands = runner(rgb, _box(rgb, options))
+    about = {"provider": runner.provider, **hands.to_json_dict(), **_data_facts(runner)}
+    if not hands.present:
         print(f"no hand found in {wanted.name}", file=sys.stderr)
         return {**about, "files": []}
     folder, stem = options.output_dir, wanted.stem
@@ -68,7 +65,7 @@ def _process_image(runner: Runner, rgb: Rgb, wanted: Input, options: argparse.Na
         write_png(files[-1], draw_hands(rgb, hands, skeleton=True))
     if "obj" in formats:
         files += write_hands(folder, stem, hands)
-    if "glb" in formats and hands.present:
+    if "glb" in formats:
         files.append(folder / f"{stem}_hands.glb")
         write_glb(files[-1], hands)
     return {**about, "files": [str(path) for path in files]}
@@ -122,10 +119,15 @@ def _frame_finding(runner: Runner, options: argparse.Namespace) -> Callable[[Fra
     smoother = Smoother(runner.models) if options.smooth else None
 
     def find(frame: Frame) -> Hands:
-        hands = runner(frame.rgb, options.box) if tracker is None else tracker(frame.rgb)
+        hands = runner(frame.rgb, _box(frame.rgb, options)) if tracker is None else tracker(frame.rgb)
         return hands if smoother is None else smoother(hands, frame.time_s)
 
     return find
+
+
+def _box(rgb: Rgb, options: argparse.Namespace) -> Any:
+    """Where to look, as the options say; None: it is to be found."""
+    return box_of_image(rgb.shape[1], rgb.shape[0]) if options.whole_image else options.box
 
 
 def _load(options: argparse.Namespace) -> Runner:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,9 +17,11 @@ from numpy.typing import ArrayLike, NDArray
 from runtime.backends.contract import Backend, ModelInfo, input_shape
 from runtime.backends.opening import open_backend
 from runtime.errors import UserError
+from runtime.finder.finder import Finder, FoundBoxes
+from runtime.finder.hand_boxes import boxes_apart
 from runtime.hand.decode import decode
 from runtime.hand.hand_model import HandPair, load_hand_models
-from runtime.hand.hands import Hands
+from runtime.hand.hands import Hands, absent_hands, join_hands
 from runtime.image.crop import Crop, box_meets_image, crop_from_box, crop_of_image, split_planes
 from runtime.image.reading import Rgb, as_rgb_uint8
 from runtime.image.scratch import Scratch
@@ -23,14 +29,27 @@ from runtime.image.scratch import Scratch
 _WHITE = np.float32(255)
 
 
-class Runner:
-    """A loaded model: `runner(rgb, box) -> Hands`. It keeps nothing but memory between calls; threads may share it."""
+class FindsHands(Protocol):
+    """A Finder, or what stands in for one."""
 
-    def __init__(self, backend: Backend, models: HandPair) -> None:
+    def find_hands(self, rgb: NDArray[Any], /) -> FoundBoxes:
+        """Find up to two hands of a picture, (H, W, 3) uint8 RGB."""
+
+
+class Runner:
+    """A loaded model: `runner(rgb) -> Hands` finds the hands of a whole picture, `runner(rgb, box)` is told where.
+
+    It keeps nothing but memory between calls; threads may share it.
+    """
+
+    def __init__(self, backend: Backend, models: HandPair, open_finder: Callable[[], FindsHands] = Finder) -> None:
         self.info: ModelInfo = backend.info
         self.provider: str = backend.provider
         self.models = models
         self._backend: Backend | None = backend
+        self._open_finder = open_finder
+        self._finder: FindsHands | None = None  # opened by the first call that wants it
+        self._opening = threading.Lock()
         self._scratch = Scratch()
         self._loaded_by: tuple[Any, ...] | None = None  # the arguments of `load`
 
@@ -48,15 +67,37 @@ class Runner:
     def __call__(self, rgb: NDArray[Any], box: ArrayLike | None = None) -> Hands:
         """Find both hands of an image.
 
+        Without a box the finder says where to look first. The network then looks once, at the box around both hands;
+        where they are far apart, at each alone, and `Hands.together` is False. Where the finder sees no hand it does
+        not look at all.
+
         Args:
             rgb: (H, W, 3) uint8, RGB (OpenCV reads BGR: convert it).
-            box: x, y, width, height in px around both hands; None takes the whole image, which is less accurate where
-                the hands are small in it.
+            box: x, y, width, height in px around both hands; None: they are searched.
         """
         start = time.perf_counter()
         image = as_rgb_uint8(rgb, self._scratch)
-        crop = self._crop(image, box)
-        return self._hands_in(crop.planes(image, self._scratch), crop, start)
+        if box is not None:
+            return self._look(image, box, start)
+        found = self.find_hands(image)
+        find_ms = {"find": 1000 * (time.perf_counter() - start)}
+        if found.pair_box is None:
+            hands = absent_hands(self.models)
+        elif boxes_apart(found.boxes):
+            one, other = (self._look(image, alone, time.perf_counter()) for alone in found.boxes)
+            # Each side from the crop that the network is surer of it in.
+            swapped = other.right.presence + one.left.presence > one.right.presence + other.left.presence
+            hands = join_hands(other, one) if swapped else join_hands(one, other)
+        else:
+            hands = self._look(image, found.pair_box, time.perf_counter())
+        return replace(hands, stages_ms=find_ms | dict(hands.stages_ms))
+
+    def find_hands(self, rgb: NDArray[Any]) -> FoundBoxes:
+        """Find the boxes of up to two hands, as a call without a box does."""
+        self._check_open()
+        with self._opening:
+            self._finder = self._finder or self._open_finder()
+        return self._finder.find_hands(rgb)
 
     def run_crop(self, crop_rgb: Rgb) -> Hands:
         """Find both hands of a crop that is cut already, (S, S, 3) uint8 RGB; pixels are then the crop's own."""
@@ -67,19 +108,16 @@ class Runner:
         planes = split_planes(np.ascontiguousarray(crop_rgb), self._scratch)
         return self._hands_in(planes, crop_of_image(side, side, side), start)
 
-    def _crop(self, image: Rgb, box: ArrayLike | None) -> Crop:
+    def _look(self, image: Rgb, box: ArrayLike, start: float) -> Hands:
         height, width = image.shape[:2]
-        if box is None:
-            return crop_of_image(width, height, self.input_px)
         if not box_meets_image(box, width, height):
             raise UserError(f"the box lies outside the image of {width} x {height} px: give x, y, width and height")
-        return crop_from_box(box, self.input_px)
+        crop = crop_from_box(box, self.input_px)
+        return self._hands_in(crop.planes(image, self._scratch), crop, start)
 
     def _hands_in(self, planes: NDArray[np.uint8], crop: Crop, start: float) -> Hands:
         """Run the network on the crop's pixels, (3, S, S), and decode what it says."""
-        backend = self._backend
-        if backend is None:
-            raise ValueError("the runner is closed")
+        backend = self._check_open()
         image = self._scratch.array("image", input_shape(self.input_px), np.float32)
         np.copyto(image[0], planes)
         np.divide(image, _WHITE, out=image)
@@ -94,8 +132,14 @@ class Runner:
         }
         return Hands(right, left, outputs["relative_translation"][0], stages_ms)
 
+    def _check_open(self) -> Backend:
+        if self._backend is None:
+            raise ValueError("the runner is closed")
+        return self._backend
+
     def close(self) -> None:
-        """Let go of the engine; the runner cannot be used any more."""
+        """Let go of the engine and the finder; the runner cannot be used any more."""
+        self._finder = None
         if self._backend is not None:
             self._backend.close()
             self._backend = None
@@ -123,7 +167,7 @@ def load(
         backend.close()
         what = f"hand model '{wanted}', not '{given}'" if wanted != given else f"another file of hand model '{given}'"
         raise UserError(f"{path} was trained on {what}: give the matching one (--hand-model FILE)")
-    runner = Runner(backend, pair)
+    runner = Runner(backend, pair, partial(Finder, threads))
     runner._loaded_by = (str(model_path), device, threads, None if hand_path is None else str(hand_path))
     return runner
 

@@ -6,12 +6,13 @@ Camera axes: x right, y down, z away. Joints are in the order of `runtime.hand.j
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.hand.hand_model import HandPair
 from runtime.hand.joints import JOINT_NAMES
 
 Floats = NDArray[np.float32]
@@ -68,6 +69,9 @@ class Hands:
     left: Hand
     relative_translation: Floats  # (3,) m, left wrist minus right, camera axes; only where both are present
     stages_ms: Mapping[str, float]  # preprocess, inference, postprocess; find, where a finder looked first
+    # Whether one crop showed both hands. Where each had its own the network cannot tell their distance: in
+    # `relative_translation` x and y are then the picture's, at the hands' mean scale, and z is 0, which means unknown.
+    together: bool = True
 
     @property
     def present(self) -> tuple[Hand, ...]:
@@ -79,46 +83,57 @@ class Hands:
         both = self.right.present and self.left.present
         return {
             "hands": {hand.side: _hand_json(hand) for hand in (self.right, self.left)},
-            "relative_translation_mm": _rounded(self.relative_translation * _MM, 2) if both else None,
+            "relative_translation_mm": _rounded(self.relative_translation * _MM, 2) if both and self.together else None,
+            "together": self.together if both else None,
             "stages_ms": {stage: round(ms, 3) for stage, ms in self.stages_ms.items()},
             "joint_names": list(JOINT_NAMES),
         }
 
 
 def join_hands(with_right: Hands, with_left: Hands) -> Hands:
-    """Make one of hands that were seen in a crop each, with the times of the first.
-
-    No crop shows both, so their distance is the one in the picture, at the scale of the two; its depth is unknown, 0.
-    """
+    """Make one of hands that were seen in a crop each; `stages_ms` is the sum of both."""
     right, left = with_right.right, with_left.left
-    apart_px = left.camera[1:] - right.camera[1:]
+    stages_ms = {stage: ms + with_left.stages_ms.get(stage, 0.0) for stage, ms in with_right.stages_ms.items()}
+    return Hands(right, left, distance_in_picture(right, left), stages_ms, together=False)
+
+
+def distance_in_picture(right: Hand, left: Hand) -> Floats:
+    """From wrist to wrist (3,) as the picture shows it, m at the hands' mean scale; its depth is unknown, 0."""
     px_per_m = max(float(right.camera[0] + left.camera[0]) / 2, _MIN_PX_PER_M)
-    distance = np.array([*(apart_px / px_per_m), 0.0], np.float32)
-    return replace(with_right, left=left, relative_translation=distance)
+    return np.array([*((left.camera[1:] - right.camera[1:]) / px_per_m), 0.0], np.float32)
 
 
-def absent_json_dict() -> dict[str, Any]:
-    """What `Hands.to_json_dict` gives, of a picture in which nothing was found for the network to look at."""
-    return {
-        "hands": {side: _absent_json(presence=0.0) for side in ("right", "left")},
-        "relative_translation_mm": None,
-        "stages_ms": {},
-        "joint_names": list(JOINT_NAMES),
-    }
-
-
-def _absent_json(presence: float) -> dict[str, Any]:
-    return {"present": False, "presence": presence, **dict.fromkeys(_HAND_KEYS)}
+def absent_hands(models: HandPair) -> Hands:
+    """What is seen of a picture in which there is nothing to look at: resting hands, neither present."""
+    rotations, shape = np.tile(np.eye(3, dtype=np.float32), (2, 16, 1, 1)), np.zeros((2, 10), np.float32)
+    vertices, joints = models.skin(rotations, shape)
+    right, left = (
+        Hand(
+            side=model.side,
+            present=False,
+            presence=0.0,
+            vertices=vertices[i],
+            joints=joints[i],
+            joints_image=np.zeros((21, 2), np.float32),
+            joints_heatmap=np.zeros((21, 3), np.float32),
+            rotations=rotations[i],
+            shape=shape[i],
+            camera=np.zeros(3, np.float32),
+            faces=model.faces,
+        )
+        for i, model in enumerate(models)
+    )
+    return Hands(right, left, np.zeros(3, np.float32), {})
 
 
 def _hand_json(hand: Hand) -> dict[str, Any]:
-    presence = round(hand.presence, 4)
+    about = {"present": hand.present, "presence": round(hand.presence, 4)}
     if not hand.present:
-        return _absent_json(presence)
+        return about | dict.fromkeys(_HAND_KEYS)
     scale, x, y = _rounded(hand.camera, 3)
     camera = {"scale_px_per_m": scale, "x_px": x, "y_px": y}
     values = (_rounded(hand.joints * _MM, 2), _rounded(hand.joints_image, 2), camera, _rounded(hand.shape, 4))
-    return {"present": True, "presence": presence, **dict(zip(_HAND_KEYS, values, strict=True))}
+    return about | dict(zip(_HAND_KEYS, values, strict=True))
 
 
 def _rounded(values: Floats, digits: int) -> Any:

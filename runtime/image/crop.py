@@ -141,6 +141,11 @@ def crop_of_image(width: int, height: int, output_px: int) -> Crop:
     return Crop(np.array([width / 2, height / 2]), float(max(width, height)), output_px)
 
 
+def box_of_image(width: int, height: int) -> Points:
+    """The box (4,) whose crop is the square around a whole image, for one look at all of it."""
+    return np.array([width / 2, height / 2] * 2) * (1 - 1 / BOX_SCALE, 1 - 1 / BOX_SCALE, 2 / BOX_SCALE, 2 / BOX_SCALE)
+
+
 def checked_box(box_xywh: ArrayLike) -> tuple[float, float, float, float]:
     """x, y, width, height in pixels, or a UserError."""
     try:

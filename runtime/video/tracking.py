@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.hand.hands import Floats, Hand, Hands, join_hands
-from runtime.image.crop import BOX_SCALE
+from runtime.image.crop import BOX_SCALE, box_of_image
 from runtime.image.reading import Rgb, as_rgb_uint8
 from runtime.image.scratch import Scratch
 
@@ -42,9 +42,7 @@ _SEARCH_STEP = 0.6  # from one square to the next, at most, in their sides
 _MIN_SIDE_PX = 8.0
 
 
-Predict = Callable[
-    ..., Hands
-]  # a Runner, or what stands in for one: (H, W, 3) uint8 RGB, box in px or None for all of it
+Predict = Callable[..., Hands]  # a Runner, or what stands in for one: (H, W, 3) uint8 RGB, box in px
 
 
 class Tracker:
@@ -122,8 +120,8 @@ class Tracker:
         (known,) = hands.present
         missing = "left" if known.side == "right" else "right"
         places = search_boxes(*self._size, _SEARCH_SCALES[:1])
-        if missing in self._seen:
-            places.append(self._box_of_joints(self._seen[missing][1]))
+        if missing in self._seen and (last := self._box_of_joints(self._seen[missing][1])) is not None:
+            places.append(last)
         place = places[self._second_turn % len(places)]
         self._second_turn += 1
         hand = _of(self._run(image, place), missing)
@@ -153,7 +151,7 @@ class Tracker:
         hands = self._run(image, box)
         return _only(hands, tuple(hand.side for hand in hands.present if disagreement_m(hand) <= within_m))
 
-    def _run(self, image: Rgb, box: Box | None) -> Hands:
+    def _run(self, image: Rgb, box: Box) -> Hands:
         hands = self._predict(image, box)
         for stage, ms in hands.stages_ms.items():
             self._spent_ms[stage] = self._spent_ms.get(stage, 0.0) + ms
@@ -200,9 +198,9 @@ def near(first: Box, second: Box) -> bool:
     return bool(np.abs(edges).max() <= STAY_WITHIN * first[2:].max())
 
 
-def search_boxes(width: int, height: int, scales: tuple[float, ...]) -> list[Box | None]:
-    """Where hands are searched: the whole picture (None), then overlapping squares, their sides in short sides."""
-    boxes: list[Box | None] = [None]
+def search_boxes(width: int, height: int, scales: tuple[float, ...]) -> list[Box]:
+    """Where hands are searched: the whole picture, then overlapping squares, their sides in short sides."""
+    boxes = [box_of_image(width, height)]
     for scale in scales:
         side = scale * min(width, height)
         columns, rows = (_starts(length, side) for length in (width, height))

@@ -15,9 +15,11 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 import runtime
 from runtime import Hands, UserError, load
+from runtime.finder.finder import FoundBoxes
 from runtime.hand.hand_model import EMBEDDED_MODEL, load_hand_models
+from runtime.image.crop import box_of_image
 from runtime.runner import Runner
-from tests.fixtures.colour_network import INPUT_PX, ColourNetwork
+from tests.fixtures.colour_network import INPUT_PX, ColourNetwork, Stage
 
 MakeModel = Callable[..., Path]
 
@@ -25,6 +27,11 @@ MakeModel = Callable[..., Path]
 @pytest.fixture(scope="module")
 def runner(tiny_model: Path) -> Runner:
     return load(tiny_model, threads=1)
+
+
+def look(runner: Runner, rgb: np.ndarray) -> Hands:
+    """One look at the whole picture."""
+    return runner(rgb, box_of_image(rgb.shape[1], rgb.shape[0]))
 
 
 def gray(level: int, shape: tuple[int, int] = (300, 400)) -> np.ndarray:
@@ -44,8 +51,62 @@ def test_hands_of_an_image(runner: Runner) -> None:
     assert hands.right.joints[4, 0] > 0 > hands.left.joints[4, 0]
 
 
+@pytest.mark.parametrize(
+    ("right", "left", "looks"),
+    [
+        ((250, 120), (330, 110), 1),
+        ((80, 120), (560, 110), 2),  # apart, the right hand in the left part
+        ((560, 120), (80, 110), 2),
+        ((500, 100), None, 1),
+        (None, (100, 100), 1),
+        (None, None, 0),
+    ],
+)
+def test_hands_are_found_without_a_box(right: tuple[int, int] | None, left: tuple[int, int] | None, looks: int) -> None:
+    """One look shows both hands; one each where they are apart; none where there are none."""
+    stage = Stage((640, 240))
+    truth = stage.hands(right, left)
+    hands = stage.runner(stage.picture(truth))
+    assert (stage.finder.runs, stage.network.runs) == (1, looks)
+    for real, seen in ((truth.right, hands.right), (truth.left, hands.left)):
+        assert seen.present == real.present
+        if real.present:
+            assert_allclose(seen.joints_image, real.joints_image, atol=8)
+    assert hands.stages_ms["find"] > 0
+    assert hands.together == (looks < 2)
+    facts = json.loads(json.dumps(hands.to_json_dict(), allow_nan=False))
+    assert facts["together"] == (hands.together if right and left else None)
+    assert (facts["relative_translation_mm"] is None) == (looks != 1 or right is None or left is None)
+    if looks == 2:
+        assert list(hands.stages_ms) == ["find", "preprocess", "inference", "postprocess"]
+        apart_m = (truth.left.joints_image[0] - truth.right.joints_image[0]) / 330
+        assert_allclose(hands.relative_translation, [*apart_m, 0], atol=0.06)
+
+
+def test_two_hands_that_look_alike_are_one() -> None:
+    """Where both crops show a right hand, there is no left one."""
+    stage = Stage((640, 240))
+    picture = stage.picture(stage.hands((80, 120), None))
+    picture[:, 320:] = picture[:, :320]
+    boxes = np.array([[30.0, 70, 100, 100], [350, 70, 100, 100]])
+    found = FoundBoxes(boxes, np.ones(2, np.float32), np.zeros((2, 7, 2), np.float32))
+    stage.finder.find_hands = lambda rgb: found  # type: ignore[method-assign, assignment]
+    hands = stage.runner(picture)
+    assert stage.network.runs == 2 and hands.right.present and not hands.left.present
+
+
+def test_the_finder_is_opened_once_and_only_where_it_is_wanted() -> None:
+    opened = []
+    network = ColourNetwork()
+    runner = Runner(network, network.models, lambda: opened.append(1) or Stage().finder)  # type: ignore[func-returns-value]
+    runner(gray(0), [0, 0, 100, 100])
+    assert not opened
+    assert not runner(gray(0)).present and not runner(gray(0)).present
+    assert len(opened) == 1
+
+
 def test_the_image_reaches_the_network(runner: Runner) -> None:
-    dark, bright = runner(gray(0)), runner(gray(255, (400, 400)))
+    dark, bright = look(runner, gray(0)), look(runner, gray(255, (400, 400)))
     assert dark.right.camera[1] == pytest.approx(0.30 * 400)
     assert bright.right.camera[1] == pytest.approx(0.40 * 400)
 
@@ -58,7 +119,7 @@ def test_the_network_gets_the_crops_pixels_as_they_are() -> None:
     crop = np.random.default_rng(0).integers(0, 256, (INPUT_PX, INPUT_PX, 3), np.uint8)
     with Runner(network, network.models) as runner:
         runner.run_crop(crop)
-        runner(crop)
+        look(runner, crop)
     assert len(seen) == 2
     for image in seen:
         assert image.dtype == np.float32
@@ -107,21 +168,21 @@ def test_a_pickled_runner_is_the_same(make_model: MakeModel, monkeypatch: pytest
     runner = load(path.name, threads=1)
     monkeypatch.chdir("/")
     copy = pickle.loads(pickle.dumps(runner))
-    assert_array_equal(copy(gray(7)).right.joints_image, runner(gray(7)).right.joints_image)
+    assert_array_equal(look(copy, gray(7)).right.joints_image, look(runner, gray(7)).right.joints_image)
     with pytest.raises(TypeError, match="`load` made"):
         pickle.dumps(Runner(ColourNetwork(), runner.models))
 
 
 def test_threads_share_a_runner(runner: Runner) -> None:
     levels = list(range(0, 256, 5))
-    expected = [float(runner(gray(level, (64, 64))).right.camera[1]) for level in levels]
+    expected = [float(look(runner, gray(level, (64, 64))).right.camera[1]) for level in levels]
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda level: float(runner(gray(level, (64, 64))).right.camera[1]), levels))
+        found = list(pool.map(lambda level: float(look(runner, gray(level, (64, 64))).right.camera[1]), levels))
     assert found == expected
 
 
 def test_json(runner: Runner, make_model: MakeModel) -> None:
-    facts = json.loads(json.dumps(runner(gray(0)).to_json_dict(), allow_nan=False))
+    facts = json.loads(json.dumps(look(runner, gray(0)).to_json_dict(), allow_nan=False))
     right = facts["hands"]["right"]
     assert right["present"] is True and abs(right["joints_mm"][12][1]) > 80
     assert np.shape(right["joints_mm"]) == (21, 3) and np.shape(right["joints_image_px"]) == (21, 2)
@@ -129,7 +190,7 @@ def test_json(runner: Runner, make_model: MakeModel) -> None:
     assert facts["relative_translation_mm"] == [150.0, 10.0, -30.0]
     assert list(facts["stages_ms"]) == ["preprocess", "inference", "postprocess"]
 
-    alone = load(make_model(outputs={"presence": np.array([[3.0, -4.0]])}))(gray(0)).to_json_dict()
+    alone = look(load(make_model(outputs={"presence": np.array([[3.0, -4.0]])})), gray(0)).to_json_dict()
     assert alone["hands"]["left"]["present"] is False
     assert alone["hands"]["left"]["joints_mm"] is None and alone["relative_translation_mm"] is None
 

@@ -78,7 +78,7 @@ def test_it_gives_what_core_ml_gives(package: Path, on_a_mac: dict[str, Any]) ->
     with pytest.raises(ValueError, match="closed"):
         backend.run(IMAGE)
     with load(package) as runner:
-        hands = runner(np.zeros((120, 100, 3), np.uint8))
+        hands = runner(np.zeros((120, 100, 3), np.uint8), (0, 0, 100, 120))
     assert on_a_mac["units"] is ct.ComputeUnit.ALL and hands.present == (hands.right, hands.left)
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from runtime.errors import UserError
 from runtime.finder.finder import Finder
 from runtime.hand.hands import Hands
+from runtime.image.crop import box_of_image
 from runtime.image.draw import draw_hands
 from runtime.runner import load
 
@@ -30,7 +31,7 @@ def pair(tiny_model: Path) -> Iterator[tuple[NDArray[np.uint8], Hands]]:
     """Two open hands side by side in the colour of skin, and where they are."""
     empty = np.full((HEIGHT, WIDTH, 3), GREY, np.uint8)
     with load(tiny_model, device="cpu", threads=1) as runner:
-        hands = runner(empty)
+        hands = runner(empty, box_of_image(WIDTH, HEIGHT))
     drawn = draw_hands(empty, hands, opacity=1)
     skin = np.clip(drawn.mean(axis=2, keepdims=True) * [1.1, 0.85, 0.7], 0, 255).astype(np.uint8)
     yield np.where((drawn != empty).any(axis=2, keepdims=True), skin, empty), hands

@@ -67,7 +67,7 @@ def runner(tiny_model: Path) -> Runner:
 
 @pytest.fixture(scope="module")
 def hands(runner: Runner) -> Hands:
-    return runner(np.zeros((48, 64, 3), np.uint8))
+    return runner(np.zeros((48, 64, 3), np.uint8), (0, 0, 64, 48))
 
 
 @pytest.fixture(scope="module")
