@@ -15,7 +15,7 @@ from runtime.files import write_error
 from runtime.hand.hands import Hands
 from runtime.hand.mesh_files import write_glb, write_hands
 from runtime.image.crop import box_of_image
-from runtime.image.draw import draw_hands, write_png
+from runtime.image.draw import draw_hands, write_picture
 from runtime.image.reading import Rgb, quiet_opencv, read_image
 from runtime.runner import Runner, load
 from runtime.video.capture import Source, open_source
@@ -62,7 +62,7 @@ def _process_image(runner: Runner, rgb: Rgb, wanted: Input, options: argparse.Na
     files, formats = [], options.mesh or ("obj",)
     if not options.no_overlay:
         files.append(folder / f"{stem}_overlay.png")
-        write_png(files[-1], draw_hands(rgb, hands, skeleton=True))
+        write_picture(files[-1], draw_hands(rgb, hands, skeleton=True))
     if "obj" in formats:
         files += write_hands(folder, stem, hands)
     if "glb" in formats:

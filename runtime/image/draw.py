@@ -19,7 +19,9 @@ from runtime.files import write_bytes_atomic
 from runtime.hand.hands import COLOURS, Floats, Hand, Hands
 from runtime.hand.joints import BONES
 from runtime.image.reading import Rgb
+from runtime.image.text import Colour, text_size_px, write_text
 
+_JPEG_QUALITY = 92
 _SUPERSAMPLING = 2.0
 _MAX_CANVAS_PX = 1_000_000  # of the supersampled layer: bounds the time on large images
 _MAX_COORDINATE = 2.0**14  # canvas px: a wild prediction must not overflow the fixed point numbers
@@ -31,13 +33,14 @@ _LIGHT = np.array([-0.42, -0.62, -0.66], np.float32)  # towards the light: upper
 _AMBIENT, _DIFFUSE, _EDGE = 0.26, 0.62, 0.30  # _EDGE: how much of the light is lost where the surface turns away
 _GLOSS, _GLOSS_POWER = 0.16, 24
 
-_OUTLINE = [25, 25, 25]
+_OUTLINE: Colour = (25, 25, 25)
 _BONE_THICKNESS_M = 0.0016
+_NAME_SIZE_M = 0.0007
 _DISC = np.array([(np.cos(angle), np.sin(angle)) for angle in np.linspace(0, 2 * np.pi, 16, endpoint=False)])
 
 
-def draw_hands(image: Rgb, hands: Hands, *, skeleton: bool = False, opacity: float = 0.85) -> Rgb:
-    """A copy of the image (H, W, 3) with the hands that are present drawn over it."""
+def draw_hands(image: Rgb, hands: Hands, *, skeleton: bool = False, opacity: float = 0.7) -> Rgb:
+    """A copy of the image (H, W, 3) with the hands that are present drawn over it, their skeletons named by side."""
     result = image.copy()
     drawable = [hand for hand in hands.present if hand.camera[0] > 0]
     if drawable and opacity > 0:
@@ -46,12 +49,15 @@ def draw_hands(image: Rgb, hands: Hands, *, skeleton: bool = False, opacity: flo
     if skeleton:
         for hand in drawable:
             _draw_skeleton(result, hand)
+        for hand in drawable:
+            _draw_name(result, hand)
     return result
 
 
-def write_png(path: Path, rgb: Rgb) -> None:
-    """Write an RGB image atomically."""
-    _, encoded = cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
+def write_picture(path: Path, rgb: Rgb) -> None:
+    """Write an RGB image atomically, as PNG or JPEG by the name's suffix."""
+    options = [] if path.suffix.lower() == ".png" else [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
+    _, encoded = cv2.imencode(path.suffix.lower(), cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), options)
     write_bytes_atomic(path, encoded.tobytes())
 
 
@@ -167,7 +173,7 @@ def _draw_skeleton(image: Rgb, hand: Hand) -> None:
     """Bones and joints, as thick as suits the hand's size."""
     points = np.clip(hand.joints_image, -_MAX_COORDINATE, _MAX_COORDINATE)
     thickness_px = int(np.clip(float(hand.camera[0]) * _BONE_THICKNESS_M, 1, 24))
-    tint = [int(255 - 0.45 * (255 - c)) for c in COLOURS[hand.side]]
+    tint = _light_tint(hand)
     fixed = [(int(x), int(y)) for x, y in _fixed_point(points)]
     for colour, extra_px in ((_OUTLINE, 2), (tint, 0)):
         for parent, child in BONES:
@@ -176,6 +182,30 @@ def _draw_skeleton(image: Rgb, hand: Hand) -> None:
         for point in points:
             disc = point + _DISC * (thickness_px + (2.0 if extra_px else 1.0))  # cv2.circle makes diamonds this small
             cv2.fillConvexPoly(image, _fixed_point(disc), colour, cv2.LINE_AA, _FIXED_POINT_BITS)
+
+
+def _draw_name(image: Rgb, hand: Hand) -> None:
+    """The hand's side on a plate below its wrist, inside the image, as large as suits the hand."""
+    height, width = image.shape[:2]
+    wrist, knuckle = np.clip(hand.joints_image[[0, 9]], -_MAX_COORDINATE, _MAX_COORDINATE)
+    if not (0 <= wrist[0] <= width and 0 <= wrist[1] <= height):
+        return
+    side_px = (width + height) / 2
+    size = max(float(np.clip(hand.camera[0] * _NAME_SIZE_M, side_px / 450, side_px / 300)), 0.8)
+    text_px = np.array(text_size_px(hand.side, size))
+    half = text_px / 2 + text_px[1] * np.array([0.6, 0.5])
+    away = (wrist - knuckle) / max(float(np.linalg.norm(wrist - knuckle)), 1e-6)
+    center = np.clip(wrist + away * (half * np.abs(away)).sum() * 1.3, half, np.maximum((width, height) - half, half))
+    straight = np.array([half[0] - half[1], 0.0])  # the ends are round
+    left, right = ((int(x), int(y)) for x, y in _fixed_point(np.stack([center - straight, center + straight])))
+    cv2.line(image, left, right, _light_tint(hand), round(2 * half[1]), cv2.LINE_AA, _FIXED_POINT_BITS)
+    place = np.round(center + text_px * (-0.5, 0.5)).astype(int)
+    write_text(image, hand.side, (int(place[0]), int(place[1])), size, _OUTLINE, edge=False)
+
+
+def _light_tint(hand: Hand) -> Colour:
+    red, green, blue = (int(255 - 0.45 * (255 - c)) for c in COLOURS[hand.side])
+    return red, green, blue
 
 
 def _fixed_point(points: NDArray[np.floating[Any]]) -> NDArray[np.int32]:

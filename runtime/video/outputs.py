@@ -15,6 +15,7 @@ import cv2
 from runtime.errors import UserError
 from runtime.files import atomic_path
 from runtime.image.reading import Rgb
+from runtime.image.text import write_text
 from runtime.video.loop import FoundFrame
 
 _QUIT_KEYS = frozenset((ord("q"), 27))  # Escape
@@ -120,13 +121,3 @@ def draw_times(image: Rgb, fps: float, stages_ms: Mapping[str, float]) -> None:
     size = max(min(image.shape[:2]) / _TEXT_REFERENCE_PX, 0.5)
     for index, line in enumerate(lines, start=1):
         write_text(image, line, (int(8 * size), int(index * _LINE_PX * size)), size)
-
-
-def write_text(image: Rgb, text: str, place: tuple[int, int], size: float = 1.0) -> None:
-    """Write white text with a dark edge into the image, its lower left corner at x, y px."""
-    x, y = place
-    width = max(round(size), 1)
-    # Edges by displaced copies: in OpenCV 5 thicker letters are wider ones, too.
-    spots = [(x + i * width, y + j * width) for i in (-1, 0, 1) for j in (-1, 0, 1)]
-    for spot, colour in (*((spot, (0, 0, 0)) for spot in spots), (place, (255, 255, 255))):
-        cv2.putText(image, text, spot, cv2.FONT_HERSHEY_SIMPLEX, 0.5 * size, colour, width, cv2.LINE_AA)

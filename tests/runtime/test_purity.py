@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import runtime
-from runtime.image.draw import write_png
+from runtime.image.draw import write_picture
 from runtime.video.outputs import video_file
 
 PACKAGE = Path(runtime.__file__).parent
@@ -158,7 +158,7 @@ def test_a_whole_run_does_nothing_else(tiny_model: Path, tmp_path: Path) -> None
     """
     picture, clip = tmp_path / "picture.png", tmp_path / "clip.mp4"
     rgb = np.random.default_rng(0).integers(0, 256, (96, 128, 3), np.uint8)
-    write_png(picture, rgb)
+    write_picture(picture, rgb)
     with video_file(clip, 30.0) as video:
         for shift in range(4):
             video.write(np.roll(rgb, shift, axis=1))
