@@ -1,9 +1,11 @@
-"""Find both hands of an image, a video or a camera.
+"""Find both hands of an image, a folder of images, a video or a camera.
 
-An image gives an overlay and meshes, and prints JSON; a video or camera an overlay video, a window (--show), or a line
-of JSON per frame (--json). q, Escape or Ctrl-C end it.
+An image gives an overlay and meshes, and prints JSON; a folder, or several images, contact sheets of the overlays, on
+pages of 48; a video or camera an overlay video, a window (--show), or a line of JSON per frame (--json). q, Escape or
+Ctrl-C end it.
 
 python runtime/demo.py photo.jpg --model exports/er-s_224_int8.onnx
+python runtime/demo.py photos --model exports/er-s_224_int8.onnx --output-dir out
 python runtime/demo.py clip.mp4 --model exports/er-s_224_int8.onnx --smooth
 python runtime/demo.py 0 --model exports/er-s_224_int8.onnx --show
 """
@@ -27,11 +29,11 @@ MESH_FORMATS = ("obj", "glb")
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; `arguments` without the program's name."""
     options = _parse(arguments)
-    wanted = parse_input(options.input)
-    _check(options, wanted)
+    inputs = [parse_input(text) for text in options.input]
+    _check(options, inputs)
     from runtime.processing import process  # OpenCV, after what is wrong with the command line was said
 
-    process(wanted, options)
+    process(inputs, options)
     return 0
 
 
@@ -39,9 +41,10 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = CommandParser(__doc__ or "")
     parser.add_argument(
         "input",
-        metavar="IMAGE|VIDEO|CAMERA",
-        help="an image (PNG, JPEG, BMP, WebP, TIFF), a video file, a camera's number or path (/dev/...), an rtsp:// "
-        "address, or a GStreamer pipeline that ends in appsink",
+        nargs="+",
+        metavar="IMAGE|FOLDER|VIDEO|CAMERA",
+        help="images (PNG, JPEG, BMP, WebP, TIFF) and folders of them; or one video file, camera's number or path "
+        "(/dev/...), rtsp:// address, or GStreamer pipeline that ends in appsink",
     )
     parser.add_argument("--model", type=Path, required=True, metavar="FILE", help="an exported model (.onnx)")
     where = parser.add_mutually_exclusive_group()
@@ -50,15 +53,17 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         type=float,
         nargs=4,
         metavar=("X", "Y", "W", "H"),
-        help="px around both hands, in every frame; default: found in images by a finder, tracked in videos",
+        help="px around both hands of an image, or in every frame; default: found by a finder, tracked in videos",
     )
     where.add_argument("--whole-image", action="store_true", help="one look at the whole image, in every frame")
     parser.add_argument("--smooth", action="store_true", help="videos and cameras: less jitter (One-Euro filter)")
     pictures = parser.add_mutually_exclusive_group()
     pictures.add_argument("--show", action="store_true", help="videos and cameras: a window instead of a file")
     pictures.add_argument("--no-overlay", action="store_true", help="draw nothing")
-    parser.add_argument("--json", action="store_true", help="print one line of JSON per frame")
-    parser.add_argument("--mesh", nargs="+", choices=MESH_FORMATS, help="images: mesh files to write; default: obj")
+    parser.add_argument("--json", action="store_true", help="print one line of JSON per image or frame")
+    parser.add_argument(
+        "--mesh", nargs="+", choices=MESH_FORMATS, help="images: mesh files to write; default: obj of one image"
+    )
     parser.add_argument("--camera-size", type=size, metavar="WxH", help="cameras: px; default: the driver's choice")
     parser.add_argument("--camera-fps", type=float, metavar="N", help="cameras: frames/s; default: the driver's choice")
     parser.add_argument("--output-dir", type=Path, default=Path(), metavar="DIR", help="default: the current folder")
@@ -74,16 +79,23 @@ def size(text: str) -> tuple[int, int]:
     return int(width), int(height)
 
 
-def _check(options: argparse.Namespace, wanted: Input) -> None:
-    """A UserError for what would have no effect."""
+def _check(options: argparse.Namespace, inputs: list[Input]) -> None:
+    """A UserError for what would have no effect, and for inputs that do not go together."""
+    wanted = inputs[0]
+    if len(inputs) > 1 and (other := next((i for i in inputs if i.kind not in ("image", "folder")), None)):
+        raise UserError(f"of several inputs all are images or folders of them: give {other.name} alone")
     for_videos, for_cameras = ("smooth", "show"), ("camera_size", "camera_fps")
-    useless = {"image": for_videos + for_cameras, "video": ("mesh", *for_cameras), "camera": ("mesh",)}
+    no_images = for_videos + for_cameras
+    useless = {"image": no_images, "folder": no_images, "video": ("mesh", *for_cameras), "camera": ("mesh",)}
     for name in useless.get(wanted.kind, ("mesh", *for_cameras)):
         if getattr(options, name):
             kind = "cameras" if name in for_cameras else "images" if name == "mesh" else "videos and cameras"
             raise UserError(f"--{name.replace('_', '-')} is for {kind}, {wanted.name} is none")
-    if options.no_overlay and not options.json and wanted.kind != "image":
-        raise UserError("--no-overlay leaves nothing of a video: add --json")
+    many = len(inputs) > 1 or wanted.kind == "folder"
+    if many and options.box:
+        raise UserError("--box is for one image or video: hands are elsewhere in the next image")
+    if options.no_overlay and not options.json and not (options.mesh if many else wanted.kind == "image"):
+        raise UserError("--no-overlay leaves nothing: add --json")
 
 
 if __name__ == "__main__":

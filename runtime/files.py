@@ -92,6 +92,14 @@ def _checked_target(path: str | os.PathLike[str]) -> Path:
     return target
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder to write to, and those above it, where they are missing."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise write_error(folder, error) from None
+
+
 def write_error(path: str | os.PathLike[str], error: OSError) -> UserError:
     """One line on why `path` could not be written and what to do."""
     advice = _ADVICE.get(error.errno or 0, "check the path and the disk")

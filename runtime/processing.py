@@ -5,30 +5,40 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
 from runtime.errors import UserError
-from runtime.files import write_error
+from runtime.files import make_folder
 from runtime.hand.hands import Hands
 from runtime.hand.mesh_files import write_glb, write_hands
 from runtime.image.crop import box_of_image
 from runtime.image.draw import draw_hands, write_picture
 from runtime.image.reading import Rgb, quiet_opencv, read_image
+from runtime.image.sheets import photo_tile, write_sheets
+from runtime.photo_files import list_photos, print_skipped, read_photos
 from runtime.runner import Runner, load
 from runtime.video.capture import Source, open_source
-from runtime.video.inputs import Input
+from runtime.video.inputs import Input, stem_of
 from runtime.video.loop import FoundFrame, Frame, run_video
 from runtime.video.outputs import Window, draw_times, video_file, write_json_line
 from runtime.video.smoothing import Smoother
 from runtime.video.tracking import Tracker
 
 
-def process(wanted: Input, options: argparse.Namespace) -> None:
-    """Find the hands of an input as the demo's options say. A UserError for what cannot be opened or written."""
+def process(inputs: Sequence[Input], options: argparse.Namespace) -> None:
+    """Find the hands of the inputs as the demo's options say. A UserError for what cannot be opened or written."""
     quiet_opencv()
+    wanted = inputs[0]
+    if len(inputs) > 1 or wanted.kind == "folder":
+        paths = list_photos([Path(given.target) for given in inputs])
+        with _load(options) as runner:
+            facts = _process_photos(runner, paths, options)
+        if not options.json:
+            print(readable_json({"model": str(options.model), **facts}))
+        return
     if wanted.kind == "image":
         rgb = read_image(wanted.target)
         with _load(options) as runner:
@@ -57,18 +67,60 @@ def _process_image(runner: Runner, rgb: Rgb, wanted: Input, options: argparse.Na
     if not hands.present:
         print(f"no hand found in {wanted.name}", file=sys.stderr)
         return {**about, "files": []}
-    folder, stem = options.output_dir, wanted.stem
-    _make_folder(folder)
-    files, formats = [], options.mesh or ("obj",)
+    make_folder(options.output_dir)
+    files = []
     if not options.no_overlay:
-        files.append(folder / f"{stem}_overlay.png")
+        files.append(options.output_dir / f"{wanted.stem}_overlay.png")
         write_picture(files[-1], draw_hands(rgb, hands, skeleton=True))
+    files += _write_meshes(options.output_dir, wanted.stem, hands, options.mesh or ("obj",))
+    return {**about, "files": [str(path) for path in files]}
+
+
+def _process_photos(runner: Runner, paths: list[Path], options: argparse.Namespace) -> dict[str, Any]:
+    """Run many images, write contact sheets, and meshes where they are wanted; the facts to print."""
+    skipped: list[str] = []
+    meshes: list[Path] = []
+    hands_in: list[int] = []
+
+    def look() -> Iterator[tuple[str, Rgb, Hands]]:
+        for path, rgb in read_photos(paths, skipped):
+            hands = runner(rgb, _box(rgb, options))
+            hands_in.append(len(hands.present))
+            if options.json:
+                print(json.dumps({"image": str(path), **hands.to_json_dict()}), flush=True)
+            if options.mesh or not options.no_overlay:
+                make_folder(options.output_dir)
+            if hands.present:
+                meshes.extend(_write_meshes(options.output_dir, stem_of(path), hands, options.mesh or ()))
+            yield path.name, rgb, hands
+
+    if options.no_overlay:
+        sheets: list[Path] = []
+        for _ in look():
+            pass
+    else:
+        sheets = write_sheets(options.output_dir, options.model.name, (photo_tile(*seen) for seen in look()))
+    print_skipped(skipped)
+    return {
+        "provider": runner.provider,
+        **_data_facts(runner),
+        "images": len(hands_in),
+        "images_with_hands": sum(map(bool, hands_in)),
+        "hands": sum(hands_in),
+        "skipped": skipped,
+        "files": [str(path) for path in (*sheets, *meshes)],
+    }
+
+
+def _write_meshes(folder: Path, stem: str, hands: Hands, formats: Sequence[str]) -> list[Path]:
+    """Write the hands that are present; the files' paths."""
+    files: list[Path] = []
     if "obj" in formats:
         files += write_hands(folder, stem, hands)
     if "glb" in formats:
         files.append(folder / f"{stem}_hands.glb")
         write_glb(files[-1], hands)
-    return {**about, "files": [str(path) for path in files]}
+    return files
 
 
 def process_video(
@@ -89,7 +141,7 @@ def process_video(
         title = f"{source.name} - {runner.info.variant}"
         window = stack.enter_context(closing(Window(title))) if show else None
         if path is not None:
-            _make_folder(path.parent)
+            make_folder(path.parent)
         video = None if path is None else stack.enter_context(video_file(path, source.fps))
         said = dict(about)
 
@@ -147,10 +199,3 @@ def readable_json(value: object, indent: str = "\n") -> str:
     return (
         "{" + ",".join(f"{deeper}{json.dumps(k)}: {readable_json(v, deeper)}" for k, v in value.items()) + indent + "}"
     )
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise write_error(folder, error) from None

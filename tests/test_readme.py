@@ -33,6 +33,8 @@ WRITTEN = (
     "er-xs_224_int8.onnx",
     "report.json",
     "sheet.png",
+    "contact_sheet_001.jpg",
+    "photos.json",
 )
 PROGRAMS = {"python": [sys.executable], "torchrun": [sys.executable, "-m", "torch.distributed.run"]}
 # What makes a command of the README small. A command that is not here fails the test: add it.
@@ -43,6 +45,7 @@ SMALLER = {
     "python compress/export.py --list": "",
     "python runtime/demo.py docs/example.jpg": "",
     "python runtime/demo.py clip.mp4": "",
+    "python runtime/demo.py PHOTOS": "",
     "python -m training.hands.convert_mano": "",
     "python training/train.py --variant er-xs --data DIR": SMALL_TRAINING,
     "python training/evaluate.py --variant er-xs --checkpoint": "",
@@ -59,6 +62,7 @@ SMALLER = {
     "python benchmarks/run.py": "--images 8 --rounds 1 --seconds 0.02 --overwrite",
     "python benchmarks/compare.py": "--latency-pct 1000 --accuracy-mm 50",
     "python benchmarks/report.py": "",
+    "python benchmarks/photos.py": "",
     "make test-arm64": None,
     "python -m training.data.synthhands --split train": "",
     "python -m training.data.contact_sheet": "",
@@ -129,6 +133,8 @@ def test_all_commands_in_their_order(tmp_path: Path) -> None:
     make_official_tree(tmp_path / "DIR")
     write_mano_pickles(tmp_path)
     write_clip(tmp_path / "clip.mp4")
+    (tmp_path / "PHOTOS").mkdir()
+    shutil.copy(ROOT / "docs" / "example.jpg", tmp_path / "PHOTOS")
     for command in commands():
         extra = SMALLER[known(command)]
         if extra is None:

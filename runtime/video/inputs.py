@@ -1,4 +1,4 @@
-"""What a command line's input names: a picture, a video file, a camera, a stream, or a GStreamer pipeline."""
+"""What a command line's input names: a picture, a folder of them, a video file, a camera, a stream, or a pipeline."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MAX_CAMERA = 99
 class Input:
     """One input."""
 
-    kind: Literal["image", "video", "camera", "stream", "pipeline"]
+    kind: Literal["image", "folder", "video", "camera", "stream", "pipeline"]
     target: str  # for OpenCV; a camera may be a number
     name: str  # that may be shown
     stem: str  # of the files made from it
@@ -29,7 +29,7 @@ class Input:
     @property
     def live(self) -> bool:
         """Whether its frames come when they come: what is not taken in time is lost."""
-        return self.kind not in ("image", "video")
+        return self.kind not in ("image", "folder", "video")
 
 
 def parse_input(text: str) -> Input:
@@ -49,12 +49,21 @@ def parse_input(text: str) -> Input:
         if not text.lower().startswith(STREAM_SCHEMES):
             raise UserError(f"cannot read {shown}: of addresses only rtsp:// and rtsps:// are")
         return Input("stream", text, shown, "stream")
-    # hand.jpg and hand.png must not overwrite each other's files; the usual suffix is left out.
-    stem = path.name.removesuffix(path.suffix) if path.suffix in USUAL_SUFFIXES else path.name
+    if stat.S_ISDIR(mode):
+        return Input("folder", text, f"folder {text}", path.name)
+    stem = stem_of(path)
     if path.suffix.lower() not in VIDEO_SUFFIXES:
         return Input("image", text, text, stem)
     # FFmpeg takes what stands before a colon for a protocol, but not in an absolute path.
     return Input("video", str(path.absolute()), f"video {path}", stem)
+
+
+def stem_of(path: Path) -> str:
+    """How the files made from one begin: hand.jpg and hand.png must not overwrite each other's files.
+
+    The usual suffix is left out.
+    """
+    return path.name.removesuffix(path.suffix) if path.suffix in USUAL_SUFFIXES else path.name
 
 
 def _mode(text: str) -> int:

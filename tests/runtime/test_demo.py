@@ -22,6 +22,7 @@ from runtime.image.reading import read_image
 from runtime.video.outputs import video_file
 
 ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "docs" / "example.jpg"
 MakeModel = Callable[..., Path]
 
 
@@ -90,14 +91,33 @@ def test_a_picture_without_hands(
         assert not facts["hands"][side]["present"] and facts["hands"][side]["joints_mm"] is None
 
 
+def test_a_folder(tiny_model: Path, photo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Pictures with hands and without, and files that are none."""
+    folder, out = photo.parent, tmp_path / "out"
+    shutil.copy(EXAMPLE, folder / "hands.jpg")
+    (folder / "notes.txt").write_text("no picture", encoding="utf-8")
+    arguments = ["--model", str(tiny_model), "--output-dir", str(out)]
+    assert main([str(folder), *arguments]) == 0
+    captured = capsys.readouterr()
+    facts = json.loads(captured.out)
+    assert (facts["images"], facts["images_with_hands"], facts["hands"]) == (2, 1, 2)
+    assert captured.err == f"skipped: {facts['skipped'][0]}\n" and "notes.txt" in captured.err
+    assert facts["files"] == [str(path) for path in out.iterdir()] == [str(out / "contact_sheet_001.jpg")]
+
+    assert main([str(photo), str(folder / "hands.jpg"), *arguments, "--json", "--no-overlay", "--mesh", "obj"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["image"] for line in lines] == [str(photo), str(folder / "hands.jpg")]
+    assert [line["hands"]["left"]["present"] for line in lines] == [False, True]
+    assert {path.name for path in out.iterdir()} == {"contact_sheet_001.jpg", "hands_right.obj", "hands_left.obj"}
+
+
 @pytest.mark.parametrize("style", [["runtime/demo.py"], ["-m", "runtime.demo"]])
 def test_as_a_command_in_a_copied_folder(tiny_model: Path, tmp_path: Path, style: list[str]) -> None:
     """On a device, nothing of this project is installed: `-S` hides what is."""
     device = tmp_path / "device"
     shutil.copytree(ROOT / "runtime", device / "runtime", ignore=shutil.ignore_patterns("__pycache__"))
     libraries = {str(Path(module.__file__ or "").parents[1]) for module in (cv2, np, onnxruntime)}
-    picture = str(ROOT / "docs" / "example.jpg")
-    command = [sys.executable, "-S", *style, picture, "--model", str(tiny_model), "--output-dir", "out"]
+    command = [sys.executable, "-S", *style, str(EXAMPLE), "--model", str(tiny_model), "--output-dir", "out"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(libraries)}
     result = subprocess.run(command, cwd=device, env=environment, capture_output=True, text=True, check=False)
     assert (result.returncode, result.stderr) == (0, "")
@@ -123,8 +143,9 @@ def test_mistakes_end_in_one_line(
     with video_file(Path(clip), 25.0) as video:
         video.write(np.zeros((96, 128, 3), np.uint8))
     damaged.write_bytes(photo.read_bytes()[:-30])
+    (tmp_path / "empty").mkdir()
     for arguments, reason in (
-        ([], "required: IMAGE|VIDEO|CAMERA, --model"),
+        ([], "required: IMAGE|FOLDER|VIDEO|CAMERA, --model"),
         ([str(photo), *model, "--bix"], "--bix"),
         ([str(photo), *model, "--box", "1", "2", "nan", "4"], "not finite"),
         ([str(photo), *model, "--box", "1000", "0", "9", "9"], "outside the image"),
@@ -134,7 +155,13 @@ def test_mistakes_end_in_one_line(
         ([str(photo), *model, "--whole-image", "--output-dir", str(photo)], "photo of hands.png"),
         ([str(tmp_path / "none.png"), *model], "none.png"),
         ([str(damaged), *model], "damaged.png"),
-        ([str(tmp_path), *model], "is a folder"),
+        ([str(tmp_path / "empty"), *model], "no image in"),
+        ([str(tmp_path / "none.png"), str(damaged), *model], "none.png"),
+        ([str(photo), clip, *model], "give video"),
+        ([str(photo), "0", *model], "give camera 0 alone"),
+        ([str(tmp_path), *model, "--box", "1", "2", "3", "4"], "--box is for one image"),
+        ([str(tmp_path), *model, "--smooth"], "--smooth is for videos"),
+        ([str(tmp_path), *model, "--no-overlay"], "add --json"),
         ([str(photo), "--model", str(tmp_path)], "suffix"),
         ([str(photo), "--model", "none.onnx"], "none.onnx"),
         ([str(photo), *model, "--smooth"], "--smooth is for videos"),

@@ -44,5 +44,8 @@ def test_what_is_there_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for name, kind in (("left ! right.jpg", "image"), ("12:30.3gp", "video")):
         Path(name).touch()
         assert parse_input(name).kind == kind
+    Path("clips.mp4").mkdir()
+    folder = parse_input("clips.mp4")
+    assert (folder.kind, folder.target, folder.live) == ("folder", "clips.mp4", False)
     Path("front").symlink_to("/dev/null")
     assert parse_input("front").kind == "camera"
