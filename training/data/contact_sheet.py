@@ -12,31 +12,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.errors import CommandParser, UserError, run_command
-from runtime.files import write_bytes_atomic
 from runtime.hand.hand_model import HandPair, load_hand_models, skin
+from runtime.hand.hands import COLOURS
 from runtime.hand.joints import BONES
 from runtime.image.crop import BOX_SCALE, Crop, crop_from_box
+from runtime.image.draw import write_picture
+from runtime.image.sheets import Tile, draw_page
+from runtime.image.text import WHITE
 from training.data.dataset import open_frames
 from training.data.frames import SIDES, Frames
 from training.data.samples import read_rgb
 
 TILE_PX = 256
-COLUMNS = 6
-JOINT_COLOURS = ((60, 220, 60), (255, 120, 60))  # RGB: right, left
-MESH_COLOURS = ((150, 255, 150), (255, 190, 150))
 BOX_COLOUR = (200, 200, 200)
 
 
 def draw_sheet(frames: Frames, hands: HandPair, count: int, seed: int) -> NDArray[np.uint8]:
     """RGB sheet of `count` samples: each plain above, and with joints, bones, mesh outline and box below."""
     chosen = np.sort(np.random.default_rng(seed).permutation(len(frames))[:count])
-    tiles = [_tile(frames, hands, int(index)) for index in chosen]
-    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % COLUMNS)
-    rows = [np.hstack(tiles[start : start + COLUMNS]) for start in range(0, len(tiles), COLUMNS)]
-    return np.vstack(rows)
+    return draw_page([_tile(frames, hands, int(index)) for index in chosen])
 
 
-def _tile(frames: Frames, hands: HandPair, index: int) -> NDArray[np.uint8]:
+def _tile(frames: Frames, hands: HandPair, index: int) -> Tile:
     box = frames.bbox[index]
     crop = crop_from_box(box, TILE_PX, scale=BOX_SCALE)
     plain = crop.apply(read_rgb(frames, index))
@@ -44,6 +41,7 @@ def _tile(frames: Frames, hands: HandPair, index: int) -> NDArray[np.uint8]:
     pose = frames.pose_of[index]
     joints, valid, fitted = frames.joints_world_m[pose], frames.joint_valid[pose], frames.has_mano[pose]
     for side, hand in enumerate(hands):
+        colour = COLOURS[hand.side]
         if fitted[side] and valid[side, 0]:
             vertices, skeleton = skin(hand, frames.rotations_world[pose, side], frames.shape[pose, side])
             pixels = _place(frames, index, crop, vertices - skeleton[0] + joints[side, 0])
@@ -51,20 +49,18 @@ def _tile(frames: Frames, hands: HandPair, index: int) -> NDArray[np.uint8]:
             for triangle in np.round(pixels[hand.faces]).astype(np.int32):
                 cv2.fillConvexPoly(filled, triangle, 255)
             outline = cv2.findContours(filled, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]
-            cv2.drawContours(marked, outline, -1, MESH_COLOURS[side], 1)
+            cv2.drawContours(marked, outline, -1, [128 + c // 2 for c in colour], 1)
         points = np.round(_place(frames, index, crop, joints[side])).astype(int).tolist()
         for parent, child in BONES:
             if valid[side, parent] and valid[side, child]:
-                cv2.line(marked, points[parent], points[child], JOINT_COLOURS[side], 1, cv2.LINE_AA)
+                cv2.line(marked, points[parent], points[child], colour, 1, cv2.LINE_AA)
         for joint in np.flatnonzero(valid[side]):
-            cv2.circle(marked, points[joint], 2, JOINT_COLOURS[side], -1, cv2.LINE_AA)
+            cv2.circle(marked, points[joint], 2, colour, -1, cv2.LINE_AA)
     (left, top), (right, bottom) = crop.to_crop(np.array([box[:2], box[:2] + box[2:]])).astype(int).tolist()
     cv2.rectangle(marked, (left, top), (right, bottom), BOX_COLOUR, 1)
     shown = valid.any(axis=1)
     label = "interacting" if shown.all() else SIDES[int(shown.argmax())] if shown.any() else "no hand"
-    for colour, width in (((0, 0, 0), 3), ((255, 255, 255), 1)):
-        cv2.putText(marked, label, (4, TILE_PX - 6), cv2.FONT_HERSHEY_SIMPLEX, 0.4, colour, width, cv2.LINE_AA)
-    return np.vstack([plain, marked])
+    return Tile(np.vstack([plain, marked]), [[(label, WHITE)]])
 
 
 def _place(frames: Frames, index: int, crop: Crop, world_m: NDArray[np.floating]) -> NDArray[np.floating]:
@@ -91,8 +87,7 @@ def main(arguments: list[str] | None = None) -> int:
         raise UserError(f"cannot write a picture as '{options.output.suffix}': name it .png or .jpg")
     hands = load_hand_models(options.hand_model)
     sheet = draw_sheet(open_frames(options.data, options.split, hands), hands, options.samples, options.seed)
-    encoded = cv2.imencode(options.output.suffix.lower(), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))[1]
-    write_bytes_atomic(options.output, encoded.tobytes())
+    write_picture(options.output, sheet)
     print(options.output)
     return 0
 
