@@ -100,8 +100,8 @@ def main(arguments: list[str] | None = None) -> int:
     output = args.output_dir / "photos.json"
     write_text_atomic(output, json.dumps({**about, **figures}, indent=1) + "\n")
     print_skipped(figures["skipped"])
-    print(f"{figures['photos']} photographs, {figures['hands']} hands: {_words(figures['photos_with'])}")
-    print(f"{'ms':8} {'p50':>8} {'p95':>8}   {args.threads} threads, {runner.provider}")
+    print(f"photographs: {figures['photos']}, hands: {figures['hands']}; {_words(figures['photos_with'])}")
+    print(f"{'ms':8} {'p50':>8} {'p95':>8}   threads: {args.threads}, {runner.provider}")
     for stage, ms in figures["ms"].items():
         print(f"{stage:8} {ms['p50']:8.1f} {ms['p95']:8.1f}")
     print(*(args.output_dir / name for name in figures["sheets"]), output, sep="\n")

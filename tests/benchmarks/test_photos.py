@@ -26,7 +26,7 @@ def test_a_folder(tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert main([str(photos), "--model", str(tiny_model), "--output-dir", str(out)]) == 0
     captured = capsys.readouterr()
     assert captured.err.startswith("skipped: ") and "damaged.jpg" in captured.err
-    assert "2 photographs, 2 hands: 1 with no hand, 0 with one hand, 1 with two hands" in captured.out
+    assert "photographs: 2, hands: 2; 1 with no hand, 0 with one hand, 1 with two hands" in captured.out
 
     figures = json.loads((out / "photos.json").read_text(encoding="utf-8"))
     assert figures["photos_with"] == {"no_hand": 1, "one_hand": 0, "two_hands": 1}
