@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # Before any import of onnxruntime, whoever does it: from 1.29 on it writes a device id into the home folder and looks a
 # host up. Every package of the project imports this one first.
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+os.environ["ORT_DISABLE_TELEMETRY"] = os.environ.get("ORT_DISABLE_TELEMETRY") or "1"
 
 __all__ = ["Finder", "Hand", "Hands", "Smoother", "Tracker", "UserError", "load"]
 

@@ -8,9 +8,11 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
+from types import TracebackType
 from typing import NoReturn
 
 _MAX_REASON_CHARACTERS = 200
+_OWN_PACKAGES = ("runtime", "targets", "training", "compress", "benchmarks")
 
 
 class UserError(Exception):
@@ -25,10 +27,32 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
     return UserError(f"unknown {kind} '{name}'{hint} (there are {', '.join(names)})")
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """A foreign error's reason, short enough for one line."""
     lines = str(error).strip().splitlines()
     return lines[0][:_MAX_REASON_CHARACTERS].rstrip() if lines else type(error).__name__
+
+
+def explain_missing_packages(extra: str) -> None:
+    """Let the process end in one line, exit 2, where it cannot import a package: absent, or without a system's library.
+
+    For packages of command lines, which import much before `run_command`; `extra` is what pip installs for them.
+    """
+
+    def end(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        package = (error.name or "a package").partition(".")[0] if isinstance(error, ImportError) else ""
+        if isinstance(error, UserError):
+            line = str(error)
+        elif package and package not in _OWN_PACKAGES:
+            opencv = package == "cv2" or "libGL" in str(error)
+            cure = "opencv-python-headless, which needs no screen" if opencv else f"'er-edge[{extra}]'"
+            line = f"{package} cannot be imported ({first_line(error)}): pip install {cure}"
+        else:
+            return sys.__excepthook__(kind, error, trace)
+        print(f"error: {line}", file=sys.stderr)
+        sys.exit(2)
+
+    sys.excepthook = end
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -47,7 +71,8 @@ class CommandParser(argparse.ArgumentParser):
 def run_command(main: Callable[[], int]) -> None:
     """Run a command line's `main` and exit: its own code, 2 for a UserError, 130 for Ctrl-C; no traceback.
 
-    A console that lacks a letter shows another one. Where nobody reads what is printed, the rest is not printed.
+    What the system refuses (a full disk, a folder that may not be read) is one line with its own path, too. A console
+    that lacks a letter shows another one. Where nobody reads what is printed, the rest is not printed.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -55,13 +80,18 @@ def run_command(main: Callable[[], int]) -> None:
     code = 0
     try:
         code = main()
-        sys.stdout.flush()
+        if sys.stdout is not None:  # closed by whoever started this: print prints nothing then
+            sys.stdout.flush()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         code = 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         code = 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):
+            print(f"error: {first_line(error)}", file=sys.stderr)
+            code = 2
+        if error.filename is None:  # it was standard output's: Python flushes that once more at its end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(code)

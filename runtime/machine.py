@@ -35,6 +35,12 @@ def usable_cores(root: Path = _ROOT) -> int | None:
     return max(1, len(cores) if quota is None else min(len(cores), int(quota)))
 
 
+def limit_threads() -> None:
+    """Hold torch and its like, which count the machine's cores, to those that this process may use; before imports."""
+    if (cores := usable_cores()) is not None:
+        os.environ.setdefault("OMP_NUM_THREADS", str(cores))
+
+
 def _quota_cores(root: Path) -> float | None:
     """Return the tightest CPU quota of this process's control groups and of those above them, in cores."""
     found = []

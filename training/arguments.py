@@ -3,27 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 
-from runtime.errors import CommandParser, UserError, run_command
-
-OWN_PACKAGES = ("runtime", "targets", "training")
-
-
-def run_with_extra(main: Callable[[], int], extra: str = "train") -> None:
-    """Run a command line; a package that is missing is one line with the extra that has it."""
-
-    def checked() -> int:
-        try:
-            return main()
-        except ModuleNotFoundError as error:
-            package = str(error.name).partition(".")[0]
-            if package in OWN_PACKAGES:
-                raise
-            raise UserError(f"{package} is not installed: pip install 'er-edge[{extra}]'") from error
-
-    run_command(checked)
+from runtime.errors import CommandParser
 
 
 def add_run_arguments(parser: CommandParser) -> None:

@@ -15,8 +15,8 @@ from pathlib import Path
 if not __package__:  # run as a file: packages are found from the project's root, and this folder hides none
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from runtime.errors import CommandParser
-from training.arguments import add_run_arguments, run_with_extra
+from runtime.errors import CommandParser, run_command
+from training.arguments import add_run_arguments
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -33,4 +33,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    run_with_extra(main)
+    run_command(main)

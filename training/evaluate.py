@@ -12,8 +12,7 @@ from pathlib import Path
 if not __package__:  # run as a file: packages are found from the project's root, and this folder hides none
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from runtime.errors import CommandParser, UserError
-from training.arguments import run_with_extra
+from runtime.errors import CommandParser, UserError, run_command
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -47,4 +46,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    run_with_extra(main)
+    run_command(main)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.machine import cpu_flags, processor_name, usable_cores
+from runtime.machine import cpu_flags, limit_threads, processor_name, usable_cores
 
 
 @pytest.fixture
@@ -56,3 +56,15 @@ def test_a_system_that_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert cpu_flags(tmp_path) == frozenset() and processor_name(tmp_path)
     monkeypatch.delattr(os, "sched_getaffinity")
     assert usable_cores(tmp_path) is None
+
+
+@pytest.mark.parametrize(("cores", "chosen", "expected"), [(3, None, "3"), (3, "5", "5"), (None, None, None)])
+def test_threads_of_libraries(
+    monkeypatch: pytest.MonkeyPatch, cores: int | None, chosen: str | None, expected: str | None
+) -> None:
+    monkeypatch.setattr("runtime.machine.usable_cores", lambda: cores)
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    if chosen is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", chosen)
+    limit_threads()
+    assert os.environ.get("OMP_NUM_THREADS") == expected

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 
 import runtime
+from runtime.errors import run_command
 from runtime.image.draw import write_picture
 from runtime.video.outputs import video_file
 
@@ -86,6 +88,23 @@ def test_an_opencv_that_cannot_be_imported() -> None:
     assert result.stderr.startswith("error: OpenCV cannot be imported") and result.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("where", [">&-", ">/dev/full"])
+def test_an_output_that_takes_nothing(where: str) -> None:
+    program = "from runtime.errors import run_command; run_command(lambda: print('hands') or 0)"
+    command = f"{shlex.quote(sys.executable)} -c {shlex.quote(program)} {where}"
+    result = subprocess.run(command, shell=True, cwd=PACKAGE.parent, capture_output=True, text=True)
+    if where == ">&-":
+        assert (result.returncode, result.stderr) == (0, "")
+    else:
+        assert (result.returncode, result.stderr) == (2, "error: [Errno 28] No space left on device\n")
+
+
+def test_what_the_system_refuses_keeps_its_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        run_command(lambda: len((tmp_path / "none").read_bytes()))
+    assert capsys.readouterr().err == f"error: [Errno 2] No such file or directory: '{tmp_path / 'none'}'\n"
+
+
 def test_a_console_that_lacks_a_letter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONIOENCODING", "cp1252")
     result = run_python("from runtime.errors import run_command; run_command(lambda: print('\u624b.png') or 0)")
@@ -95,7 +114,7 @@ def test_a_console_that_lacks_a_letter(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 def test_the_first_load_tells_nobody(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What native code does, no audit hook sees: onnxruntime's telemetry writes a file, then looks a host up."""
-    monkeypatch.delenv("ORT_DISABLE_TELEMETRY", raising=False)
+    monkeypatch.setenv("ORT_DISABLE_TELEMETRY", "")  # as good as unset
     for name in ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"):
         monkeypatch.setenv(name, str(tmp_path / "home"))
     (tmp_path / "home").mkdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -29,4 +30,25 @@ def test_help_needs_no_package_and_the_run_says_which(command: str) -> None:
     assert shown.returncode == 0 and "--variant" in shown.stdout, shown.stderr
     refused = subprocess.run([*script, "--variant", "er-xs"], capture_output=True, text=True)
     assert refused.returncode == 2
-    assert "is not installed: pip install 'er-edge[train]'" in refused.stderr and "Traceback" not in refused.stderr
+    assert "cannot be imported (No module named" in refused.stderr and refused.stderr.count("\n") == 1
+    assert refused.stderr.endswith("pip install 'er-edge[train]'\n")
+
+
+TOOLS = (
+    "compress.export compress.prune compress.sensitivity compress.onnx.lint benchmarks.run benchmarks.tools.clip "
+    "training.data.synthhands training.data.contact_sheet training.tools.run_results benchmarks.devices.shipped_crops"
+)
+
+
+@pytest.mark.parametrize("module", TOOLS.split())
+def test_an_opencv_without_a_library_of_the_system(module: str, tmp_path: Path) -> None:
+    """As in a slim container: its import fails long before the command line is read."""
+    reason = "libGL.so.1: cannot open shared object file"
+    (tmp_path / "cv2.py").write_text(f"raise ImportError({reason!r}, name='cv2')")
+    path = os.pathsep.join((str(tmp_path), str(ROOT)))
+    refused = subprocess.run(
+        [sys.executable, "-m", module, "--help"], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True
+    )
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr.startswith("error: ") and refused.stderr.count("\n") == 1
+    assert reason in refused.stderr and "pip install opencv-python-headless" in refused.stderr
