@@ -127,8 +127,13 @@ def write_text_atomic(path: str | os.PathLike[str], text: str) -> None:
 
 
 def _sync(path: Path) -> None:
+    """Bring a file to the disk, where its file system knows of that: some of virtual machines and networks do not."""
     with path.open("rb+") as file:
-        os.fsync(file.fileno())
+        try:
+            os.fsync(file.fileno())
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
+                raise
 
 
 def _sync_folder(folder: Path) -> None:

@@ -26,9 +26,9 @@ PRUNE_LITTLE = "--finetune-steps 1 --batch 4 --images 48"
 PRUNED_EXPORT = f"--calib-samples {IMAGES} --test-images {IMAGES} --max-drop-mm 50 --output-dir exports"
 SMALL_TRAINING = f"--images {IMAGES} --minutes 0.02"
 WRITTEN = (
-    "example_overlay.png",
+    "docs+example_overlay.png",
     "clip_overlay.mp4",
-    "example_hands.glb",
+    "docs+example_hands.glb",
     "er-s_224_int8.json",
     "er-xs_224_int8.onnx",
     "report.json",
@@ -102,7 +102,8 @@ def test_links_lead_somewhere() -> None:
 
 
 @pytest.mark.parametrize(
-    "target", ["export", "plan", "bench", "test", "test-fast", "test-exports", "test-arm64", "fuzz", "help"]
+    "target",
+    ["export", "plan", "bench", "test", "test-fast", "test-container", "test-exports", "test-arm64", "fuzz", "help"],
 )
 def test_make_targets_exist(target: str) -> None:
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.M)

@@ -19,6 +19,7 @@ from runtime.video.inputs import Input
 
 DEFAULT_FPS = 30.0
 _MAX_FPS = 480.0  # WebM files of browsers say 1000: they count milliseconds
+_MAX_GAP_S = 600.0  # between frames: where recordings were put together, stamps may jump by hours
 # A live source that misses a frame is asked again, then opened again, and given up after a while without a frame, or
 # when it has to be opened again and again.
 RETRY_S, REOPEN_S, GIVE_UP_S = 0.05, 1.0, 10.0
@@ -28,8 +29,9 @@ _ADVICE = {
     "video": "is it a video, and whole?",
     "pipeline": "does it run in gst-launch-1.0, and is this OpenCV built with GStreamer? pip's is not",
 }
-_LIVE_ADVICE = "is it connected, and used by no other program?"
+_LIVE_ADVICE = "is it connected, used by no other program, and may you open it (group video)?"
 _MODE = (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FPS)
+_TO_RGB = {1: cv2.COLOR_GRAY2RGB, 3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGB}  # by channels
 _BACKENDS = {"pipeline": (cv2.CAP_GSTREAMER,)}  # OpenCV's choice for all others
 
 
@@ -67,26 +69,36 @@ class CaptureSource:
 
     def _open(self) -> Any:
         try:
-            target = self._input.target
+            target = checked_name(self._input.target)
             number = self._input.kind == "camera" and target.isdecimal()
             capture: Any = cv2.VideoCapture(int(target) if number else target, *_BACKENDS.get(self._input.kind, ()))
         except cv2.error:
             capture = None
         if capture is None or not capture.isOpened():
             raise UserError(f"cannot open {self.name}: {_ADVICE.get(self._input.kind, _LIVE_ADVICE)}")
-        for key, value in self._mode.items():
-            capture.set(key, value)
-        given = [capture.get(key) for key in self._mode]
-        if not np.allclose(given, list(self._mode.values()), rtol=0.02):
+        given = self._set_mode(capture)
+        if not self._meets_mode(given):  # raw pictures are too many bytes for USB 2, where JPEGs are not
+            capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG"))
+            given = self._set_mode(capture)
+        if not self._meets_mode(given):
             raise UserError(f"{self.name} offers {' '.join(f'{x:g}' for x in given)} instead: give a mode that it has")
         return capture
+
+    def _set_mode(self, capture: Any) -> list[float]:
+        """Ask for the mode; what is given instead of its figures."""
+        for key, value in self._mode.items():
+            capture.set(key, value)
+        return [capture.get(key) for key in self._mode]
+
+    def _meets_mode(self, given: list[float]) -> bool:
+        return np.allclose(given, list(self._mode.values()), rtol=0.02)
 
     def read(self) -> tuple[float, Rgb] | None:
         """The next frame's time and pixels; None after a file's last one. SourceLost where no more come."""
         bgr = self._grab()
         if bgr is None and self.live:
             bgr = self._wait_for_frame()
-        return None if bgr is None else (self._time_s(), cast(Rgb, cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)))
+        return None if bgr is None else (self._time_s(), _rgb(bgr, self.name))
 
     def _grab(self) -> NDArray[np.uint8] | None:
         try:
@@ -120,12 +132,12 @@ class CaptureSource:
         self._reopened.append(time.monotonic())
 
     def _time_s(self) -> float:
-        """By the clock, or by the file's stamps; where those do not rise, by its rate."""
+        """By the clock, or by the file's stamps; where those do not rise, or jump, by its rate."""
         stamp_s = time.monotonic() if self.live else self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
         if math.isnan(self._last_s):
             self._start_s = stamp_s
             self._last_s = 0.0
-        elif stamp_s - self._start_s > self._last_s:
+        elif self._last_s < stamp_s - self._start_s <= self._last_s + _MAX_GAP_S:
             self._last_s = stamp_s - self._start_s
         else:
             self._last_s += 1 / self.fps
@@ -135,6 +147,25 @@ class CaptureSource:
     def close(self) -> None:
         """Let go of the file or device."""
         self._capture.release()
+
+
+def checked_name(path: str) -> str:
+    """The path, where OpenCV can take it: others end the whole process."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{path!a} is no text (UTF-8), which OpenCV's videos need: rename it") from None
+    return path
+
+
+def _rgb(frame: NDArray[Any], name: str) -> Rgb:
+    """A frame as OpenCV gives it; pipelines and infrared cameras may give gray ones, or 16 bits."""
+    if frame.dtype == np.uint16:
+        frame = (frame >> 8).astype(np.uint8)
+    code = _TO_RGB.get(frame.shape[2] if frame.ndim == 3 else 1)
+    if code is None or frame.dtype != np.uint8:
+        raise UserError(f"{name} gives frames {frame.shape} {frame.dtype}: convert them to BGR (videoconvert)")
+    return cast(Rgb, cv2.cvtColor(frame, code))
 
 
 def open_source(wanted: Input, size: tuple[int, int] | None = None, fps: float | None = None) -> CaptureSource:

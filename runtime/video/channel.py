@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from typing import Generic, TypeVar
@@ -13,12 +15,16 @@ _TICK_S = 0.2  # Windows lets no Ctrl-C through to a lock that waits without end
 
 
 class Channel(Generic[Item]):
-    """One thread puts, another iterates. Full, it makes the giver wait, or drops the oldest item (`keep_latest`)."""
+    """One thread puts, another iterates. Full, it makes the giver wait, or drops the oldest item (`keep_latest`).
 
-    def __init__(self, capacity: int, *, keep_latest: bool = False) -> None:
+    The taker gets a TimeoutError where no item comes for `patience_s`.
+    """
+
+    def __init__(self, capacity: int, *, keep_latest: bool = False, patience_s: float = math.inf) -> None:
         self._items: deque[Item] = deque()
         self._capacity = capacity
         self._keep_latest = keep_latest
+        self._patience_s = patience_s
         self._changed = threading.Condition()
         self._finished = self._abandoned = False
         self._error: BaseException | None = None
@@ -55,8 +61,11 @@ class Channel(Generic[Item]):
     def __iter__(self) -> Iterator[Item]:
         while True:
             with self._changed:
+                end_s = time.monotonic() + self._patience_s
                 while not self._items and not self._finished:
                     self._changed.wait(_TICK_S)
+                    if time.monotonic() > end_s:
+                        raise TimeoutError
                 if not self._items:
                     break
                 item = self._items.popleft()

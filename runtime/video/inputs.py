@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import os
 import re
 import stat
 from dataclasses import dataclass
@@ -15,6 +18,7 @@ VIDEO_SUFFIXES = (*_CAMERA_FILES, *_WEB_FILES, ".avi", ".mpg", ".mpeg", ".ts", "
 USUAL_SUFFIXES = (".jpg", ".mp4")
 STREAM_SCHEMES = ("rtsp://", "rtsps://")
 _MAX_CAMERA = 99
+_MAX_STEM_BYTES = 150
 
 
 @dataclass(frozen=True)
@@ -59,11 +63,17 @@ def parse_input(text: str) -> Input:
 
 
 def stem_of(path: Path) -> str:
-    """How the files made from one begin: hand.jpg and hand.png must not overwrite each other's files.
+    """Of the files made from a picture or video: others of the same name, in other folders, do not overwrite them.
 
-    The usual suffix is left out.
+    `a/hand.jpg` gives a+hand, `hand.png` hand.png: the usual suffix alone is left out.
     """
-    return path.name.removesuffix(path.suffix) if path.suffix in USUAL_SUFFIXES else path.name
+    path = Path(os.path.normpath(path.absolute()))
+    with contextlib.suppress(ValueError):  # it is outside the current folder
+        path = path.relative_to(Path.cwd())
+    name = "+".join(path.relative_to(path.anchor).parts)
+    if len(os.fsencode(name)) > _MAX_STEM_BYTES:
+        name = f"{hashlib.sha256(os.fsencode(path)).hexdigest()[:8]}+{path.name}"
+    return name.removesuffix(path.suffix) if path.suffix in USUAL_SUFFIXES else name
 
 
 def _mode(text: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,6 +17,7 @@ from runtime.video.channel import Channel, Item
 
 _AHEAD = 4  # frames that each part may be ahead of the next one
 _JOIN_S = 3.0  # how long a device may take to give its last frame
+HANGS_S = 60.0  # so long without a frame, a camera's driver hangs; OpenCV's own limits are 30 s and less
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +72,8 @@ def run_video(source: Source, find: Callable[[Frame], Hands], show: Callable[[Fo
     latest is taken. Errors of any part are raised here, after all parts have ended, except that a source is lost: what
     came before is worth keeping. The source is closed.
     """
-    frames: Channel[Frame] = Channel(1 if source.live else _AHEAD, keep_latest=source.live)
+    patience_s = HANGS_S if source.live else math.inf
+    frames: Channel[Frame] = Channel(1 if source.live else _AHEAD, keep_latest=source.live, patience_s=patience_s)
     found: Channel[tuple[Frame, Hands]] = Channel(1 if source.live else _AHEAD)
     looked_at = ((frame, find(frame)) for frame in frames)
     reader = threading.Thread(target=_fill, args=(frames, _frames(source)), daemon=True)
@@ -83,6 +86,10 @@ def run_video(source: Source, find: Callable[[Frame], Hands], show: Callable[[Fo
         for frame, hands in found:
             if not shown.add(frame, hands, show):
                 break
+    except TimeoutError:
+        ended_by = SourceLost(
+            f"{source.name} hangs, without a frame for {HANGS_S:g} s: take it out and plug it in again"
+        )
     except (KeyboardInterrupt, SourceLost) as error:
         ended_by = error
     finally:

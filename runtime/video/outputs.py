@@ -16,6 +16,7 @@ from runtime.errors import UserError
 from runtime.files import atomic_path
 from runtime.image.reading import Rgb
 from runtime.image.text import write_text
+from runtime.video.capture import checked_name
 from runtime.video.loop import FoundFrame
 
 _QUIT_KEYS = frozenset((ord("q"), 27))  # Escape
@@ -29,7 +30,8 @@ class VideoFile:
     def __init__(self, path: Path, shown_as: Path, fps: float) -> None:
         self._path = path
         self._shown_as = shown_as
-        self._fps = round(fps, 2)  # MPEG-4 counts time in 65535 parts of a second at most
+        # MPEG-4 counts time in 65535 parts of a second at most; time lapse may have less than a frame a minute.
+        self._fps = max(round(fps, 2), 0.01)
         self._writer: Any = None
         self._size = (0, 0)
         self._frames = 0
@@ -68,6 +70,7 @@ class VideoFile:
 @contextlib.contextmanager
 def video_file(path: Path, fps: float) -> Iterator[VideoFile]:
     """A video that takes the place of `path` when the block ends well."""
+    checked_name(os.fspath(path))
     with atomic_path(path, suffix=".part.mp4") as temporary:
         video = VideoFile(temporary, path, fps)
         try:

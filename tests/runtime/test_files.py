@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -61,6 +62,20 @@ def test_impossible_targets(tmp_path: Path) -> None:
             write_bytes_atomic(path, b"x")
     assert list(tmp_path.iterdir()) == [file]
     assert stat.S_ISCHR(Path("/dev/full").stat().st_mode)
+
+
+@pytest.mark.parametrize(("number", "fails"), [(errno.EINVAL, False), (errno.EIO, True)])
+def test_a_disk_that_does_not_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, fails: bool) -> None:
+    """Some file systems cannot; where one fails at it, nothing is replaced."""
+
+    def refuse(_: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    path = tmp_path / "a"
+    with pytest.raises(UserError) if fails else contextlib.nullcontext():
+        write_bytes_atomic(path, b"new")
+    assert path.exists() != fails and len(list(tmp_path.iterdir())) == (0 if fails else 1)
 
 
 def test_a_symbolic_link_stays_one(tmp_path: Path) -> None:

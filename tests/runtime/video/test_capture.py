@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from runtime.errors import UserError
 from runtime.video import capture
@@ -84,6 +87,7 @@ def test_a_file_ends_where_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
         (1000, [40, 140, 1140], [0, 0.1, 1.1]),  # a browser's file, whose header counts milliseconds
         (25, [0, 0, 0], [0, 0.04, 0.08]),  # no stamps
         (10, [900, 1000, 5, 105], [0, 0.1, 0.2, 0.3]),  # they start anew
+        (10, [0, 100, 36_000_100, 36_000_200], [0, 0.1, 0.2, 0.3]),  # two recordings put together
         (float("nan"), [0, 50, float("nan")], [0, 0.05, 0.05 + 1 / 30]),
     ],
 )
@@ -105,7 +109,41 @@ def test_a_camera_without_the_mode_says_what_it_has(monkeypatch: pytest.MonkeyPa
             CaptureSource(parse_input("0"), size, fps)
 
 
-@pytest.mark.parametrize("rate", [211.222, 480.0, 29.97, 7.5])
+@pytest.mark.parametrize("given", [[10.0, 30.0], [10.0, 10.0]])
+def test_a_rate_that_raw_pictures_do_not_have(monkeypatch: pytest.MonkeyPatch, given: list[float]) -> None:
+    """Then the camera is asked for JPEGs."""
+    camera = Fake(iter([]), {cv2.CAP_PROP_FPS: iter([*given, *given])})
+    asked: list[int] = []
+    monkeypatch.setattr(camera, "set", lambda key, _: asked.append(key))
+    opens(monkeypatch, camera)
+    if given[-1] == 30:
+        assert CaptureSource(parse_input("0"), fps=30).live
+    else:
+        with pytest.raises(UserError, match="camera 0 offers 10 instead"):
+            CaptureSource(parse_input("0"), fps=30)
+    assert asked == [cv2.CAP_PROP_FPS, cv2.CAP_PROP_FOURCC, cv2.CAP_PROP_FPS]
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [np.full((4, 6), 9, np.uint8), np.full((4, 6), 9 << 8, np.uint16), np.full((4, 6, 4), 9, np.uint8)],
+    ids=["gray", "16 bits", "alpha"],
+)
+def test_frames_of_other_kinds(monkeypatch: pytest.MonkeyPatch, frame: NDArray[Any]) -> None:
+    monkeypatch.setattr(f"{__name__}.FRAME", frame)
+    opens(monkeypatch, Fake(iter([True])))
+    found = CaptureSource(parse_input("v4l2src ! video/x-raw,format=GRAY8 ! appsink")).read()
+    assert found is not None and np.array_equal(found[1], np.full((4, 6, 3), 9, np.uint8))
+
+
+def test_frames_of_no_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"{__name__}.FRAME", np.zeros((4, 6, 2), np.uint8))  # YUYV, as it comes from the sensor
+    opens(monkeypatch, Fake(iter([True])))
+    with pytest.raises(UserError, match="convert them to BGR"):
+        CaptureSource(parse_input("v4l2src ! appsink")).read()
+
+
+@pytest.mark.parametrize("rate", [211.222, 480.0, 29.97, 7.5, 0.01])
 def test_every_rate_is_written_under_every_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rate: float) -> None:
     monkeypatch.chdir(tmp_path)
     with video_file(Path("file:1.mp4"), rate) as video:
@@ -115,3 +153,14 @@ def test_every_rate_is_written_under_every_name(tmp_path: Path, monkeypatch: pyt
         times = [found[0] for found in iter(source.read, None)]  # type: ignore[misc]
     assert source.fps == pytest.approx(rate, rel=1e-3)
     assert times == pytest.approx([number / rate for number in range(12)], abs=0.001)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are text")
+def test_a_name_that_is_no_text(tmp_path: Path) -> None:
+    """OpenCV would end the process."""
+    path = Path(os.fsdecode(bytes(tmp_path) + b"/\xff.mp4"))
+    path.touch()
+    with pytest.raises(UserError, match="is no text"):
+        open_source(parse_input(str(path)))
+    with pytest.raises(UserError, match="is no text"), video_file(path, 30.0):
+        pass

@@ -23,6 +23,7 @@ from runtime import Hands, UserError, load
 from runtime.demo import main
 from runtime.processing import process_video
 from runtime.runner import Runner
+from runtime.video import loop
 from runtime.video.capture import SourceLost, open_source
 from runtime.video.inputs import parse_input
 from runtime.video.loop import FoundFrame, Frame, run_video
@@ -122,6 +123,17 @@ def test_ctrl_c_ends_it_cleanly(hands: Hands, live: bool) -> None:
     assert source.closed and threading.active_count() == before
 
 
+def test_a_camera_that_hangs(hands: Hands, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "HANGS_S", 0.3)
+    monkeypatch.setattr(loop, "_JOIN_S", 0.1)
+    plugged_in = threading.Event()
+    source = Frames(5, live=True, then=lambda: plugged_in.wait(60) and None)
+    summary = run_video(source, slow(hands, 0.4), lambda found: True)  # a slow network is no camera that hangs
+    assert isinstance(summary.ended_by, SourceLost) and "hangs" in str(summary.ended_by)
+    assert summary.frames >= 1 and not source.closed
+    plugged_in.set()
+
+
 @pytest.mark.parametrize("where", ["read", "find", "show"])
 def test_errors_of_every_part_come_out(hands: Hands, where: str) -> None:
     def fail(*_: object) -> Any:
@@ -159,7 +171,7 @@ def test_a_video_from_end_to_end(
     facts = json.loads(capsys.readouterr().out)
     assert (facts["frames"], facts["frames_dropped"]) == (FRAMES, 0)
     (path,) = (tmp_path / "out").iterdir()
-    assert facts["files"] == [str(path)] and path.name == "clip_overlay.mp4"
+    assert facts["files"] == [str(path)] and path.name.endswith("+clip_overlay.mp4")
     with closing(open_source(parse_input(str(path)))) as source:
         assert source.fps == 25
         (time_s, first), *others = iter(source.read, None)  # type: ignore[misc]
