@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
+import secrets
+import shutil
 import signal
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from tqdm import tqdm
 
@@ -43,6 +45,7 @@ from training.network.count import count_gmac
 
 Artefacts = tuple[Artefact, ...]
 REPORT = "report.json"
+STAGES: list[Path] = []  # working folders of this process
 
 
 def export(request: ExportRequest) -> dict[str, Any]:
@@ -102,8 +105,20 @@ def staging(request: ExportRequest, artefacts: Artefacts) -> Iterator[Path]:
     if existing and not request.overwrite:
         raise UserError(f"{existing[0]} exists: give --overwrite or another --output-dir")
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".export-", dir=folder, ignore_cleanup_errors=True) as stage:
-        yield Path(stage)
+    stage = folder / f".export-{secrets.token_hex(4)}"
+    STAGES.append(stage)
+    try:
+        stage.mkdir()
+        yield stage
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def end(number: int, _: object) -> NoReturn:
+    """Answer a signal: the working folders go. A SystemExit would be lost where a library's callback runs just then."""
+    for stage in STAGES:
+        shutil.rmtree(stage, ignore_errors=True)
+    os._exit(128 + number)
 
 
 def make_all(named: Artefacts, stage: Path, material: Material) -> Artefacts:
@@ -198,5 +213,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds, so that the working folder goes
+    signal.signal(signal.SIGTERM, end)
     run_command(main)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-
-from filelock import FileLock
 
 from compress.artefact import PASSED, Artefact, Verdict
 from compress.formats import FORMATS
@@ -18,7 +17,7 @@ from runtime.errors import UserError
 from runtime.files import write_text_atomic
 from runtime.machine import processor_name
 from training.checkpoint import shipped_weights
-from training.data.cache import cache_dir
+from training.data.cache import cache_dir, locked
 from training.network import VARIANTS, build
 from training.network.count import count_gmac, count_parameters_m
 
@@ -72,9 +71,8 @@ def read_report(path: Path) -> dict[str, Any]:
 
 def add_to_report(path: Path, name: str, entry: dict[str, Any]) -> None:
     """Add an entry and replace the report atomically; other exports into the same folder wait, and keep theirs."""
-    locks = cache_dir() / "locks"  # not in the user's folder: a lock's file stays
-    locks.mkdir(parents=True, exist_ok=True)
-    with FileLock(locks / f"{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]}.lock"):
+    name_of_lock = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:16]
+    with locked(cache_dir() / "locks" / name_of_lock):  # not in the user's folder: a lock's file stays
         report = read_report(path)
         report["exports"][name] = entry
         report["machine"] = processor_name()

@@ -22,7 +22,7 @@ from runtime.errors import CommandParser, UserError, run_command
 from runtime.files import file_sha256
 from runtime.hand.hand_model import HandPair, load_hand_models
 from training.checkpoint import WeightFacts, load_network, save_weights, weights_of
-from training.data.cache import cache_dir
+from training.data.cache import cache_dir, cache_error
 from training.data.dataset import HandDataset
 from training.data.frames import Frames
 from training.distillation.spec import DistillSpec
@@ -112,7 +112,10 @@ def recover(pruned: Pruned) -> tuple[Path, dict[str, Any]]:
     if request.finetune_steps:
         _fine_tune(pruned)
     else:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise cache_error(path.parent, error) from error
         save_weights(path, pruned.network.state_dict(), replace(pruned.facts, widths=pruned.network.widths))
     return path, {
         "variant": request.variant,

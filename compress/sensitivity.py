@@ -27,6 +27,7 @@ from compress.onnx.to_onnx import write_onnx
 from compress.passport import embed
 from compress.request import ExportRequest
 from runtime.errors import CommandParser, UserError, run_command
+from runtime.files import atomic_path
 from runtime.hand.hand_model import load_hand_models
 from runtime.machine import processor_name
 from training.data.dataset import open_frames
@@ -162,8 +163,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("-o", "--output", type=Path, help="the plan; default: VARIANT.plan.json")
     args = parser.parse_args(arguments)
     output = args.output or Path(f"{args.variant}.plan.json")
-    plan = make_plan(args.variant, args.max_drop_mm, args.checkpoint, args.data)
-    write_plan(output, plan)
+    with atomic_path(output) as temporary:  # first, as it says what is wrong with a path before the long search
+        plan = make_plan(args.variant, args.max_drop_mm, args.checkpoint, args.data)
+        write_plan(temporary, plan)
     print_plan(plan)
     print(f"next: python compress/export.py --variant {args.variant} --int8 --plan {output}")
     return 0

@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,12 +52,14 @@ def calibrate(source: Path, tensors: Iterable[str], crops: Crops, method: str) -
     key = json.dumps({**facts, "method": method, **METHODS[method]}, sort_keys=True)
     path = cache_dir() / "calibration" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
     try:
-        return {name: (float(low), float(high)) for name, (low, high) in json.loads(path.read_text())["ranges"].items()}
+        kept = json.loads(path.read_text(encoding="utf-8"))["ranges"]
+        return {name: (float(low), float(high)) for name, (low, high) in kept.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):  # none there, or damaged
         ranges = _measure(model, names, crops, method)
+    with suppress(OSError, UserError):  # measured again next time, where nothing can be kept
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text_atomic(path, json.dumps({"format": FORMAT, "ranges": ranges}))
-        return ranges
+    return ranges
 
 
 def graph_sha256(model: ModelProto) -> str:

@@ -36,9 +36,10 @@ def cache_error(path: Path, error: OSError) -> UserError:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[bool]:
-    """Hold a lock file, waiting for it; False where the file system has no locks, and the block runs without."""
+    """Hold a lock file, waiting for it; False where there can be none (no locks, no folder), and the block runs on."""
     lock = FileLock(path)
     with contextlib.suppress(OSError, NotImplementedError):
+        path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     try:
         yield lock.is_locked
