@@ -1,1 +1,22 @@
-"""The inference engines behind one interface, and the contract their files keep."""
+"""The inference engines behind one interface, and the contract their files keep.
+
+What each engine does unless told otherwise, and what is decided about it. A new engine adds its lines here.
+
+onnxruntime (session.py)
+    telemetry: off. From 1.29 on it writes a device id into the home folder and looks a host up (runtime/__init__.py).
+    threads: the physical cores that this process may use, not the machine's; 1 between operators; not pinned.
+    waiting threads spin for a moment: kept, latency is what counts here. Memory arena, pattern and reuse: kept.
+    graph: all optimisations, in sequence; the files are checked at that level. Denormal numbers: computed, as in torch.
+    log: fatal only, as errors come back as exceptions. Profiling: off.
+    provider: the CPU's behind CUDA's, and an error where that was asked for by name and is not used.
+    CUDA: fp32 in TF32 on GPUs that have it: kept; NVIDIA_TF32_OVERRIDE=0 in the environment switches it off.
+TensorRT (trt_api.py, cuda_session.py; compress/tensorrt builds)
+    log: collected, in place of standard error. TF32 for what is fp32: kept, and its parity is measured with that.
+    threads: the GPU's own; `--threads` is an error.
+Core ML (coreml.py; compress/coreml converts)
+    units: all, CPU, GPU and Neural Engine, as Core ML chooses; `--device cpu` holds it to the CPU.
+    fp16 computation of ML programs: decided at conversion, operation by operation. `--threads` is an error.
+torch, numba, OpenCV (in training and compress alone)
+    threads: the cores that this process may use (`runtime.machine.limit_threads`); 1 in each loading process.
+    on GPUs: cuDNN's convolutions in TF32, kept; matrix products in fp32; bfloat16 only where a recipe says `bf16`.
+"""

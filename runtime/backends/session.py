@@ -1,10 +1,7 @@
-"""The one place where onnxruntime is imported for use and its sessions are made: every default of it is decided here.
+"""The one place where onnxruntime is imported for use and its sessions are made; runtime/backends lists its defaults.
 
-- Telemetry (1.29 and later write a device id into the home folder and look up a host when the first session opens):
-  off, by ORT_DISABLE_TELEMETRY, which only counts before the import: runtime/__init__.py sets it.
-- Threads: the physical cores that this process may use. Its own default takes the machine's, whatever a container
-  allows: on one core of a container that is twice as slow.
-- Log: errors only; they come back as exceptions anyway.
+ORT_DISABLE_TELEMETRY only counts before the import: runtime/__init__.py sets it. With its own default of threads,
+onnxruntime takes twice as long on one core of a container.
 """
 
 from __future__ import annotations
