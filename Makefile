@@ -5,11 +5,12 @@ BIN := .venv/bin
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 STAMP := .venv/.installed
 
-.PHONY: help install export plan bench test test-fast test-exports test-arm64 test-runtime-matrix fuzz lint clean
+.PHONY: help install export plan bench test test-fast test-container test-exports test-arm64 test-runtime-matrix fuzz lint clean
 help:
 	@echo "make export     the main job: er-s as int8, calibrated, checked, measured -> exports/"
 	@echo "make plan       search what of er-xs stays in float, and export by it"
 	@echo "make test       style, types, structure and all tests"
+	@echo "make test-container  that part of it which runs as in a container: one core, no home, no network"
 	@echo "make test-fast  the same without the slow tests"
 	@echo "make test-exports  every variant in every format: parsed, built, checked"
 	@echo "make test-arm64    the runtime's tests and an int8 file on an emulated aarch64 CPU"
@@ -39,11 +40,15 @@ lint: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: lint
-	$(PYTEST) --ignore=tests/exports
+test: lint test-container
+	$(PYTEST) --ignore=tests/exports --ignore=tests/test_container.py
 
 test-fast: lint
-	$(PYTEST) --ignore=tests/exports -m "not slow"
+	$(PYTEST) --ignore=tests/exports --ignore=tests/test_container.py -m "not slow"
+
+# A job of its own: what it starts is held to one core, and nothing beside it should take that.
+test-container: $(STAMP)
+	$(BIN)/python -m pytest -q tests/test_container.py
 
 test-exports: $(STAMP)
 	$(PYTEST) tests/exports

@@ -81,6 +81,12 @@ def test_measured_once(tmp_path: Path, own_cache: Path, monkeypatch: pytest.Monk
         assert calibrate(model, ("scaled",), CROPS, "minmax") == first
 
 
+def test_a_cache_that_cannot_be_written(tmp_path: Path, own_cache: Path) -> None:
+    """Then ranges are measured each time."""
+    own_cache.parent.touch()
+    assert calibrate(scaled(tmp_path / "m.onnx", 2), ("scaled",), CROPS, "minmax")["scaled"][1] > 1
+
+
 def test_the_graph_alone_is_hashed(tmp_path: Path) -> None:
     model = onnx.load(scaled(tmp_path / "m.onnx", 2))
     before = graph_sha256(model)
