@@ -61,7 +61,7 @@ def read_report(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {"schema_version": 1, "exports": {}}
     try:
-        report = json.loads(path.read_text(encoding="utf-8"))
+        report = json.loads(path.read_text(encoding="utf-8-sig"))
         if not isinstance(report["exports"], dict):
             raise TypeError
     except (OSError, ValueError, KeyError, TypeError) as error:

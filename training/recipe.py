@@ -151,7 +151,7 @@ def default_recipe_path(variant: str) -> Path:
 def read_recipe(path: Path) -> Recipe:
     """Read a recipe. Unknown keys, wrong types and values out of range are a UserError that names the key."""
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UserError(f"cannot read the recipe {path}: {error.strerror}") from error
     except ValueError as error:

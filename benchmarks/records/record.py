@@ -222,7 +222,7 @@ def read_records(path: Path) -> list[Record]:
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise UserError(f"{path} is too large for a file of records ({MAX_FILE_BYTES >> 20} MiB at most)")
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise UserError(f"cannot read the records {path}: {reason}; make them with python benchmarks/run.py") from None

@@ -108,7 +108,7 @@ def read_plan(path: Path, variant: str | None = None, flavour: str = "cpu") -> P
     try:
         if path.stat().st_size > MAX_BYTES:
             raise UserError(f"{path} is too large for a plan")
-        plan = cattrs.structure(json.loads(path.read_text(encoding="utf-8")), Plan)
+        plan = cattrs.structure(json.loads(path.read_text(encoding="utf-8-sig")), Plan)
     except OSError as error:
         raise UserError(f"cannot read the plan {path}: {error.strerror}") from error
     except (cattrs.BaseValidationError, TypeError, ValueError, RecursionError) as error:

@@ -74,6 +74,13 @@ def test_wrong_recipes(content: str, message: str, tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_a_recipe_edited_on_windows(tmp_path: Path) -> None:
+    """With the byte order mark and the line ends of its editors, and letters of any language."""
+    (tmp_path / "plain.toml").write_bytes(GOOD.encode())
+    (tmp_path / "edited.toml").write_bytes(("\ufeff# 手\n" + GOOD).replace("\n", "\r\n").encode())
+    assert read_recipe(tmp_path / "edited.toml") == read_recipe(tmp_path / "plain.toml")
+
+
 def test_a_missing_recipe(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot read"):
         read_recipe(tmp_path / "none.toml")

@@ -57,6 +57,9 @@ def test_names_of_blocks(node: str, block: str) -> None:
 def test_there_and_back(tmp_path: Path) -> None:
     write_plan(tmp_path / "p.json", PLAN)
     assert read_plan(tmp_path / "p.json", "er-nano") == PLAN
+    edited = "\ufeff" + (tmp_path / "p.json").read_text().replace("\n", "\r\n")  # by Windows' Notepad
+    (tmp_path / "p.json").write_bytes(edited.encode())
+    assert read_plan(tmp_path / "p.json", "er-nano") == PLAN
 
 
 def test_what_a_plan_says_of_a_graph(nano: Path) -> None:

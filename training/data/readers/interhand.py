@@ -141,7 +141,7 @@ def _human_ids(root: Path, split: str, known: NDArray[np.int64]) -> NDArray[np.i
     if path.stat().st_size > MAX_ID_FILE_BYTES:
         raise UserError(f"{path} is too large for a list of annotation numbers")
     try:
-        ids = np.array(path.read_text(encoding="utf-8").split(), np.int64)
+        ids = np.array(path.read_text(encoding="utf-8-sig").split(), np.int64)
     except (ValueError, OverflowError) as error:
         raise UserError(f"{path} is not a list of annotation numbers") from error
     strangers = int((~np.isin(ids, known)).sum())
