@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
@@ -68,15 +69,23 @@ class CommandParser(argparse.ArgumentParser):
         raise UserError(f"{message} (see --help)")
 
 
+def _interrupt(number: int, _: object) -> NoReturn:
+    raise KeyboardInterrupt(number)
+
+
 def run_command(main: Callable[[], int]) -> None:
     """Run a command line's `main` and exit: its own code, 2 for a UserError, 130 for Ctrl-C; no traceback.
 
+    `docker stop`, the end of a service (SIGTERM) and a lost terminal (SIGHUP) are as Ctrl-C: what was done is kept.
     What the system refuses (a full disk, a folder that may not be read) is one line with its own path, too. A console
     that lacks a letter shows another one. Where nobody reads what is printed, the rest is not printed.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+    for name in ("SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
+        if (number := getattr(signal, name, None)) is not None and signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, _interrupt)
     code = 0
     try:
         code = main()
@@ -85,13 +94,15 @@ def run_command(main: Callable[[], int]) -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         code = 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         print("interrupted", file=sys.stderr)
-        code = 130
+        code = 128 + (error.args[0] if error.args else signal.SIGINT)
     except OSError as error:
         if not isinstance(error, BrokenPipeError):
             print(f"error: {first_line(error)}", file=sys.stderr)
             code = 2
-        if error.filename is None:  # it was standard output's: Python flushes that once more at its end
+        if (
+            error.filename is None and sys.stdout is not None
+        ):  # it was standard output's: Python flushes that once more at its end
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(code)

@@ -31,7 +31,8 @@ ENGINES = words("onnxruntime tensorrt pycuda cuda coremltools")  # imported wher
 # Of the standard library, by name: nothing that reaches the network, starts a process or unpickles.
 STANDARD = words(
     """__future__ argparse collections contextlib dataclasses difflib errno functools hashlib importlib io itertools
-    json math os pathlib platform re secrets shlex stat struct sys threading time types typing weakref zipfile zlib"""
+    json math os pathlib platform re secrets shlex signal stat struct sys threading time types typing weakref zipfile
+    zlib"""
 )
 ALLOWED = {"numpy", "cv2", "runtime", *ENGINES, *STANDARD}
 # Never as a name or in a text (as for getattr), in any module.

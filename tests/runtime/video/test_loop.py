@@ -195,7 +195,8 @@ def run_demo(arguments: list[str]) -> subprocess.Popen[str]:
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def test_ctrl_c_leaves_a_readable_file(tiny_model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_ctrl_c_leaves_a_readable_file(tiny_model: Path, tmp_path: Path, sent: signal.Signals) -> None:
     long = tmp_path / "long.mp4"
     with video_file(long, 30.0) as video:
         for number in range(3000):
@@ -205,9 +206,9 @@ def test_ctrl_c_leaves_a_readable_file(tiny_model: Path, tmp_path: Path) -> None
     assert process.stdout is not None
     for _ in range(10):
         json.loads(process.stdout.readline())
-    process.send_signal(signal.SIGINT)
+    process.send_signal(sent)
     _, errors = process.communicate(timeout=30)
-    assert (process.returncode, errors) == (130, "interrupted\n")
+    assert (process.returncode, errors) == (128 + sent, "interrupted\n")
     (path,) = folder.iterdir()
     assert 9 <= len(times_of(path)) < 3000  # the frame of the last line may not be in it
 
