@@ -30,7 +30,7 @@ _FORMATS = "PNG, JPEG, BMP, WebP or TIFF"
 _JPEG, _JPEG_SCAN, _JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
 # Start of frame of any coding: SOF0..SOF15 without DHT (C4), JPG (C8) and DAC (CC).
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_JPEG_WITHOUT_LENGTH = frozenset((0x00, 0x01, *range(0xD0, 0xDA)))
+_JPEG_WITHOUT_LENGTH = frozenset((0x00, 0x01, *range(0xD0, 0xD8)))
 _NO_PICTURE_DATA = b"\xfe" * 64  # what a decoder that still waits for pixels makes something of
 _TIFF_TYPES = {3: "H", 4: "I"}
 
@@ -121,7 +121,7 @@ def _header_size(content: bytes) -> tuple[int, int]:
             width, height = _tiff_sides(content, "<" if content.startswith(b"II") else ">")
         else:
             raise _BadImage(f"it is not a {_FORMATS} file")
-    except (struct.error, IndexError):
+    except (struct.error, IndexError, ValueError):
         raise _BadImage("it is damaged or cut short; copy or save it again") from None
     return abs(width), abs(height)  # a BMP's negative height says that the rows go down
 
@@ -135,16 +135,23 @@ def _check_size(width: int, height: int) -> None:
 
 
 def _jpeg_sides(content: bytes) -> tuple[int, int]:
+    """Of the first frame. Markers are looked for as libjpeg does: what some cameras put between segments is skipped."""
     sides, position = None, len(_JPEG)
-    while content[position : position + 2] != _JPEG_SCAN:
-        marker = content[position + 1]
-        if content[position] != 0xFF or marker in _JPEG_WITHOUT_LENGTH:  # a decoder would look for the next one
+    while True:
+        position = content.index(0xFF, position)
+        while content[position] == 0xFF:
+            position += 1
+        marker = content[position]
+        position += 1
+        if marker == _JPEG_SCAN[1]:
+            return sides or (0, 0)
+        if marker in (_JPEG[1], _JPEG_END[1]):
             raise IndexError
-        (length,) = struct.unpack_from(">H", content, position + 2)
+        if marker in _JPEG_WITHOUT_LENGTH:
+            continue
         if marker in _JPEG_FRAMES and sides is None:
-            sides = struct.unpack_from(">HH", content, position + 5)
-        position += 1 if marker == 0xFF else 2 + length  # 0xFF is padding
-    return sides or (0, 0)
+            sides = struct.unpack_from(">HH", content, position + 3)
+        position += struct.unpack_from(">H", content, position)[0]
 
 
 def _webp_sides(content: bytes) -> tuple[int, int]:

@@ -114,12 +114,18 @@ def test_too_large_is_seen_before_decoding(
         read_image(path)
 
 
-def test_two_headers_hide_nothing(tmp_path: Path) -> None:
-    """A decoder skips what has no length, ours would have read a length there: 'FF D0' before the true header."""
+@pytest.mark.parametrize("between", [b"\0", b"\0\1\2", b"\xff", b"\xff\0", b"\xff\xd0", b"\xff\x01"])
+def test_what_cameras_put_between_a_jpegs_segments(tmp_path: Path, between: bytes) -> None:
+    """OpenCV skips it; skipped otherwise here, it would hide the true size."""
+    path = save(tmp_path / "a.jpg", picture())
+    content, whole = path.read_bytes(), read_image(path)
+    end = 4 + int.from_bytes(content[4:6], "big")  # of the first segment
+    path.write_bytes(content[:end] + between + content[end:])
+    assert_array_equal(read_image(path), whole)
     content = claiming(".jpg", 16_000, 16_000)
-    (tmp_path / "a.jpg").write_bytes(content[:2] + b"\xff\xd0" + content[2:])
-    with pytest.raises(UserError, match="damaged"):
-        read_image(tmp_path / "a.jpg")
+    path.write_bytes(content[:end] + between + content[end:])
+    with pytest.raises(UserError, match="16000 x 16000 px are too many"):
+        read_image(path)
 
 
 NO_IMAGES = [b"\0", b"hello world, this is text", b"\xff\xd8", b"\xff\xd8\xff\xd9", b"\xff\xd8\xff\xc0\0\x11\x08"]
