@@ -106,6 +106,14 @@ def write_error(path: str | os.PathLike[str], error: OSError) -> UserError:
     return UserError(f"cannot write {path}: {error.strerror or error}; {advice}")
 
 
+def utf8_path(path: str | os.PathLike[str]) -> str:
+    """A path as libraries of C++ take it, UTF-8 in any locale. A UserError for other bytes: OpenCV crashes at them."""
+    try:
+        return os.fsencode(path).decode()
+    except UnicodeError:
+        raise UserError(f"{os.fspath(path)!a} is no text (UTF-8): rename it") from None
+
+
 def file_sha256(path: str | os.PathLike[str]) -> str:
     """Return the SHA-256 of a file's bytes as hex, read in pieces."""
     digest = hashlib.sha256()

@@ -38,7 +38,7 @@ def usable_cores(root: Path = _ROOT) -> int | None:
 def limit_threads() -> None:
     """Hold torch and its like, which count the machine's cores, to those that this process may use; before imports."""
     if (cores := usable_cores()) is not None:
-        os.environ.setdefault("OMP_NUM_THREADS", str(cores))
+        os.environ["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS") or str(cores)
 
 
 def _quota_cores(root: Path) -> float | None:

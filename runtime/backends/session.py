@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from runtime.errors import UserError, first_line
+from runtime.files import utf8_path
 from runtime.machine import usable_cores
 
 CPU_PROVIDER = "CPUExecutionProvider"
@@ -54,5 +55,5 @@ def open_session(
     if profile_prefix is not None:
         options.enable_profiling = True
         options.profile_file_prefix = str(profile_prefix)
-    source = str(model) if isinstance(model, Path) else model
+    source = model if isinstance(model, bytes) else utf8_path(model)
     return ort.InferenceSession(source, options, providers=list(providers))

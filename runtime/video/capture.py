@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.errors import UserError
+from runtime.files import utf8_path
 from runtime.image.reading import Rgb
 from runtime.video.inputs import Input
 
@@ -69,7 +70,7 @@ class CaptureSource:
 
     def _open(self) -> Any:
         try:
-            target = checked_name(self._input.target)
+            target = utf8_path(self._input.target)
             number = self._input.kind == "camera" and target.isdecimal()
             capture: Any = cv2.VideoCapture(int(target) if number else target, *_BACKENDS.get(self._input.kind, ()))
         except cv2.error:
@@ -147,15 +148,6 @@ class CaptureSource:
     def close(self) -> None:
         """Let go of the file or device."""
         self._capture.release()
-
-
-def checked_name(path: str) -> str:
-    """The path, where OpenCV can take it: others end the whole process."""
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        raise UserError(f"{path!a} is no text (UTF-8), which OpenCV's videos need: rename it") from None
-    return path
 
 
 def _rgb(frame: NDArray[Any], name: str) -> Rgb:

@@ -13,10 +13,9 @@ from typing import Any, TextIO
 import cv2
 
 from runtime.errors import UserError
-from runtime.files import atomic_path
+from runtime.files import atomic_path, utf8_path
 from runtime.image.reading import Rgb
 from runtime.image.text import write_text
-from runtime.video.capture import checked_name
 from runtime.video.loop import FoundFrame
 
 _QUIT_KEYS = frozenset((ord("q"), 27))  # Escape
@@ -28,7 +27,7 @@ class VideoFile:
     """Frames -> one mp4 file (MPEG-4), as large as the first of them."""
 
     def __init__(self, path: Path, shown_as: Path, fps: float) -> None:
-        self._path = path
+        self._path = utf8_path(path)
         self._shown_as = shown_as
         # MPEG-4 counts time in 65535 parts of a second at most; time lapse may have less than a frame a minute.
         self._fps = max(round(fps, 2), 0.01)
@@ -41,7 +40,7 @@ class VideoFile:
         if self._writer is None:
             self._size = (rgb.shape[1], rgb.shape[0])
             fourcc = cv2.VideoWriter.fourcc(*"mp4v")
-            self._writer = cv2.VideoWriter(str(self._path), fourcc, self._fps, self._size)
+            self._writer = cv2.VideoWriter(self._path, fourcc, self._fps, self._size)
             if not self._writer.isOpened():
                 raise UserError(f"this OpenCV cannot write {self._shown_as}: leave out the video (--no-overlay)")
         bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
@@ -60,7 +59,7 @@ class VideoFile:
     def check(self) -> None:
         """A UserError where frames are missing from the finished file: OpenCV's writer tells nothing of a full disk."""
         if self._writer is not None:
-            written: Any = cv2.VideoCapture(str(self._path))
+            written: Any = cv2.VideoCapture(self._path)
             count = written.get(cv2.CAP_PROP_FRAME_COUNT)
             written.release()
             if count < self._frames:
@@ -70,7 +69,6 @@ class VideoFile:
 @contextlib.contextmanager
 def video_file(path: Path, fps: float) -> Iterator[VideoFile]:
     """A video that takes the place of `path` when the block ends well."""
-    checked_name(os.fspath(path))
     with atomic_path(path, suffix=".part.mp4") as temporary:
         video = VideoFile(temporary, path, fps)
         try:

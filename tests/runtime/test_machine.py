@@ -58,7 +58,9 @@ def test_a_system_that_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert usable_cores(tmp_path) is None
 
 
-@pytest.mark.parametrize(("cores", "chosen", "expected"), [(3, None, "3"), (3, "5", "5"), (None, None, None)])
+@pytest.mark.parametrize(
+    ("cores", "chosen", "expected"), [(3, None, "3"), (3, "", "3"), (3, "5", "5"), (None, None, None)]
+)
 def test_threads_of_libraries(
     monkeypatch: pytest.MonkeyPatch, cores: int | None, chosen: str | None, expected: str | None
 ) -> None:

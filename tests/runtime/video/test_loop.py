@@ -222,6 +222,21 @@ def test_nobody_reads_what_is_printed(clip: Path, tiny_model: Path, tmp_path: Pa
         assert (process.stderr.read(), process.wait(timeout=30)) == ("", 0)
 
 
+def test_names_of_any_language_in_any_locale(
+    clip: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("LC_ALL", "C"), ("PYTHONUTF8", "0"), ("PYTHONCOERCECLOCALE", "0")):
+        monkeypatch.setenv(name, value)
+    path = tmp_path / "手.mp4"
+    path.write_bytes(clip.read_bytes())
+    model = tmp_path / "手.onnx"
+    model.write_bytes(tiny_model.read_bytes())
+    process = run_demo([str(path), "--whole-image", "--model", str(model), "--output-dir", str(tmp_path)])
+    _, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (0, "")
+    assert len(list(tmp_path.glob("*+手_overlay.mp4"))) == 1
+
+
 def test_videos_without_frames(clip: Path, runner: Runner, hands: Hands, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no frames"):
         process_video(runner, Frames(0), slow(hands, 0), tmp_path / "a.mp4")
