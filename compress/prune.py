@@ -25,6 +25,7 @@ from training.checkpoint import WeightFacts, load_network, save_weights, weights
 from training.data.cache import cache_dir, cache_error
 from training.data.dataset import HandDataset
 from training.data.frames import Frames
+from training.data.sources import Source
 from training.distillation.spec import DistillSpec
 from training.distillation.teacher import NetworkTeacher
 from training.distillation.terms import Distilled
@@ -140,7 +141,7 @@ def _fine_tune(pruned: Pruned) -> None:
     with parallel.process_group() as device:
         teacher = NetworkTeacher(pruned.original, request.variant, file_sha256(pruned.source), spec, device)
         objective = Distilled(pruned.network, HandLayer(*pruned.hands), recipe.losses, spec, teacher)
-        Trainer(recipe, RunSettings(pruned.folder, request.data), objective, pruned.hands, device).run()
+        Trainer(recipe, RunSettings(pruned.folder, (Source(request.data),)), objective, pruned.hands, device).run()
 
 
 def main(arguments: list[str] | None = None) -> int:

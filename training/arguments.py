@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 
 from runtime.errors import CommandParser
+from training.data.sources import Source, parse_source
 
 
 def add_run_arguments(parser: CommandParser) -> None:
@@ -13,7 +14,15 @@ def add_run_arguments(parser: CommandParser) -> None:
     parser.add_argument("--variant", help="train by this variant's own recipe")
     parser.add_argument("--recipe", type=Path, help="a recipe file instead")
     parser.add_argument("--init", type=Path, help="start from these weights: own ones, or public ones of the backbone")
-    parser.add_argument("--data", default="synthetic", help="'synthetic' or a folder in InterHand2.6M's layout")
+    parser.add_argument(
+        "--data",
+        nargs="+",
+        type=parse_source,
+        default=[Source("synthetic")],
+        metavar="DATA[:WEIGHT]",
+        help="'synthetic' or a data set's folder; of several, each gives samples by its weight (1), and the first is "
+        "the one to validate on",
+    )
     parser.add_argument("--images", type=int, help="size of the synthetic train split; default: the recipe's")
     parser.add_argument("--batch", type=int, help="instead of the recipe's: as many samples, the rate scaled alike")
     parser.add_argument("--hand-model", type=Path, help="a hand model .npz; default: the embedded one")

@@ -17,7 +17,7 @@ from torch import Tensor
 from runtime.errors import UserError
 from runtime.files import atomic_path
 from runtime.hand.hand_model import HandPair
-from training.data.frames import Frames
+from training.data.mixture import FrameSet
 from training.network import ERNet, build, get_variant
 from training.quantisation.int8_rules import QuantizeSpec
 from training.quantisation.qat import prepare, restore_ranges
@@ -128,10 +128,10 @@ def check_hand_model(path: Path, name: str, sha256: str, hands: HandPair) -> Non
         )
 
 
-def frames_sha256(frames: Frames) -> str:
+def frames_sha256(frames: FrameSet) -> str:
     """What tells data sets apart: which image is which, and its box."""
     digest = hashlib.sha256()
-    for array in (frames.file_names, frames.bbox):
+    for array in (array for part in frames.parts for array in (part.file_names, part.bbox)):
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
 

@@ -15,11 +15,13 @@ from runtime.errors import UserError
 from runtime.hand.hand_model import HandPair
 from training.data.augment import AugmentSpec, draw
 from training.data.frames import Frames
-from training.data.readers import hic
+from training.data.mixture import FrameSet
+from training.data.readers import coco_wholebody, hic, hint, reinterhand
 from training.data.readers.interhand import read_frames
 from training.data.samples import Sample, load_sample, or_next
 
 SYNTHETIC = "synthetic"
+READERS = (hic, coco_wholebody, hint, reinterhand)  # beside InterHand2.6M's; each knows its files
 
 
 def open_frames(
@@ -31,23 +33,27 @@ def open_frames(
     human_only: bool = False,
     boxes: str = "annotated",
 ) -> Frames:
-    """The images of a split: of the folder `data` (InterHand2.6M's layout, or HIC's), or of the synthetic set.
+    """The images of a split: of the folder `data`, whose files tell the data set, or of the synthetic set.
 
     `count` takes the first so many images, the same on every machine; the synthetic set is generated up to there.
     `human_only` and `boxes` are InterHand2.6M's (see read_frames). A UserError for a data set that is not there or
     damaged, or an option that it does not have.
     """
-    root = None if data == SYNTHETIC else Path(data)
-    hic_root = None if root is None else hic.find_root(root)
-    if (root is None or hic_root is not None) and (human_only or boxes != "annotated"):
+    root = Path(data)
+    found = [] if data == SYNTHETIC else [(reader, place) for reader in READERS if (place := reader.find_root(root))]
+    if (data == SYNTHETIC or found) and (human_only or boxes != "annotated"):
         raise UserError("only InterHand2.6M has a human-annotated subset and RootNet boxes: leave the options out")
-    if root is None:
+    if data == SYNTHETIC:
         from training.data.synthhands import SPLIT_IMAGES, ensure_synthetic  # numba takes long to import
 
         count = SPLIT_IMAGES[split] if count is None else count
         return read_frames(ensure_synthetic(split, count), split, hands).first(count)
-    if hic_root is not None:
-        frames = hic.read_frames(hic_root, split, hands)
+    if found:
+        reader, place = found[0]
+        frames = reader.read_frames(place, split, hands)
+    elif root.is_dir() and not (root / "annotations").is_dir():
+        known = "; ".join(f"{reader.NAME}: {reader.FILES}" for reader in READERS)
+        raise UserError(f"{root} is no data set that can be read (InterHand2.6M: annotations/, images/; {known})")
     else:
         frames = read_frames(root, split, hands, human_only=human_only, boxes=boxes)
     return frames if count is None else frames.first(min(count, len(frames)))
@@ -59,7 +65,7 @@ class HandDataset(Dataset[dict[str, Tensor]]):
     In place of an image that is missing or damaged stands the next good one, with its own key.
     """
 
-    def __init__(self, frames: Frames, crop_px: int, augment: AugmentSpec | None = None, seed: int = 0) -> None:
+    def __init__(self, frames: FrameSet, crop_px: int, augment: AugmentSpec | None = None, seed: int = 0) -> None:
         self.frames, self.crop_px, self.augment, self.seed = frames, crop_px, augment, seed
         self._told = torch.zeros(len(frames), dtype=torch.bool).share_memory_()  # of all loading processes
 
@@ -74,10 +80,11 @@ class HandDataset(Dataset[dict[str, Tensor]]):
             augmentation = None
             if self.augment is not None:
                 augmentation = draw(self.augment, np.random.default_rng((self.seed, number, at)))
-            sample = to_tensors(load_sample(self.frames, at, self.crop_px, augmentation))
+            part, number_there = self.frames.at(at)
+            sample = to_tensors(load_sample(part, number_there, self.crop_px, augmentation))
             return {**sample, "key": torch.tensor([at, number])}
 
-        return or_next(self.frames, index, load, self._told.numpy())
+        return or_next(len(self), index, load, self._told.numpy())
 
 
 def to_tensors(sample: Sample) -> dict[str, Tensor]:

@@ -19,8 +19,9 @@ from training.data.cache import cache_dir
 Floats = NDArray[np.float32]
 Chosen = slice | NDArray[np.bool_] | NDArray[np.integer]
 SIDES = ("right", "left")
-HAND_TYPES = ("right", "left", "interacting")
-INTERACTING = HAND_TYPES.index("interacting")
+HAND_TYPES = ("right", "left", "interacting", "none")
+HAND_KINDS = ("one hand", "one hand", "two hands", "no hand")  # of HAND_TYPES
+INTERACTING, NO_HAND = HAND_TYPES.index("interacting"), HAND_TYPES.index("none")
 
 
 class MappedArray(np.memmap):
@@ -41,7 +42,8 @@ def map_array(path: Path) -> NDArray[Any]:
 class Frames:
     """N images of one split; P poses and K cameras they refer to. Hand axis [right, left]; the project's joint order.
 
-    The arrays may be mapped files: read only.
+    A set of 2D joints alone has `points_px`, and one pose and camera that say nothing. The arrays may be mapped files:
+    read only.
     """
 
     name: str  # of the data set, with its version
@@ -67,6 +69,10 @@ class Frames:
     camera_rotation: Floats  # (K, 3, 3) world -> camera
     focal_px: Floats  # (K, 2)
     principal_px: Floats  # (K, 2)
+    points_px: Floats | None = None  # (N, 2, 21, 2) joints in the picture; None: the 3D ones, seen through the camera
+    occluded: NDArray[np.bool_] | None = None  # (N, 2, 21); None: not known
+    kinds: tuple[str, ...] = HAND_KINDS  # that figures are given by
+    kind_of: NDArray[np.integer] | None = None  # (N,) which of `kinds`; None: the hand type's
 
     def __len__(self) -> int:
         return len(self.file_names)
@@ -74,6 +80,20 @@ class Frames:
     def path(self, index: int) -> Path:
         """Where an image is."""
         return self.image_root / self.folders[self.folder_of[index]] / self.file_names[index].decode()
+
+    @property
+    def parts(self) -> tuple[Frames, ...]:
+        """Of which a training.data.mixture.Mixture has several."""
+        return (self,)
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """Of the samples, by part."""
+        return (1.0,)
+
+    def at(self, index: int) -> tuple[Frames, int]:
+        """The part that image `index` is of, and its number there."""
+        return self, index
 
     @property
     def label(self) -> str:
@@ -88,7 +108,8 @@ class Frames:
 
     def subset(self, chosen: Chosen) -> Frames:
         """The images of a slice, a mask (N,) or indices, in that order; a slice copies nothing."""
-        return replace(self, **{key: getattr(self, key)[chosen] for key in PER_IMAGE})
+        arrays = {key: getattr(self, key) for key in PER_IMAGE}
+        return replace(self, **{key: array[chosen] for key, array in arrays.items() if array is not None})
 
     def on_disk(self) -> NDArray[np.bool_]:
         """(N,) whether each image is below image_root.
@@ -119,7 +140,7 @@ class Frames:
 
 PER_IMAGE = (
     *("file_names", "folder_of", "annotation_id", "pose_of", "camera_of", "bbox"),
-    *("hand_type", "hand_type_valid", "joint_in_image"),
+    *("hand_type", "hand_type_valid", "joint_in_image", "points_px", "occluded", "kind_of"),
 )
 
 

@@ -58,12 +58,12 @@ def drop_damaged(frames: Frames) -> tuple[Frames, list[str]]:
     return frames.subset(usable), [name.decode() for name in frames.file_names[~usable]]
 
 
-def or_next(frames: Frames, index: int, load: Callable[[int], Loaded], told: NDArray[np.bool_] | None = None) -> Loaded:
-    """`load(index)`, or, where that image is missing or damaged, of the next one after it that is not.
+def or_next(count: int, index: int, load: Callable[[int], Loaded], told: NDArray[np.bool_] | None = None) -> Loaded:
+    """`load(index)`, or, where that one of `count` images is missing or damaged, of the next one after it that is not.
 
     Each that is left out is named in one line; `told` (N,) remembers which were. A UserError where many on end are bad.
     """
-    for at in ((index + step) % len(frames) for step in range(MAX_LEFT_OUT)):
+    for at in ((index + step) % count for step in range(MAX_LEFT_OUT)):
         try:
             return load(at)
         except UserError as error:
@@ -84,7 +84,7 @@ class UnreadableImages(UserError):
 
 def load_crop(frames: Frames, index: int, crop_px: int) -> NDArray[np.uint8]:
     """Image `index`, or the next that can be used, cut as the runner cuts it: (S, S, 3) RGB."""
-    return or_next(frames, index, lambda at: crop_from_box(frames.bbox[at], crop_px).apply(read_rgb(frames, at)))
+    return or_next(len(frames), index, lambda at: crop_from_box(frames.bbox[at], crop_px).apply(read_rgb(frames, at)))
 
 
 def load_sample(frames: Frames, index: int, crop_px: int, augmentation: Augmentation | None = None) -> Sample:
@@ -95,13 +95,16 @@ def load_sample(frames: Frames, index: int, crop_px: int, augmentation: Augmenta
     rotation = frames.camera_rotation[camera]
     joints = (frames.joints_world_m[pose] - frames.camera_position_m[camera]) @ rotation.T
     valid = frames.joint_valid[pose]
-    in_image = valid & frames.joint_in_image[index]
+    if frames.points_px is None:
+        in_image = valid & frames.joint_in_image[index]
+        depth = np.where(valid, joints[..., 2], 1.0)[..., None]
+        pixels = joints[..., :2] / depth * frames.focal_px[camera] + frames.principal_px[camera]
+    else:
+        in_image, pixels = frames.joint_in_image[index], frames.points_px[index]
     kind = frames.hand_type[index]
     presence = np.array([kind in (side, INTERACTING) for side in (0, 1)])
-    # Where one of two hands could not be annotated, it may still be seen, or be out of the picture.
+    # A hand that was not annotated may still be seen, or be out of the picture.
     has_presence = frames.hand_type_valid[index] | in_image.any(axis=1)
-    depth = np.where(valid, joints[..., 2], 1.0)[..., None]
-    pixels = joints[..., :2] / depth * frames.focal_px[camera] + frames.principal_px[camera]
     points = crop.to_crop(pixels).astype(np.float32)
     has_mano = frames.has_mano[pose]
     rotations = frames.rotations_world[pose].copy()

@@ -27,7 +27,7 @@ from runtime.files import write_error
 from training.checkpoint import frames_sha256
 from training.data.augment import AugmentSpec
 from training.data.dataset import HandDataset
-from training.data.frames import Frames
+from training.data.mixture import FrameSet
 from training.distillation.lesson import Lesson, stored_shapes
 from training.distillation.teacher import Batch, Teacher
 
@@ -50,7 +50,7 @@ class StoreSpec:
 class StoredTeacher:
     """A teacher that is asked only for what is not stored yet. Give it batches with the `key` of HandDataset."""
 
-    def __init__(self, teacher: Teacher, root: Path, frames: Frames, spec: StoreSpec) -> None:
+    def __init__(self, teacher: Teacher, root: Path, frames: FrameSet, spec: StoreSpec) -> None:
         self.teacher, self.root, self.frames, self.spec = teacher, root, frames, spec
         self.facts = teacher.facts
         self.shapes = stored_shapes(self.facts.grid, spec.temperature is not None)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import math
 from dataclasses import replace
+from itertools import chain
 
 import torch
 
@@ -12,7 +14,7 @@ from runtime.hand.hand_model import load_hand_models
 from training.checkpoint import load_network, weights_of
 from training.data.cache import cache_dir
 from training.data.dataset import SYNTHETIC
-from training.data.frames import Frames
+from training.data.mixture import FrameSet
 from training.distillation.store import StoredTeacher, StoreSpec, check_stored
 from training.distillation.teacher import check_size, open_teacher
 from training.distillation.terms import Distilled
@@ -25,7 +27,7 @@ from training.quantisation.int8_rules import QuantizeSpec
 from training.quantisation.qat import calibrate, crop_batches, prepare
 from training.recipe import QatSpec, Recipe, default_recipe_path, read_recipe
 from training.run import parallel
-from training.run.trainer import RunSettings, Trainer, open_split
+from training.run.trainer import RunSettings, Trainer, open_train
 
 
 def train(args: argparse.Namespace) -> int:
@@ -36,7 +38,7 @@ def train(args: argparse.Namespace) -> int:
         raise UserError("--dry-run has no effect with --qat: leave one of them out")
     with parallel.process_group() as device:
         hands = load_hand_models(args.hand_model)
-        frames = None if _unrendered(args) else open_split(args.data, "train", hands, recipe.images)
+        frames = None if _unrendered(args) else open_train(args.data, hands, recipe.images)
         recipe = recipe.for_images(recipe.images if frames is None else len(frames))
         if args.qat and frames is not None:
             network = rounded_network_of(args, recipe, frames, device)
@@ -65,7 +67,7 @@ def distil(args: argparse.Namespace) -> int:
         network = network_of(args, recipe)
         teacher = open_teacher(spec, hands, device, recipe.bf16 or spec.bf16)
         check_size(teacher, network)
-        frames = None if _unrendered(args) else open_split(args.data, "train", hands, recipe.images)
+        frames = None if _unrendered(args) else open_train(args.data, hands, recipe.images)
         recipe = recipe.for_images(recipe.images if frames is None else len(frames))
         if stored_as is not None and frames is not None and not args.dry_run:
             teacher = StoredTeacher(teacher, args.store, frames, stored_as)
@@ -86,7 +88,11 @@ def distil(args: argparse.Namespace) -> int:
 
 def _unrendered(args: argparse.Namespace) -> bool:
     """Whether there is a synthetic set to be made first, which a dry run does not."""
-    return args.dry_run and args.data == SYNTHETIC
+    return args.dry_run and _synthetic(args)
+
+
+def _synthetic(args: argparse.Namespace) -> bool:
+    return any(source.data == SYNTHETIC for source in args.data)
 
 
 def recipe_of(args: argparse.Namespace) -> Recipe:
@@ -96,7 +102,7 @@ def recipe_of(args: argparse.Namespace) -> Recipe:
     recipe = read_recipe(args.recipe or default_recipe_path(args.variant))
     changes = {key: getattr(args, key) for key in ("images", "seed") if getattr(args, key) is not None}
     recipe = replace(recipe, **changes)
-    if args.data == SYNTHETIC and recipe.images < 1:
+    if _synthetic(args) and recipe.images < 1:
         raise UserError("there is no image to train on: give --images of 1 or more")
     if args.threads is not None:
         torch.set_num_threads(args.threads)
@@ -112,7 +118,7 @@ def network_of(args: argparse.Namespace, recipe: Recipe) -> ERNet:
     return network
 
 
-def rounded_network_of(args: argparse.Namespace, recipe: Recipe, frames: Frames, device: torch.device) -> ERNet:
+def rounded_network_of(args: argparse.Namespace, recipe: Recipe, frames: FrameSet, device: torch.device) -> ERNet:
     """Trained weights in a network that rounds as the int8 file will, its ranges measured on `frames`; seeds torch."""
     qat = recipe.qat or QatSpec()
     torch.manual_seed(recipe.seed)
@@ -121,15 +127,16 @@ def rounded_network_of(args: argparse.Namespace, recipe: Recipe, frames: Frames,
     if facts.qat is not None:
         raise UserError(f"{path} was trained to be int8 already: give the float weights it came from as --init")
     prepare(network.to(device), QuantizeSpec(reduce_range=qat.reduce_range))
-    images = frames.subset(slice(qat.calibration_images))
-    calibrate(network, crop_batches(images, network.variant.crop_px))
+    counts = [math.ceil(qat.calibration_images * share) for share in frames.shares]
+    images = [part.subset(slice(count)) for part, count in zip(frames.parts, counts, strict=True)]
+    calibrate(network, chain.from_iterable(crop_batches(part, network.variant.crop_px) for part in images))
     return network
 
 
 def settings_of(args: argparse.Namespace, name: str) -> RunSettings:
     """Where and how long; `name` is the folder's in the cache, where none is given."""
     folder = args.run_dir or cache_dir() / "runs" / name
-    return RunSettings(folder, args.data, args.workers, args.minutes)
+    return RunSettings(folder, tuple(args.data), args.workers, args.minutes)
 
 
 def _store_spec(args: argparse.Namespace, recipe: Recipe) -> StoreSpec | None:

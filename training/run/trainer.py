@@ -10,7 +10,7 @@ import copy
 import hashlib
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,10 @@ from training.checkpoint import WeightFacts, frames_sha256, save_weights
 from training.data.cache import cache_error
 from training.data.dataset import SYNTHETIC, HandDataset, open_frames, start_worker
 from training.data.frames import Frames, drop_missing
+from training.data.mixture import FrameSet, mix
 from training.data.sampler import StepSampler
 from training.data.samples import drop_damaged
+from training.data.sources import Source
 from training.evaluation.predictions import evaluate, network_predictor
 from training.network import ERNet
 from training.objective import Supervised
@@ -51,7 +53,7 @@ class RunSettings:
     """Where, on what and for how long a run goes."""
 
     folder: Path
-    data: str = SYNTHETIC
+    data: tuple[Source, ...] = (Source(SYNTHETIC),)
     workers: int = 1
     minutes: float = math.inf  # of training, from the first step on
 
@@ -96,18 +98,18 @@ class Trainer:
         """Where the averaged weights go."""
         return self.settings.folder / f"{self.recipe.variant}.safetensors"
 
-    def run(self, frames: Frames | None = None) -> Path:
+    def run(self, frames: FrameSet | None = None) -> Path:
         """Train to the recipe's end and write the weights; a time limit shortens what is left of the schedule.
 
-        `frames`: open_split's train split, where the caller has it already. UserError for a folder with another run.
+        `frames`: open_train's, where the caller has them already. UserError for a folder with another run.
         """
         data, recipe = self.settings.data, self.recipe
         try:
             self.settings.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise cache_error(self.settings.folder, error) from error
-        frames = frames or open_split(data, "train", self.hands, recipe.images)
-        validation = open_split(data, "val", self.hands, VALIDATION_IMAGES)
+        frames = frames or open_train(data, self.hands, recipe.images)
+        validation = open_split(data[0].data, "val", self.hands, VALIDATION_IMAGES)
         origin = self.origin(frames)
         if self.checkpoint.is_file():
             self._resume(origin)
@@ -145,7 +147,7 @@ class Trainer:
             self.save(origin, frames, validation)
         return self.weights
 
-    def _batches(self, frames: Frames, origin: dict[str, str]) -> Iterator[tuple[Batch, float, float]]:
+    def _batches(self, frames: FrameSet, origin: dict[str, str]) -> Iterator[tuple[Batch, float, float]]:
         """The rest of the stage: a batch, the seconds waited for it, and when the wait began."""
         loader, self.crop_px = iter(self._loader(frames)), self.recipe.stage_at(self.step).crop_px
         while True:
@@ -190,11 +192,11 @@ class Trainer:
         self.average.update(self.network, self.recipe.step_in_stage(self.step))
         self.steps_done += 1
 
-    def _loader(self, frames: Frames) -> DataLoader[Batch]:
+    def _loader(self, frames: FrameSet) -> DataLoader[Batch]:
         """Of the rest of the stage."""
         recipe, stage, workers = self.recipe, self.recipe.stage_at(self.step), self.settings.workers
         sampler = StepSampler(
-            len(frames),
+            tuple(map(len, frames.parts)),
             stage.batch,
             recipe.samples_before(self.step),
             stage.steps - recipe.step_in_stage(self.step),
@@ -202,6 +204,7 @@ class Trainer:
             parallel.rank(),
             parallel.world_size(),
             recipe.distill.draws if recipe.distill else 0,
+            frames.shares,
         )
         return DataLoader(
             HandDataset(frames, stage.crop_px, recipe.augment, recipe.seed),
@@ -228,7 +231,7 @@ class Trainer:
         average.load_state_dict(self.average.state)
         return average.eval()
 
-    def save(self, origin: dict[str, str], frames: Frames, validation: Frames) -> None:
+    def save(self, origin: dict[str, str], frames: FrameSet, validation: Frames) -> None:
         """Write averaged weights, log with their accuracy on the validation split, curves, and last the checkpoint."""
         if parallel.rank() == 0:
             average = self.averaged()
@@ -263,7 +266,7 @@ class Trainer:
             parallel.say(", ".join(f"{k} {v:.5g}" if isinstance(v, float) else f"{k} {v}" for k, v in row))
         parallel.wait_for_all()
 
-    def origin(self, frames: Frames) -> dict[str, str]:
+    def origin(self, frames: FrameSet) -> dict[str, str]:
         """What decides what comes out of a run, of a network that has not been trained yet."""
         recipe = self.recipe
         if recipe.distill is not None and self.objective.taught_by is not None:  # the content, not the place it is at
@@ -307,6 +310,11 @@ class Trainer:
         self.log.load(state["log"])
         self.step = state["step"]
         self.steps_done, self.samples = state["done"]
+
+
+def open_train(sources: Sequence[Source], hands: HandPair, count: int) -> FrameSet:
+    """The train splits of all data sets; of the synthetic one, `count` images."""
+    return mix([open_split(source.data, "train", hands, count) for source in sources], sources)
 
 
 def open_split(data: str, split: str, hands: HandPair, count: int) -> Frames:

@@ -27,6 +27,8 @@ def frames(synthetic_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("chosen", [np.isin(np.arange(48), [2, 3, 4]), np.array([2, 3, 4]), slice(2, 5)])
 def test_a_subset_cuts_every_array_over_images(frames: Frames, chosen: slice | np.ndarray) -> None:
+    points, hidden, kinds = np.zeros((48, 2, 21, 2), np.float32), np.zeros((48, 2, 21), bool), np.arange(48)
+    frames = replace(frames, points_px=points, occluded=hidden, kind_of=kinds)
     few = frames.subset(chosen)
     over_images = {key for key, value in frames.__dict__.items() if isinstance(value, np.ndarray) and len(value) == 48}
     assert len(few) == 3 and over_images == set(PER_IMAGE) and few.shape is frames.shape

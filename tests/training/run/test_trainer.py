@@ -24,6 +24,7 @@ from runtime.errors import UserError
 from runtime.hand.hand_model import load_hand_models
 from training.checkpoint import load_network, read_facts
 from training.data.dataset import HandDataset, open_frames
+from training.data.sources import Source
 from training.hands.layer import HandLayer
 from training.network import build
 from training.objective import Supervised
@@ -206,7 +207,7 @@ def test_missing_images_are_named_and_training_goes_on(
     gone = sorted((data / "images" / "train").rglob("*.jpg"))[:5]
     for path in gone:
         path.unlink()
-    run = make_trainer(tmp_path / "run", data=str(data))
+    run = make_trainer(tmp_path / "run", data=(Source(str(data)),))
     run.run()
     shown = capsys.readouterr().out
     assert "train: 5 of 48 images are missing or damaged" in shown and gone[0].name in shown

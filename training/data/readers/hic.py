@@ -34,14 +34,14 @@ from tqdm import tqdm
 
 from runtime.errors import UserError, first_line
 from runtime.hand.hand_model import SHAPE_SIZE, VERTICES, HandModel, HandPair, skin
-from training.data.frames import HAND_TYPES, SIDES, Floats, Frames
+from training.data.frames import HAND_KINDS, HAND_TYPES, SIDES, Floats, Frames
 from training.data.readers.index import Arrays, open_index
 from training.data.readers.interhand import checked_name
 from training.data.readers.json_stream import read_json
 from training.hands.layer import HandLayer
 from training.hands.rotations_torch import matrix_from_6d
 
-FILE = "HIC.json"
+NAME, FILES = "HIC", "HIC.json"
 FOCAL_PX, CENTER_PX = 525.0, (320.0, 240.0)
 IMAGE_PX = (640, 480)
 MAX_FIT_MM = 2.0  # mean over the vertices
@@ -52,7 +52,7 @@ _TURN_UNIT, _BETA_UNIT = 0.3, 5.0  # so that both move the vertices alike: desce
 
 def find_root(data: Path) -> Path | None:
     """The folder of HIC.json, where `data` is HIC, else None."""
-    return next((folder for folder in (data, data / "data") if (folder / FILE).is_file()), None)
+    return next((folder for folder in (data, data / "data") if (folder / FILES).is_file()), None)
 
 
 def read_frames(root: Path, split: str, hands: HandPair) -> Frames:
@@ -62,14 +62,14 @@ def read_frames(root: Path, split: str, hands: HandPair) -> Frames:
     """
     if split != "test":
         raise UserError(f"HIC is a test set: it has no split '{split}'")
-    content = read_json(root / FILE)
+    content = read_json(root / FILES)
     try:
         rows = _rows(content, root)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{root / FILE} is not in HIC's format ({error!r})") from error
+        raise UserError(f"{root / FILES} is not in HIC's format ({error!r})") from error
     meshes = [path for row in rows for path in row.meshes if path is not None]
-    arrays = open_index([root / FILE, *meshes], f"hic {hands[0].sha256}", lambda: _to_arrays(rows, hands))
-    return Frames(name="HIC", synthetic=False, image_root=root, folders=("",), **arrays)
+    arrays = open_index([root / FILES, *meshes], f"hic {hands[0].sha256}", lambda: _to_arrays(rows, hands))
+    return Frames(name=NAME, synthetic=False, image_root=root, folders=("",), kinds=HAND_KINDS, **arrays)
 
 
 class Row(NamedTuple):

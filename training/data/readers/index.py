@@ -23,7 +23,7 @@ from runtime.errors import UserError
 from training.data.cache import cache_dir
 from training.data.frames import map_array
 
-INDEX_VERSION = 2  # of the arrays' meaning: raised whenever a reader changes what it makes of the same files
+INDEX_VERSION = 3  # of the arrays' meaning: raised whenever a reader changes what it makes of the same files
 
 Arrays = Mapping[str, NDArray[Any]]
 

@@ -9,7 +9,8 @@
 
 The 5 and the 30 frames per second releases have the same form; each has its own annotations, human-annotated numbers
 and RootNet boxes, and they do not mix. Which one it is, the frame numbers say, where there are enough of them; folders'
-names say nothing. The synthetic set is written in the same form, so this is its reader, too.
+names say nothing. The synthetic set is written in the same form, so this is its reader, too; it may have pictures of
+hand type "none", and a "category" of each picture, by which figures are given.
 
 What the files leave open, and what is done here:
 - `joint_valid` of an annotation is about one picture (annotated and inside it), that of joint_3d about the moment.
@@ -24,7 +25,7 @@ from __future__ import annotations
 
 import itertools
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -39,7 +40,7 @@ from runtime.hand.hand_model import HandModel, HandPair, skin
 from runtime.hand.joints import INTERHAND_TO_JOINTS
 from runtime.hand.rotations import matrix_from_axis_angle
 from runtime.image.crop import BOX_SCALE, MAX_BOX_PX
-from training.data.frames import HAND_TYPES, SIDES, Floats, Frames
+from training.data.frames import HAND_KINDS, HAND_TYPES, SIDES, Floats, Frames
 from training.data.readers.index import Arrays, open_index
 from training.data.readers.json_stream import read_json, stream_items
 
@@ -82,6 +83,7 @@ def read_frames(
             ) from error
 
     arrays = open_index(files, f"interhand {hands[0].sha256}", build)
+    kinds = arrays.pop("kinds", None)
     name = "InterHand2.6M 30 fps" if arrays.pop("frame_step") in STEPS_AT_30_FPS else "InterHand2.6M"
     image_root, folders, folder_of = _locate(root, split, arrays["file_names"])
     frames = Frames(
@@ -90,6 +92,7 @@ def read_frames(
         image_root=image_root,
         folders=folders,
         folder_of=folder_of,
+        kinds=HAND_KINDS if kinds is None else tuple(kinds.tolist()),
         **arrays,
     )
     if human_only:
@@ -181,9 +184,7 @@ def _to_arrays(files: Sequence[Path], hands: HandPair) -> Arrays:
     data, cameras, joints, mano = files
     images, poses, camera_keys = _image_arrays(data)
     world, valid = _joint_arrays(read_json(joints), poses)
-    has_mano, pose, shape = _mano_arrays(read_json(mano), poses)
-    pose[:, :, 3:] += np.stack([hand.hands_mean for hand in hands])
-    rotations = matrix_from_axis_angle(pose.reshape(-1, 2, 16, 3)).astype(np.float32)
+    fits = read_json(mano)
     by_capture = read_json(cameras)
     campos, camrot, focal, princpt = (
         np.array([by_capture[capture][key][camera] for capture, camera in camera_keys], np.float32)
@@ -194,10 +195,7 @@ def _to_arrays(files: Sequence[Path], hands: HandPair) -> Arrays:
         "frame_step": np.array(_frame_step(poses)),
         "joints_world_m": world,
         "joint_valid": valid,
-        "has_mano": has_mano,
-        "rotations_world": rotations,
-        "shape": shape,
-        "mano_joints_m": _mano_joints(hands, rotations, shape),
+        **mano_arrays([fits.get(capture, {}).get(frame, {}) for capture, frame in poses], hands),
         "camera_position_m": campos.reshape(-1, 3) / np.float32(1000),
         "camera_rotation": camrot.reshape(-1, 3, 3),
         "focal_px": focal.reshape(-1, 2),
@@ -213,11 +211,14 @@ def _image_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], Keys, Keys]:
     image_id, pose_of, camera_of = array("q"), array("i"), array("i")
     annotated_image, annotation_id, bbox = array("q"), array("q"), array("d")
     hand_type, type_valid, in_image = array("b"), array("b"), bytearray()
+    kinds: dict[str, int] = {}
+    kind_of = array("h")
     for item in stream_items(path, "images"):
         capture = str(item["capture"])
         image_id.append(item["id"])
         names.append(checked_name(item["file_name"]))
         pose_of.append(poses.setdefault((capture, str(item["frame_idx"])), len(poses)))
+        kind_of.append(kinds.setdefault(str(item.get("category", "")), len(kinds)))
         camera_of.append(cameras.setdefault((capture, str(item["camera"])), len(cameras)))
     for item in stream_items(path, "annotations"):
         annotated_image.append(item["image_id"])
@@ -250,6 +251,8 @@ def _image_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], Keys, Keys]:
         "hand_type_valid": np.array(type_valid, bool)[row],
         "joint_in_image": per_joint[row],
     }
+    if set(kinds) != {""}:
+        arrays |= {"kind_of": np.array(kind_of, np.int16)[used], "kinds": np.array(list(kinds))}
     return arrays, list(poses), list(cameras)
 
 
@@ -280,26 +283,26 @@ def _joint_arrays(joints: dict[str, Any], keys: Keys) -> tuple[Floats, NDArray[n
     return world[:, :, INTERHAND_TO_JOINTS], valid[:, :, INTERHAND_TO_JOINTS]
 
 
-def _mano_arrays(mano: dict[str, Any], keys: Keys) -> tuple[NDArray[np.bool_], Floats, Floats]:
-    has_mano = np.zeros((len(keys), 2), bool)
-    pose = np.zeros((len(keys), 2, 48), np.float32)
-    shape = np.zeros((len(keys), 2, 10), np.float32)
-    for row, (capture, frame) in enumerate(keys):
-        entry = mano.get(capture, {}).get(frame, {})
+def mano_arrays(fits: Sequence[Mapping[str, Any]], hands: HandPair) -> Arrays:
+    """Arrays of Frames from MANO's `pose` (48, relative to hands_mean) and `shape` (10) by pose and side, or None."""
+    has_mano = np.zeros((len(fits), 2), bool)
+    pose = np.zeros((len(fits), 2, 48), np.float32)
+    shape = np.zeros((len(fits), 2, 10), np.float32)
+    for row, entry in enumerate(fits):
         for side, name in enumerate(SIDES):
             if (fit := entry.get(name)) is not None:
                 has_mano[row, side] = True
                 pose[row, side], shape[row, side] = fit["pose"], fit["shape"]
     finite = np.isfinite(pose).all(axis=2) & np.isfinite(shape).all(axis=2)
     pose[~finite], shape[~finite] = 0, 0
-    return has_mano & finite, pose, shape
-
-
-def _mano_joints(hands: HandPair, rotations: Floats, shape: Floats) -> Floats:
+    pose[:, :, 3:] += np.stack([hand.hands_mean for hand in hands])
+    rotations = matrix_from_axis_angle(pose.reshape(-1, 2, 16, 3)).astype(np.float32)
     joints = np.empty((*shape.shape[:2], 21, 3), np.float32)
     # In batches: the vertices of all poses would not fit.
     for start in tqdm(range(0, len(shape), SKIN_BATCH), desc="posing fitted hands", leave=False, delay=1):
         batch = slice(start, start + SKIN_BATCH)
         for side, hand in enumerate(hands):
             joints[batch, side] = skin(hand, rotations[batch, side], shape[batch, side])[1]
-    return joints - joints[:, :, :1]
+    mano_joints = joints - joints[:, :, :1]
+    has_mano &= finite
+    return {"has_mano": has_mano, "rotations_world": rotations, "shape": shape, "mano_joints_m": mano_joints}

@@ -1,0 +1,118 @@
+"""Reader of HInt (Pavlakos et al., CVPR 2024): one hand per picture, in the wild, 2D joints and which are hidden.
+
+    {TRAIN,VAL,TEST}_{newdays,epick,ego4d}_{img,seq}/NAME_{l,r}.{jpg,json}      in DIR, or in HInt_annotation_partial/
+                                                                                or HInt_annotation/ below it
+    NAME.json: [{"keypoints": 21 x [x, y], "occlusion": 21 x 0 or 1, "bbox": [[x1, y1, x2, y2]]}]
+
+Known from the authors' README and drawing code: joints are in this project's order, in pixels of the picture; 1 in
+`occlusion` is hidden. Ego4D's pictures come apart from the archive.
+
+What the format leaves unclear, and what is done here:
+- Which hand it is stands in the file's name alone, _l or _r. The other hand may be in the picture: it is not known of.
+- Some users read a list `existence`, 0 where a joint is not annotated; where there is none, all joints are.
+- Whether whole numbers are centres of pixels or corners: not said; they are taken as they are, half a pixel at most.
+- Nothing says how `bbox` was made: the box here is the joints', as for the other sets.
+- Files that describe another number of hands than one are left out, and counted once, as are folders without pictures.
+The index is made anew when a folder gets or loses files, not when one is edited.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from runtime.errors import UserError
+from runtime.hand.hand_model import HandPair
+from runtime.hand.joints import JOINT_COUNT
+from training.data.frames import Frames
+from training.data.readers.index import Arrays, open_index
+from training.data.readers.interhand import checked_name
+from training.data.readers.json_stream import read_json_list
+from training.data.readers.pictures import check_joint_order, picture_arrays
+
+NAME, FILES = "HInt", "TEST_newdays_img/*_r.json"
+PLACES = ("newdays_img", "epick_img", "ego4d_img", "ego4d_seq")
+SIDE_OF = {"_r": 0, "_l": 1}
+
+
+def find_root(data: Path) -> Path | None:
+    """The folder of HInt's folders, where `data` is HInt, else None."""
+    roots = (data, data / "HInt_annotation", data / "HInt_annotation_partial")
+    return next((root for root in roots if any(_folders(root, split) for split in ("train", "val", "test"))), None)
+
+
+def _folders(root: Path, split: str) -> list[Path]:
+    return [path for place in PLACES if (path := root / f"{split.upper()}_{place}").is_dir()]
+
+
+def read_frames(root: Path, split: str, hands: HandPair) -> Frames:
+    """The pictures of a split in the order of their names, folder by folder; indexed at the first reading.
+
+    Raises UserError for missing, unreadable or inconsistent files.
+    """
+    folders = _folders(root, split)
+    if not folders:
+        raise UserError(f"{root} has no folder {split.upper()}_{PLACES[0]} or the like: HInt's '{split}' is missing")
+    arrays = open_index(folders, NAME, lambda: _to_arrays(folders))
+    kinds = tuple(folder.name.partition("_")[2].removesuffix("_img") for folder in folders)
+    return Frames(
+        name=NAME,
+        synthetic=False,
+        image_root=root,
+        folders=tuple(folder.name for folder in folders),
+        kinds=kinds,
+        kind_of=arrays["folder_of"],
+        **arrays,
+    )
+
+
+def _to_arrays(folders: list[Path]) -> Arrays:
+    names, folder_of, sides, found = list[bytes](), list[int](), list[int](), list[NDArray[np.float64]]()
+    left_out = 0
+    for number, folder in enumerate(folders):
+        files = sorted(entry.name for entry in os.scandir(folder))
+        if not any(name.endswith(".jpg") for name in files):
+            tqdm.write(f"{folder.name} has no pictures, left out: Ego4D's come apart (see HInt's README)")
+            continue
+        labels = [name for name in files if name.endswith(".json")]
+        for name in tqdm(labels, desc=f"reading {folder.name}", unit="img", leave=False, delay=1):
+            hands = read_json_list(folder / name)
+            stem = name.removesuffix(".json")
+            try:
+                if len(hands) == 1:
+                    found.append(_joints(hands[0]))
+                    sides.append(SIDE_OF[stem[-2:]])
+                    names.append(checked_name(f"{stem}.jpg"))
+                    folder_of.append(number)
+            except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
+                raise UserError(f"{folder / name} is not in HInt's format ({error!r})") from error
+            left_out += len(hands) != 1
+    if left_out:
+        tqdm.write(f"{NAME}: {left_out} files that do not describe one hand are left out")
+    if not names:
+        raise UserError(f"{', '.join(folder.name for folder in folders)}: no picture with a hand's labels in there")
+    joints = np.zeros((len(names), 2, JOINT_COUNT, 4))
+    joints[np.arange(len(names)), sides] = found
+    points, exists, hidden = joints[..., :2], joints[..., 2] > 0, joints[..., 3] > 0
+    check_joint_order(points.reshape(-1, JOINT_COUNT, 2), exists.reshape(-1, JOINT_COUNT), str(folders[0].parent))
+    return picture_arrays(names, folder_of, list(range(len(names))), points, exists, hidden, sides)
+
+
+def _joints(hand: dict[str, Any]) -> NDArray[np.float64]:
+    """(21, 4): x, y, annotated, hidden."""
+    points = np.asarray(hand["keypoints"], np.float64)
+    hidden, exists = (np.asarray(hand.get(key, default), np.float64) for key, default in _FLAGS.items())
+    if {len(points), len(hidden), len(exists)} != {JOINT_COUNT}:
+        raise ValueError(f"a hand of {len(points)} joints, not of {JOINT_COUNT}")
+    annotated = (exists > 0) & np.isfinite(points).all(axis=1)
+    if annotated.sum() < 2 or np.ptp(points[annotated], axis=0).max() < 1:
+        raise ValueError("its joints have no extent")
+    return np.column_stack([np.where(annotated[:, None], points, 0), annotated, hidden])
+
+
+_FLAGS = {"occlusion": [], "existence": [1] * JOINT_COUNT}

@@ -1,0 +1,83 @@
+"""What readers of 2D joints share: boxes, the order of joints, and what takes the place of poses and cameras."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.errors import UserError
+from runtime.hand.joints import BONES, FINGERTIPS, JOINT_COUNT, WRIST
+from training.data.frames import Floats
+from training.data.readers.index import Arrays
+
+BOX_SCALE = 1.2  # of the joints' extent: as far as InterHand2.6M's boxes reach over the joints
+MIN_HANDS = 8  # that tell the order of joints
+# The mean bone of a finger over the mean way from a tip to the next finger's base, median over hands: 0.36 on
+# photographs; 0.9 where joints are in MANO's order, 2.6 where they are in InterHand2.6M's.
+MAX_BONE = 0.6
+_INNER = [bone for bone in BONES if WRIST not in bone]
+_JUMPS = [(tip, tip + 1) for tip in FINGERTIPS if tip + 1 < JOINT_COUNT]
+
+
+def box_of_joints(points: NDArray[np.floating], valid: NDArray[np.bool_]) -> Floats:
+    """(..., J, 2), (..., J) -> (..., 4) x, y, width, height, px, around the joints that are valid; nan without any."""
+    low = np.where(valid[..., None], points, np.inf).min(axis=-2)
+    high = np.where(valid[..., None], points, -np.inf).max(axis=-2)
+    low, high = np.where(np.any(valid, axis=-1, keepdims=True), (low, high), np.nan)
+    size = (high - low) * BOX_SCALE
+    return np.concatenate([(low + high - size) / 2, size], axis=-1).astype(np.float32)
+
+
+def check_joint_order(points: NDArray[np.floating], valid: NDArray[np.bool_], what: str) -> None:
+    """A UserError where hands (N, 21, 2 or 3) are not in the project's order, told by those that are whole.
+
+    In it a finger's neighbours are bones, and the next finger begins far from the tip of the last. Which finger is
+    which, and which hand, it does not tell.
+    """
+    whole = points[valid.all(axis=-1)]
+    if len(whole) < MIN_HANDS:
+        return
+    bones, jumps = (
+        np.mean([np.linalg.norm(whole[:, a] - whole[:, b], axis=-1) for a, b in pairs], axis=0)
+        for pairs in (_INNER, _JUMPS)
+    )
+    if np.median(bones / np.maximum(jumps, 1e-9)) > MAX_BONE:
+        raise UserError(f"{what}: joints are in another order than wrist, then thumb to little finger, base to tip")
+
+
+def picture_arrays(
+    names: list[bytes],
+    folder_of: list[int],
+    ids: list[int],
+    points: NDArray[np.floating],
+    valid: NDArray[np.bool_],
+    occluded: NDArray[np.bool_],
+    hand_type: list[int],
+) -> Arrays:
+    """Arrays of Frames for pictures (N,) with 2D joints (N, 2, 21, 2) alone; a hand without joints is not known of.
+
+    The box is that of the joints.
+    """
+    return {
+        "file_names": np.array(names, np.bytes_),
+        "folder_of": np.array(folder_of, np.int32),
+        "annotation_id": np.array(ids, np.int64),
+        "pose_of": np.zeros(len(names), np.int32),
+        "camera_of": np.zeros(len(names), np.int32),
+        "bbox": box_of_joints(points.reshape(len(points), -1, 2), valid.reshape(len(valid), -1)),
+        "hand_type": np.array(hand_type, np.int8),
+        "hand_type_valid": np.zeros(len(names), bool),
+        "joint_in_image": valid,
+        "points_px": np.where(valid[..., None], points, 0).astype(np.float32),
+        "occluded": occluded & valid,
+        "joints_world_m": np.zeros((1, 2, JOINT_COUNT, 3), np.float32),
+        "joint_valid": np.zeros((1, 2, JOINT_COUNT), bool),
+        "has_mano": np.zeros((1, 2), bool),
+        "rotations_world": np.broadcast_to(np.eye(3, dtype=np.float32), (1, 2, 16, 3, 3)).copy(),
+        "shape": np.zeros((1, 2, 10), np.float32),
+        "mano_joints_m": np.zeros((1, 2, JOINT_COUNT, 3), np.float32),
+        "camera_position_m": np.zeros((1, 3), np.float32),
+        "camera_rotation": np.eye(3, dtype=np.float32)[None],
+        "focal_px": np.ones((1, 2), np.float32),
+        "principal_px": np.zeros((1, 2), np.float32),
+    }
