@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> list[Record]:
         plan = Plan(candidates, absent, args.threads, schedule, targets, command_line())
         sheet = Sheet(args.output, draft(plan))
         session.measure_memories(plan, sheet)
-        session.measure_accuracies(plan, sheet, args.data, args.images, args.hand_model)
+        session.measure_accuracies(plan, sheet, args.data, args.images, args.hand_model, args.pictures)
         for threads in plan.threads:
             session.measure_latencies(plan, sheet, threads)
     return sheet.records
@@ -102,7 +102,8 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--model", type=Path, nargs="+", required=True, metavar="FILE", help="exported models")
     add("-o", "--output", type=Path, default=Path("records.jsonl"), metavar="FILE", help="default: records.jsonl")
     add("--target", nargs="+", default=[], metavar="T", help="devices to predict for, or the Jetson at hand")
-    add("--data", default="synthetic", help="'synthetic' or a folder in InterHand2.6M's layout")
+    add("--data", default="synthetic", help="'synthetic' or a data set's folder, for errors in mm")
+    add("--pictures", nargs="+", default=[], metavar="DATA", help="further data sets, for figures in the picture")
     add("--images", type=int, metavar="N", help=f"of the test split, {IMAGES} unless said; 0: none")
     add("--threads", nargs="+", default=["1"], metavar="N", help="numbers, or 'all'")
     add("--peers", nargs="+", default=[], metavar="PEER", help=f"{', '.join(PEERS)} or {ALL}")
@@ -127,6 +128,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         (not 0 < args.seconds <= 600, "--seconds must be above 0 and up to 600"),  # nor nan
         (args.mediapipe and not {"mediapipe", ALL} & set(args.peers), "--mediapipe has no effect without --peers"),
         (args.images == 0 and args.data != "synthetic", "--data has no effect with --images 0"),
+        (args.images == 0 and args.pictures, "--pictures has no effect with --images 0"),
     ):
         if wrong:
             raise UserError(message)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from compress.check.timing import Latency, Ratio
-from training.evaluation.protocols import Accuracy
+from training.evaluation.scores import Accuracy
 
 BASELINE = "fp32"
 WEIGHTS_ONLY = "coreml-w8"  # the int8 flavour that computes in float

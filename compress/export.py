@@ -133,8 +133,8 @@ def make_all(named: Artefacts, stage: Path, material: Material) -> Artefacts:
             steps = FORMATS[artefact.format].steps
             artefact = steps.make(replace(artefact, path=stage / artefact.path), material, made)
             if artefact.verdict == PENDING:
-                accuracy = score(steps.open_predictor(artefact, material), material.test, artefact.label)
-                artefact = replace(artefact, accuracy=accuracy)
+                scores = score(steps.open_predictor(artefact, material), material.test, artefact.label)
+                artefact = replace(artefact, accuracy=scores.accuracy(material.test.frames.label))
             made = (*made, judge(artefact, (*made, artefact)[0], material.request.max_drop_mm))
     return made
 

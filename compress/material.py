@@ -142,6 +142,8 @@ def gather(
 
 def network_facts(network: ERNet, weights: dict[str, Any], hand: HandModel, frames: Frames) -> dict[str, Any]:
     """What the passports of all files of a network say; `frames`: what they are measured on."""
+    if not frames.has_3d:
+        raise UserError(f"{frames.name} has no 3D labels, which a file's accuracy is measured on: give another --data")
     size, crop_px = network.variant.map_size, network.variant.crop_px
     return {
         "variant": network.variant.name,

@@ -106,7 +106,7 @@ def make_plan(variant: str, max_drop_mm: float, checkpoint: Path | None = None, 
 
         def mpjpe_mm(name: str) -> float:
             embed(files[name], facts)
-            return score(file_predictor(files[name])[0], images, "on the images").mpjpe_mm
+            return score(file_predictor(files[name])[0], images, "on the images").accuracy("").mpjpe_mm
 
         def measure(chosen: Sequence[str]) -> Trial:
             """Of the file in which these blocks are int8."""

@@ -1,7 +1,8 @@
 """Accuracy of a checkpoint or an exported file on annotated images: `python training/evaluate.py --variant er-xs`.
 
 Shows the protocol of cards and passports (mcp-scaled) and that of ER's own evaluator (er), with and without its quirks;
---protocol shows others. On InterHand2.6M, published figures of the same protocols follow.
+--protocol shows others. On InterHand2.6M, published figures of the same protocols follow. Figures in the picture (2D
+joints, presence) follow by kind of picture; of sets with 2D joints alone they are all there is.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--variant", help="evaluate this variant's checkpoint")
     parser.add_argument("--checkpoint", type=Path, help="weights; default: the ones that come with the project")
     parser.add_argument("--model", type=Path, help="evaluate an exported file instead")
-    parser.add_argument("--data", default="synthetic", help="'synthetic' or a folder in InterHand2.6M's layout")
+    parser.add_argument("--data", default="synthetic", help="'synthetic' or a data set's folder")
     parser.add_argument("--split", default="test", choices=("train", "val", "test"))
     parser.add_argument("--images", type=int, default=1000, help="the first so many")
     parser.add_argument("--allow-missing", action="store_true", help="leave out images whose files are missing")

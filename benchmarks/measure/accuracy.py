@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.records.raw_samples import EXAMPLES, Arrays
-from benchmarks.records.record import AccuracyMm
+from benchmarks.records.record import AccuracyMm, PointAccuracy
 from compress.check.scoring import LabelledCrops, score
 from runtime.image.crop import crop_from_box
 from runtime.image.draw import draw_hands
@@ -42,8 +42,13 @@ def outline_overlap(sample: Sample) -> float:
     return shared / union if union > 0 else 0.0
 
 
-def measure_accuracy(runner: Runner, test: LabelledCrops, name: str) -> tuple[AccuracyMm, Arrays]:
-    """Return the runner's figures over every image, and the arrays of benchmarks.records.raw_samples."""
+def measure_accuracy(
+    runner: Runner, test: LabelledCrops, name: str
+) -> tuple[AccuracyMm | None, list[PointAccuracy], Arrays]:
+    """Return the runner's figures over every image, in mm where the set has 3D labels, and in the picture.
+
+    And the arrays of benchmarks.records.raw_samples, which are of errors in mm.
+    """
     predict = runner_predictor(runner)
     batches: list[HandBatch] = []
 
@@ -51,14 +56,20 @@ def measure_accuracy(runner: Runner, test: LabelledCrops, name: str) -> tuple[Ac
         batches.append(predict(images))
         return batches[-1]
 
-    figures = asdict(score(keeping, test, name))
+    scores, frames = score(keeping, test, name), test.frames
+    points = [PointAccuracy(frames.label, frames.synthetic, **_known(asdict(part))) for part in scores.points.figures()]
+    if not frames.has_3d:
+        return None, points, {}
     errors = [measure(MCP_SCALED, batch, truth) for batch, truth in zip(batches, test.truth, strict=True)]
     joint_mm = np.concatenate([np.where(e.joint_counts, e.joint_mm, np.nan) for e in errors]).astype(np.float32)
-    known: dict[str, Any] = {
-        key: None if isinstance(value, float) and math.isnan(value) else value for key, value in figures.items()
-    }
-    arrays = {"joint_mm": joint_mm, **draw_examples(runner, test.frames, joint_mm)}
-    return AccuracyMm(synthetic=test.frames.synthetic, **known), arrays
+    arrays = {"joint_mm": joint_mm, **draw_examples(runner, frames, joint_mm)}
+    accuracy = AccuracyMm(synthetic=frames.synthetic, **_known(asdict(scores.accuracy(frames.label))))
+    return accuracy, points, arrays
+
+
+def _known(figures: dict[str, Any]) -> dict[str, Any]:
+    """With null for what was not measured."""
+    return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in figures.items()}
 
 
 def draw_examples(runner: Runner, frames: Frames, joint_mm: NDArray[np.float32]) -> Arrays:

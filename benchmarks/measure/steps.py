@@ -44,8 +44,13 @@ def measure_memories(plan: Plan, sheet: Sheet) -> None:
         sheet.save()
 
 
-def measure_accuracies(plan: Plan, sheet: Sheet, data: str, images: int, hand_model: Path | None) -> None:
-    """Measure every artefact on the first images of the data set's test split."""
+def measure_accuracies(
+    plan: Plan, sheet: Sheet, data: str, images: int, hand_model: Path | None, pictures: Sequence[str] = ()
+) -> None:
+    """Measure every artefact on the first images of the data sets' test splits: in mm on `data`, in the picture on all.
+
+    Images of `pictures` whose files are missing are left out.
+    """
     if images == 0:
         for candidate in plan.artifacts:
             sheet.change(candidate.name, {"accuracy": "not asked for (--images 0)"})
@@ -56,19 +61,27 @@ def measure_accuracies(plan: Plan, sheet: Sheet, data: str, images: int, hand_mo
     from benchmarks.measure.accuracy import measure_accuracy, overlaps_of
     from compress.check.scoring import load_labelled_crops
     from training.data.dataset import open_frames
+    from training.data.frames import drop_missing
 
     hands = load_hand_models(hand_model)
-    frames = open_frames(data, "test", hands, images)
-    overlap = overlaps_of(frames)
-    crops = cache(lambda crop_px: load_labelled_crops(frames, crop_px, hands))
+    sets = [open_frames(data, "test", hands, images)]
+    sets += [drop_missing(open_frames(place, "test", hands, images))[0] for place in pictures]
+    overlap = overlaps_of(sets[0])
+    crops = cache(lambda place, crop_px: load_labelled_crops(sets[place], crop_px, hands))
+    reason = {} if sets[0].has_3d else {"accuracy": f"{sets[0].name} has 2D joints alone"}
     for candidate in plan.artifacts:
         opened = _open(sheet, candidate, plan.threads[0])
         if opened is None or opened.runner is None:
             continue
         with opened.runner as runner:
-            accuracy, arrays = measure_accuracy(runner, crops(runner.input_px), candidate.name)
-        sheet.change(candidate.name, {}, accuracy=accuracy)
-        arrays["overlap"] = overlap
+            found = [
+                measure_accuracy(runner, crops(place, runner.input_px), candidate.name) for place in range(len(sets))
+            ]
+        accuracy, _, arrays = found[0]
+        points = [figures for _, of_set, _ in found for figures in of_set]
+        sheet.change(candidate.name, reason, accuracy=accuracy, points=points)
+        if accuracy is not None:
+            arrays["overlap"] = overlap
         sheet.keep_samples({artifact_key(candidate.name, what): array for what, array in arrays.items()})
         sheet.save()
 

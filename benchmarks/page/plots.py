@@ -21,6 +21,7 @@ from runtime.hand.joints import JOINT_NAMES
 
 OVERLAPS = (0.0, 0.1, 0.25, 1.0)  # of the hands' outlines, upper ends of the bins
 MIN_IMAGES = 5  # of a bin
+CURVE_END = 0.4  # of a point curve, in sides of the hand's box
 LEAST_MM = 2.0  # that an axis of errors spans
 LEAST_RATIO = 3.0  # that a logarithmic axis spans
 BAR_IN = 0.2  # height of a horizontal bar
@@ -45,6 +46,7 @@ def make_plots(rows: Sequence[Row], plans: Sequence[Plan] = ()) -> list[Plot]:
             plots += [against_cost(*cost, group, device, here) for cost in COSTS]
         if known := _with_errors(unpruned(artifacts(members))):
             plots += [by_joint(group, known), by_overlap(group, known)]
+    plots += [point_curve(dataset, found) for dataset, found in _point_curves(rows).items()]
     for device in devices(rows):
         here = [row for row in measured(rows) if row.record.device.name == device]
         plots.append(stages(device, artifacts(here)))
@@ -153,6 +155,33 @@ def overlap_bins(overlap: NDArray[np.floating], pair: NDArray[np.bool_]) -> list
     for low, high in pairwise(OVERLAPS):
         name = f"{low:.0%} to {high:.0%}" if high < 1 else f"over {low:.0%}"
         found.append((name, pair & (overlap > low) & (overlap <= high)))
+    return found
+
+
+def point_curve(dataset: str, known: Sequence[tuple[Record, Sequence[float]]]) -> Plot:
+    """Plot the share of joints that lie within a distance of where they are in the picture."""
+
+    def draw(axes: Axes) -> None:
+        for record, curve in known:
+            style = "-" if record.artifact.precision == "fp32" else (0, (4, 2))
+            limits = np.linspace(0, CURVE_END, len(curve))
+            colour = drawing.colour_of(record.variant)
+            (line,) = axes.plot(limits, curve, label=record.name, color=colour, linestyle=style)
+            tip(line, record.name)
+        axes.set(xlabel="distance, sides of the hand's box", ylabel=f"share of joints\n{dataset}", ylim=(0, 1))
+        drawing.legend(axes)
+
+    note = f"{dataset}; a hand that is said to be absent has no joint"
+    return Plot(_key("pck", dataset), "Joints in the picture", draw, note, height_in=4.2)
+
+
+def _point_curves(rows: Sequence[Row]) -> dict[str, list[tuple[Record, Sequence[float]]]]:
+    """Return the curves over all pictures of each data set, each file once."""
+    found: dict[str, list[tuple[Record, Sequence[float]]]] = {}
+    for row in unpruned(artifacts(rows)):
+        for dataset, part in {part.dataset: part for part in reversed(row.record.points)}.items():
+            if len(part.curve) > 1:
+                found.setdefault(dataset, []).append((row.record, part.curve))
     return found
 
 

@@ -162,6 +162,23 @@ class AccuracyMm:
 
 
 @dataclass(frozen=True)
+class PointAccuracy:
+    """In the picture, on one kind of a data set's pictures; as training.evaluation.points explains."""
+
+    dataset: str  # with "(synthetic)" where it is
+    synthetic: bool
+    kind: str  # "all" first
+    n_images: int
+    n_hands: int
+    median_error: float | None  # metacarpals
+    pck: float | None  # at 0.2 of the hand's box
+    pck_seen: float | None  # null where the set does not say which joints are hidden
+    auc: float | None
+    presence: float | None
+    curve: list[float] = field(default_factory=list)  # PCK at 0, 0.02, ... 0.4; empty without hands
+
+
+@dataclass(frozen=True)
 class Prediction:
     target: str
     lower_bound_ms: float
@@ -199,6 +216,7 @@ class Record:
     energy_mj_per_frame: float | None = None  # power_w.mean x latency_ms.p50
     parity: ParityFacts | None = None  # with PyTorch, from the artefact's passport
     accuracy: AccuracyMm | None = None  # of the artefact through the runner
+    points: list[PointAccuracy] = field(default_factory=list)  # the same in the picture: --data's, then --pictures'
     predictions: list[Prediction] = field(default_factory=list)  # lower bounds on other devices, not measurements
     verdict: Verdict = field(default_factory=lambda: Verdict(PROFILING))  # how the row ended
     not_measured: dict[str, str] = field(default_factory=dict)

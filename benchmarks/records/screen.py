@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmarks.records.columns import COLUMNS, interval
+from benchmarks.records.points import HEADINGS, NOTE, tables
 from benchmarks.records.record import NOT_RUN, Record
 
 SHOWN = ("name", "size_mb", "mpjpe_mm", "delta_vs_fp32_mm", "p50_ms", "p99_ms", "rss_peak_mb")
@@ -18,6 +19,11 @@ def print_run(records: Sequence[Record]) -> None:
     data = next((record.accuracy for record in records if record.accuracy), None)
     if data is not None:
         print(f"accuracy: {data.dataset}, {data.n_images} images, protocol {data.protocol}")
+    for dataset, rows in tables(ran).items():
+        print(f"\nin the picture, {dataset}")
+        print_table([HEADINGS, *rows], left=(0, 1))
+    if any(record.points for record in ran):
+        print(NOTE)
     for name, bounds in {record.name: record.predictions for record in ran}.items():
         for bound in bounds:
             print(f"{name} on {bound.target}: at least {bound.lower_bound_ms:.3f} ms (lower bound, not a measurement)")

@@ -12,7 +12,8 @@ from runtime.hand.hand_model import HandPair
 from training.data.frames import Frames
 from training.data.samples import load_sample
 from training.evaluation.predictions import BATCH, Predictor, truth_of
-from training.evaluation.protocols import Accuracy, Scores, Truth
+from training.evaluation.protocols import Truth
+from training.evaluation.scores import Scores
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,12 +39,12 @@ def load_labelled_crops(frames: Frames, crop_px: int, hands: HandPair) -> Labell
     return LabelledCrops(frames, crops, tuple(truth))
 
 
-def score(predict: Predictor, test: LabelledCrops, label: str) -> Accuracy:
-    """Figures of a predictor over every image, by the protocol of cards and passports."""
+def score(predict: Predictor, test: LabelledCrops, label: str) -> Scores:
+    """Figures of a predictor over every image, by the protocol of cards and passports, and in the picture."""
     scores = Scores()
     with tqdm(total=len(test.crops), desc=f"accuracy {label}", unit="img", leave=False) as bar:
         for number, truth in enumerate(test.truth):
             crops = test.crops[number * BATCH : (number + 1) * BATCH]
             scores.add(predict(crops.astype(np.float32) / np.float32(255)), truth)
             bar.update(len(crops))
-    return scores.accuracy(test.frames.label)
+    return scores

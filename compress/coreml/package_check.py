@@ -98,11 +98,14 @@ def package_predictor(path: Path, hands: HandPair) -> Predictor:
         crops = [(image * 255).round().astype(np.uint8) for image in images]
         found = [evaluator(package_input(evaluator, crop), "fp16") for crop in crops]
         meshes = [skinned(outputs, pair) for outputs in found]
+        cameras = np.stack([outputs["camera"][0] for outputs in found])[:, :, None]
+        joints = np.stack([joints for _, joints in meshes])
         return HandBatch(
-            joints=np.stack([joints for _, joints in meshes]),
+            joints=joints,
             vertices=np.stack([vertices for vertices, _ in meshes]),
             relative_translation=np.stack([outputs["relative_translation"][0] for outputs in found]),
             present=np.stack([outputs["presence"][0] > 0 for outputs in found]),
+            points=cameras[..., :1] * joints[..., :2] + cameras[..., 1:],
         )
 
     return predict

@@ -32,7 +32,7 @@ from compress.request import ExportRequest
 from runtime.errors import UserError
 from tests.conftest import IMAGES
 from training.checkpoint import WeightFacts, save_weights
-from training.evaluation.protocols import Accuracy
+from training.evaluation.scores import Accuracy
 from training.network import build
 
 ROOT = Path(__file__).parents[2]

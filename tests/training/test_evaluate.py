@@ -11,6 +11,7 @@ import pytest
 
 from runtime.errors import UserError
 from runtime.hand.hand_model import load_hand_models
+from tests.fixtures.picture_sets import make_coco, make_hint, make_reinterhand
 from training.checkpoint import WeightFacts, save_weights
 from training.data.dataset import open_frames
 from training.data.frames import Frames
@@ -56,7 +57,7 @@ def in_order(predicted: HandBatch) -> Predictor:
 
 
 def as_prediction(truth: Truth) -> HandBatch:
-    return HandBatch(truth.mesh_joints, truth.vertices, truth.relative_translation, truth.present)
+    return HandBatch(truth.mesh_joints, truth.vertices, truth.relative_translation, truth.present, truth.points)
 
 
 # Conformance.
@@ -163,6 +164,33 @@ def test_missing_images(command: Callable[..., str], real_tree: Path, frames: Fr
         command("--data", str(real_tree))
     printed = command("--data", str(real_tree), "--allow-missing")
     assert "val: 12 images" in printed and "4 left out because their files are missing" in printed
+
+
+@pytest.mark.parametrize("make", [make_coco, make_hint])
+def test_2d_joints_alone_are_measured_in_the_picture(
+    command: Callable[..., str], tmp_path: Path, make: Callable[[Path], Path]
+) -> None:
+    data = str(make(tmp_path / "real"))
+    printed = command("--data", data, "--split", "test")
+    name = "COCO-WholeBody" if make is make_coco else "HInt"
+    assert printed.startswith(f"{name}, test: ") and f"in the picture, {name}" in printed
+    assert "mm" not in printed.replace("mmm", "") and "nan" not in printed and "mcp-scaled" not in printed
+    measured = json.loads(command("--data", data, "--split", "test", "--json"))
+    assert measured["mpjpe_mm"] is None and measured["protocols"] == {}
+    everything, *kinds = measured["points"]
+    expected = {"one hand": 3, "two hands": 1, "no hand": 1} if make is make_coco else {"newdays": 4, "epick": 4}
+    assert {row["kind"]: row["n_images"] for row in kinds} == expected
+    assert everything["n_images"] == sum(expected.values()) and everything["n_hands"] == (5 if make is make_coco else 8)
+    assert everything["curve"][10] == everything["pck"] and 0 < everything["median_error"] < 5
+    assert (kinds[-1]["pck"], kinds[-1]["presence"]) == (None, 0) if make is make_coco else kinds[-1]["pck"] > 0
+    with pytest.raises(UserError, match=f"--protocol has no effect on {name}"):
+        command("--data", data, "--split", "test", "--protocol", "er")
+
+
+def test_relit_hands_are_measured_both_ways(command: Callable[..., str], tmp_path: Path) -> None:
+    printed = command("--data", str(make_reinterhand(tmp_path)), "--split", "test")
+    assert printed.startswith("Re:InterHand, test: 6 images, 4 interacting") and "ublished" not in printed
+    assert rows(printed)[:3] == ["mcp-scaled", "er", "er, no quirks"] and "in the picture, Re:InterHand" in printed
 
 
 def test_weights_of_another_hand_model_are_refused(tmp_path: Path) -> None:

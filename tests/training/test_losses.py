@@ -123,6 +123,31 @@ def test_what_has_no_label_costs_nothing(case: tuple[Outputs, dict[str, Tensor]]
     assert sum(values.values()) == pytest.approx(0, abs=1e-5)
 
 
+IN_THE_PICTURE = {"joints_image", "projected_joints", "presence"}
+
+
+@pytest.mark.parametrize("term", [field.name for field in fields(LossWeights)])
+def test_2d_joints_alone_train_what_is_in_the_picture_alone(
+    case: tuple[Outputs, dict[str, Tensor]], layer: HandLayer, term: str
+) -> None:
+    outputs, labels = case
+    masks = ("joint_valid_3d", "has_mano", "has_translation")
+    labels = {k: torch.zeros_like(v) if k in masks else v for k, v in labels.items()}
+    outputs = outputs._replace(presence=torch.zeros(1, 2))
+    wrong = Outputs(*((value + 0.3).requires_grad_() for value in outputs))
+    value = compute_losses(wrong, labels, layer, GRID).terms[term]
+    found = torch.autograd.grad(value, wrong, allow_unused=True)
+    moved = {name for name, grad in zip(wrong._fields, found, strict=True) if grad is not None and grad.abs().max() > 0}
+    learned = {
+        "joints_image": {"joints_image"},
+        "projected_joints": {"camera", "rotation6d", "shape"},
+        "presence": {"presence"},
+    }
+    assert moved == learned.get(term, set()) and (float(value.detach()) > 0) == (term in IN_THE_PICTURE)
+    if term == "joints_image":  # its depth is not known
+        assert not found[wrong._fields.index(term)][..., 2].any()
+
+
 def test_weights(case: tuple[Outputs, dict[str, Tensor]], layer: HandLayer) -> None:
     outputs, labels = case
     losses = compute_losses(outputs._replace(shape=outputs.shape + 0.5), labels, layer, GRID)

@@ -96,6 +96,11 @@ class Frames:
         return self, index
 
     @property
+    def has_3d(self) -> bool:
+        """Whether errors in mm can be measured on it."""
+        return self.points_px is None
+
+    @property
     def label(self) -> str:
         """The data set's name as it stands next to every figure measured on it."""
         return f"{self.name} (synthetic)" if self.synthetic else self.name

@@ -7,11 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from training.evaluation.protocols import ER, HUMAN, MCP_SCALED, Protocol, Result, Scores
+from training.evaluation.points import PCK_AT, PointFigures
+from training.evaluation.protocols import ER, HUMAN, MCP_SCALED, Protocol, Result
 from training.evaluation.published_figures import DATASET, published_for
+from training.evaluation.scores import Scores
 
 FITTED_MODEL = "MANO"  # InterHand2.6M's and HIC's
 _ROW = "{:24s} {:>9s} {:>8s} {:>8s} {:>9s} {:>9s} {:>12s} {:>6s} {:>8s}"
+_POINT_ROW = "{:24s} {:>8s} {:>8s} {:>13s} {:>8s} {:>10s} {:>8s} {:>9s}"
 _PUBLISHED_ROW = "  {:56s} {:>7s} {:>7s} {:>7s} {:>7s} {:>7s}"
 
 
@@ -21,6 +24,7 @@ class Setting:
 
     dataset: str  # with "(synthetic)" where it is
     synthetic: bool
+    has_3d: bool
     split: str
     boxes: str  # that the crops are cut by, as the reader names them
     n_missing: int  # images left out because their files are missing
@@ -34,6 +38,24 @@ def print_table(setting: Setting, scores: Scores, protocols: Sequence[Protocol])
     missing = f", {setting.n_missing} left out because their files are missing" if setting.n_missing else ""
     images = f"{scores.n_images} images, {scores.n_interacting} interacting{missing}"
     print(f"{setting.dataset}, {setting.split}: {images}; boxes: {setting.boxes}")
+    if setting.has_3d:
+        _print_mm(setting, scores, protocols)
+    _print_points(setting, scores.points.figures())
+
+
+def _print_points(setting: Setting, figures: Sequence[PointFigures]) -> None:
+    print(f"\nin the picture, {setting.dataset}")
+    print(_POINT_ROW.format("kind", "pictures", "hands", "median error", "PCK", "PCK, seen", "AUC", "presence"))
+    for row in figures:
+        cells = (row.median_error, row.pck, row.pck_seen, row.auc, row.presence)
+        print(_POINT_ROW.format(row.kind, str(row.n_images), str(row.n_hands), *(_cell(value, 3) for value in cells)))
+    print(
+        f"Median error in metacarpals. PCK: joints within {PCK_AT} of their hand's box; an absent hand has none. "
+        "Presence: pictures right in every hand known of."
+    )
+
+
+def _print_mm(setting: Setting, scores: Scores, protocols: Sequence[Protocol]) -> None:
     accuracy = scores.accuracy(setting.dataset)
     print(f"mean pose: {_cell(setting.mean_pose_mpjpe_mm)} mm MPJPE by {MCP_SCALED.name}; ", end="")
     print(f"presence: right on {accuracy.presence_accuracy:.1%} of hands\n")
@@ -64,6 +86,7 @@ def to_json(setting: Setting, scores: Scores, protocols: Sequence[Protocol]) -> 
     measured = {
         **asdict(scores.accuracy(setting.dataset)),
         **asdict(setting),
+        "points": [asdict(figures) for figures in scores.points.figures()],
         "protocols": {protocol.name: asdict(scores.result(protocol)) for protocol in protocols},
     }
     if known := compared(protocols, setting):

@@ -14,7 +14,8 @@ from runtime.hand.hand_model import HandPair, skin
 from runtime.runner import Runner, load
 from training.data.frames import Frames
 from training.data.samples import Sample, load_sample
-from training.evaluation.protocols import MCP_SCALED, HandBatch, Protocol, Scores, Truth
+from training.evaluation.protocols import MCP_SCALED, HandBatch, Protocol, Truth
+from training.evaluation.scores import Scores
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,6 +45,10 @@ def truth_of(
         vertices=vertices,
         relative_translation=np.stack([s.relative_translation for s in samples]),
         has_translation=np.array([s.has_translation for s in samples]) > 0.5,
+        points=np.stack([s.points for s in samples]),
+        point_valid=in_image,
+        point_seen=np.zeros_like(in_image) if frames.occluded is None else in_image & ~frames.occluded,
+        kind=np.array(frames.kinds)[frames.hand_type if frames.kind_of is None else frames.kind_of],
     )
 
 
@@ -53,14 +58,16 @@ def network_predictor(network: ERNet, hands: HandPair) -> Predictor:
 
     def predict(images: Images) -> HandBatch:
         seen = (tensor.numpy() for tensor in look(network, torch.from_numpy(images)))
-        rotations, shape, translation, presence = seen
-        return HandBatch(*_mesh(hands, rotations, shape), translation, presence > 0)
+        rotations, shape, translation, presence, camera = seen
+        joints, vertices = _mesh(hands, rotations, shape)
+        points = camera[:, :, None, :1] * joints[..., :2] + camera[:, :, None, 1:]
+        return HandBatch(joints, vertices, translation, presence > 0, points)
 
     return predict
 
 
-def look(network: ERNet, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Rotations (N, 2, 16, 3, 3), shape, relative translation and presence of images (N, S, S, 3), RGB 0..1.
+def look(network: ERNet, images: Tensor) -> tuple[Tensor, ...]:
+    """Rotations (N, 2, 16, 3, 3), shape, relative translation, presence, camera of images (N, S, S, 3), RGB 0..1.
 
     Computed where the network is; images and answers are on the CPU.
     """
@@ -72,7 +79,8 @@ def look(network: ERNet, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor
     with torch.no_grad():
         outputs = network(images.to(device).permute(0, 3, 1, 2).contiguous())
         rotations = matrix_from_6d(outputs.rotation6d)
-    return rotations.cpu(), outputs.shape.cpu(), outputs.relative_translation.cpu(), outputs.presence.cpu()
+    found = (rotations, outputs.shape, outputs.relative_translation, outputs.presence, outputs.camera)
+    return tuple(value.cpu() for value in found)
 
 
 def file_predictor(model: Path, hand_model: Path | None = None) -> tuple[Predictor, int]:
@@ -92,6 +100,7 @@ def runner_predictor(runner: Runner) -> Predictor:
             vertices=np.stack([[hand.vertices for hand in pair] for pair in pairs]),
             relative_translation=np.stack([r.relative_translation for r in results]),
             present=np.array([[hand.present for hand in pair] for pair in pairs]),
+            points=np.stack([[hand.joints_image for hand in pair] for pair in pairs]) / runner.input_px,
         )
 
     return predict

@@ -23,7 +23,7 @@ project's joint order.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -36,7 +36,7 @@ from runtime.hand.joints import INTERHAND_TO_JOINTS, JOINT_COUNT, MIDDLE_MCP, WR
 Floats = NDArray[np.floating]
 Bools = NDArray[np.bool_]
 
-RIGHT, LEFT, INTERACTING = 0, 1, 2  # hand types
+RIGHT, LEFT, INTERACTING = 0, 1, 2  # hand types; 3 is no hand
 AUC_LIMIT_MM = 50.0
 PA_MIN_JOINTS = 4  # fewer lie on each other after any alignment
 # Joint k of our order is masked by what the file says of its joint k (see Protocol.mask).
@@ -51,13 +51,14 @@ class HandBatch:
     vertices: Floats  # (N, 2, V, 3)
     relative_translation: Floats  # (N, 3) left wrist minus right wrist
     present: Bools  # (N, 2)
+    points: Floats  # (N, 2, 21, 2) joints in the crop, 0..1
 
 
 @dataclass(frozen=True)
 class Truth:
     """Labels of N images, in metres and camera axes; what has no label may hold anything finite."""
 
-    hand_type: NDArray[np.integer]  # (N,) RIGHT, LEFT or INTERACTING, as annotated
+    hand_type: NDArray[np.integer]  # (N,) RIGHT, LEFT, INTERACTING or none, as annotated
     human: Bools  # (N,) annotated by people
     present: Bools  # (N, 2)
     presence_known: Bools  # (N, 2)
@@ -68,6 +69,10 @@ class Truth:
     vertices: Floats  # (N, 2, V, 3) of the fitted mesh, in the same place as mesh_joints
     relative_translation: Floats  # (N, 3) left wrist minus right wrist, annotated
     has_translation: Bools  # (N,)
+    points: Floats  # (N, 2, 21, 2) in the crop, 0..1
+    point_valid: Bools  # (N, 2, 21) annotated and inside the picture
+    point_seen: Bools  # (N, 2, 21) those of which it is known that nothing hides them
+    kind: NDArray[np.str_]  # (N,) of picture, by which figures in the picture are given
 
 
 @dataclass(frozen=True)
@@ -162,7 +167,7 @@ class Errors:
 
 def measure(protocol: Protocol, predicted: HandBatch, truth: Truth) -> Errors:
     """Errors of every image by `protocol`."""
-    hands = np.stack([truth.hand_type != LEFT, truth.hand_type != RIGHT], axis=1)
+    hands = np.stack([np.isin(truth.hand_type, (side, INTERACTING)) for side in (RIGHT, LEFT)], axis=1)
     interacting = truth.hand_type == INTERACTING
     images = (interacting | protocol.single) & (truth.human | (not protocol.human))
     if protocol.mask == "hands":
@@ -269,10 +274,8 @@ class Tally:
         total, count = self._vertex
         return Result(
             mpjpe_mm=self._average(self._joint),
-            mpvpe_mm=Groups(
-                _ratio(total.sum(), count.sum()), *(_ratio(t, n) for t, n in zip(total, count, strict=True))
-            ),
-            mrrpe_mm=_ratio(*self._translation),
+            mpvpe_mm=Groups(ratio(total.sum(), count.sum()), *(ratio(t, n) for t, n in zip(total, count, strict=True))),
+            mrrpe_mm=ratio(*self._translation),
             pa_mpjpe_mm=self._average(self._pa),
             auc=self._average(self._within),
             n_single=int(self._images[0]),
@@ -282,63 +285,12 @@ class Tally:
     def _average(self, sums: Floats) -> Groups:
         total, count = sums
         if self.protocol.average == "all":
-            single, interacting = (_ratio(total[g].sum(), count[g].sum()) for g in range(2))
-            return Groups(_ratio(total.sum(), count.sum()), single, interacting)
+            single, interacting = (ratio(total[g].sum(), count[g].sum()) for g in range(2))
+            return Groups(ratio(total.sum(), count.sum()), single, interacting)
         single, interacting = (_mean_of_means(total[g], count[g]) for g in range(2))
         if self.protocol.average == "halves":
             return Groups(_mean_of_means(total, count), single, interacting)
         return Groups(_mean_of_means(total.sum(axis=0), count.sum(axis=0)), single, interacting)
-
-
-@dataclass(frozen=True)
-class Accuracy:
-    """What a card or passport says: `mcp-scaled` over the images with both hands; nan where nothing was measured."""
-
-    dataset: str
-    protocol: str
-    mpjpe_mm: float
-    mpvpe_mm: float
-    mrrpe_mm: float
-    presence_accuracy: float  # share of the hands of which it is known
-    n_images: int
-    n_interacting: int
-
-
-class Scores:
-    """One predictor's figures by several protocols, batch after batch."""
-
-    def __init__(self, protocols: Sequence[Protocol] = (MCP_SCALED,)) -> None:
-        self.n_images = 0
-        self.n_interacting = 0
-        self._presence = np.zeros(2)  # right, known
-        self._tallies = {protocol: Tally(protocol) for protocol in (*protocols, MCP_SCALED)}
-
-    def add(self, predicted: HandBatch, truth: Truth) -> None:
-        """Count the images of a batch."""
-        self.n_images += len(truth.hand_type)
-        self.n_interacting += int((truth.hand_type == INTERACTING).sum())
-        known = truth.presence_known
-        self._presence += [((predicted.present == truth.present) & known).sum(), known.sum()]
-        for tally in self._tallies.values():
-            tally.add(predicted, truth)
-
-    def result(self, protocol: Protocol) -> Result:
-        """Figures of a protocol that was asked for."""
-        return self._tallies[protocol].result()
-
-    def accuracy(self, dataset: str) -> Accuracy:
-        """Figures by the protocol of cards and passports."""
-        result = self.result(MCP_SCALED)
-        return Accuracy(
-            dataset=dataset,
-            protocol=MCP_SCALED.name,
-            mpjpe_mm=result.mpjpe_mm.interacting,
-            mpvpe_mm=result.mpvpe_mm.interacting,
-            mrrpe_mm=result.mrrpe_mm,
-            presence_accuracy=_ratio(*self._presence),
-            n_images=self.n_images,
-            n_interacting=self.n_interacting,
-        )
 
 
 def _sum_and_count(values: Floats, counts: Bools) -> NDArray[np.float64]:
@@ -346,7 +298,7 @@ def _sum_and_count(values: Floats, counts: Bools) -> NDArray[np.float64]:
     return np.stack([np.where(counts, values, 0).sum(axis=0, dtype=np.float64), counts.sum(axis=0)])
 
 
-def _ratio(total: float, count: float) -> float:
+def ratio(total: float, count: float) -> float:
     return float(total / count) if count else float("nan")
 
 

@@ -24,21 +24,25 @@ NAMED_MISSING = 3
 def report(args: argparse.Namespace) -> int:
     """Measure what evaluate.py's command line asks for, and print it."""
     protocols = protocols_of(args.protocol)
-
     hands = load_hand_models(args.hand_model)
     if args.model is not None:
         predict, crop_px = file_predictor(args.model, args.hand_model)
     else:
         predict, crop_px = _checkpoint_predictor(args.checkpoint, args.variant, hands)
     test = open_frames(args.data, args.split, hands, args.images, boxes=args.boxes)
+    if not test.has_3d:
+        if args.protocol is not None:
+            raise UserError(f"--protocol has no effect on {test.name}: it has 2D joints alone, measured in the picture")
+        protocols = ()
     found = without_missing(test, args.allow_missing)
     human, unmarked = human_annotated(args.data, args.split, hands, found)
     # A data set may come without its train split.
-    has_train = args.data == SYNTHETIC or (Path(args.data) / "annotations" / "train").is_dir()
+    has_train = test.has_3d and (args.data == SYNTHETIC or (Path(args.data) / "annotations" / "train").is_dir())
     mean_pose_mm = mean_pose_mpjpe_mm(open_frames(args.data, "train", hands, args.images), found) if has_train else None
     setting = Setting(
         dataset=test.label,
         synthetic=test.synthetic,
+        has_3d=test.has_3d,
         split=args.split,
         boxes=args.boxes,
         n_missing=len(test) - len(found),

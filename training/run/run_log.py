@@ -11,7 +11,7 @@ from typing import Any
 from runtime.files import write_bytes_atomic, write_text_atomic
 
 ROW_STEPS = 20
-LAST = ("images_per_s", "waiting_pct", "val_mpjpe_mm", "val_mrrpe_mm", "val_presence", "dataset")
+LAST = ("images_per_s", "waiting_pct", "val_mpjpe_mm", "val_mrrpe_mm", "val_presence", "val_pck", "dataset")
 TIMES = ("seconds", "waiting", "images")  # sums that become images_per_s and waiting_pct
 
 Row = dict[str, Any]

@@ -257,6 +257,7 @@ class Trainer:
                 "val_mpjpe_mm": round(accuracy.mpjpe_mm, 3),
                 "val_mrrpe_mm": round(accuracy.mrrpe_mm, 3),
                 "val_presence": round(accuracy.presence_accuracy, 4),
+                "val_pck": round(errors.points.figures()[0].pck, 4),
                 "dataset": accuracy.dataset,
             }
             self.log.write(self.settings.folder / "log.csv")

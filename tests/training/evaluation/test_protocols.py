@@ -24,12 +24,12 @@ from training.evaluation.protocols import (
     HandBatch,
     Protocol,
     Result,
-    Scores,
     Tally,
     Truth,
     measure,
     similarity_align,
 )
+from training.evaluation.scores import Scores
 
 TIP = JOINT_NAMES.index("pinky_4")
 THUMB_TIP = JOINT_NAMES.index("thumb_4")
@@ -60,19 +60,23 @@ def labels(*types: int, **changes: Any) -> Truth:
         vertices=joints,
         relative_translation=np.tile([0.1, 0, 0], (count, 1)),
         has_translation=there.all(axis=1),
+        points=joints[..., :2],
+        point_valid=np.repeat(there[..., None], JOINT_COUNT, axis=2),
+        point_seen=np.repeat(there[..., None], JOINT_COUNT, axis=2),
+        kind=np.array(types).astype(str),
     )
     return replace(truth, **changes)
 
 
 def as_prediction(truth: Truth) -> HandBatch:
-    return HandBatch(truth.mesh_joints, truth.vertices, truth.relative_translation, truth.present)
+    return HandBatch(truth.mesh_joints, truth.vertices, truth.relative_translation, truth.present, truth.points)
 
 
 def off_by(truth: Truth, mm: list[list[float]], joint: int = TIP) -> HandBatch:
     """The labels with one joint off by so much; by image and hand."""
     joints = truth.mesh_joints.copy()
     joints[:, :, joint, 0] += np.array(mm) / 1000
-    return HandBatch(joints, joints, truth.relative_translation, truth.present)
+    return HandBatch(joints, joints, truth.relative_translation, truth.present, truth.points)
 
 
 def result(protocol: Protocol, predicted: HandBatch, truth: Truth) -> Result:
@@ -157,7 +161,7 @@ def test_the_root_decides() -> None:
     truth = labels(INTERACTING, joints=joints, mesh_joints=joints, vertices=joints)
     turned = np.zeros_like(joints)
     turned[..., MIDDLE_MCP, 0] = 0.1
-    predicted = HandBatch(turned, turned, truth.relative_translation, truth.present)
+    predicted = HandBatch(turned, turned, truth.relative_translation, truth.present, truth.points)
     diagonal = 100 * np.sqrt(2)
     assert mpjpe(MCP_SCALED, predicted, truth)[0] == pytest.approx(diagonal)  # of every other joint
     assert mpjpe(WRIST_SCALED, predicted, truth)[0] == pytest.approx(diagonal / 20)  # of the MCP alone
@@ -248,8 +252,8 @@ def test_similarities_do_not_change_pa() -> None:
     one = np.stack([np.random.default_rng(1).normal(size=(JOINT_COUNT, 3)) * 0.1, hand()])[None]
     moved = 1.7 * one @ matrix_from_axis_angle(np.array([0.4, -2.0, 1.0])).T + [0.3, -0.2, 1.0]
     translation, present = truth.relative_translation, truth.present
-    before = measure(MCP_SCALED, HandBatch(one, one, translation, present), truth).pa_mm
-    after = measure(MCP_SCALED, HandBatch(moved, moved, translation, present), truth).pa_mm
+    before = measure(MCP_SCALED, HandBatch(one, one, translation, present, truth.points), truth).pa_mm
+    after = measure(MCP_SCALED, HandBatch(moved, moved, translation, present, truth.points), truth).pa_mm
     assert np.allclose(before, after, atol=1e-6) and before[0, 0].min() > 0
     assert after[0, 1].max() < 1e-6  # the labels moved
 

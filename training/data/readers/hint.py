@@ -30,7 +30,7 @@ from runtime.errors import UserError
 from runtime.hand.hand_model import HandPair
 from runtime.hand.joints import JOINT_COUNT
 from training.data.frames import Frames
-from training.data.readers.index import Arrays, open_index
+from training.data.readers.index import Arrays, open_index, say
 from training.data.readers.interhand import checked_name
 from training.data.readers.json_stream import read_json_list
 from training.data.readers.pictures import check_joint_order, picture_arrays
@@ -77,7 +77,7 @@ def _to_arrays(folders: list[Path]) -> Arrays:
     for number, folder in enumerate(folders):
         files = sorted(entry.name for entry in os.scandir(folder))
         if not any(name.endswith(".jpg") for name in files):
-            tqdm.write(f"{folder.name} has no pictures, left out: Ego4D's come apart (see HInt's README)")
+            say(f"{folder.name} has no pictures, left out: Ego4D's come apart (see HInt's README)")
             continue
         labels = [name for name in files if name.endswith(".json")]
         for name in tqdm(labels, desc=f"reading {folder.name}", unit="img", leave=False, delay=1):
@@ -93,7 +93,7 @@ def _to_arrays(folders: list[Path]) -> Arrays:
                 raise UserError(f"{folder / name} is not in HInt's format ({error!r})") from error
             left_out += len(hands) != 1
     if left_out:
-        tqdm.write(f"{NAME}: {left_out} files that do not describe one hand are left out")
+        say(f"{NAME}: {left_out} files that do not describe one hand are left out")
     if not names:
         raise UserError(f"{', '.join(folder.name for folder in folders)}: no picture with a hand's labels in there")
     joints = np.zeros((len(names), 2, JOINT_COUNT, 4))

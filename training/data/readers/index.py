@@ -12,12 +12,14 @@ import hashlib
 import json
 import secrets
 import shutil
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from runtime.errors import UserError
 from training.data.cache import cache_dir
@@ -51,6 +53,11 @@ def open_index(sources: Sequence[Path], depends_on: str, build: Callable[[], Arr
         for array in arrays.values():
             array.flags.writeable = False
         return arrays
+
+
+def say(message: str) -> None:
+    """Tell people what a reader leaves out, above progress bars and apart from what a command prints."""
+    tqdm.write(message, file=sys.stderr)
 
 
 def _map(folder: Path) -> dict[str, NDArray[Any]]:

@@ -41,7 +41,7 @@ from runtime.hand.joints import INTERHAND_TO_JOINTS
 from runtime.hand.rotations import matrix_from_axis_angle
 from runtime.image.crop import BOX_SCALE, MAX_BOX_PX
 from training.data.frames import HAND_KINDS, HAND_TYPES, SIDES, Floats, Frames
-from training.data.readers.index import Arrays, open_index
+from training.data.readers.index import Arrays, open_index, say
 from training.data.readers.json_stream import read_json, stream_items
 
 PARTS = ("data", "camera", "joint_3d", "MANO_NeuralAnnot")
@@ -239,7 +239,7 @@ def _image_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], Keys, Keys]:
     used = (row >= 0) & usable[row]
     row = row[used]
     if not used.all():
-        tqdm.write(f"{path.name}: {int((~used).sum())} of {len(used)} images have no annotation or no usable box")
+        say(f"{path.name}: {int((~used).sum())} of {len(used)} images have no annotation or no usable box")
     per_joint = np.frombuffer(bytes(in_image), bool).reshape(-1, 2, _JOINTS // 2)[:, :, INTERHAND_TO_JOINTS]
     arrays = {
         "file_names": np.array(names, np.bytes_)[used],

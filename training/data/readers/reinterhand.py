@@ -32,7 +32,7 @@ from runtime.errors import UserError
 from runtime.hand.hand_model import HandPair
 from runtime.image.reading import read_image
 from training.data.frames import HAND_KINDS, INTERACTING, SIDES, Floats, Frames
-from training.data.readers.index import Arrays, open_index
+from training.data.readers.index import Arrays, open_index, say
 from training.data.readers.interhand import checked_name, mano_arrays
 from training.data.readers.json_stream import read_json, read_json_list
 from training.data.readers.pictures import box_of_joints, check_joint_order
@@ -135,7 +135,7 @@ def _to_arrays(folders: list[Path], hands: HandPair) -> Arrays:
     shown = np.any(in_image, axis=2)
     used = np.any(shown, axis=1)
     if not used.all():
-        tqdm.write(f"{NAME}: {int((~used).sum())} of {len(used)} pictures show no joint, left out")
+        say(f"{NAME}: {int((~used).sum())} of {len(used)} pictures show no joint, left out")
     labelled = valid[pose] & shown[..., None] & np.all(np.isfinite(points), axis=-1)
     box = box_of_joints(points.reshape(-1, 42, 2), labelled.reshape(-1, 42))
     return {

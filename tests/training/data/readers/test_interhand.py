@@ -178,7 +178,7 @@ def test_pictures_without_a_usable_box_are_left_out(
     change("data", edit)
     frames = read_frames(copy, "train", HANDS)
     assert frames.file_names.tolist() == [name for i, name in enumerate(names) if i not in (3, 7)]
-    assert "2 of 48 images have no annotation or no usable box" in capsys.readouterr().out
+    assert "2 of 48 images have no annotation or no usable box" in capsys.readouterr().err
     assert frames.annotation_id.tolist() == [i["id"] for k, i in enumerate(images_of(copy)) if k not in (3, 7)]
 
 

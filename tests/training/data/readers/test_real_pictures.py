@@ -110,7 +110,7 @@ def test_coco_keeps_part_of_its_training_pictures_for_validation(tmp_path: Path)
 
 def test_hint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     frames = opened(make_hint(tmp_path / "HInt_annotation_partial").parent)
-    assert "TEST_ego4d_img has no pictures" in capsys.readouterr().out
+    assert "TEST_ego4d_img has no pictures" in capsys.readouterr().err
     assert [frames.kinds[kind] for kind in frames.kind_of] == ["newdays"] * 4 + ["epick"] * 4
     assert frames.hand_type.tolist() == [0, 1] * 4
     assert np.array_equal(frames.points_px[1, 1], joints_px(1, 1, (150, 110)))
@@ -151,9 +151,9 @@ def test_2d_joints_alone_have_no_3d_labels(tmp_path: Path) -> None:
 
 
 def changed(path: Path, change: Callable[[Any], None]) -> None:
-    content = json.loads(path.read_text())
+    content = json.loads(path.read_text(encoding="utf-8"))
     change(content)
-    path.write_text(json.dumps(content))
+    path.write_text(json.dumps(content), encoding="utf-8")
 
 
 COCO = "annotations/coco_wholebody_val_v1.0.json"
@@ -186,7 +186,9 @@ def test_what_is_missing_or_odd_is_named_in_one_line(
 
 
 def test_files_that_are_not_there(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="is no data set that can be read .*InterHand2.6M: annotations/.*HIC: HIC.json"):
+    with pytest.raises(
+        UserError, match=r"is no data set that can be read .*InterHand2\.6M: annotations/.*HIC: HIC\.json"
+    ):
         opened(tmp_path)
     make_hint(tmp_path)
     for path in tmp_path.glob("VAL_*"):
