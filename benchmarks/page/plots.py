@@ -179,9 +179,10 @@ def _point_curves(rows: Sequence[Row]) -> dict[str, list[tuple[Record, Sequence[
     """Return the curves over all pictures of each data set, each file once."""
     found: dict[str, list[tuple[Record, Sequence[float]]]] = {}
     for row in unpruned(artifacts(rows)):
-        for dataset, part in {part.dataset: part for part in reversed(row.record.points)}.items():
+        first = {part.dataset: part for part in reversed(row.record.points)}  # that of all kinds
+        for part in reversed(first.values()):
             if len(part.curve) > 1:
-                found.setdefault(dataset, []).append((row.record, part.curve))
+                found.setdefault(part.dataset, []).append((row.record, part.curve))
     return found
 
 

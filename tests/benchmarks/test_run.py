@@ -19,6 +19,7 @@ from compress.request import ExportRequest
 from runtime.errors import UserError
 from tests.fixtures.engine_files import install, write_engine
 from tests.fixtures.fake_gpu import FakeGpu
+from tests.fixtures.picture_sets import make_coco, make_hint
 from training.data.synthhands import ensure_synthetic
 
 
@@ -44,6 +45,7 @@ def test_rows_are_measured_and_kept(
     output = exported / "records.jsonl"
     few = ["--images", "32", "--rounds", "2", "--seconds", "0.05"]
     peers = ["--peers", "backbone", "mediapipe", "--target", "raspberry-pi-5"]
+    peers += ["--pictures", str(make_coco(exported / "coco")), str(make_hint(exported / "hint"))]
     assert main(["--model", *files, "-o", str(output), *few, *peers]) == 0
     records = {record.name: record for record in read_records(output)}
     for name in ("er-nano_160_fp32", "er-nano_160_w8"):
@@ -52,6 +54,9 @@ def test_rows_are_measured_and_kept(
         assert row.latency_ms.p50 > 0.1 and row.memory_mb.rss_peak >= row.memory_mb.rss_before > 10
         assert row.stages_ms is not None and row.stages_ms.infer > 0
         assert row.accuracy and row.accuracy.synthetic and row.accuracy.n_images == 32
+        kinds = [(part.dataset.partition(" (")[0], part.kind) for part in row.points if part.kind != "all"]
+        assert {"SynthHands v1", "COCO-WholeBody", "HInt"} == {part.dataset.partition(" (")[0] for part in row.points}
+        assert {("COCO-WholeBody", "no hand"), ("HInt", "epick"), ("SynthHands v1", "two hands")} <= set(kinds)
         (bound,) = row.predictions
         assert bound.target == "raspberry-pi-5" and bound.lower_bound_ms > 0
         assert row.samples == "records.npz"
@@ -63,7 +68,7 @@ def test_rows_are_measured_and_kept(
     assert samples[artifact_key("er-nano_160_w8", "joint_mm")].shape == (32, 2, 21)
     assert len(samples[row_key("er-nano_160_w8", 1, "runs_ms")]) == w8.protocol.runs
     printed = capsys.readouterr().out
-    assert "lower bound, not a measurement" in printed and "(synthetic)" in printed and "DOUBTFUL" in printed
+    assert "lower bound, not a measurement" in printed and "in the picture, HInt" in printed and "DOUBTFUL" in printed
     with pytest.raises(UserError, match="--overwrite"):
         main(["--model", *files, "-o", str(output), *few])
 
@@ -99,6 +104,7 @@ def test_an_engine_file_says_what_it_takes_on_the_gpu(monkeypatch: pytest.Monkey
         (["--model", "none.onnx", "--target", "jetson-orin-nan"], "did you mean jetson-orin-nano"),
         (["--model", "none.onnx", "--target", "this-machine"], "measured, not predicted"),
         (["--model", "none.onnx", "--data", "DIR", "--images", "0"], "--data has no effect"),
+        (["--model", "none.onnx", "--pictures", "DIR", "--images", "0"], "--pictures has no effect"),
     ],
 )
 def test_mistakes(arguments: list[str], message: str, tmp_path: Path) -> None:

@@ -84,6 +84,19 @@ def test_what_it_says_and_that_nothing_is_fetched(rows: list[Row]) -> None:
     assert not re.search(r"@import|url\((?!#)", page)
 
 
+def test_figures_in_the_picture_stand_apart_by_data_set(rows: list[Row]) -> None:
+    page = make_page(rows, [])
+    section = page.partition('<section id="points">')[2].partition("</section>")[0]
+    synthetic, photographs = section.split("<h3>")[1:]
+    assert synthetic.startswith("made (synthetic)</h3>") and photographs.startswith("made photographs</h3>")
+    cells = [re.findall("<td.*?>(.*?)</td>", line) for line in photographs.splitlines() if line.startswith("<tr>")]
+    assert cells[0] == ["er-xs_224_int8", "all", "30", "40", "0.610", "0.500", "-", "0.440", "0.800"]
+    assert cells[2] == ["er-xs_224_int8", "no hand", "10", "0", "-", "-", "-", "-", "0.600"]
+    assert len(cells) == 3 * 3 and " mm" not in section  # each file once, whatever the threads
+    without = [replace(row, record=replace(row.record, points=[])) for row in rows]
+    assert "In the picture" not in make_page(without, make_plots(without))
+
+
 def test_a_real_data_set_is_not_called_synthetic(tmp_path: Path) -> None:
     rows = read_rows([made_report(tmp_path, "real", "InterHand2.6M v1.0 test")])
     assert "ynthetic" not in re.sub(r"<style\b.*?</style>", "", make_page(rows, []), flags=re.DOTALL)

@@ -37,8 +37,13 @@ def test_all_plots_and_their_tips(rows: list[Row]) -> None:
     assert set(tips) == {
         *("Accuracy against size", "Accuracy against latency", "Error of each joint", "Error by occlusion"),
         *("One call of the runner", "Scatter of single runs, threads: 1", "Scatter of single runs, threads: 4"),
-        "int8, block by block: er-xs",
+        *("int8, block by block: er-xs", "Joints in the picture"),
     }
+    assert [plot.note.partition(";")[0] for plot in plots if plot.title == "Joints in the picture"] == [
+        "made (synthetic)",
+        "made photographs",
+    ]
+    assert tips["Joints in the picture"] == FILES
     shown = ("3 MB, 21.40 mm", "10 MB, 21.30 mm", "9 MB, 19.80 mm")
     assert tips["Accuracy against size"] == [f"{name}: {text}" for name, text in zip(FILES, shown, strict=True)]
     assert tips["Error of each joint"] == FILES

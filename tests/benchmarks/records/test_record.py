@@ -15,7 +15,7 @@ from benchmarks.records import raw_samples
 from benchmarks.records.raw_samples import read_samples, row_key, samples_path, write_samples
 from benchmarks.records.record import FAILED, BadJson, Verdict, parse_record, read_records, write_records
 from runtime.errors import UserError
-from tests.fixtures.made_records import made_record
+from tests.fixtures.made_records import made_points, made_record
 
 CONTENT = asdict(made_record())
 LINE = json.dumps(CONTENT)
@@ -26,7 +26,11 @@ def test_there_and_back(tmp_path: Path) -> None:
     assert samples.name == "records.npz" and read_samples(samples) == {}
     write_samples(samples, {row_key("a", None, "runs_ms"): np.arange(3)})
     assert read_samples(samples)["a|-|runs_ms"].tolist() == [0, 1, 2]
-    records = [made_record(), made_record("er-s_224_int8", 20.0), made_record(threads=4)]
+    records = [
+        replace(made_record(), points=made_points("photographs")),
+        made_record("er-s_224_int8", 20.0),
+        made_record(threads=4),
+    ]
     records.append(replace(made_record("gone"), latency_ms=None, verdict=Verdict(FAILED, ["it fell over"])))
     path = tmp_path / "records.jsonl"
     write_records(path, records)
