@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from tests.fixtures.mano_pickles import write_mano_pickles
+from tests.fixtures.picture_sets import make_coco, make_hint
 from training.data.synthhands import ensure_synthetic
 
 ROOT = Path(__file__).parents[1]
@@ -132,6 +133,9 @@ def test_all_commands_in_their_order(tmp_path: Path) -> None:
         (tmp_path / name).symlink_to(ROOT / name)
     environment = {**os.environ, "ER_EDGE_CACHE": str(tmp_path / "cache"), "PYTHONDONTWRITEBYTECODE": "1"}
     make_official_tree(tmp_path / "DIR")
+    for part in ("train", "val"):
+        make_coco(tmp_path / "COCO", part)
+    make_hint(tmp_path / "HINT")
     write_mano_pickles(tmp_path)
     write_clip(tmp_path / "clip.mp4")
     (tmp_path / "PHOTOS").mkdir()

@@ -174,7 +174,7 @@ def test_2d_joints_alone_are_measured_in_the_picture(
     printed = command("--data", data, "--split", "test")
     name = "COCO-WholeBody" if make is make_coco else "HInt"
     assert printed.startswith(f"{name}, test: ") and f"in the picture, {name}" in printed
-    assert "mm" not in printed.replace("mmm", "") and "nan" not in printed and "mcp-scaled" not in printed
+    assert " mm" not in printed and "nan" not in printed and "mcp-scaled" not in printed
     measured = json.loads(command("--data", data, "--split", "test", "--json"))
     assert measured["mpjpe_mm"] is None and measured["protocols"] == {}
     everything, *kinds = measured["points"]
@@ -182,7 +182,9 @@ def test_2d_joints_alone_are_measured_in_the_picture(
     assert {row["kind"]: row["n_images"] for row in kinds} == expected
     assert everything["n_images"] == sum(expected.values()) and everything["n_hands"] == (5 if make is make_coco else 8)
     assert everything["curve"][10] == everything["pck"] and 0 < everything["median_error"] < 5
-    assert (kinds[-1]["pck"], kinds[-1]["presence"]) == (None, 0) if make is make_coco else kinds[-1]["pck"] > 0
+    if make is make_coco:  # the tiny model sees hands everywhere
+        (empty,) = (row for row in kinds if row["kind"] == "no hand")
+        assert (empty["pck"], empty["presence"], empty["curve"]) == (None, 0, [])
     with pytest.raises(UserError, match=f"--protocol has no effect on {name}"):
         command("--data", data, "--split", "test", "--protocol", "er")
 

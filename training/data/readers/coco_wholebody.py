@@ -38,7 +38,7 @@ from training.data.frames import HAND_KINDS, INTERACTING, NO_HAND, SIDES, Frames
 from training.data.readers.index import Arrays, open_index
 from training.data.readers.interhand import checked_name
 from training.data.readers.json_stream import stream_items
-from training.data.readers.pictures import box_of_joints, check_joint_order, picture_arrays
+from training.data.readers.pictures import box_of_joints, check_joint_order, picture_arrays, shuffled
 
 NAME, FILES = "COCO-WholeBody", "annotations/coco_wholebody_val_v1.0.json"
 MIN_JOINTS = 6
@@ -73,7 +73,7 @@ def _file(root: Path, part: str) -> Path:
 
 
 def read_frames(root: Path, split: str, hands: HandPair) -> Frames:
-    """The hands that are labelled, then the pictures without people; indexed at the first reading.
+    """The hands that are labelled and the pictures without people, shuffled; indexed at the first reading.
 
     Raises UserError for missing, unreadable or inconsistent files.
     """
@@ -82,7 +82,7 @@ def read_frames(root: Path, split: str, hands: HandPair) -> Frames:
 
     def build() -> Arrays:
         try:
-            return _to_arrays(file, split)
+            return shuffled(_to_arrays(file, split))
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise UserError(f"{file} is not in COCO-WholeBody's format ({error})") from error
 

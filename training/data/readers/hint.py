@@ -33,7 +33,7 @@ from training.data.frames import Frames
 from training.data.readers.index import Arrays, open_index, say
 from training.data.readers.interhand import checked_name
 from training.data.readers.json_stream import read_json_list
-from training.data.readers.pictures import check_joint_order, picture_arrays
+from training.data.readers.pictures import check_joint_order, picture_arrays, shuffled
 
 NAME, FILES = "HInt", "TEST_newdays_img/*_r.json"
 PLACES = ("newdays_img", "epick_img", "ego4d_img", "ego4d_seq")
@@ -51,14 +51,14 @@ def _folders(root: Path, split: str) -> list[Path]:
 
 
 def read_frames(root: Path, split: str, hands: HandPair) -> Frames:
-    """The pictures of a split in the order of their names, folder by folder; indexed at the first reading.
+    """The pictures of a split, shuffled; indexed at the first reading.
 
     Raises UserError for missing, unreadable or inconsistent files.
     """
     folders = _folders(root, split)
     if not folders:
         raise UserError(f"{root} has no folder {split.upper()}_{PLACES[0]} or the like: HInt's '{split}' is missing")
-    arrays = open_index(folders, NAME, lambda: _to_arrays(folders))
+    arrays = open_index(folders, NAME, lambda: shuffled(_to_arrays(folders)))
     kinds = tuple(folder.name.partition("_")[2].removesuffix("_img") for folder in folders)
     return Frames(
         name=NAME,

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from runtime.errors import UserError
 from runtime.hand.joints import BONES, FINGERTIPS, JOINT_COUNT, WRIST
-from training.data.frames import Floats
+from training.data.frames import PER_IMAGE, Floats
 from training.data.readers.index import Arrays
 
 BOX_SCALE = 1.2  # of the joints' extent: as far as InterHand2.6M's boxes reach over the joints
@@ -43,6 +43,12 @@ def check_joint_order(points: NDArray[np.floating], valid: NDArray[np.bool_], wh
     )
     if np.median(bones / np.maximum(jumps, 1e-9)) > MAX_BONE:
         raise UserError(f"{what}: joints are in another order than wrist, then thumb to little finger, base to tip")
+
+
+def shuffled(arrays: Arrays) -> Arrays:
+    """The arrays of Frames with the images in an order drawn once and for all: the first so many are a fair sample."""
+    order = np.random.default_rng(0).permutation(len(arrays["file_names"]))
+    return {key: array[order] if key in PER_IMAGE else array for key, array in arrays.items()}
 
 
 def picture_arrays(

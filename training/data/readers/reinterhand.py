@@ -35,7 +35,7 @@ from training.data.frames import HAND_KINDS, INTERACTING, SIDES, Floats, Frames
 from training.data.readers.index import Arrays, open_index, say
 from training.data.readers.interhand import checked_name, mano_arrays
 from training.data.readers.json_stream import read_json, read_json_list
-from training.data.readers.pictures import box_of_joints, check_joint_order
+from training.data.readers.pictures import box_of_joints, check_joint_order, shuffled
 
 CAMERAS = "Mugsy_cameras/cam_params.json"
 PICTURES = "Mugsy_cameras/envmap_per_frame/images"
@@ -57,7 +57,7 @@ def find_root(data: Path) -> Path | None:
 
 
 def read_frames(root: Path, split: str, hands: HandPair) -> Frames:
-    """The pictures of a split by capture, camera and frame; indexed at the first reading.
+    """The pictures of a split, shuffled; indexed at the first reading.
 
     Raises UserError for missing, unreadable or inconsistent files.
     """
@@ -74,7 +74,7 @@ def read_frames(root: Path, split: str, hands: HandPair) -> Frames:
 
     def build() -> Arrays:
         try:
-            return _to_arrays(folders, hands)
+            return shuffled(_to_arrays(folders, hands))
         except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
             raise UserError(f"{root} is not in {NAME}'s format ({error!r})") from error
 
