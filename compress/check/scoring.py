@@ -10,8 +10,7 @@ from tqdm import tqdm
 from compress.crops import Crops
 from runtime.hand.hand_model import HandPair
 from training.data.frames import Frames
-from training.data.samples import load_sample
-from training.evaluation.predictions import BATCH, Predictor, truth_of
+from training.evaluation.predictions import BATCH, Predictor, labelled_batches
 from training.evaluation.protocols import Truth
 from training.evaluation.scores import Scores
 
@@ -28,14 +27,10 @@ class LabelledCrops:
 def load_labelled_crops(frames: Frames, crop_px: int, hands: HandPair) -> LabelledCrops:
     """Decode and cut every image of `frames`, as the runner cuts it."""
     crops = np.empty((len(frames), crop_px, crop_px, 3), np.uint8)
-    truth = []
-    with tqdm(total=len(frames), desc="test images", unit="img", leave=False) as bar:
-        for start in range(0, len(frames), BATCH):
-            batch = frames.subset(slice(start, start + BATCH))
-            samples = [load_sample(batch, i, crop_px) for i in range(len(batch))]
-            crops[start : start + BATCH] = np.stack([np.rint(sample.image * 255) for sample in samples])
-            truth.append(truth_of(samples, hands, batch))
-            bar.update(len(batch))
+    truth: list[Truth] = []
+    for images, shown in labelled_batches(frames, crop_px, hands, "test images"):
+        crops[len(truth) * BATCH :][: len(images)] = np.rint(images * 255)
+        truth.append(shown)
     return LabelledCrops(frames, crops, tuple(truth))
 
 

@@ -14,9 +14,10 @@ Hands with fewer than MIN_JOINTS labelled joints in the picture are not measured
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,19 +47,8 @@ class PointFigures:
     curve: list[float]  # over CURVE; nothing without hands
 
 
-class _Measured(NamedTuple):
-    """Of N images and their hands."""
-
-    kind: NDArray[np.str_]  # (N,)
-    presence: NDArray[np.floating]  # (N,) 0 or 1, nan where it is not known
-    error: NDArray[np.floating]  # (N, 2), nan where a hand is not measured, as in what follows
-    auc: NDArray[np.floating]  # (N, 2)
-    curve: NDArray[np.floating]  # (N, 2, len(CURVE))
-    pck_seen: NDArray[np.floating]  # (N, 2)
-
-
-def measure_points(predicted: HandBatch, truth: Truth) -> _Measured:
-    """Compare a batch with its labels."""
+def measure_points(predicted: HandBatch, truth: Truth) -> dict[str, NDArray[Any]]:
+    """Compare N images with their labels: presence (N,), nan where unknown; of hands (N, 2, ...), nan if unmeasured."""
     valid = truth.point_valid & (truth.point_valid.sum(axis=-1, keepdims=True) >= MIN_JOINTS)
     low = np.where(valid[..., None], truth.points, np.inf).min(axis=2)
     high = np.where(valid[..., None], truth.points, -np.inf).max(axis=2)
@@ -69,65 +59,58 @@ def measure_points(predicted: HandBatch, truth: Truth) -> _Measured:
     distance = np.linalg.norm(predicted.points - truth.points, axis=-1)
     apart = distance / side[..., None]
 
-    def share(of_joint: NDArray[np.floating], counts: NDArray[np.bool_]) -> NDArray[np.floating]:
-        """Mean over the joints that count, nothing for a hand that was said to be absent, nan for one unmeasured."""
-        total = np.where(counts, of_joint, 0).sum(axis=-1) * predicted.present
+    def mean(of_joint: NDArray[Any], counts: NDArray[np.bool_]) -> NDArray[np.floating]:
+        total = np.where(counts, of_joint, 0).sum(axis=-1)
         return np.where(counts.any(axis=-1), total, np.nan) / np.maximum(counts.sum(axis=-1), 1)
 
     known = truth.presence_known
     right = ((predicted.present == truth.present) | ~known).all(axis=1)
-    mean = np.where(valid, distance, 0).sum(axis=-1) / np.maximum(valid.sum(axis=-1), 1)
-    return _Measured(
-        kind=truth.kind,
-        presence=np.where(known.any(axis=1), right, np.nan),
-        error=mean / np.maximum(metacarpal, LEAST_METACARPAL * side),
-        auc=share(np.clip(1 - apart / CURVE[-1], 0, 1), valid),
-        curve=np.stack([share(apart < limit, valid) for limit in CURVE], axis=-1),
-        pck_seen=share(apart < PCK_AT, valid & truth.point_seen),
-    )
+    there = predicted.present
+    return {
+        "kind": truth.kind,
+        "presence": np.where(known.any(axis=1), right, np.nan),
+        "median_error": mean(distance, valid) / np.maximum(metacarpal, LEAST_METACARPAL * side),
+        "auc": mean(np.clip(1 - apart / CURVE[-1], 0, 1), valid) * there,
+        "curve": np.stack([mean(apart < limit, valid) * there for limit in CURVE], axis=-1),
+        "pck_seen": mean(apart < PCK_AT, valid & truth.point_seen) * there,
+    }
 
 
 class PointTally:
     """Batch after batch; a few numbers are kept of every hand."""
 
     def __init__(self) -> None:
-        self._batches: list[_Measured] = []
+        self._batches: list[dict[str, NDArray[Any]]] = []
 
     def add(self, predicted: HandBatch, truth: Truth) -> None:
         """Count the images of a batch."""
         self._batches.append(measure_points(predicted, truth))
 
-    def figures(self) -> tuple[PointFigures, ...]:
-        """Of all images, then of each kind in the order in which they came."""
-        if not self._batches:
-            return ()
-        measured = _Measured(*map(np.concatenate, zip(*self._batches, strict=True)))
-        kinds = dict.fromkeys(measured.kind.tolist())
-        return tuple(_figures(measured, kinds)) if len(kinds) > 1 else (_of_kind(measured, next(iter(kinds))),)
+    def figures(self) -> list[PointFigures]:
+        """Of all images, then of each kind in the order in which they came, where there are several."""
+        found = {name: np.concatenate([batch[name] for batch in self._batches]) for name in self._batches[0]}
+        kinds = list(dict.fromkeys(found["kind"].tolist()))
+        parts = [{name: values[found["kind"] == kind] for name, values in found.items()} for kind in kinds]
+        figures = [_figures(kind, part) for kind, part in zip(kinds, parts, strict=True)]
+        return figures if len(kinds) == 1 else [_figures(ALL, found), *figures]
 
 
-def _figures(measured: _Measured, kinds: dict[str, None]) -> Iterator[PointFigures]:
-    yield _of_kind(measured, ALL)
-    for kind in kinds:
-        yield _of_kind(_Measured(*(values[measured.kind == kind] for values in measured)), kind)
-
-
-def _of_kind(measured: _Measured, kind: str) -> PointFigures:
-    errors = measured.error[np.isfinite(measured.error)]
-    curve = np.nanmean(measured.curve, axis=(0, 1)).tolist() if errors.size else []
+def _figures(kind: str, found: dict[str, NDArray[Any]]) -> PointFigures:
+    hands = np.isfinite(found["median_error"])
+    curve = found["curve"][hands].mean(axis=0).tolist() if hands.any() else []
     return PointFigures(
         kind=kind,
-        n_images=len(measured.kind),
-        n_hands=errors.size,
-        median_error=float(np.median(errors)) if errors.size else float("nan"),
-        pck=curve[CURVE.index(PCK_AT)] if curve else float("nan"),
-        pck_seen=_mean(measured.pck_seen),
-        auc=_mean(measured.auc),
-        presence=_mean(measured.presence),
+        n_images=len(hands),
+        n_hands=int(hands.sum()),
+        median_error=_of_known(np.median, found["median_error"]),
+        pck=curve[CURVE.index(PCK_AT)] if curve else math.nan,
+        pck_seen=_of_known(np.mean, found["pck_seen"]),
+        auc=_of_known(np.mean, found["auc"]),
+        presence=_of_known(np.mean, found["presence"]),
         curve=curve,
     )
 
 
-def _mean(values: NDArray[np.floating]) -> float:
+def _of_known(summary: Callable[[NDArray[Any]], Any], values: NDArray[Any]) -> float:
     known = values[np.isfinite(values)]
-    return float(known.mean()) if known.size else float("nan")
+    return float(summary(known)) if known.size else math.nan

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -120,15 +120,23 @@ def evaluate(
     `human` (N,) says which images people annotated; None: all.
     """
     scores = Scores(protocols)
+    for images, truth in labelled_batches(frames, crop_px, hands, label, human):
+        scores.add(predict(images), truth)
+    return scores
+
+
+def labelled_batches(
+    frames: Frames, crop_px: int, hands: HandPair, label: str, human: NDArray[np.bool_] | None = None
+) -> Iterator[tuple[Images, Truth]]:
+    """The images, cut as the runner cuts them, BATCH at a time, and what they truly show, with a progress bar."""
     with tqdm(total=len(frames), desc=label, unit="img", leave=False) as bar:
         for start in range(0, len(frames), BATCH):
             part = slice(start, start + BATCH)
             batch = frames.subset(part)
             samples = [load_sample(batch, i, crop_px) for i in range(len(batch))]
             truth = truth_of(samples, hands, batch, None if human is None else human[part])
-            scores.add(predict(np.stack([s.image for s in samples])), truth)
+            yield np.stack([s.image for s in samples]), truth
             bar.update(len(samples))
-    return scores
 
 
 def _mesh(

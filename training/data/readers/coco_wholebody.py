@@ -24,12 +24,11 @@ What the format leaves unclear, and what is done here:
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.errors import UserError
 from runtime.finder.hand_boxes import boxes_apart
 from runtime.hand.hand_model import HandPair
 from runtime.hand.joints import JOINT_COUNT
@@ -46,20 +45,7 @@ MIN_HAND_PX = 24.0  # longer side of the joints' box
 VALIDATION_STEP = 50
 
 
-class Picture(NamedTuple):
-    """An image of the file."""
-
-    file_name: bytes
-    width: int
-    height: int
-
-
-class Labelled(NamedTuple):
-    """A sample: a person's hands that one crop shows, or none."""
-
-    image: int
-    annotation: int
-    hands: dict[int, NDArray[np.float64]]  # (21, 3) x, y, v by side
+Hands = dict[int, NDArray[np.float64]]  # (21, 3) x, y, v by side
 
 
 def find_root(data: Path) -> Path | None:
@@ -79,14 +65,8 @@ def read_frames(root: Path, split: str, hands: HandPair) -> Frames:
     """
     part = "val" if split == "test" else "train"
     file = _file(root, part)
-
-    def build() -> Arrays:
-        try:
-            return shuffled(_to_arrays(file, split))
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise UserError(f"{file} is not in COCO-WholeBody's format ({error})") from error
-
-    arrays = open_index([file], f"{NAME} {split}", build)
+    wrong = f"{file} is not in {NAME}'s format"
+    arrays = open_index([file], f"{NAME} {split}", lambda: shuffled(_to_arrays(file, split)), wrong)
     folders = (root / f"{part}2017", root / "images" / f"{part}2017")
     image_root = next((folder for folder in folders if folder.is_dir()), folders[0])
     return Frames(name=NAME, synthetic=False, image_root=image_root, folders=("",), kinds=HAND_KINDS, **arrays)
@@ -94,40 +74,39 @@ def read_frames(root: Path, split: str, hands: HandPair) -> Frames:
 
 def _to_arrays(file: Path, split: str) -> Arrays:
     pictures = {
-        int(item["id"]): Picture(checked_name(item["file_name"]), item["width"], item["height"])
+        int(item["id"]): (checked_name(item["file_name"]), item["width"], item["height"])
         for item in stream_items(file, "images")
         if split == "test" or (item["id"] % VALIDATION_STEP == 0) == (split == "val")
     }
-    peopled, rows = set(), list[Labelled]()
+    peopled, rows = set(), list[tuple[int, int, Hands]]()  # image, annotation, the hands that one crop shows
     for item in stream_items(file, "annotations"):
         peopled.add(item["image_id"])
         if item["image_id"] in pictures and not item["iscrowd"]:
-            rows += [Labelled(item["image_id"], int(item["id"]), found) for found in _crops(item)]
-    if not rows:
-        raise ValueError("no hand is labelled")
+            rows += [(item["image_id"], int(item["id"]), hands) for hands in _crops(item)]
     labelled = len(rows)
-    rows += [Labelled(image, -1, {}) for image in pictures if image not in peopled]
+    if not labelled:
+        raise ValueError("no hand is labelled")
+    rows += [(image, -1, {}) for image in pictures if image not in peopled]
+    images, ids, found = zip(*rows, strict=True)
     joints = np.zeros((len(rows), 2, JOINT_COUNT, 3))
-    for number, row in enumerate(rows):
-        for side, hand in row.hands.items():
+    for number, hands in enumerate(found):
+        for side, hand in hands.items():
             joints[number, side] = hand
     points, v = joints[..., :2] + 0.5, joints[..., 2]
     check_joint_order(points.reshape(-1, JOINT_COUNT, 2), v.reshape(-1, JOINT_COUNT) > 0, str(file))
-    names = [pictures[row.image].file_name for row in rows]
-    kinds = [INTERACTING if len(row.hands) == 2 else next(iter(row.hands), NO_HAND) for row in rows]
-    ids = [row.annotation for row in rows]
-    arrays = {**picture_arrays(names, [0] * len(rows), ids, points, v > 0, v == 1, kinds)}
+    names = [pictures[image][0] for image in images]
+    kinds = [INTERACTING if len(hands) == 2 else next(iter(hands), NO_HAND) for hands in found]
+    arrays = picture_arrays(names, [0] * len(rows), ids, points, v > 0, v == 1, kinds)
     arrays["hand_type_valid"][labelled:] = True
-    sizes = np.array([pictures[row.image][1:] for row in rows[labelled:]], np.float32).reshape(-1, 2)
+    sizes = np.array([pictures[image][1:] for image in images[labelled:]], np.float32).reshape(-1, 2)
     arrays["bbox"][labelled:, :2] = sizes * (1 - 1 / BOX_SCALE) / 2  # so that the crop is the whole picture
     arrays["bbox"][labelled:, 2:] = sizes / BOX_SCALE
     return arrays
 
 
-def _crops(item: dict[str, Any]) -> list[dict[int, NDArray[np.float64]]]:
-    """A person's labelled hands by side, those together that one crop shows."""
-    hands: dict[int, NDArray[np.float64]] = {}
-    squares = []
+def _crops(item: dict[str, Any]) -> list[Hands]:
+    """A person's labelled hands, those together that one crop shows."""
+    hands, squares = Hands(), []
     for side, name in enumerate(SIDES):
         joints = np.asarray(item[f"{name}hand_kpts"], np.float64)
         if joints.size != 3 * JOINT_COUNT:

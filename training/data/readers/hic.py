@@ -35,7 +35,7 @@ from tqdm import tqdm
 from runtime.errors import UserError, first_line
 from runtime.hand.hand_model import SHAPE_SIZE, VERTICES, HandModel, HandPair, skin
 from training.data.frames import HAND_KINDS, HAND_TYPES, SIDES, Floats, Frames
-from training.data.readers.index import Arrays, open_index
+from training.data.readers.index import Arrays, format_errors, open_index
 from training.data.readers.interhand import checked_name
 from training.data.readers.json_stream import read_json
 from training.hands.layer import HandLayer
@@ -62,13 +62,11 @@ def read_frames(root: Path, split: str, hands: HandPair) -> Frames:
     """
     if split != "test":
         raise UserError(f"HIC is a test set: it has no split '{split}'")
-    content = read_json(root / FILES)
-    try:
-        rows = _rows(content, root)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{root / FILES} is not in HIC's format ({error!r})") from error
+    wrong = f"{root / FILES} is not in HIC's format"
+    with format_errors(wrong):
+        rows = _rows(read_json(root / FILES), root)
     meshes = [path for row in rows for path in row.meshes if path is not None]
-    arrays = open_index([root / FILES, *meshes], f"hic {hands[0].sha256}", lambda: _to_arrays(rows, hands))
+    arrays = open_index([root / FILES, *meshes], f"hic {hands[0].sha256}", lambda: _to_arrays(rows, hands), wrong)
     return Frames(name=NAME, synthetic=False, image_root=root, folders=("",), kinds=HAND_KINDS, **arrays)
 
 

@@ -30,7 +30,7 @@ from runtime.errors import UserError
 from runtime.hand.hand_model import HandPair
 from runtime.hand.joints import JOINT_COUNT
 from training.data.frames import Frames
-from training.data.readers.index import Arrays, open_index, say
+from training.data.readers.index import Arrays, format_errors, open_index, say
 from training.data.readers.interhand import checked_name
 from training.data.readers.json_stream import read_json_list
 from training.data.readers.pictures import check_joint_order, picture_arrays, shuffled
@@ -58,14 +58,14 @@ def read_frames(root: Path, split: str, hands: HandPair) -> Frames:
     folders = _folders(root, split)
     if not folders:
         raise UserError(f"{root} has no folder {split.upper()}_{PLACES[0]} or the like: HInt's '{split}' is missing")
-    arrays = open_index(folders, NAME, lambda: shuffled(_to_arrays(folders)))
-    kinds = tuple(folder.name.partition("_")[2].removesuffix("_img") for folder in folders)
+    wrong = f"{root} is not in HInt's format"
+    arrays = open_index(folders, NAME, lambda: shuffled(_to_arrays(folders)), wrong)
     return Frames(
         name=NAME,
         synthetic=False,
         image_root=root,
         folders=tuple(folder.name for folder in folders),
-        kinds=kinds,
+        kinds=tuple(folder.name.partition("_")[2].removesuffix("_img") for folder in folders),
         kind_of=arrays["folder_of"],
         **arrays,
     )
@@ -82,16 +82,14 @@ def _to_arrays(folders: list[Path]) -> Arrays:
         labels = [name for name in files if name.endswith(".json")]
         for name in tqdm(labels, desc=f"reading {folder.name}", unit="img", leave=False, delay=1):
             hands = read_json_list(folder / name)
-            stem = name.removesuffix(".json")
-            try:
-                if len(hands) == 1:
-                    found.append(_joints(hands[0]))
-                    sides.append(SIDE_OF[stem[-2:]])
-                    names.append(checked_name(f"{stem}.jpg"))
-                    folder_of.append(number)
-            except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
-                raise UserError(f"{folder / name} is not in HInt's format ({error!r})") from error
-            left_out += len(hands) != 1
+            if len(hands) != 1:
+                left_out += 1
+                continue
+            with format_errors(f"{folder / name} is not in HInt's format"):
+                found.append(_joints(hands[0]))
+                sides.append(SIDE_OF[name[-7:-5]])
+                names.append(checked_name(name.replace(".json", ".jpg")))
+                folder_of.append(number)
     if left_out:
         say(f"{NAME}: {left_out} files that do not describe one hand are left out")
     if not names:
@@ -100,19 +98,17 @@ def _to_arrays(folders: list[Path]) -> Arrays:
     joints[np.arange(len(names)), sides] = found
     points, exists, hidden = joints[..., :2], joints[..., 2] > 0, joints[..., 3] > 0
     check_joint_order(points.reshape(-1, JOINT_COUNT, 2), exists.reshape(-1, JOINT_COUNT), str(folders[0].parent))
-    return picture_arrays(names, folder_of, list(range(len(names))), points, exists, hidden, sides)
+    return picture_arrays(names, folder_of, range(len(names)), points, exists, hidden, sides)
 
 
 def _joints(hand: dict[str, Any]) -> NDArray[np.float64]:
     """(21, 4): x, y, annotated, hidden."""
-    points = np.asarray(hand["keypoints"], np.float64)
-    hidden, exists = (np.asarray(hand.get(key, default), np.float64) for key, default in _FLAGS.items())
-    if {len(points), len(hidden), len(exists)} != {JOINT_COUNT}:
+    points, exists = np.asarray(hand["keypoints"], np.float64), hand.get("existence", [1] * JOINT_COUNT)
+    if {len(points), len(exists), len(hand["occlusion"])} != {JOINT_COUNT}:
         raise ValueError(f"a hand of {len(points)} joints, not of {JOINT_COUNT}")
-    annotated = (exists > 0) & np.isfinite(points).all(axis=1)
-    if annotated.sum() < 2 or np.ptp(points[annotated], axis=0).max() < 1:
+    joints = np.column_stack([points, np.array(exists) * np.isfinite(points).all(axis=1), hand["occlusion"]])
+    joints[joints[:, 2] == 0, :2] = 0
+    annotated = joints[joints[:, 2] > 0, :2]
+    if len(annotated) < 2 or np.ptp(annotated, axis=0).max() < 1:
         raise ValueError("its joints have no extent")
-    return np.column_stack([np.where(annotated[:, None], points, 0), annotated, hidden])
-
-
-_FLAGS = {"occlusion": [], "existence": [1] * JOINT_COUNT}
+    return joints

@@ -13,7 +13,7 @@ import json
 import secrets
 import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +30,12 @@ INDEX_VERSION = 3  # of the arrays' meaning: raised whenever a reader changes wh
 Arrays = Mapping[str, NDArray[Any]]
 
 
-def open_index(sources: Sequence[Path], depends_on: str, build: Callable[[], Arrays]) -> dict[str, NDArray[Any]]:
+def open_index(
+    sources: Sequence[Path], depends_on: str, build: Callable[[], Arrays], what: str
+) -> dict[str, NDArray[Any]]:
     """The arrays of `build()`, read-only; mapped where these sources were indexed before.
 
-    Raises UserError for a source that cannot be read.
+    Raises UserError for a source that cannot be read, and where `build` meets what it does not expect: `what` is not.
     """
     key = hashlib.sha256(f"{INDEX_VERSION}\n{depends_on}\n".encode())
     for path in sources:
@@ -45,7 +47,8 @@ def open_index(sources: Sequence[Path], depends_on: str, build: Callable[[], Arr
     folder = cache_dir() / "index" / key.hexdigest()[:32]
     with contextlib.suppress(OSError, ValueError, EOFError):  # not there, or damaged
         return _map(folder)
-    arrays = dict(build())
+    with format_errors(what):
+        arrays = dict(build())
     try:
         _save(folder, arrays)
         return _map(folder)
@@ -53,6 +56,15 @@ def open_index(sources: Sequence[Path], depends_on: str, build: Callable[[], Arr
         for array in arrays.values():
             array.flags.writeable = False
         return arrays
+
+
+@contextlib.contextmanager
+def format_errors(what: str) -> Iterator[None]:
+    """Content of a file that is not as expected becomes a UserError: `what` (the reason)."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, IndexError, OverflowError, AttributeError) as error:
+        raise UserError(f"{what} ({error!r})") from error
 
 
 def say(message: str) -> None:

@@ -74,15 +74,8 @@ def read_frames(
     _check_hand_model(about, hands[0], root)
     files = [root / "annotations" / split / f"InterHand2.6M_{split}_{part}.json" for part in PARTS]
 
-    def build() -> Arrays:
-        try:
-            return _to_arrays(files, hands)
-        except (KeyError, TypeError, ValueError, IndexError, OverflowError, AttributeError) as error:
-            raise UserError(
-                f"{root}: annotations of '{split}' are not in InterHand2.6M's format ({error!r})"
-            ) from error
-
-    arrays = open_index(files, f"interhand {hands[0].sha256}", build)
+    wrong = f"{root}: annotations of '{split}' are not in InterHand2.6M's format"
+    arrays = open_index(files, f"interhand {hands[0].sha256}", lambda: _to_arrays(files, hands), wrong)
     kinds = arrays.pop("kinds", None)
     name = "InterHand2.6M 30 fps" if arrays.pop("frame_step") in STEPS_AT_30_FPS else "InterHand2.6M"
     image_root, folders, folder_of = _locate(root, split, arrays["file_names"])
@@ -159,19 +152,16 @@ def _with_rootnet_boxes(frames: Frames, root: Path, split: str) -> Frames:
 
     def build() -> Arrays:
         ids, boxes = array("q"), array("d")
-        try:
-            for item in stream_items(path, None):
-                ids.append(item["annot_id"])
-                boxes.extend(np.asarray(item["bbox"], np.float64).reshape(4))
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise UserError(f"{path} is not in the form of RootNet's output ({error!r})") from error
+        for item in stream_items(path, None):
+            ids.append(item["annot_id"])
+            boxes.extend(np.asarray(item["bbox"], np.float64).reshape(4))
         found = np.array(boxes).reshape(-1, 4)
         size = found[:, 2:] / BOX_SCALE
         shrunk = np.concatenate([found[:, :2] + (found[:, 2:] - size) / 2, size], axis=1)
         order = np.argsort(np.array(ids), kind="stable")
         return {"annotation_id": np.array(ids)[order], "bbox": shrunk[order].astype(np.float32)}
 
-    arrays = open_index([path], "rootnet", build)
+    arrays = open_index([path], "rootnet", build, f"{path} is not in the form of RootNet's output")
     row = np.searchsorted(arrays["annotation_id"], frames.annotation_id)
     row = np.minimum(row, len(arrays["annotation_id"]) - 1)
     without = int((arrays["annotation_id"][row] != frames.annotation_id).sum()) if len(row) else 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -52,13 +54,13 @@ def shuffled(arrays: Arrays) -> Arrays:
 
 
 def picture_arrays(
-    names: list[bytes],
-    folder_of: list[int],
-    ids: list[int],
+    names: Sequence[bytes],
+    folder_of: Sequence[int],
+    ids: Sequence[int],
     points: NDArray[np.floating],
     valid: NDArray[np.bool_],
     occluded: NDArray[np.bool_],
-    hand_type: list[int],
+    hand_type: Sequence[int],
 ) -> Arrays:
     """Arrays of Frames for pictures (N,) with 2D joints (N, 2, 21, 2) alone; a hand without joints is not known of.
 

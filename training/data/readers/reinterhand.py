@@ -21,11 +21,11 @@ The index is made anew when a folder gets or loses files, not when one is edited
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from runtime.errors import UserError
@@ -48,8 +48,6 @@ TEST_CAPTURES = (
 FILE_JOINTS = 24  # wrist, thumb 0-4, index 1-4, middle 1-4, ring 1-4, little finger 0-4, stub
 TO_JOINTS = [0, *range(2, 18), *range(19, 23)]
 
-Poses = dict[tuple[str, int], int]  # (capture, frame) -> row
-
 
 def find_root(data: Path) -> Path | None:
     """The folder of the captures, where `data` is Re:InterHand, else None."""
@@ -71,111 +69,87 @@ def read_frames(root: Path, split: str, hands: HandPair) -> Frames:
         for place in ("mano_fits/params", *(f"orig_fits/{side}/Keypoints" for side in SIDES))
     ]
     sources = [*(capture / CAMERAS for capture in captures), *labels, *folders]
-
-    def build() -> Arrays:
-        try:
-            return shuffled(_to_arrays(folders, hands))
-        except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
-            raise UserError(f"{root} is not in {NAME}'s format ({error!r})") from error
-
-    arrays = open_index(sources, f"{NAME} {hands[0].sha256}", build)
+    wrong = f"{root} is not in {NAME}'s format"
+    arrays = open_index(sources, f"{NAME} {hands[0].sha256}", lambda: shuffled(_to_arrays(folders, hands)), wrong)
     places = tuple(folder.relative_to(root).as_posix() for folder in folders)
     return Frames(name=NAME, synthetic=False, image_root=root, folders=places, kinds=HAND_KINDS, **arrays)
 
 
 def _captures(root: Path, split: str) -> list[Path]:
     there = sorted(path.parents[1] for path in root.glob(f"*/{CAMERAS}"))
+    testing = [path for path in there if path.name in TEST_CAPTURES]
     training = [path for path in there if path.name not in TEST_CAPTURES]
-    chosen = {
-        "train": training[:-1] or training,
-        "val": training[-1:] if len(training) > 1 else [],
-        "test": [path for path in there if path.name in TEST_CAPTURES],
-    }[split]
+    last = max(len(training) - 1, 1)
+    chosen = {"train": training[:last], "val": training[last:], "test": testing}[split]
     if not chosen:
-        needed = {"val": "two captures for training", "test": f"one of {TEST_CAPTURES[0]}, ..."}
-        raise UserError(f"{root} has no capture of {NAME}'s '{split}': it needs {needed.get(split, 'one')}")
+        needed = {"train": "one", "val": "two captures for training", "test": f"one of {TEST_CAPTURES[0]}, ..."}
+        raise UserError(f"{root} has no capture of {NAME}'s '{split}': it needs {needed[split]}")
     return chosen
 
 
 def _to_arrays(folders: list[Path], hands: HandPair) -> Arrays:
-    poses: Poses = {}
-    capture_of: dict[str, Path] = {}
-    names, folder_of, pose_of = list[bytes](), list[int](), list[int]()
-    cameras, sizes = list[Mapping[str, Any]](), list[tuple[int, int]]()
+    poses: dict[tuple[Path, int], int] = {}  # capture, frame -> row
+    names, camera_of, pose_of = list[bytes](), list[int](), list[int]()
+    cameras, sizes = list[Mapping[str, Any]](), list[tuple[int, ...]]()
+    read = cache(read_json)
     for number, folder in enumerate(tqdm(folders, desc="looking for pictures", unit="camera", leave=False, delay=1)):
         capture = folder.parents[3]
-        if capture.name not in capture_of:
-            capture_of[capture.name], of_capture = capture, read_json(capture / CAMERAS)
-        cameras.append(of_capture[folder.name])
+        cameras.append(read(capture / CAMERAS)[folder.name])
         files = sorted(folder.glob("*.png"))
         sizes.append(read_image(files[0]).shape[1::-1] if files else (0, 0))
-        for file in files:
-            names.append(checked_name(file.name))
-            folder_of.append(number)
-            pose_of.append(poses.setdefault((capture.name, int(file.stem)), len(poses)))
-    world, valid = _keypoints(poses, capture_of)
+        names += [checked_name(file.name) for file in files]
+        camera_of += [number] * len(files)
+        pose_of += [poses.setdefault((capture, int(file.stem)), len(poses)) for file in files]
+    world, fits = np.full((len(poses), 2, 21, 3), np.nan, np.float32), []
+    for (capture, frame), row in tqdm(poses.items(), desc="reading labels", unit="moment", leave=False, delay=1):
+        for side, name in enumerate(SIDES):
+            path = capture / "orig_fits" / name / "Keypoints" / f"keypoint-{frame:06}.json"
+            if path.is_file():
+                world[row, side] = _joints(path)
+        paths = {name: capture / "mano_fits" / "params" / f"{frame}_{name}.json" for name in SIDES}
+        fits.append({name: read_json(path) for name, path in paths.items() if path.is_file()})
+    valid = np.all(np.isfinite(world), axis=-1)
     if not valid.any():
         raise UserError(f"{folders[0].parents[3]}/orig_fits has no file of a frame that is among the pictures")
     check_joint_order(world.reshape(-1, 21, 3), valid.reshape(-1, 21), str(folders[0].parents[4]))
-    turn = np.array([camera["R"] for camera in cameras], np.float32).reshape(-1, 3, 3)
-    shift_m = np.array([camera["t"] for camera in cameras], np.float32).reshape(-1, 3, 1) / np.float32(1000)
-    focal, center = (
-        np.array([camera[key] for camera in cameras], np.float32).reshape(-1, 2) for key in ("focal", "princpt")
+
+    turn, shift, focal, center = (
+        np.array([camera[key] for camera in cameras], np.float32) for key in ("R", "t", "focal", "princpt")
     )
-    chosen, pose = np.array(folder_of), np.array(pose_of)
-    points, in_image = np.empty((len(pose), 2, 21, 2), np.float32), np.empty((len(pose), 2, 21), bool)
-    for camera in range(len(cameras)):
-        rows = chosen == camera
-        seen = world[pose[rows]] @ turn[camera].T + shift_m[camera, :, 0]
-        depth = np.where(seen[..., 2:] > 0, seen[..., 2:], np.nan)
-        points[rows] = seen[..., :2] / depth * focal[camera] + center[camera]
-        with np.errstate(invalid="ignore"):  # behind the camera
-            inside = np.all((points[rows] >= 0) & (points[rows] < sizes[camera]), axis=-1)
-        in_image[rows] = inside & valid[pose[rows]]
+    position = -(np.swapaxes(turn, 1, 2) @ shift.reshape(-1, 3, 1))[..., 0] / np.float32(1000)
+    camera, pose = np.array(camera_of), np.array(pose_of)
+    seen = np.einsum("nij,nsaj->nsai", turn[camera], world[pose] - position[camera, None, None])
+    depth = np.where(seen[..., 2:] > 0, seen[..., 2:], np.nan)  # nan behind the camera, where nothing is compared
+    points = seen[..., :2] / depth * focal[camera, None, None] + center[camera, None, None]
+    in_image = np.all((points >= 0) & (points < np.array(sizes)[camera, None, None]), axis=-1)
     shown = np.any(in_image, axis=2)
     used = np.any(shown, axis=1)
     if not used.all():
         say(f"{NAME}: {int((~used).sum())} of {len(used)} pictures show no joint, left out")
-    labelled = valid[pose] & shown[..., None] & np.all(np.isfinite(points), axis=-1)
-    box = box_of_joints(points.reshape(-1, 42, 2), labelled.reshape(-1, 42))
+    labelled = shown[..., None] & np.all(np.isfinite(points), axis=-1)
     return {
         "file_names": np.array(names, np.bytes_)[used],
-        "folder_of": chosen[used].astype(np.int32),
+        "folder_of": camera[used].astype(np.int32),
         "annotation_id": np.flatnonzero(used),
         "pose_of": pose[used].astype(np.int32),
-        "camera_of": chosen[used].astype(np.int32),
-        "bbox": box[used],
+        "camera_of": camera[used].astype(np.int32),
+        "bbox": box_of_joints(points.reshape(-1, 42, 2), labelled.reshape(-1, 42))[used],
         "hand_type": np.where(np.all(shown, axis=1), INTERACTING, shown.argmax(axis=1))[used].astype(np.int8),
         "hand_type_valid": np.ones(int(used.sum()), bool),
         "joint_in_image": in_image[used],
-        "joints_world_m": world,
+        "joints_world_m": np.where(valid[..., None], world, 0),
         "joint_valid": valid,
-        **mano_arrays(_fits(poses, capture_of), hands),
-        "camera_position_m": -(np.swapaxes(turn, 1, 2) @ shift_m)[..., 0],
+        **mano_arrays(fits, hands),
+        "camera_position_m": position,
         "camera_rotation": turn,
         "focal_px": focal,
         "principal_px": center,
     }
 
 
-def _keypoints(poses: Poses, capture_of: Mapping[str, Path]) -> tuple[Floats, NDArray[np.bool_]]:
-    """Joints (P, 2, 21, 3), m, and which there are (P, 2, 21)."""
-    world = np.full((len(poses), 2, 21, 3), np.nan, np.float32)
-    for (capture, frame), row in tqdm(poses.items(), desc="reading joints", unit="moment", leave=False, delay=1):
-        for side, name in enumerate(SIDES):
-            path = capture_of[capture] / "orig_fits" / name / "Keypoints" / f"keypoint-{frame:06}.json"
-            if path.is_file():
-                joints = np.asarray(read_json_list(path), np.float32)
-                if joints.shape != (FILE_JOINTS, 3):
-                    raise ValueError(f"{path.name} has joints of shape {joints.shape}, not {(FILE_JOINTS, 3)}")
-                world[row, side] = joints[TO_JOINTS] / np.float32(1000)
-    valid = np.all(np.isfinite(world), axis=-1)
-    return np.where(valid[..., None], world, 0), valid
-
-
-def _fits(poses: Poses, capture_of: Mapping[str, Path]) -> list[dict[str, Any]]:
-    found = []
-    for capture, frame in tqdm(poses, desc="reading fits", unit="moment", leave=False, delay=1):
-        paths = {side: capture_of[capture] / "mano_fits" / "params" / f"{frame}_{side}.json" for side in SIDES}
-        found.append({side: read_json(path) for side, path in paths.items() if path.is_file()})
-    return found
+def _joints(path: Path) -> Floats:
+    """(21, 3), m."""
+    joints = np.asarray(read_json_list(path), np.float32)
+    if joints.shape != (FILE_JOINTS, 3):
+        raise ValueError(f"{path.name} has joints of shape {joints.shape}, not {(FILE_JOINTS, 3)}")
+    return joints[TO_JOINTS] / np.float32(1000)

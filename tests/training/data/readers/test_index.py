@@ -131,9 +131,9 @@ def test_two_at_a_time(tmp_path: Path, cache: Path) -> None:
     arrays = {"a": np.arange(3)}
 
     def build() -> index.Arrays:
-        index.open_index([source], "", lambda: arrays)
+        index.open_index([source], "", lambda: arrays, "made")
         return arrays
 
     for _ in range(2):
-        assert index.open_index([source], "", build)["a"].tolist() == [0, 1, 2]
+        assert index.open_index([source], "", build, "made")["a"].tolist() == [0, 1, 2]
     assert len(folders(cache)) == 1

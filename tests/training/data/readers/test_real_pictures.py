@@ -166,7 +166,7 @@ KEYPOINTS = f"{CAPTURES[2]}/orig_fits/right/Keypoints/keypoint-000100.json"
 @pytest.mark.parametrize(
     ("maker", "file", "change", "message"),
     [
-        (make_coco, COCO, lambda c: c["annotations"][0].pop("lefthand_kpts"), "format .'lefthand_kpts'"),
+        (make_coco, COCO, lambda c: c["annotations"][0].pop("lefthand_kpts"), r"format .KeyError..lefthand_kpts"),
         (make_coco, COCO, lambda c: c["annotations"][0]["lefthand_kpts"].extend([1, 2, 3]), "of 22 joints, not of 21"),
         (make_coco, COCO, lambda c: c["images"][0].update(file_name="../x.jpg"), "leads out"),
         (make_coco, COCO, lambda c: c["annotations"].clear(), "no hand is labelled"),
