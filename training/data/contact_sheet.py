@@ -21,7 +21,7 @@ from runtime.image.sheets import Tile, draw_page
 from runtime.image.text import WHITE
 from training.data.dataset import open_frames
 from training.data.frames import SIDES, Frames
-from training.data.samples import read_rgb
+from training.data.samples import load_sample, read_rgb
 
 TILE_PX = 256
 BOX_COLOUR = (200, 200, 200)
@@ -38,11 +38,12 @@ def _tile(frames: Frames, hands: HandPair, index: int) -> Tile:
     crop = crop_from_box(box, TILE_PX, scale=BOX_SCALE)
     plain = crop.apply(read_rgb(frames, index))
     marked = plain.copy()
-    pose = frames.pose_of[index]
-    joints, valid, fitted = frames.joints_world_m[pose], frames.joint_valid[pose], frames.has_mano[pose]
+    pose, sample = frames.pose_of[index], load_sample(frames, index, TILE_PX)
+    joints, fitted = frames.joints_world_m[pose], frames.has_mano[pose] & frames.joint_valid[pose, :, 0]
+    valid = sample.joint_valid > 0
     for side, hand in enumerate(hands):
         colour = COLOURS[hand.side]
-        if fitted[side] and valid[side, 0]:
+        if fitted[side]:
             vertices, skeleton = skin(hand, frames.rotations_world[pose, side], frames.shape[pose, side])
             pixels = _place(frames, index, crop, vertices - skeleton[0] + joints[side, 0])
             filled = np.zeros((TILE_PX, TILE_PX), np.uint8)
@@ -50,7 +51,7 @@ def _tile(frames: Frames, hands: HandPair, index: int) -> Tile:
                 cv2.fillConvexPoly(filled, triangle, 255)
             outline = cv2.findContours(filled, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]
             cv2.drawContours(marked, outline, -1, [128 + c // 2 for c in colour], 1)
-        points = np.round(_place(frames, index, crop, joints[side])).astype(int).tolist()
+        points = np.round(sample.points[side] * TILE_PX).astype(int).tolist()
         for parent, child in BONES:
             if valid[side, parent] and valid[side, child]:
                 cv2.line(marked, points[parent], points[child], colour, 1, cv2.LINE_AA)
@@ -58,8 +59,8 @@ def _tile(frames: Frames, hands: HandPair, index: int) -> Tile:
             cv2.circle(marked, points[joint], 2, colour, -1, cv2.LINE_AA)
     (left, top), (right, bottom) = crop.to_crop(np.array([box[:2], box[:2] + box[2:]])).astype(int).tolist()
     cv2.rectangle(marked, (left, top), (right, bottom), BOX_COLOUR, 1)
-    shown = valid.any(axis=1)
-    label = "interacting" if shown.all() else SIDES[int(shown.argmax())] if shown.any() else "no hand"
+    known = zip(SIDES, sample.presence, sample.has_presence, strict=True)
+    label = ", ".join(f"{side}: {('absent', 'there')[int(there)] if told else '?'}" for side, there, told in known)
     return Tile(np.vstack([plain, marked]), [[(label, WHITE)]])
 
 
@@ -67,8 +68,7 @@ def _place(frames: Frames, index: int, crop: Crop, world_m: NDArray[np.floating]
     """World points (N, 3), m -> pixels of the crop (N, 2)."""
     camera = frames.camera_of[index]
     seen = (world_m - frames.camera_position_m[camera]) @ frames.camera_rotation[camera].T
-    depth = np.maximum(seen[:, 2:], 1e-3)  # unlabelled joints may lie anywhere
-    return crop.to_crop(seen[:, :2] / depth * frames.focal_px[camera] + frames.principal_px[camera])
+    return crop.to_crop(seen[:, :2] / seen[:, 2:] * frames.focal_px[camera] + frames.principal_px[camera])
 
 
 def main(arguments: list[str] | None = None) -> int:

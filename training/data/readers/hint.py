@@ -32,7 +32,7 @@ from runtime.hand.joints import JOINT_COUNT
 from training.data.frames import Frames
 from training.data.readers.index import Arrays, format_errors, open_index, say
 from training.data.readers.interhand import checked_name
-from training.data.readers.json_stream import read_json_list
+from training.data.readers.json_stream import read_json
 from training.data.readers.pictures import check_joint_order, picture_arrays, shuffled
 
 NAME, FILES = "HInt", "TEST_newdays_img/*_r.json"
@@ -81,7 +81,7 @@ def _to_arrays(folders: list[Path]) -> Arrays:
             continue
         labels = [name for name in files if name.endswith(".json")]
         for name in tqdm(labels, desc=f"reading {folder.name}", unit="img", leave=False, delay=1):
-            hands = read_json_list(folder / name)
+            hands = read_json(folder / name, list)
             if len(hands) != 1:
                 left_out += 1
                 continue

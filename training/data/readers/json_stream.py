@@ -22,25 +22,13 @@ _LIST_DEPTH = 2  # of a list in the file's object: an item that ends leads back 
 _MAX_ITEM_BYTES = 1 << 24
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The object that a file holds. Raises UserError where it is missing, too large, or not one."""
-    content = _read(path)
-    if not isinstance(content, dict):
-        raise UserError(f"{path} does not hold a JSON object")
-    return content
-
-
-def read_json_list(path: Path) -> list[Any]:
-    """As read_json, of a file that holds a list."""
-    content = _read(path)
-    if not isinstance(content, list):
-        raise UserError(f"{path} does not hold a JSON list")
-    return content
-
-
-def _read(path: Path) -> Any:
+def read_json(path: Path, kind: type = dict) -> Any:
+    """The object, or list, that a file holds. Raises UserError where it is missing, too large, or not one."""
     with _user_errors(path, MAX_WHOLE_BYTES):
-        return json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes())
+    if not isinstance(content, kind):
+        raise UserError(f"{path} does not hold a JSON {'object' if kind is dict else 'list'}")
+    return content
 
 
 def stream_items(path: Path, key: str | None) -> Iterator[Any]:

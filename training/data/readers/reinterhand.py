@@ -34,7 +34,7 @@ from runtime.image.reading import read_image
 from training.data.frames import HAND_KINDS, INTERACTING, SIDES, Floats, Frames
 from training.data.readers.index import Arrays, open_index, say
 from training.data.readers.interhand import checked_name, mano_arrays
-from training.data.readers.json_stream import read_json, read_json_list
+from training.data.readers.json_stream import read_json
 from training.data.readers.pictures import box_of_joints, check_joint_order, shuffled
 
 CAMERAS = "Mugsy_cameras/cam_params.json"
@@ -149,7 +149,7 @@ def _to_arrays(folders: list[Path], hands: HandPair) -> Arrays:
 
 def _joints(path: Path) -> Floats:
     """(21, 3), m."""
-    joints = np.asarray(read_json_list(path), np.float32)
+    joints = np.asarray(read_json(path, list), np.float32)
     if joints.shape != (FILE_JOINTS, 3):
         raise ValueError(f"{path.name} has joints of shape {joints.shape}, not {(FILE_JOINTS, 3)}")
     return joints[TO_JOINTS] / np.float32(1000)

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from training.data.dataset import open_frames
 from training.data.frames import HAND_TYPES, Frames, drop_missing
 from training.data.readers import interhand
 from training.data.readers.interhand import read_frames
+from training.data.samples import load_sample
 
 HANDS = load_hand_models()
 
@@ -305,3 +307,20 @@ def test_names_written_on_windows(copy: Path, change: Callable) -> None:
         lambda data: [image.update(file_name=image["file_name"].replace("/", "\\")) for image in data["images"]],
     )
     assert read_frames(copy, "train", HANDS).file_names.tolist() == names
+
+
+def test_categories_and_pictures_without_hands(
+    copy: Path, change: Callable, synthetic_root: Path, frames: Frames
+) -> None:
+    assert frames.kind_of is None and frames.kinds[frames.hand_type[0]] in ("one hand", "two hands")
+
+    def edit(data: Any) -> None:
+        for number, image in enumerate(data["images"]):
+            image["category"] = ("desk", "street")[number % 2]
+        data["annotations"][5] |= {"hand_type": "none", "joint_valid": [0] * 42}
+
+    change("data", edit)
+    named = replace(read_frames(copy, "train", HANDS), image_root=frames.image_root)
+    assert named.kinds == ("desk", "street") and named.kind_of[:4].tolist() == [0, 1, 0, 1]
+    sample = load_sample(named, 5, 64)
+    assert sample.presence.tolist() == [0, 0] and sample.has_presence.tolist() == [1, 1]
