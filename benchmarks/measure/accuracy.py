@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict
-from typing import Any
 
 import cv2
 import numpy as np
@@ -17,7 +15,8 @@ from runtime.image.crop import crop_from_box
 from runtime.image.draw import draw_hands
 from runtime.runner import Runner
 from training.data.frames import Frames
-from training.data.samples import Sample, load_sample, read_rgb
+from training.data.samples import read_rgb
+from training.evaluation.accuracy_table import without_nan
 from training.evaluation.predictions import Images, runner_predictor
 from training.evaluation.protocols import MCP_SCALED, HandBatch, measure
 
@@ -25,18 +24,11 @@ EXAMPLE_PX = 288  # side of each of an example's two pictures
 JPEG_QUALITY = 85
 
 
-def overlaps_of(frames: Frames) -> NDArray[np.float32]:
-    """Return how far the two hands' outlines overlap in every image, (N,): see benchmarks.records.raw_samples."""
-    samples = (load_sample(frames, index, EXAMPLE_PX) for index in range(len(frames)))
-    return np.array([outline_overlap(sample) for sample in samples], np.float32)
-
-
-def outline_overlap(sample: Sample) -> float:
-    """Return intersection over union of the convex hulls of the two hands' joints that are seen; 0 with one hand."""
-    seen = sample.joint_valid > 0.5
+def outline_overlap(points: NDArray[np.float32], seen: NDArray[np.bool_]) -> float:
+    """Return intersection over union of the convex hulls of two hands' joints (2, 21, 2) that are seen; 0 with one."""
     if (seen.sum(axis=1) < 3).any():
         return 0.0
-    right, left = (cv2.convexHull(sample.points[side][seen[side]]) for side in range(2))
+    right, left = (cv2.convexHull(points[side][seen[side]]) for side in range(2))
     shared = max(float(cv2.intersectConvexConvex(right, left)[0]), 0.0)
     union = cv2.contourArea(right) + cv2.contourArea(left) - shared
     return shared / union if union > 0 else 0.0
@@ -57,19 +49,18 @@ def measure_accuracy(
         return batches[-1]
 
     scores, frames = score(keeping, test, name), test.frames
-    points = [PointAccuracy(frames.label, frames.synthetic, **_known(asdict(part))) for part in scores.points.figures()]
+    points = [
+        PointAccuracy(frames.label, frames.synthetic, **without_nan(asdict(part))) for part in scores.points.figures()
+    ]
     if not frames.has_3d:
         return None, points, {}
     errors = [measure(MCP_SCALED, batch, truth) for batch, truth in zip(batches, test.truth, strict=True)]
     joint_mm = np.concatenate([np.where(e.joint_counts, e.joint_mm, np.nan) for e in errors]).astype(np.float32)
-    arrays = {"joint_mm": joint_mm, **draw_examples(runner, frames, joint_mm)}
-    accuracy = AccuracyMm(synthetic=frames.synthetic, **_known(asdict(scores.accuracy(frames.label))))
+    shown = (pair for truth in test.truth for pair in zip(truth.points, truth.point_valid, strict=True))
+    overlap = np.array([outline_overlap(*pair) for pair in shown], np.float32)
+    arrays = {"joint_mm": joint_mm, "overlap": overlap, **draw_examples(runner, frames, joint_mm)}
+    accuracy = AccuracyMm(synthetic=frames.synthetic, **without_nan(asdict(scores.accuracy(frames.label))))
     return accuracy, points, arrays
-
-
-def _known(figures: dict[str, Any]) -> dict[str, Any]:
-    """With null for what was not measured."""
-    return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in figures.items()}
 
 
 def draw_examples(runner: Runner, frames: Frames, joint_mm: NDArray[np.float32]) -> Arrays:

@@ -58,7 +58,7 @@ def measure_accuracies(
                 _check_engine(sheet, candidate, hand_model)
         return
     # torch reads data sets; a device may have none
-    from benchmarks.measure.accuracy import measure_accuracy, overlaps_of
+    from benchmarks.measure.accuracy import measure_accuracy
     from compress.check.scoring import load_labelled_crops
     from training.data.dataset import open_frames
     from training.data.frames import drop_missing
@@ -66,7 +66,6 @@ def measure_accuracies(
     hands = load_hand_models(hand_model)
     sets = [open_frames(data, "test", hands, images)]
     sets += [drop_missing(open_frames(place, "test", hands, images))[0] for place in pictures]
-    overlap = overlaps_of(sets[0])
     crops = cache(lambda place, crop_px: load_labelled_crops(sets[place], crop_px, hands))
     reason = {} if sets[0].has_3d else {"accuracy": f"{sets[0].name} has 2D joints alone"}
     for candidate in plan.artifacts:
@@ -80,8 +79,6 @@ def measure_accuracies(
         accuracy, _, arrays = found[0]
         points = [figures for _, of_set, _ in found for figures in of_set]
         sheet.change(candidate.name, reason, accuracy=accuracy, points=points)
-        if accuracy is not None:
-            arrays["overlap"] = overlap
         sheet.keep_samples({artifact_key(candidate.name, what): array for what, array in arrays.items()})
         sheet.save()
 

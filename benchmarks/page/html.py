@@ -15,9 +15,10 @@ from benchmarks.page.figure_table import shown_columns
 from benchmarks.page.message import make_message
 from benchmarks.page.rows import Row, artifacts, measured, unpruned
 from benchmarks.records.columns import Column
-from benchmarks.records.points import HEADINGS, NOTE, tables
+from benchmarks.records.points import HEADINGS, tables
 from benchmarks.records.raw_samples import EXAMPLES
 from benchmarks.records.record import DOUBTFUL, FAILED, NOT_RUN, PROFILING
+from training.evaluation.points import NOTE
 
 _JPEG = b"\xff\xd8\xff"
 _FOLDER = Path(__file__).parent

@@ -8,10 +8,6 @@ from benchmarks.records.columns import number
 from benchmarks.records.record import Record
 
 HEADINGS = ("file", "kind", "pictures", "hands", "median error", "PCK", "PCK, seen", "AUC", "presence right")
-NOTE = (
-    "Median error in lengths of the middle finger's metacarpal. PCK: joints within 0.2 of their hand's box; a hand "
-    "said to be absent has none. Presence: pictures right in every hand known of."
-)
 
 
 def tables(records: Iterable[Record]) -> dict[str, list[tuple[str, ...]]]:

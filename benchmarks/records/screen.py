@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmarks.records.columns import COLUMNS, interval
-from benchmarks.records.points import HEADINGS, NOTE, tables
+from benchmarks.records.points import HEADINGS, tables
 from benchmarks.records.record import NOT_RUN, Record
+from training.evaluation.points import NOTE
 
 SHOWN = ("name", "size_mb", "mpjpe_mm", "delta_vs_fp32_mm", "p50_ms", "p99_ms", "rss_peak_mb")
 

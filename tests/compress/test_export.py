@@ -31,6 +31,7 @@ from compress.onnx.lint import lint
 from compress.request import ExportRequest
 from runtime.errors import UserError
 from tests.conftest import IMAGES
+from tests.fixtures.picture_sets import make_coco
 from training.checkpoint import WeightFacts, save_weights
 from training.evaluation.scores import Accuracy
 from training.network import build
@@ -215,6 +216,14 @@ def checkpoint(tmp_path: Path) -> Path:
     facts = WeightFacts("er-nano", {"name": "other", "sha256": "0" * 64}, "made", True, 1, 1, 0)
     save_weights(path, build("er-nano").state_dict(), facts)
     return path
+
+
+def test_2d_joints_alone_are_no_measure_of_a_file(tmp_path: Path) -> None:
+    for part in ("train", "val"):
+        make_coco(tmp_path / "coco", part)
+    request = ExportRequest("er-nano", "fp32", random_weights=True, data=str(tmp_path / "coco"), output_dir=tmp_path)
+    with pytest.raises(UserError, match="COCO-WholeBody has no 3D labels"):
+        export(request)
 
 
 def test_another_hand_models_checkpoint(checkpoint: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -158,6 +159,11 @@ def drop_missing(frames: Frames) -> tuple[Frames, list[str]]:
     if not there.any():
         raise UserError(f"none of the {len(missing)} images is below {frames.image_root} ({missing[0]}, ...)")
     return frames.subset(there), missing
+
+
+def named(names: Sequence[str]) -> str:
+    """The first few names, and that there are more."""
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 def _list_files(folder: Path) -> frozenset[str]:

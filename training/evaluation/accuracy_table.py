@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from training.evaluation.points import PCK_AT, PointFigures
+from training.evaluation.points import NOTE, PointFigures
 from training.evaluation.protocols import ER, HUMAN, MCP_SCALED, Protocol, Result
 from training.evaluation.published_figures import DATASET, published_for
 from training.evaluation.scores import Scores
@@ -49,10 +49,7 @@ def _print_points(setting: Setting, figures: Sequence[PointFigures]) -> None:
     for row in figures:
         cells = (row.median_error, row.pck, row.pck_seen, row.auc, row.presence)
         print(_POINT_ROW.format(row.kind, str(row.n_images), str(row.n_hands), *(_cell(value, 3) for value in cells)))
-    print(
-        f"Median error in metacarpals. PCK: joints within {PCK_AT} of their hand's box; an absent hand has none. "
-        "Presence: pictures right in every hand known of."
-    )
+    print(NOTE)
 
 
 def _print_mm(setting: Setting, scores: Scores, protocols: Sequence[Protocol]) -> None:
@@ -92,7 +89,7 @@ def to_json(setting: Setting, scores: Scores, protocols: Sequence[Protocol]) -> 
     if known := compared(protocols, setting):
         measured["published"] = [asdict(row) for protocol in known for row in published_for(protocol.name)]
         measured["as_published"] = {p.name: asdict(scores.result(p.as_published())) for p in known}
-    return _without_nan(measured)
+    return without_nan(measured)
 
 
 def compared(protocols: Sequence[Protocol], setting: Setting) -> tuple[Protocol, ...]:
@@ -122,9 +119,10 @@ def _cell(value: float | None, digits: int = 2) -> str:
     return "-" if value is None or math.isnan(value) else f"{value:.{digits}f}"
 
 
-def _without_nan(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
+    """Plain data with null for what was not measured."""
     if isinstance(value, Mapping):
-        return {key: _without_nan(entry) for key, entry in value.items()}
+        return {key: without_nan(entry) for key, entry in value.items()}
     if isinstance(value, list):
-        return [_without_nan(entry) for entry in value]
+        return [without_nan(entry) for entry in value]
     return None if isinstance(value, float) and math.isnan(value) else value

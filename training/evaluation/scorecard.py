@@ -12,13 +12,11 @@ from numpy.typing import NDArray
 from runtime.errors import UserError
 from runtime.hand.hand_model import HandPair, load_hand_models
 from training.data.dataset import SYNTHETIC, open_frames
-from training.data.frames import Frames, drop_missing
+from training.data.frames import Frames, drop_missing, named
 from training.evaluation.accuracy_table import Setting, compared, print_table, to_json
 from training.evaluation.baselines import mean_pose_mpjpe_mm
 from training.evaluation.predictions import Predictor, evaluate, file_predictor, network_predictor
 from training.evaluation.protocols import ER, ER_WITHOUT_QUIRKS, MCP_SCALED, PROTOCOLS, Protocol, get_protocol
-
-NAMED_MISSING = 3
 
 
 def report(args: argparse.Namespace) -> int:
@@ -82,9 +80,8 @@ def without_missing(frames: Frames, allowed: bool) -> Frames:
     """The images whose files are there; a UserError where some are missing and that is not allowed."""
     found, missing = drop_missing(frames)
     if missing and not allowed:
-        some = ", ".join(missing[:NAMED_MISSING]) + (", ..." if len(missing) > NAMED_MISSING else "")
         raise UserError(
-            f"{len(missing)} of {len(frames)} images are missing below {frames.image_root} ({some}): "
+            f"{len(missing)} of {len(frames)} images are missing below {frames.image_root} ({named(missing)}): "
             "complete the data set, or give --allow-missing"
         )
     return found

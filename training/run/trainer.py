@@ -27,7 +27,7 @@ from runtime.hand.hand_model import HandPair
 from training.checkpoint import WeightFacts, frames_sha256, save_weights
 from training.data.cache import cache_error
 from training.data.dataset import SYNTHETIC, HandDataset, open_frames, start_worker
-from training.data.frames import Frames, drop_missing
+from training.data.frames import Frames, drop_missing, named
 from training.data.mixture import FrameSet, mix
 from training.data.sampler import StepSampler
 from training.data.samples import drop_damaged
@@ -42,7 +42,6 @@ from training.run.run_log import ROW_STEPS, Row, RunLog, draw_curves
 
 CHECKPOINT_SECONDS = 600
 VALIDATION_IMAGES = 512
-NAMED_IMAGES = 3  # of the missing ones
 SMOOTHING = 0.98  # of the figures on the progress line
 
 Batch = dict[str, Tensor]
@@ -330,8 +329,8 @@ def open_split(data: str, split: str, hands: HandPair, count: int) -> Frames:
         frames, damaged = drop_damaged(frames)
         missing += damaged
     if missing:
-        named = ", ".join(missing[:NAMED_IMAGES]) + (", ..." if len(missing) > NAMED_IMAGES else "")
-        parallel.say(f"{split}: {len(missing)} of {len(annotated)} images are missing or damaged, left out: {named}")
+        lost = f"{split}: {len(missing)} of {len(annotated)} images are missing or damaged, left out"
+        parallel.say(f"{lost}: {named(missing)}")
     if not len(frames):
         raise UserError(f"the {split} split of {data} has no image to use: give another --data")
     return frames

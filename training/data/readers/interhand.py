@@ -43,6 +43,7 @@ from runtime.image.crop import BOX_SCALE, MAX_BOX_PX
 from training.data.frames import HAND_KINDS, HAND_TYPES, SIDES, Floats, Frames
 from training.data.readers.index import Arrays, open_index, say
 from training.data.readers.json_stream import read_json, stream_items
+from training.data.readers.pictures import check_joint_order
 
 PARTS = ("data", "camera", "joint_3d", "MANO_NeuralAnnot")
 BOXES = ("annotated", "rootnet")
@@ -174,6 +175,7 @@ def _to_arrays(files: Sequence[Path], hands: HandPair) -> Arrays:
     data, cameras, joints, mano = files
     images, poses, camera_keys = _image_arrays(data)
     world, valid = _joint_arrays(read_json(joints), poses)
+    check_joint_order(world.reshape(-1, 21, 3), valid.reshape(-1, 21), str(joints))
     fits = read_json(mano)
     by_capture = read_json(cameras)
     campos, camrot, focal, princpt = (

@@ -324,3 +324,15 @@ def test_categories_and_pictures_without_hands(
     assert named.kinds == ("desk", "street") and named.kind_of[:4].tolist() == [0, 1, 0, 1]
     sample = load_sample(named, 5, 64)
     assert sample.presence.tolist() == [0, 0] and sample.has_presence.tolist() == [1, 1]
+
+
+def test_another_order_of_joints(copy: Path, change: Callable) -> None:
+    def edit(joints: Any) -> None:
+        for moments in joints.values():
+            for moment in moments.values():
+                world = np.array(moment["world_coord"]).reshape(2, 21, 3)
+                moment["world_coord"] = world[:, INTERHAND_TO_JOINTS].reshape(42, 3).tolist()  # the wrist first
+
+    change("joint_3d", edit)
+    with pytest.raises(UserError, match=r"InterHand2\.6M_train_joint_3d\.json: joints are in another order than wrist"):
+        read_frames(copy, "train", HANDS)

@@ -203,10 +203,11 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
         opened(root)
 
 
-@pytest.mark.parametrize("order", [np.argsort(INTERHAND_TO_JOINTS), np.argsort(MANO_TO_JOINTS)], ids=["tips", "mano"])
-def test_another_order_of_joints_is_noticed(order: np.ndarray) -> None:
+@pytest.mark.parametrize("inverse", [False, True])
+@pytest.mark.parametrize("order", [INTERHAND_TO_JOINTS, MANO_TO_JOINTS], ids=["tips", "mano"])
+def test_another_order_of_joints_is_noticed(order: np.ndarray, inverse: bool) -> None:
     hands = np.stack([joints_px(seed, seed % 2, (100, 100)) for seed in range(20)])
     valid = np.ones((20, 21), bool)
     check_joint_order(hands, valid, "made")
     with pytest.raises(UserError, match="made: joints are in another order"):
-        check_joint_order(hands[:, order], valid, "made")
+        check_joint_order(hands[:, np.argsort(order) if inverse else order], valid, "made")
