@@ -25,7 +25,7 @@ from training.checkpoint import WeightFacts, load_network, save_weights, weights
 from training.data.cache import cache_dir, cache_error
 from training.data.dataset import HandDataset
 from training.data.frames import Frames
-from training.data.sources import Source
+from training.data.mixture import Source
 from training.distillation.spec import DistillSpec
 from training.distillation.teacher import NetworkTeacher
 from training.distillation.terms import Distilled

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 from runtime.errors import CommandParser
-from training.data.sources import Source, parse_source
+from training.data.mixture import Source, parse_source
 
 
 def add_run_arguments(parser: CommandParser) -> None:

@@ -1,13 +1,43 @@
-"""Several data sets in one training run, each with its share of the samples: `--data A:1 B:0.5 synthetic:2`."""
+"""Several data sets in one training run, each with its share of the samples: `--data A:1 B:0.5 synthetic:2`.
+
+Read without what reads the data: command lines must be quick.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
-from training.data.frames import Frames
-from training.data.sources import Source
+from runtime.errors import UserError
+
+if TYPE_CHECKING:
+    from training.data.frames import Frames
+
+
+@dataclass(frozen=True)
+class Source:
+    """What --data names: a folder or the synthetic set, and how many of its samples come beside the others'."""
+
+    data: str
+    weight: float = 1.0
+
+
+def parse_source(word: str) -> Source:
+    """`PLACE` or `PLACE:WEIGHT`; a word that is a path as it stands has no weight, nor has `C:\\hands`."""
+    place, colon, number = word.rpartition(":")
+    try:
+        weight = float(number) if colon and place and not Path(word).exists() else None
+    except ValueError:
+        weight = None
+    if weight is None:
+        return Source(word)
+    if not (math.isfinite(weight) and weight > 0):
+        raise UserError(f"--data {word}: a weight is a number above 0")
+    return Source(place, weight)
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +78,7 @@ class Mixture:
         raise IndexError(index)
 
 
-FrameSet = Frames | Mixture
+FrameSet: TypeAlias = "Frames | Mixture"
 
 
 def mix(parts: Sequence[Frames], sources: Sequence[Source]) -> FrameSet:

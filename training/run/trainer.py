@@ -28,10 +28,9 @@ from training.checkpoint import WeightFacts, frames_sha256, save_weights
 from training.data.cache import cache_error
 from training.data.dataset import SYNTHETIC, HandDataset, open_frames, start_worker
 from training.data.frames import Frames, drop_missing, named
-from training.data.mixture import FrameSet, mix
+from training.data.mixture import FrameSet, Source, mix
 from training.data.sampler import StepSampler
 from training.data.samples import drop_damaged
-from training.data.sources import Source
 from training.evaluation.predictions import evaluate, network_predictor
 from training.network import ERNet
 from training.objective import Supervised

@@ -15,8 +15,7 @@ from tests.fixtures.picture_sets import make_coco, make_reinterhand
 from training.checkpoint import read_facts
 from training.data.augment import AugmentSpec
 from training.data.dataset import HandDataset, open_frames
-from training.data.mixture import mix
-from training.data.sources import Source, parse_source
+from training.data.mixture import Source, mix, parse_source
 from training.hands.layer import HandLayer
 from training.losses import LossWeights
 from training.network import build

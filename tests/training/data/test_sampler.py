@@ -16,7 +16,7 @@ def test_every_image_once_per_epoch_and_the_same_after_a_resume() -> None:
 
 def test_processes_share_each_batch() -> None:
     whole = list(StepSampler((10,), 4, 0, 5, seed=1))
-    shares = [list(StepSampler((10,), 4, 0, 5, seed=1, share=share, shares=2)) for share in range(2)]
+    shares = [list(StepSampler((10,), 4, 0, 5, seed=1, process=process, processes=2)) for process in range(2)]
     for step, batch in enumerate(whole):
         assert len(shares[0][step]) == len(shares[1][step]) == 2
         assert sorted(shares[0][step] + shares[1][step]) == sorted(batch)

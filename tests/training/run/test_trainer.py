@@ -24,7 +24,7 @@ from runtime.errors import UserError
 from runtime.hand.hand_model import load_hand_models
 from training.checkpoint import load_network, read_facts
 from training.data.dataset import HandDataset, open_frames
-from training.data.sources import Source
+from training.data.mixture import Source
 from training.hands.layer import HandLayer
 from training.network import build
 from training.objective import Supervised
