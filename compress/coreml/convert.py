@@ -107,9 +107,12 @@ def write_package(network: ERNet, path: Path, precision: str, options: PackageOp
 
 
 def as_stored(network: ERNet, precision: str) -> ERNet:
-    """Return the torch network with the weights that a package of this precision holds."""
-    weights = PRECISIONS[precision]
-    return network if weights is None else rounded(network, weights)
+    """Return the torch network that a package of this precision holds: its parts merged, its weights rounded."""
+    # torch, which takes seconds to import.
+    from training.network.merged import merge
+
+    weights, merged = PRECISIONS[precision], merge(network)
+    return merged if weights is None else rounded(merged, weights)
 
 
 def _convert(network: ERNet, precision: str, options: PackageOptions) -> Any:

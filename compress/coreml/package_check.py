@@ -77,7 +77,7 @@ def check_package(network: ERNet, path: Path, precision: str, crops: Crops, hand
     half: list[Outputs] = []
     try:
         for crop in tqdm(crops, desc="numeric check", unit="img", leave=False):
-            with torch.inference_mode(), Fp16Numbers() if stored is not network else nullcontext():
+            with torch.inference_mode(), nullcontext() if precision == "fp32" else Fp16Numbers():
                 outputs = stored(torch.from_numpy(graph_input(crop)))._asdict()
             expected.append({name: value.numpy() for name, value in outputs.items()})
             image = package_input(evaluator, crop)

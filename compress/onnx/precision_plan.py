@@ -33,7 +33,7 @@ _BLOCKS = (
     r"backbone\.layers\.\d+",
     r"backbone\.[a-z_]+",
     r"extract\.(?:desim|deocc)\.\w+",
-    r"regress\.pose\.\d+\.(?:reduce|mlp\.\d)",
+    r"regress\.pose\.(?:\d+\.)?(?:reduce|mlp\.\d)",
     r"regress\.hand\.\d+\.mlp\.\d",
     r"regress\.\w+\.\w+",
     r"[a-z_]+\.\w+",

@@ -10,6 +10,7 @@ import torch
 
 from runtime.backends.session import open_session
 from training.network import ERNet, Outputs
+from training.network.merged import merge
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -18,8 +19,8 @@ OPSET = 17
 MAX_RANK = 4
 
 
-def write_onnx(network: ERNet, path: Path) -> None:
-    """Export `network` (eval mode) at its own crop size in fp32, constants folded.
+def write_onnx(network: ERNet, path: Path, merged: bool = True) -> None:
+    """Export `network` (eval mode) at its own crop size in fp32, constants folded, its parts merged or as they are.
 
     Raises ValueError where the graph breaks a rule of the contract: that is a fault of the network, not of the user.
     """
@@ -29,7 +30,7 @@ def write_onnx(network: ERNet, path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the TorchScript path is deprecated, but its opset 17 graphs are the plainest
         torch.onnx.export(
-            network,
+            merge(network) if merged else network,
             (torch.zeros(1, 3, size, size),),
             str(path),
             input_names=["image"],

@@ -24,32 +24,47 @@ class ConvBN(nn.Sequential):
 def attend(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None) -> Tensor:
     """Attention products, written out so that the exported graph has plain MatMul and Softmax.
 
-    query (B, heads, N, d), key and value (B, heads, M, d), bias (heads, N, M) or None -> (B, heads, N, d).
+    query (B, heads, N, d), scaled, key and value (B, heads, M, d), bias (heads, N, M) or None -> (B, heads, N, d).
     """
-    scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
+    scores = query @ key.transpose(-2, -1)
     if bias is not None:
         scores = scores + bias
     return scores.softmax(dim=-1) @ value
 
 
 class MultiHeadAttention(nn.Module):
-    """Attention of tokens (B, N, C) on a context (B, M, C); on themselves where none is given."""
+    """Attention of tokens on a context of other tokens; on themselves where none is given.
 
-    def __init__(self, dim: int, heads: int) -> None:
+    Tokens are rows, (N * B, C), as linear layers like them: one after the other, of all B members of a batch each, or
+    member after member where `batch_first`.
+    """
+
+    def __init__(self, dim: int, heads: int, batch_first: bool = False) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.batch_first, self.scale = heads, batch_first, (dim // heads) ** -0.5
         self.query = nn.Linear(dim, dim)
         self.key_value = nn.Linear(dim, 2 * dim)
         self.proj = nn.Linear(dim, dim)
 
-    def forward(self, tokens: Tensor, context: Tensor | None = None) -> Tensor:
-        key, value = self.key_value(tokens if context is None else context).chunk(2, dim=-1)
-        mixed = attend(self._split(self.query(tokens)), self._split(key), self._split(value))
-        return self.proj(mixed.transpose(1, 2).reshape(tokens.shape))
+    def forward(self, tokens: Tensor, batch: int, context: Tensor | None = None) -> Tensor:
+        mixed = attend(*self.query_key_value(tokens, batch, context))
+        order = (0, 2, 1, 3) if self.batch_first else (2, 0, 1, 3)
+        return self.proj(mixed.permute(order).reshape(tokens.shape))
 
-    def _split(self, tokens: Tensor) -> Tensor:
-        batch, count, dim = tokens.shape
-        return tokens.reshape(batch, count, self.heads, dim // self.heads).transpose(1, 2)
+    def query_key_value(self, tokens: Tensor, batch: int, context: Tensor | None) -> tuple[Tensor, ...]:
+        """Three times (B, heads, N, d)."""
+        query = self.heads_of(self.query(tokens), batch)
+        if self.scale != 1:
+            query = query * self.scale
+        key_value = self.heads_of(self.key_value(tokens if context is None else context), batch)
+        return query, *key_value.split(self.heads, dim=1)
+
+    def heads_of(self, rows: Tensor, batch: int) -> Tensor:
+        """Rows of one or more tokens' widths side by side -> (B, widths * heads, N, d)."""
+        width = self.proj.in_features // self.heads
+        if self.batch_first:
+            return rows.reshape(batch, -1, rows.shape[1] // width, width).transpose(1, 2)
+        return rows.reshape(-1, batch, rows.shape[1] // width, width).permute(1, 2, 0, 3)
 
 
 class Mlp(nn.Sequential):
@@ -60,17 +75,19 @@ class Mlp(nn.Sequential):
 
 
 class TransformerBlock(nn.Module):
-    """Pre-norm transformer block; attends to `context` where one is given, to itself otherwise."""
+    """Pre-norm transformer block of rows (see MultiHeadAttention)."""
 
-    def __init__(self, dim: int, heads: int, mlp_ratio: float, activation: type[nn.Module]) -> None:
+    def __init__(
+        self, dim: int, heads: int, mlp_ratio: float, activation: type[nn.Module], batch_first: bool = False
+    ) -> None:
         super().__init__()
         self.norm_attention = nn.LayerNorm(dim, eps=NORM_EPS)
-        self.attention = MultiHeadAttention(dim, heads)
+        self.attention = MultiHeadAttention(dim, heads, batch_first)
         self.norm_mlp = nn.LayerNorm(dim, eps=NORM_EPS)
         self.mlp = Mlp(dim, int(dim * mlp_ratio), dim, activation)
 
-    def forward(self, tokens: Tensor, context: Tensor | None = None) -> Tensor:
-        tokens = tokens + self.attention(self.norm_attention(tokens), context)
+    def forward(self, tokens: Tensor, batch: int, context: Tensor | None = None) -> Tensor:
+        tokens = tokens + self.attention(self.norm_attention(tokens), batch, context)
         return tokens + self.mlp(self.norm_mlp(tokens))
 
 

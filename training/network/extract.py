@@ -1,6 +1,8 @@
 """Extract (steps 2 to 5 of the ER paper): backbone features -> one map per hand with its prior, heat maps, 2.5D joints.
 
-In the heat maps and joints both hands' 42 joints are one axis, the right hand's first: small devices want few axes.
+Small devices want few axes and few nodes. In the heat maps and joints both hands' 42 joints are one axis, the right
+hand's first; maps of both hands lie side by side in the channels; tokens are rows: cell by cell, of each image, of each
+hand. What both hands share is then one product, and nothing has to be moved in between.
 """
 
 from __future__ import annotations
@@ -38,23 +40,30 @@ class Extract(nn.Module):
     ) -> None:
         super().__init__()
         self.depth_bins = depth_bins
-        self.project = nn.ModuleList([nn.Conv2d(inputs, dim, 1) for _ in range(HANDS)])
-        self.heatmap = nn.ModuleList([nn.Conv2d(dim, JOINT_COUNT * depth_bins, 1) for _ in range(HANDS)])
+        self.project: nn.Module = PerHand([nn.Conv2d(inputs, dim, 1) for _ in range(HANDS)])
+        self.heatmap: nn.Module = PerHand([nn.Conv2d(dim, JOINT_COUNT * depth_bins, 1) for _ in range(HANDS)])
         self.desim = DeSim(dim, heads, mlp_ratio, depth_bins, activation)
         self.deocc = DeOcc(dim, heads, mlp_ratio, activation)
 
     def forward(self, features: Tensor) -> Extracted:
         """(B, inputs, H, W) -> Extracted."""
         batch, _, height, width = features.shape
-        projected = [project(features) for project in self.project]
-        logits = [
-            heatmap(x).reshape(batch, JOINT_COUNT, -1) for heatmap, x in zip(self.heatmap, projected, strict=True)
-        ]
-        heatmaps = torch.cat(logits, dim=1)
+        projected = self.project(features)
+        heatmaps = self.heatmap(projected).reshape(batch, HANDS * JOINT_COUNT, -1)
         joints = soft_argmax(heatmaps, self.depth_bins, height, width)
-        maps = torch.stack([x.flatten(2).transpose(1, 2) for x in projected], dim=1)
-        maps = maps + self.deocc(self.desim(maps, height, width))
+        pairs = projected.permute(2, 3, 0, 1).reshape(height * width * batch, -1)
+        pairs = pairs + self.deocc(self.desim(pairs, batch, height, width), batch)
+        maps = pairs.reshape(height * width, batch, HANDS, -1).permute(1, 2, 0, 3)
         return Extracted(maps, heatmaps, joints, (self.depth_bins, height, width))
+
+
+class PerHand(nn.ModuleList):
+    """A layer per hand, on the same map or each on its own half of the channels; results side by side."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        shared = maps.shape[1] == self[0].in_channels
+        parts = [maps] * HANDS if shared else maps.chunk(HANDS, dim=1)
+        return torch.cat([layer(part) for layer, part in zip(self, parts, strict=True)], dim=1)
 
 
 class DeSim(nn.Module):
@@ -71,12 +80,13 @@ class DeSim(nn.Module):
         nn.init.trunc_normal_(self.position, std=0.02)
         nn.init.trunc_normal_(self.hand, std=0.02)
 
-    def forward(self, maps: Tensor, height: int, width: int) -> Tensor:
-        """(B, 2, HW, C) -> the same shape."""
-        position = resize_map(self.position, height, width).flatten(2).transpose(1, 2)
-        tokens = (maps + (position + self.hand)).flatten(0, 1)
-        tokens = self.linear(self.block(tokens))
-        return (tokens + self.mlp(self.norm(tokens))).reshape(maps.shape)
+    def forward(self, pairs: Tensor, batch: int, height: int, width: int) -> Tensor:
+        """(HW * B, 2C) -> the hands' tokens, (HW * B * 2, C)."""
+        position = resize_map(self.position, height, width).flatten(2).permute(2, 0, 1)
+        place = (position + self.hand.transpose(0, 1)).repeat(1, batch, 1)
+        tokens = pairs.reshape(-1, self.linear.in_features) + place.flatten(0, 1)
+        tokens = self.linear(self.block(tokens, HANDS * batch))
+        return tokens + self.mlp(self.norm(tokens))
 
 
 class DeOcc(nn.Module):
@@ -92,13 +102,15 @@ class DeOcc(nn.Module):
         self.part = nn.Linear(dim, HANDS * dim)
         nn.init.trunc_normal_(self.class_token, std=0.02)
 
-    def forward(self, maps: Tensor) -> Tensor:
-        """(B, 2, HW, C) -> a prior per hand of the same shape."""
-        batch, hands, cells, dim = maps.shape
-        pair = maps.transpose(1, 2).reshape(batch, cells, hands * dim)
-        context = torch.cat([self.class_token.expand(batch, -1, -1), maps.flatten(1, 2)], dim=1)
-        prior = self.part(self.norm(self.block(self.join(pair), self.norm_context(context))))
-        return prior.reshape(batch, cells, hands, dim).transpose(1, 2)
+    def forward(self, tokens: Tensor, batch: int) -> Tensor:
+        """The hands' tokens (HW * B * 2, C) -> their priors side by side, (HW * B, 2C)."""
+        dim = tokens.shape[1]
+        context = tokens
+        if batch > 1:  # their order is that of one image
+            context = tokens.reshape(-1, batch, HANDS, dim).transpose(1, 2).reshape(-1, dim)
+        context = torch.cat([self.class_token.reshape(1, dim).repeat(batch, 1), context])
+        pairs = self.join(tokens.reshape(-1, HANDS * dim))
+        return self.part(self.norm(self.block(pairs, batch, self.norm_context(context))))
 
 
 def cell_grid(depth: int, height: int, width: int, device: torch.device | None = None) -> Tensor:

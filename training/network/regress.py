@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from runtime.hand.joints import JOINT_COUNT
 from training.hands import HANDS
 from training.network.blocks import Mlp, TransformerBlock
-from training.network.extract import Extracted
+from training.network.extract import Extracted, cell_grid
 
 ROTATIONS = 16
 BETAS = 10
+HAND_NUMBERS = BETAS + 3 + 1  # shape, camera, presence
 IDENTITY_6D = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 # Where regression starts: a wrist at the crop's centre, 0.25 m across the crop.
 START_CAMERA = (4.0, 0.5, 0.5)
@@ -44,9 +45,10 @@ class Regress(nn.Module):
     ) -> None:
         super().__init__()
         self.fuseformer = FuseFormer(dim, heads, mlp_ratio, activation)
-        self.pose = nn.ModuleList([PoseRegressor(dim, token_dim, hidden, activation) for _ in range(HANDS)])
+        self.pose: nn.Module = PoseRegressors([PoseRegressor(dim, token_dim, hidden, activation) for _ in range(HANDS)])
         self.hand = nn.ModuleList([HandRegressor(dim, activation) for _ in range(HANDS)])
         self.translation = Mlp(HANDS * dim, dim, 3, activation)
+        self.pooled: nn.Module | None = None  # in place of `hand` and `translation` (merged.py)
 
     def forward(self, extracted: Extracted) -> Outputs:
         """Extracted -> Outputs."""
@@ -55,15 +57,20 @@ class Regress(nn.Module):
         seen = joints.detach()
         weights = sample_weights(seen, height, width).reshape(-1, HANDS, JOINT_COUNT, height * width)
         tokens = self.fuseformer(weights @ maps)
-        scaled = centred(seen.reshape(-1, HANDS, JOINT_COUNT, 3), depth, height, width)
-        rotation6d = torch.cat([pose(tokens[:, i], scaled[:, i]) for i, pose in enumerate(self.pose)], dim=1)
-
-        pooled = maps.mean(dim=2)
-        hand = torch.cat([regress(pooled[:, i]) for i, regress in enumerate(self.hand)], dim=1)
-        shape, camera, presence = hand.split([BETAS, 3, 1], dim=-1)
-        translation = self.translation(pooled.flatten(1))
         joints = joints.reshape(-1, HANDS, JOINT_COUNT, 3)
+        rotation6d = self.pose(tokens, centred(joints.detach(), depth, height, width))
+
+        numbers = self._of_pooled(maps.mean(dim=2).flatten(1))
+        hands, translation = numbers.split([HANDS * HAND_NUMBERS, 3], dim=1)
+        shape, camera, presence = hands.reshape(-1, HANDS, HAND_NUMBERS).split([BETAS, 3, 1], dim=-1)
         return Outputs(rotation6d, shape, camera, joints, translation, presence.squeeze(-1))
+
+    def _of_pooled(self, pooled: Tensor) -> Tensor:
+        """(B, 2C) -> each hand's numbers, then the translation: (B, 31)."""
+        if self.pooled is not None:
+            return self.pooled(pooled)
+        hands = [regress(part) for regress, part in zip(self.hand, pooled.chunk(HANDS, dim=1), strict=True)]
+        return torch.cat([*hands, self.translation(pooled)], dim=1)
 
 
 class FuseFormer(nn.Module):
@@ -72,12 +79,21 @@ class FuseFormer(nn.Module):
     def __init__(self, dim: int, heads: int, mlp_ratio: float, activation: type[nn.Module]) -> None:
         super().__init__()
         self.joint = nn.Parameter(torch.zeros(1, HANDS, JOINT_COUNT, dim))
-        self.block = TransformerBlock(dim, heads, mlp_ratio, activation)
+        self.block = TransformerBlock(dim, heads, mlp_ratio, activation, batch_first=True)
         nn.init.trunc_normal_(self.joint, std=0.02)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(B, 2, 21, C) -> the same shape."""
-        return self.block((tokens + self.joint).flatten(0, 1)).reshape(tokens.shape)
+        rows = (tokens + self.joint).flatten(0, 2)
+        return self.block(rows, tokens.shape[0] * HANDS).reshape(tokens.shape)
+
+
+class PoseRegressors(nn.ModuleList):
+    """One for each hand."""
+
+    def forward(self, tokens: Tensor, joints: Tensor) -> Tensor:
+        """tokens (B, 2, 21, C), joints (B, 2, 21, 3) -> (B, 2, 16, 6)."""
+        return torch.cat([pose(tokens[:, i], joints[:, i]) for i, pose in enumerate(self)], dim=1)
 
 
 class PoseRegressor(nn.Module):
@@ -100,12 +116,12 @@ class HandRegressor(nn.Module):
 
     def __init__(self, dim: int, activation: type[nn.Module]) -> None:
         super().__init__()
-        self.mlp = Mlp(dim, dim, BETAS + 3 + 1, activation)
+        self.mlp = Mlp(dim, dim, HAND_NUMBERS, activation)
         start_at(self.mlp[-1], torch.tensor([*[0.0] * BETAS, *START_CAMERA, 0.0]))
 
     def forward(self, pooled: Tensor) -> Tensor:
-        """(B, C) -> (B, 1, 14)."""
-        return self.mlp(pooled).unsqueeze(1)
+        """(B, C) -> (B, 14)."""
+        return self.mlp(pooled)
 
 
 def start_at(layer: nn.Module, values: Tensor) -> None:
@@ -119,11 +135,13 @@ def sample_weights(joints: Tensor, height: int, width: int) -> Tensor:
 
     Products of hat functions relu(1 - |x - i|): the numbers of grid_sample with zero padding, without GridSample.
     """
-    columns = torch.arange(width, dtype=joints.dtype, device=joints.device)
-    rows = torch.arange(height, dtype=joints.dtype, device=joints.device)
-    across = torch.relu(1 - (joints[..., 0:1] - columns).abs())
-    down = torch.relu(1 - (joints[..., 1:2] - rows).abs())
-    return (down.unsqueeze(-1) * across.unsqueeze(-2)).flatten(2)
+    cells = cell_grid(1, height, width, joints.device).to(joints)[:, :2].T.flatten()
+    # One product spreads a joint's x and y over all cells' columns and rows.
+    axes = torch.tensor(((1.0, 0.0), (0.0, 1.0), (0.0, 0.0))[: joints.shape[-1]], device=joints.device).to(joints)
+    spread = axes.unsqueeze(-1).expand(-1, -1, height * width).flatten(1)
+    near = torch.relu(1 - (joints @ spread - cells).abs())
+    across, down = near.split(height * width, dim=-1)
+    return across * down
 
 
 def centred(joints: Tensor, depth: int, height: int, width: int) -> Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 # Where a coordinate is read off or a pose is put together, 8 bits are too few.
-KEEP_FLOAT = (r"^extract\.heatmap", r"^regress\.(pose|hand)\.\d\.mlp\.2", r"^regress\.translation\.2")
+KEEP_FLOAT = (r"^extract\.heatmap", r"^regress\.(pose|hand)\.(\d\.)?mlp\.2", r"^regress\.(translation|pooled)\.2")
 ACTIVATION_MAX = 255  # activations are uint8 with a zero point
 
 

@@ -115,7 +115,7 @@ def test_the_package_holds_the_rounded_network(made: Maker, network: ERNet, prec
     for weight in weights:
         assert any(np.array_equal(value, weight) for value in inside[weight.shape])
     large = [weight for weight in weights if weight.size > MIN_ELEMENTS]
-    assert len(large) > 60
+    assert len(large) > 50
     share, scales = {
         "w8": (1.0, sum(2 * len(weight) for weight in large)),
         "palette6": (0.75, 128 * len(large)),

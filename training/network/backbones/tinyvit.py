@@ -69,13 +69,15 @@ class WindowAttention(nn.Module):
         self.proj = nn.Linear(dim, dim)
         self.attention_biases = nn.Parameter(torch.zeros(heads, window * window))
 
-    def forward(self, tokens: Tensor, side: int) -> Tensor:
-        """tokens (windows, side^2, C), side <= the learned window -> the same shape."""
-        windows, count, dim = tokens.shape
-        qkv = self.qkv(self.norm(tokens)).reshape(windows, count, self.heads, -1).transpose(1, 2)
-        query, key, value = qkv.chunk(3, dim=-1)
-        mixed = attend(query, key, value, self.attention_biases[:, offset_index(side, self.window, tokens.device)])
-        return self.proj(mixed.transpose(1, 2).reshape(windows, count, dim))
+    def forward(self, rows: Tensor, side: int) -> Tensor:
+        """The windows' tokens, (windows * side^2, C), side <= the learned window -> the same shape."""
+        count, dim = side * side, rows.shape[1]
+        width = dim // self.heads
+        qkv = self.qkv(self.norm(rows)).reshape(-1, count, self.heads, 3 * width).transpose(1, 2)
+        query, key, value = qkv.split(width, dim=-1)
+        bias = self.attention_biases[:, offset_index(side, self.window, rows.device)]
+        mixed = attend(query * width**-0.5, key, value, bias)
+        return self.proj(mixed.transpose(1, 2).reshape(-1, dim))
 
 
 def offset_index(side: int, window: int, device: torch.device | None = None) -> Tensor:
@@ -113,24 +115,25 @@ class TinyViTBlock(nn.Module):
         self.mlp = TokenMlp(dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W), H = W a multiple of the window or smaller than it -> the same shape."""
-        batch, dim, height, width = x.shape
+        """(B, H, W, C), H = W a multiple of the window or smaller than it -> the same shape."""
+        batch, height, width, dim = x.shape
         side = min(self.window, height)
         if height % side or width % side:
             raise ValueError(f"a map of {height}x{width} does not divide into windows of {side}")
         down, across = height // side, width // side
-        tokens = x.permute(0, 2, 3, 1)
-        windows = tokens.reshape(batch * down, side, across, side * dim).transpose(1, 2)
-        windows = self.attn(windows.reshape(batch * down * across, side * side, dim), side)
-        windows = windows.reshape(batch * down, across, side, side * dim).transpose(1, 2)
-        tokens = tokens + windows.reshape(batch, height, width, dim)
-        x = self.local_conv(tokens.permute(0, 3, 1, 2))
-        tokens = x.permute(0, 2, 3, 1)
-        return (tokens + self.mlp(tokens)).permute(0, 3, 1, 2)
+        if across == 1:
+            windows = self.attn(x.reshape(-1, dim), side)
+        else:
+            windows = x.reshape(batch * down, side, across, side * dim).transpose(1, 2)
+            windows = self.attn(windows.reshape(-1, dim), side)
+            windows = windows.reshape(batch * down, across, side, side * dim).transpose(1, 2)
+        x = self.local_conv((x + windows.reshape(x.shape)).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        rows = x.reshape(-1, dim)
+        return (rows + self.mlp(rows)).reshape(x.shape)
 
 
 class Stage(nn.Module):
-    """Blocks, then the merging into the next stage (the official code keeps it here)."""
+    """Blocks, then the merging into the next stage (the official code keeps it here); all but MBConv channels last."""
 
     def __init__(self, blocks: Sequence[nn.Module], downsample: nn.Module | None) -> None:
         super().__init__()
@@ -138,7 +141,10 @@ class Stage(nn.Module):
         self.downsample = downsample if downsample is not None else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.downsample(self.blocks(x))
+        """(B, C, H, W) -> the same of the next stage."""
+        if isinstance(self.blocks[0], MBConv):
+            return self.downsample(self.blocks(x))
+        return self.downsample(self.blocks(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2))
 
 
 class TinyViT(nn.Module):
