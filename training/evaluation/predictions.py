@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from runtime.hand.hand_model import HandPair, skin
+from runtime.machine import usable_cores
 from runtime.runner import Runner, load
 from training.data.frames import Frames
 from training.data.samples import Sample, load_sample
@@ -90,10 +92,11 @@ def file_predictor(model: Path, hand_model: Path | None = None) -> tuple[Predict
 
 
 def runner_predictor(runner: Runner) -> Predictor:
-    """Predictions of a runner, one image after the other."""
+    """Predictions of a runner with an engine of one thread: an image on each core that this process may use."""
+    pool = ThreadPoolExecutor(usable_cores() or 1)
 
     def predict(images: Images) -> HandBatch:
-        results = [runner.run_crop((image * 255).round().astype(np.uint8)) for image in images]
+        results = list(pool.map(lambda image: runner.run_crop((image * 255).round().astype(np.uint8)), images))
         pairs = [(r.right, r.left) for r in results]
         return HandBatch(
             joints=np.stack([[hand.joints for hand in pair] for pair in pairs]),
