@@ -23,7 +23,7 @@ from compress.artefact import WEIGHTS_ONLY
 from compress.crops import Crops
 from compress.onnx.calibration import DEFAULT_METHOD, Ranges, affine_of, calibrate
 from compress.onnx.graph import load_float
-from compress.onnx.passes import compact, store_as_int8, widen
+from compress.onnx.passes import compact, one_gelu, store_as_int8, widen
 from compress.onnx.quantize import QuantizedNodes, run_quantizer, select_nodes
 from training.quantisation.int8_rules import Affine, ModuleRanges, QuantizeSpec, module_path
 
@@ -121,8 +121,9 @@ def _write_cpu(
     # A linear's output goes to norms, GELU and residuals, all in float: onnxruntime's QGemm writes float for nothing,
     # which saves two roundings and keeps GELU one node.
     options = {"OpTypesToExcludeOutputQuantization": ["Gemm"]}
-    names = [*nodes.quantized, *(node.name for node in folded_relus(load_float(source), nodes))]
-    run_quantizer(source, target, names, affine, signed=False, reduce_range=spec.reduce_range, options=options)
+    plain = load_float(source)
+    names = [*nodes.quantized, *(node.name for node in folded_relus(plain, nodes))]
+    run_quantizer(one_gelu(plain), target, names, affine, signed=False, reduce_range=spec.reduce_range, options=options)
     model = onnx.load(target)
     for change in (widen, *passes):
         change(model)
@@ -142,7 +143,7 @@ def write_trt(source: Path, target: Path, nodes: QuantizedNodes, ranges: Ranges)
         "QuantizeBias": False,
         "OpTypesToExcludeOutputQuantization": ["Conv", "MatMul", "Gemm"],
     }
-    run_quantizer(source, target, nodes.quantized, affine, signed=True, reduce_range=False, options=options)
+    run_quantizer(load_float(source), target, nodes.quantized, affine, signed=True, reduce_range=False, options=options)
 
 
 def store_weights(source: Path, target: Path) -> tuple[str, ...]:
@@ -150,7 +151,7 @@ def store_weights(source: Path, target: Path) -> tuple[str, ...]:
     import onnx
 
     model = load_float(source)
-    stored = store_as_int8(model, at_load=True)
+    stored = store_as_int8(model)
     compact(model)
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, target)

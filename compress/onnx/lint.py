@@ -159,6 +159,19 @@ def float_operators(graph: Graph) -> Found:
             yield node.name, f"the input of a {node.op_type} is rounded"
 
 
+def gelus(graph: Graph) -> Found:
+    """GELU is one node: spelled out it falls apart between Q/DQ."""
+    for node in graph.of_type("Erf"):
+        yield node.name, "a GELU of more than one node"
+
+
+def constants_are_folded(graph: Graph) -> Found:
+    """Q/DQ pairs serve integer products: a DQ of stored weights is read by those alone, others would run per image."""
+    for node in graph.of_type("DequantizeLinear"):
+        if node.input[0] in graph.constants and any(r.op_type not in WEIGHTED for r in graph.readers[node.output[0]]):
+            yield node.name, "a constant that no integer product reads is dequantised for every image"
+
+
 def weights_alone(graph: Graph) -> Found:
     """No Q/DQ; int8 constants become floats by Cast and Mul with one scale per row, which runtimes fold."""
     for node in graph.of_type(*QDQ):
@@ -191,6 +204,8 @@ RULES: Mapping[str, tuple[Rule, ...]] = {  # by flavour
         ("opset", partial(opset, lowest=17, highest=20)),
         ("activations", partial(activations, dtype="uint8")),
         ("bias", biases_fit),
+        ("gelu", gelus),
+        ("constants", constants_are_folded),
     ),
     "trt": (
         *_ROUNDED,

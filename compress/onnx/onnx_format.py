@@ -57,7 +57,10 @@ def open_predictor(artefact: Artefact, material: Material) -> Predictor:
 
 def write_passport(artefact: Artefact, facts: dict[str, Any]) -> Artefact:
     """Into the file's metadata and beside it."""
+    import onnx
+
     path = artefact.path
+    facts |= {"opset": onnx.load(path, load_external_data=False).opset_import[0].version}
     embed(path, facts)
     details = {"file": path.name, "bytes": path.stat().st_size, "sha256": file_sha256(path)}
     path.with_suffix(".json").write_text(json.dumps(facts | details, indent=2) + "\n", encoding="utf-8")
@@ -105,7 +108,7 @@ def write_trained_file(trained: ERNet, path: Path) -> dict[str, Any]:
     spec = int8_spec_of(trained)
     assert spec is not None
     source = path.with_suffix(".rounded.onnx")
-    write_onnx(float_network(trained, rounded=True), source)
+    write_onnx(float_network(trained, rounded=True), source, merged=False)  # each part has ranges of its own
     nodes = write_trained(source, path, ranges_of(trained), spec)
     source.unlink()
     return {"flavour": "cpu", **asdict(spec), **asdict(nodes)}

@@ -58,7 +58,7 @@ def select_nodes(model: ModelProto, keep_float: Sequence[str]) -> QuantizedNodes
 
 
 def run_quantizer(
-    source: Path,
+    model: ModelProto,
     target: Path,
     nodes: Sequence[str],
     affine: Mapping[str, Affine],
@@ -70,7 +70,6 @@ def run_quantizer(
 
     affine: of every activation that is rounded. signed: int8 activations instead of uint8.
     """
-    import onnx
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
     activation_type = QuantType.QInt8 if signed else QuantType.QUInt8
@@ -79,7 +78,7 @@ def run_quantizer(
         tensor: [{"quant_type": activation_type} | {key: np.array(getattr(value, key), types[key]) for key in types}]
         for tensor, value in affine.items()
     }
-    size = onnx.load(source).graph.input[0].type.tensor_type.shape.dim[-1].dim_value
+    size = model.graph.input[0].type.tensor_type.shape.dim[-1].dim_value
     # It calibrates even where all ranges are given: one black image is the least it takes.
     images = iter([{"image": np.zeros((1, 3, size, size), np.float32)}])
     before = logging.root.manager.disable
@@ -88,7 +87,7 @@ def run_quantizer(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             quantize_static(
-                source,
+                model,
                 target,
                 SimpleNamespace(get_next=lambda: next(images, None)),
                 quant_format=QuantFormat.QDQ,

@@ -145,6 +145,8 @@ BROKEN: list[tuple[Change, tuple[str, ...], str, str]] = [
     (stores("b_scale", np.full(4, 0.1, F)), ("cpu",), "conv", "bias"),
     (reads(0, "image", "conv"), ("cpu",), "conv", "bias"),
     (has("Softmax", "x", "s", "softmax"), BOTH, "softmax", "float-operators"),
+    (has("Erf", "x", "e", "erf"), ("cpu",), "erf", "gelu"),
+    (has("Add", "w w", "s", "sum"), ("cpu",), "w_dequantize", "constants"),
     (
         both(
             stores("x_scale", F(1)),

@@ -14,7 +14,7 @@ from onnx import ModelProto, TensorProto
 
 from compress.onnx.flavours import store_weights
 from compress.onnx.lint import lint
-from compress.onnx.passes import MIN_ELEMENTS, compact, store_as_int8, widen
+from compress.onnx.passes import MIN_ELEMENTS, compact, one_gelu, store_as_int8, widen
 from compress.onnx.quantize import run_quantizer
 from runtime.backends.session import open_session
 from runtime.runner import graph_input
@@ -88,7 +88,7 @@ def first_layers(folder: Path, quantized: tuple[str, ...] = ("c1", "out"), also_
     source, target = folder / "float.onnx", folder / "int8.onnx"
     onnx.save(parse_graph(text, {"mean": MEAN, "deviation": DEVIATION, **constants}), source)
     affine = {"normal": Affine(0.02, 110), "c1": Affine(0.2, 120), "out": Affine(1.0, 128)}
-    run_quantizer(source, target, quantized, affine, signed=False, reduce_range=True, options={})
+    run_quantizer(onnx.load(source), target, quantized, affine, signed=False, reduce_range=True, options={})
     return onnx.load(target)
 
 
@@ -119,6 +119,23 @@ def test_any_other_first_layer_is_left_alone(how: dict[str, Any], tmp_path: Path
     before = model.SerializeToString(deterministic=True)
     assert not widen(model)
     assert model.SerializeToString(deterministic=True) == before
+
+
+def test_a_gelu_becomes_one_node() -> None:
+    text = """(float[1, 3, 8, 8] image) => (float[1, 3, 8, 8] out)
+        { d = Div (image, root) e = Erf (d) a = Add (e, one) m = Mul (image, a) out = Mul (m, half) }"""
+    constants = {"root": np.float32(2**0.5), "one": np.float32(1), "half": np.float32(0.5)}
+    spelled_out = parse_graph(text, constants)
+    for number, node in enumerate(spelled_out.graph.node):
+        node.name = f"/act/{number}"
+    image = np.linspace(-4, 4, 192, dtype=np.float32).reshape(1, 3, 8, 8)
+    joined = one_gelu(spelled_out)
+    assert [(node.name, node.op_type) for node in joined.graph.node] == [("/act/Gelu", "Gelu")]
+    before, after = (
+        open_session(model.SerializeToString()).run(None, {"image": image})[0] for model in (spelled_out, joined)
+    )
+    assert np.abs(before - after).max() < 1e-6
+    assert one_gelu(joined) is joined
 
 
 # ---- weights alone
