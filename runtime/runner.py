@@ -119,8 +119,7 @@ class Runner:
         """Run the network on the crop's pixels, (3, S, S), and decode what it says."""
         backend = self._check_open()
         image = self._scratch.array("image", input_shape(self.input_px), np.float32)
-        np.copyto(image[0], planes)
-        np.divide(image, _WHITE, out=image)
+        np.divide(planes, _WHITE, out=image[0])
         preprocessed = time.perf_counter()
         outputs = backend.run(image)
         inferred = time.perf_counter()

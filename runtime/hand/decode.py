@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -24,7 +25,8 @@ def decode(outputs: Outputs, crop: Crop, heatmap: Heatmap, models: HandPair) -> 
     _check_numbers(outputs)
     rotations = cast(Floats, matrix_from_6d(outputs["rotation6d"][0]))
     shape = outputs["shape"][0]
-    vertices, joints = models.skin(rotations, shape)
+    joints = models.joints(rotations, shape)
+    mesh = models.mesh(rotations, shape)
     camera = image_camera(outputs["camera"][0], crop)
     projected = camera[:, None, :1] * joints[..., :2] + camera[:, None, 1:]
     from_maps = heatmap_joints(outputs["joints_image"][0], crop, heatmap)
@@ -34,7 +36,7 @@ def decode(outputs: Outputs, crop: Crop, heatmap: Heatmap, models: HandPair) -> 
             side=model.side,
             present=logits[i] > 0,
             presence=_probability(logits[i]),
-            vertices=vertices[i],
+            mesh=partial(mesh, i),
             joints=joints[i],
             joints_image=projected[i],
             joints_heatmap=from_maps[i],

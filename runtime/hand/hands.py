@@ -5,8 +5,9 @@ Camera axes: x right, y down, z away. Joints are in the order of `runtime.hand.j
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any, Literal
 
 import numpy as np
@@ -35,7 +36,7 @@ class Hand:
     side: Literal["right", "left"]
     present: bool
     presence: float  # probability, 0..1
-    vertices: Floats  # (778, 3) m, relative to the wrist joint, camera axes
+    mesh: Callable[[], Floats]  # gives `vertices`
     joints: Floats  # (21, 3) m, relative to the wrist joint, camera axes; of the mesh
     joints_image: Floats  # (21, 2) px of the full image: the mesh's joints seen through `camera`
     joints_heatmap: Floats  # (21, 3): x, y px of the full image, z m from the wrist; from the heat maps, not the mesh
@@ -43,6 +44,15 @@ class Hand:
     shape: Floats  # (10,) shape coefficients
     camera: Floats  # (3,) scale (px of the full image per m), x, y (px, where the wrist is): px = scale * m + (x, y)
     faces: Ints  # (1538, 3) vertices of each triangle, counter-clockwise seen from outside
+
+    @cached_property
+    def vertices(self) -> Floats:
+        """(778, 3) m, relative to the wrist joint, camera axes; computed when first asked for."""
+        return self.mesh()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """With the vertices themselves: how they come about holds a hand model."""
+        return {**self.__dict__, "mesh": partial(np.asarray, self.vertices)}
 
     def project(self, points: NDArray[np.floating[Any]]) -> Floats:
         """(..., 3) wrist-relative metres -> (..., 2) px of the full image (a scaled orthographic camera)."""

@@ -7,7 +7,8 @@ plane by plane (all x, all y, all z), so that numpy works on long rows; pose fea
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +43,17 @@ class Rig:
     weights: Float32Array  # (J, V)
     tips: IntArray  # (5,) vertices
     joints: IntArray  # (21,) the project's joints among J places and 5 tips
+
+    @cached_property
+    def of_tips(self) -> Rig:
+        """The same with the fingertips as its only vertices: enough for joints, in a quarter of the time."""
+        vertices = self.weights.shape[1]
+        kept = np.concatenate(
+            [*(axis * vertices + self.tips for axis in range(3)), range(3 * vertices, len(self.template))]
+        )
+        basis, weights = (np.ascontiguousarray(array) for array in (self.basis[:, kept], self.weights[:, self.tips]))
+        tips = np.arange(len(self.tips))
+        return replace(self, template=self.template[kept], basis=basis, weights=weights, tips=tips)
 
     def skin(
         self, rotations: Float32Array, shape: Float32Array, wrist_signs: Float32Array | None = None

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -128,7 +129,7 @@ class Smoother:
         self._time_s = time_s
         right, left = self._filtered(hands.right, step_s), self._filtered(hands.left, step_s)
         rotations, shape = np.stack([right.rotations, left.rotations]), np.stack([right.shape, left.shape])
-        vertices, joints = self._models.skin(rotations, shape)
+        joints, mesh = self._models.joints(rotations, shape), self._models.mesh(rotations, shape)
         distance = hands.relative_translation
         if right.present and left.present:
             self._distance = self._distance or vector_filter(POSITION)
@@ -137,8 +138,8 @@ class Smoother:
             self._distance = None
         return replace(
             hands,
-            right=_with_mesh(right, vertices[0], joints[0]) if right.present else right,
-            left=_with_mesh(left, vertices[1], joints[1]) if left.present else left,
+            right=_with_mesh(right, partial(mesh, 0), joints[0]) if right.present else right,
+            left=_with_mesh(left, partial(mesh, 1), joints[1]) if left.present else left,
             relative_translation=distance,
         )
 
@@ -171,8 +172,8 @@ class _HandFilter:
         )
 
 
-def _with_mesh(hand: Hand, vertices: Floats, joints: Floats) -> Hand:
-    posed = replace(hand, vertices=vertices, joints=joints)
+def _with_mesh(hand: Hand, mesh: Callable[[], Floats], joints: Floats) -> Hand:
+    posed = replace(hand, mesh=mesh, joints=joints)
     return replace(posed, joints_image=posed.project(joints))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -31,10 +32,12 @@ Motion = Callable[[float], tuple[np.ndarray, np.ndarray]]
 def hands_of(rotations: np.ndarray, camera: np.ndarray, shape: np.ndarray) -> Hands:
     """Two hands as the runner would give them: (2, 16, 3, 3), (2, 3), (2, 10)."""
     rotations, camera, shape = (values.astype(np.float32) for values in (rotations, camera, shape))
-    vertices, joints = MODELS.skin(rotations, shape)
+    joints, mesh = MODELS.joints(rotations, shape), MODELS.mesh(rotations, shape)
     places = camera[:, None, :1] * joints[..., :2] + camera[:, None, 1:]
-    numbers = (vertices, joints, places, np.zeros_like(joints), rotations, shape, camera)
-    right, left = (Hand(m.side, True, 1.0, *(n[i] for n in numbers), m.faces) for i, m in enumerate(MODELS))
+    numbers = (joints, places, np.zeros_like(joints), rotations, shape, camera)
+    right, left = (
+        Hand(m.side, True, 1.0, partial(mesh, i), *(n[i] for n in numbers), m.faces) for i, m in enumerate(MODELS)
+    )
     return Hands(right, left, np.array([0.1, 0, 0.02], np.float32), {})
 
 
