@@ -116,13 +116,13 @@ def distance_in_picture(right: Hand, left: Hand) -> Floats:
 def absent_hands(models: HandPair) -> Hands:
     """What is seen of a picture in which there is nothing to look at: resting hands, neither present."""
     rotations, shape = np.tile(np.eye(3, dtype=np.float32), (2, 16, 1, 1)), np.zeros((2, 10), np.float32)
-    vertices, joints = models.skin(rotations, shape)
+    joints, mesh = models.joints(rotations, shape), models.mesh(rotations, shape)
     right, left = (
         Hand(
             side=model.side,
             present=False,
             presence=0.0,
-            vertices=vertices[i],
+            mesh=partial(mesh, i),
             joints=joints[i],
             joints_image=np.zeros((21, 2), np.float32),
             joints_heatmap=np.zeros((21, 3), np.float32),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 
 from runtime.backends.contract import Heatmap
 from runtime.errors import UserError
@@ -64,12 +65,16 @@ def test_hands(models: HandPair) -> None:
         assert_allclose(rotations[..., 0], raw["rotation6d"][0, i, :, :3] / 3, atol=1e-6)
         vertices, joints = skin(model, rotations, raw["shape"][0, i])
         assert_allclose(hand.vertices, vertices - joints[0], atol=1e-6)
+        assert "vertices" in vars(hand)  # computed once
         assert_allclose(hand.joints, joints - joints[0], atol=1e-6)
         assert_allclose(hand.joints_image, hand.project(hand.joints), atol=1e-4)
         expected = hand.joints[:, 0] * (160, 240)[i] + (80, 120)[i]
         assert_allclose(hand.joints_image[:, 0], expected, atol=1e-3)
         assert hand.side == model.side
     right, left = hands
+    sent = pickle.dumps(decode(raw, CROP, HEATMAP, models)[1])
+    assert len(sent) < 100_000  # no hand model travels along
+    assert_array_equal(pickle.loads(sent).vertices, left.vertices)
     assert (right.presence, right.present) == (0.5, False)  # a logit of 0 is not above one half
     assert left.present
     assert left.presence == pytest.approx(1 / (1 + np.exp(-2.0)))
