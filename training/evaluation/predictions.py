@@ -88,15 +88,15 @@ def look(network: ERNet, images: Tensor) -> tuple[Tensor, ...]:
 def file_predictor(model: Path, hand_model: Path | None = None) -> tuple[Predictor, int]:
     """Predictions of an exported file through the runner, and its crop in px."""
     runner = load(model, threads=1, hand_model=hand_model)
-    return runner_predictor(runner), runner.input_px
+    return runner_predictor(runner, usable_cores() or 1), runner.input_px
 
 
-def runner_predictor(runner: Runner) -> Predictor:
-    """Predictions of a runner with an engine of one thread: an image on each core that this process may use."""
-    pool = ThreadPoolExecutor(usable_cores() or 1)
+def runner_predictor(runner: Runner, workers: int = 1) -> Predictor:
+    """Predictions of a runner, so many images at a time; more than one only where its engine may run in any thread."""
+    several = map if workers == 1 else ThreadPoolExecutor(workers).map
 
     def predict(images: Images) -> HandBatch:
-        results = list(pool.map(lambda image: runner.run_crop((image * 255).round().astype(np.uint8)), images))
+        results = list(several(lambda image: runner.run_crop((image * 255).round().astype(np.uint8)), images))
         pairs = [(r.right, r.left) for r in results]
         return HandBatch(
             joints=np.stack([[hand.joints for hand in pair] for pair in pairs]),
