@@ -1,0 +1,331 @@
+"""Batches drawn where the network trains, from scenes that worker processes make beside it.
+
+A pool holds the newest scenes, each with several views, and backgrounds and skins; a batch takes any of them, with looks
+and augmentation of its own. What is in the pool depends on how fast the workers are: a run repeats in kind, not exactly.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import queue
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from runtime.errors import UserError
+from runtime.hand.rotations import matrix_from_axis_angle
+from runtime.image.crop import BOX_SCALE
+from training.data.augment import AugmentSpec
+from training.data.samples import MIRROR
+from training.data.synthhands import frame as frames
+from training.data.synthhands.arrays import Floats
+from training.data.synthhands.drawing.layout import AT, FIELDS
+from training.data.synthhands.drawing.looks import sample_looks
+from training.data.synthhands.drawing.meshes import coarse_vertices
+from training.data.synthhands.drawing.paint import Palette
+from training.data.synthhands.drawing.renderer import Renderer, Seen, view_rows
+from training.data.synthhands.generate import start_worker
+from training.data.synthhands.schedule import CAPTURE_FRAMES, SPLIT_CAPTURES, SUBJECT_FRAMES
+from training.data.synthhands.table import Table
+
+VIEWS = 8  # of a scene
+CHUNK = 8  # scenes handed over at once
+POOL = {"scenes": 20_000, "canvases": 2_000, "textures": 200}
+ENOUGH = {"scenes": 256, "canvases": 32, "textures": 2}  # to begin with
+WAIT_S = 120
+
+Arrays = dict[str, Any]
+
+
+def make_chunk(studio: frames.Studio, capture: int, first_frame: int) -> tuple[Arrays, Arrays]:
+    """CHUNK scenes as arrays, and what goes with some of them: a background each, and a new person's skin."""
+    made = [frames.make_frame(studio, capture, first_frame + k, VIEWS) for k in range(CHUNK)]
+    rows = [_scene_row(frame, studio) for frame in made]
+    scenes = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+    canvases, behind = zip(*(frames.canvas_of(studio, frame) for frame in made[:2]), strict=True)
+    looks = {"canvases": np.concatenate(canvases), "strange": np.array(["strangers" in names for names in behind])}
+    if first_frame % (2 * SUBJECT_FRAMES) < CHUNK:
+        looks["textures"] = frames.texture_of(studio, made[0])
+    return scenes, looks
+
+
+def _scene_row(frame: frames.Frame, studio: frames.Studio) -> Arrays:
+    scene, cameras = frame.scene, [view.camera for view in frame.views]
+    coarse, shown = coarse_vertices(scene, studio.models)
+    row: Arrays = {"coarse": coarse, "shown": shown, "spheres": frames.spheres_of(scene), "sleeves": scene.sleeves_m}
+    row |= {"joints": np.zeros((2, 21, 3)), "pose": np.zeros((2, 16, 3, 3)), "shape": np.zeros((2, 10))}
+    for hand in scene.hands:
+        full = hand.pose.copy()
+        full[3:] += studio.models[hand.side].hands_mean
+        row["joints"][hand.side], row["shape"][hand.side] = hand.joints, hand.shape
+        row["pose"][hand.side] = matrix_from_axis_angle(full.reshape(16, 3))
+    row |= {name: np.stack([getattr(c, name) for c in cameras]) for name in ("rotation", "position_m")}
+    for name in ("focal_px", "principal_px", "size_px"):
+        row[name] = np.stack([getattr(camera.pinhole, name) for camera in cameras])
+    row["box"] = np.stack([view.box for view in frame.views])
+    return {name: np.asarray(value, np.uint8 if name == "shown" else np.float32) for name, value in row.items()}
+
+
+_PER_VIEW = ("rotation", "position_m", "focal_px", "principal_px", "size_px", "box")
+
+
+def _work(out: Any, table: Table, photographs: tuple[Path, ...], capture: int, step: int) -> None:
+    start_worker()
+    os.nice(5)  # the training process comes first
+    studio = frames.build_studio(table, photographs)
+    while True:
+        for first_frame in range(0, CAPTURE_FRAMES, CHUNK):
+            out.put(make_chunk(studio, capture, first_frame))
+        capture = (capture + step) % len(SPLIT_CAPTURES["train"])
+
+
+class Pool:
+    """Rings of the newest arrays: what kernels read on the device, the rest in memory. `upload` brings one there."""
+
+    ON_DEVICE = ("coarse", "canvases", "textures")
+
+    def __init__(self, upload: Any, sizes: dict[str, int]) -> None:
+        self._upload, self._sizes = upload, sizes
+        self._rings: Arrays = {}
+        self.made = dict.fromkeys(sizes, 0)
+
+    def add(self, scenes: Arrays, looks: Arrays) -> None:
+        """Put a chunk in, over the oldest."""
+        canvases = {name: looks[name] for name in ("canvases", "strange")}
+        parts = [("scenes", scenes), ("canvases", canvases)]
+        parts += [("textures", {"textures": looks["textures"]})] if "textures" in looks else []
+        for kind, arrays in parts:
+            count = len(next(iter(arrays.values())))
+            rows = (self.made[kind] + np.arange(count)) % self._sizes[kind]
+            for name, array in arrays.items():
+                on_device = name in self.ON_DEVICE
+                if name not in self._rings:
+                    whole = np.zeros((self._sizes[kind], *array.shape[1:]), array.dtype)
+                    self._rings[name] = self._upload(whole) if on_device else whole
+                self._rings[name][rows] = self._upload(array) if on_device else array
+            self.made[kind] += count
+
+    def filled(self, kind: str) -> int:
+        """How many rows there are."""
+        return min(self.made[kind], self._sizes[kind])
+
+    def __getitem__(self, name: str) -> Any:
+        return self._rings[name]
+
+
+def draw_batch(
+    table: Table, pool: Pool, renderer: Renderer, count: int, crop_px: int, spec: AugmentSpec, rng: np.random.Generator,
+    upload: Any,
+) -> tuple[Any, Arrays]:  # fmt: skip
+    """Pictures (B, S, S, 3) bytes on the device, not yet enlarged or mirrored; and labels and what is left to do.
+
+    Labels have the keys of training.data.samples.Sample; beside them "flip", "share" of the square that is drawn, and
+    "quality" of JPEG.
+    """
+    rows, views = rng.integers(pool.filled("scenes"), size=count), rng.integers(VIEWS, size=count)
+    scene = {name: pool[name][rows, views] for name in _PER_VIEW}
+    scene |= {name: pool[name][rows] for name in ("shown", "spheres", "sleeves", "joints", "pose", "shape")}
+    share = np.where(rng.random(count) < table.coarse, rng.uniform(*table.resolution, count), 1.0)
+    drawn_px = np.maximum(np.round(share * crop_px), 8)
+
+    limit = np.deg2rad(spec.rotation_deg)
+    angle = np.clip(rng.normal(0, limit / 2, count), -limit, limit)
+    scale = np.exp(rng.uniform(-spec.scale, spec.scale, count))
+    turn = np.zeros((count, 3, 3))
+    turn[:, 0, 0] = turn[:, 1, 1] = np.cos(angle)
+    turn[:, 1, 0], turn[:, 2, 2] = np.sin(angle), 1
+    turn[:, 0, 1] = -turn[:, 1, 0]
+    side = scene["box"][:, 2:].max(axis=1) * BOX_SCALE
+    center = scene["box"][:, :2] + scene["box"][:, 2:] / 2
+    to_crop = turn[:, :2, :2] * (scale / side)[:, None, None]  # picture px -> 0..1 of the crop
+    at = 0.5 + rng.uniform(-spec.shift, spec.shift, (count, 2)) - (to_crop @ center[..., None])[..., 0]
+
+    traits = {name: rng.random(count) for name in ("adorned", "bodies", "covered")}
+    sizes = np.repeat(np.minimum(drawn_px + 1, crop_px)[:, None], 2, axis=1)  # one more, for enlarging
+    looks = sample_looks(table, sizes, scene["sleeves"], traits, rng)
+
+    def put(name: str, values: Floats) -> None:
+        looks[:, AT[name] : AT[name] + FIELDS[name]] = values
+
+    back = np.linalg.inv(to_crop) / drawn_px[:, None, None]
+    start = -(np.linalg.inv(to_crop) @ at[..., None])
+    edge = np.concatenate([back, start], axis=2).reshape(count, 6)
+    put("edge", np.concatenate([edge, scene["size_px"]], axis=1))
+    gain = rng.uniform(1 - spec.gain, 1 + spec.gain, (count, 1)) * rng.uniform(0.93, 1.07, (count, 3))
+    put("shown_gain", gain)
+    put("shown_offset", rng.uniform(-spec.brightness, spec.brightness, (count, 1)))
+    canvas = rng.integers(pool.filled("canvases"), size=count)
+    empty = ~scene["shown"][:, :2].any(axis=1)
+    plain = np.flatnonzero(~pool["strange"][: pool.filled("canvases")])
+    canvas = np.where(empty & (len(plain) > 0), plain[canvas % max(len(plain), 1)] if len(plain) else canvas, canvas)
+    put("canvas", canvas[:, None])
+    put("texture", rng.integers(pool.filled("textures"), size=(count, 1)))
+
+    linear = to_crop * drawn_px[:, None, None] * scene["focal_px"][:, None]
+    offset = ((to_crop @ scene["principal_px"][..., None])[..., 0] + at) * drawn_px[:, None]
+    rotations, positions = scene["rotation"], scene["position_m"]
+    spheres, to_light = frames.light_geometry(scene["spheres"], rotations, positions, looks)
+    device_rows = upload(rows)
+    geometry = (upload(a) for a in (scene["shown"], spheres, view_rows(rotations, positions, linear, offset), to_light))
+    seen = Seen(pool["coarse"][device_rows], *geometry)
+    palette = Palette(upload(looks), pool["textures"], pool["canvases"], upload(frames.LEVELS))
+    picture = renderer.draw(seen, palette, (crop_px, crop_px))[0]
+    labels = _labels(scene, turn, to_crop, at, rng.random(count) < spec.flip)
+    return picture, labels | {"share": drawn_px / crop_px, "quality": rng.integers(*table.jpeg, count)}
+
+
+def _labels(scene: Arrays, turn: Floats, to_crop: Floats, at: Floats, flip: Any) -> Arrays:
+    """What training.data.samples.load_sample says of one picture, of many."""
+    present = scene["shown"][:, :2].astype(bool)
+    rotation = scene["rotation"]
+    joints = (scene["joints"] - scene["position_m"][:, None, None]) @ rotation.transpose(0, 2, 1)[:, None]
+    depth = np.where(present[..., None], joints[..., 2], 1)[..., None]
+    pixels = joints[..., :2] / depth * scene["focal_px"][:, None, None] + scene["principal_px"][:, None, None]
+    inside = ((pixels >= 0) & (pixels < scene["size_px"][:, None, None])).all(axis=-1) & present[..., None]
+    points = pixels @ to_crop.transpose(0, 2, 1)[:, None] + at[:, None, None]
+    joints = joints @ turn.transpose(0, 2, 1)[:, None]
+    pose = scene["pose"].copy()
+    pose[:, :, 0] = (turn @ rotation)[:, None] @ pose[:, :, 0]
+    translation = joints[:, 1, 0] - joints[:, 0, 0]
+    relative = joints - joints[:, :, :1]
+    mirrored = {
+        "points": np.stack([1 - points[..., 0], points[..., 1]], axis=-1)[:, ::-1],
+        "relative": relative[:, ::-1] @ MIRROR,
+        "pose": MIRROR @ pose[:, ::-1] @ MIRROR,
+        "translation": -(translation @ MIRROR),
+        "present": present[:, ::-1],
+        "inside": inside[:, ::-1],
+        "shape": scene["shape"][:, ::-1],
+    }
+    straight = {"points": points, "relative": relative, "pose": pose, "translation": translation}
+    straight |= {"present": present, "inside": inside, "shape": scene["shape"]}
+    found = {
+        name: np.where(flip.reshape(-1, *[1] * (value.ndim - 1)), mirrored[name], value)
+        for name, value in straight.items()
+    }
+    there, both = found["present"], found["present"].all(axis=1)
+    relative = found["relative"] * there[..., None, None]
+    return {
+        "presence": there,
+        "has_presence": np.ones_like(there),
+        "joints": relative,
+        "joint_valid": found["inside"],
+        "joint_valid_3d": np.repeat(there[..., None], 21, axis=2),
+        "points": found["points"] * found["inside"][..., None],
+        "has_mano": there,
+        "mano_joints": relative,
+        "rotations": found["pose"],
+        "shape": found["shape"] * there[..., None],
+        "relative_translation": found["translation"] * both[:, None],
+        "has_translation": both,
+        "flip": flip,
+    }
+
+
+class DrawnBatches:
+    """Endless batches on a GPU. Its workers end with the process, or at `close`."""
+
+    def __init__(
+        self, table: Table, photographs: tuple[Path, ...], workers: int, seed: int, share: int, shares: int, device: Any
+    ) -> None:
+        import torch  # scenes are made without it
+
+        from training.data.synthhands.kernels import launch_on_gpu
+
+        self._torch, self._table, self._device = torch, table, device
+        self._rng = np.random.default_rng([seed, share])
+        context = multiprocessing.get_context("spawn")
+        self._queue = context.Queue(maxsize=4 * workers)
+        step = workers * shares
+        first = [seed * 9973 + share * workers + number for number in range(workers)]
+        common = (self._queue, table, photographs)
+        self._workers = [context.Process(target=_work, args=(*common, c, step), daemon=True) for c in first]
+        for worker in self._workers:
+            worker.start()
+        studio = frames.build_studio(table)
+        dtypes = {np.float32: torch.float32, np.int64: torch.int64, np.uint8: torch.uint8}
+        mesh = type(studio.mesh)(*map(self._upload, studio.mesh))
+        self._renderer = Renderer(
+            mesh,
+            self._upload(frames.noise_bank()),
+            launch_on_gpu,
+            lambda shape, dtype: torch.empty(shape, dtype=dtypes[dtype], device=device),
+        )
+        self._pool = Pool(self._upload, POOL)
+
+    def _upload(self, array: Any) -> Any:
+        return self._torch.from_numpy(np.ascontiguousarray(array)).to(self._device, non_blocking=True)
+
+    def _fill(self) -> None:
+        """Take what the workers have made; wait for the first scenes."""
+        while True:
+            lacking = any(self._pool.made[kind] < least for kind, least in ENOUGH.items())
+            try:
+                self._pool.add(*self._queue.get(timeout=WAIT_S if lacking else 0))
+            except queue.Empty:
+                if not lacking:
+                    return
+                raise UserError("no scenes come from the worker processes (out of memory?): give fewer --workers") from None
+
+    def take(self, count: int, crop_px: int, steps: int, spec: AugmentSpec) -> Iterator[dict[str, Any]]:
+        """`steps` batches of `count` samples, with the keys of training.data.samples.Sample."""
+        for _ in range(steps):
+            self._fill()
+            picture, labels = draw_batch(
+                self._table, self._pool, self._renderer, count, crop_px, spec, self._rng, self._upload
+            )
+            flip, share, quality = (self._upload(labels.pop(name)) for name in ("flip", "share", "quality"))
+            image = finish(picture, flip, share, quality)
+            yield {"image": image, **{key: self._upload(np.float32(value)) for key, value in labels.items()}}
+
+    def close(self) -> None:
+        """End the workers."""
+        for worker in self._workers:
+            worker.terminate()
+
+
+def finish(picture: Any, flip: Any, share: Any, quality: Any) -> Any:
+    """Bytes (B, S, S, 3), drawn in a `share` (B,) of the square -> (B, 3, S, S) 0..1: JPEG, enlarged, some mirrored."""
+    import torch
+
+    image = jpeg_like(picture.permute(0, 3, 1, 2).float(), quality)
+    theta = torch.zeros(len(image), 2, 3, device=image.device)
+    theta[:, 0, 0] = theta[:, 1, 1] = share.float()
+    theta[:, :, 2] = share.float()[:, None] - 1
+    grid = torch.nn.functional.affine_grid(theta, list(image.shape), align_corners=False)
+    image = torch.nn.functional.grid_sample(image, grid, padding_mode="border", align_corners=False)
+    return torch.where(flip.bool()[:, None, None, None], image.flip(-1), image).clamp(0, 255) / 255
+
+
+# JPEG's own tables of quantisation (ITU-T T.81, annex K), along the diagonals: what finer ones do to a picture's eye.
+_LUMA_STEPS, _CHROMA_STEPS = (16, 11, 12, 14, 17, 22, 30, 40, 52, 62, 75, 85, 92, 98, 99), (17, 20, 30, 48, *[99] * 11)
+
+
+def jpeg_like(image: Any, quality: Any) -> Any:
+    """(B, 3, H, W) RGB 0..255, H and W divisible by 8 -> what JPEG of a quality (B,) would leave of it."""
+    import torch
+
+    device = image.device
+    k = torch.arange(8, device=device, dtype=torch.float32)
+    basis = torch.cos((2 * k + 1) * k[:, None] * torch.pi / 16) / 2
+    basis[0] /= 2**0.5
+    diagonal = (k[:, None] + k).long()
+    tables = torch.tensor([_LUMA_STEPS, _CHROMA_STEPS, _CHROMA_STEPS], device=device, dtype=torch.float32)
+    quality = quality.float()
+    factor = torch.where(quality < 50, 50 / quality, 2 - quality / 50)
+    steps = (tables[:, diagonal] * factor[:, None, None, None]).round().clamp(1, 255)[:, :, None, None]
+    to_ycc = torch.tensor(
+        [[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]], device=device
+    )
+    count, _, height, width = image.shape
+    ycc = torch.tensordot(to_ycc, image, dims=([1], [1])).transpose(0, 1)
+    blocks = ycc.reshape(count, 3, height // 8, 8, width // 8, 8).transpose(3, 4)
+    coefficients = basis @ (blocks - 128 * (torch.arange(3, device=device) == 0)[:, None, None, None, None]) @ basis.T
+    rounded = (coefficients / steps).round() * steps
+    back = basis.T @ rounded @ basis
+    ycc = back.transpose(3, 4).reshape(count, 3, height, width)
+    ycc = ycc + 128 * (torch.arange(3, device=device) == 0)[:, None, None]
+    return torch.tensordot(torch.linalg.inv(to_ycc), ycc, dims=([1], [1])).transpose(0, 1)
