@@ -2,5 +2,6 @@
 
 from training.data.synthhands.generate import ensure_synthetic
 from training.data.synthhands.schedule import SPLIT_IMAGES
+from training.data.synthhands.table import TABLES
 
-__all__ = ["SPLIT_IMAGES", "ensure_synthetic"]
+__all__ = ["SPLIT_IMAGES", "TABLES", "ensure_synthetic"]

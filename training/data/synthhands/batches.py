@@ -46,7 +46,7 @@ def make_chunk(studio: frames.Studio, capture: int, first_frame: int) -> tuple[A
     rows = [_scene_row(frame, studio) for frame in made]
     scenes = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
     canvases, behind = zip(*(frames.canvas_of(studio, frame) for frame in made[:2]), strict=True)
-    looks = {"canvases": np.concatenate(canvases), "strange": np.array(["strangers" in names for names in behind])}
+    looks = {"canvases": np.concatenate(canvases), "strange": np.array(behind)}
     if first_frame % (2 * SUBJECT_FRAMES) < CHUNK:
         looks["textures"] = frames.texture_of(studio, made[0])
     return scenes, looks
@@ -144,7 +144,8 @@ def draw_batch(
     at = 0.5 + rng.uniform(-spec.shift, spec.shift, (count, 2)) - (to_crop @ center[..., None])[..., 0]
 
     traits = {name: rng.random(count) for name in ("adorned", "bodies", "covered")}
-    sizes = np.repeat(np.minimum(drawn_px + 1, crop_px)[:, None], 2, axis=1)  # one more, for enlarging
+    side_px = -(-crop_px // 8) * 8  # JPEG works in blocks
+    sizes = np.repeat(np.minimum(drawn_px + 1, side_px)[:, None], 2, axis=1)  # one more, for enlarging
     looks = sample_looks(table, sizes, scene["sleeves"], traits, rng)
 
     def put(name: str, values: Floats) -> None:
@@ -172,9 +173,9 @@ def draw_batch(
     geometry = (upload(a) for a in (scene["shown"], spheres, view_rows(rotations, positions, linear, offset), to_light))
     seen = Seen(pool["coarse"][device_rows], *geometry)
     palette = Palette(upload(looks), pool["textures"], pool["canvases"], upload(frames.LEVELS))
-    picture = renderer.draw(seen, palette, (crop_px, crop_px))[0]
+    picture = renderer.draw(seen, palette, (side_px, side_px))[0]
     labels = _labels(scene, turn, to_crop, at, rng.random(count) < spec.flip)
-    return picture, labels | {"share": drawn_px / crop_px, "quality": rng.integers(*table.jpeg, count)}
+    return picture, labels | {"share": drawn_px / side_px, "quality": rng.integers(*table.jpeg, count)}
 
 
 def _labels(scene: Arrays, turn: Floats, to_crop: Floats, at: Floats, flip: Any) -> Arrays:
@@ -278,7 +279,7 @@ class DrawnBatches:
                 self._table, self._pool, self._renderer, count, crop_px, spec, self._rng, self._upload
             )
             flip, share, quality = (self._upload(labels.pop(name)) for name in ("flip", "share", "quality"))
-            image = finish(picture, flip, share, quality)
+            image = finish(picture, crop_px, flip, share, quality)
             yield {"image": image, **{key: self._upload(np.float32(value)) for key, value in labels.items()}}
 
     def close(self) -> None:
@@ -287,8 +288,8 @@ class DrawnBatches:
             worker.terminate()
 
 
-def finish(picture: Any, flip: Any, share: Any, quality: Any) -> Any:
-    """Bytes (B, S, S, 3), drawn in a `share` (B,) of the square -> (B, 3, S, S) 0..1: JPEG, enlarged, some mirrored."""
+def finish(picture: Any, crop_px: int, flip: Any, share: Any, quality: Any) -> Any:
+    """Bytes (B, S, S, 3), drawn in a `share` (B,) of the square -> (B, 3, crop, crop) 0..1: JPEG, enlarged, mirrored."""
     import torch
 
     image = jpeg_like(picture.permute(0, 3, 1, 2).float(), quality)
@@ -297,6 +298,7 @@ def finish(picture: Any, flip: Any, share: Any, quality: Any) -> Any:
     theta[:, :, 2] = share.float()[:, None] - 1
     grid = torch.nn.functional.affine_grid(theta, list(image.shape), align_corners=False)
     image = torch.nn.functional.grid_sample(image, grid, padding_mode="border", align_corners=False)
+    image = image[..., :crop_px, :crop_px]
     return torch.where(flip.bool()[:, None, None, None], image.flip(-1), image).clamp(0, 255) / 255
 
 

@@ -69,7 +69,7 @@ class Frame:
 @dataclass(frozen=True)
 class Picture:
     view: View
-    categories: tuple[str, ...]  # of table.CATEGORIES
+    category: str  # of table.CATEGORIES
     labels: Bytes  # (H, W) parts seen, as in paint
     jpeg: bytes
 
@@ -109,18 +109,17 @@ def texture_of(studio: Studio, frame: Frame) -> Float32s:
     return _kept_texture(studio.table, studio.models, frame.capture, frame.frame // schedule.SUBJECT_FRAMES)
 
 
-def canvas_of(studio: Studio, frame: Frame) -> tuple[Bytes, tuple[str, ...]]:
-    """(1, H, W, 3): what is behind a frame's hands; and what it makes its pictures examples of."""
+def canvas_of(studio: Studio, frame: Frame) -> tuple[Bytes, bool]:
+    """(1, H, W, 3): what is behind a frame's hands; and whether other people's hands are."""
     table = studio.table
     rng = schedule.random_stream(table, Stream.BACKGROUND, frame.capture, frame.frame)
     sharp = place(Trait.SHARP, frame.capture, frame.frame) < table.sharp
     canvas = draw_canvas(table, sharp, studio.photographs, rng)[None]
-    categories = ("sharp",) if sharp else ()
     strange = place(Trait.STRANGERS, frame.capture, frame.frame)
     # Only behind hands: in a picture without any, these would be the hands.
     if not frame.scene.hands or strange >= table.strangers / (1 - table.empty):
-        return canvas, categories
-    return _with_strangers(studio, canvas, frame, rng), (*categories, "strangers")
+        return canvas, False
+    return _with_strangers(studio, canvas, frame, rng), True
 
 
 def _with_strangers(studio: Studio, canvas: Bytes, frame: Frame, rng: np.random.Generator) -> Bytes:
@@ -178,7 +177,7 @@ def light_geometry(
 def draw_frame(studio: Studio, frame: Frame) -> Iterator[Picture]:
     """The pictures of a frame, in the order of its views."""
     table, texture = studio.table, texture_of(studio, frame)
-    canvas, behind = canvas_of(studio, frame)
+    canvas, strangers = canvas_of(studio, frame)
     for number, view in enumerate(frame.views):
         rng = schedule.random_stream(table, Stream.LOOK, frame.capture, frame.frame, number)
         traits = {
@@ -199,15 +198,11 @@ def draw_frame(studio: Studio, frame: Frame) -> Iterator[Picture]:
             bgr = cv2.resize(bgr, pinhole.size_px, interpolation=cv2.INTER_LINEAR)
             labels = cv2.resize(labels, pinhole.size_px, interpolation=cv2.INTER_NEAREST)
         quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(*table.jpeg))]
-        found = {*view.categories, *behind, *categories_of(frame.scene, traits["adorned"][0], table)}
-        names = tuple(name for name in CATEGORIES if name in found)
-        yield Picture(view, names, np.array(labels), cv2.imencode(".jpg", bgr, quality)[1].tobytes())
+        shows = view.shows | {frame.scene.kind, "hands touching"} | ({"others' hands"} if strangers else set())
+        if any(hand.thing is not None for hand in frame.scene.hands):
+            shows |= {"holding"}
+        if frame.scene.hands and traits["adorned"][0] < table.ringed / 2 + table.watched:
+            shows |= {"ring or watch"}
+        category = next(name for name in CATEGORIES if name in shows)
+        yield Picture(view, category, np.array(labels), cv2.imencode(".jpg", bgr, quality)[1].tobytes())
 
-
-def categories_of(scene: Scene, adorned: float, table: Table) -> tuple[str, ...]:
-    """What the hands make a picture an example of."""
-    kinds = {"empty", "single", "apart"}
-    names = [scene.kind if scene.kind in kinds else "touching"]
-    names += ["holding"] * any(hand.thing is not None for hand in scene.hands)
-    names += ["adorned"] * bool(scene.hands and adorned < table.ringed / 2 + table.watched)
-    return tuple(names)

@@ -43,7 +43,7 @@ def image_record(frame: Frame, picture: Picture, image_id: int) -> tuple[dict[st
         "joint_valid": [[int(v)] for v in inside],
         "hand_type": frame.scene.hand_type,
         "hand_type_valid": 1,
-        "categories": list(picture.categories),
+        "category": picture.category,
     }
     return image, annotation
 

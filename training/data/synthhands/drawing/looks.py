@@ -48,7 +48,7 @@ def sample_looks(
     put("canvas_at", _canvas_places(sizes, rng))
     put("shapes", _sample_shapes(table, sizes, skin, traits["bodies"], rng))
     cover = np.zeros((count, 8))
-    cover[:, :2], cover[:, 2:6] = uniform((0.1, 0.9), 2) * sizes, _oval_matrices(sizes, (0.04, 0.20), rng)
+    cover[:, :2], cover[:, 2:6] = uniform((0.1, 0.9), 2) * sizes, _oval_matrices(sizes, (0.03, 0.13), rng)
     cover[:, 6], cover[:, 7] = rng.random(count) < 0.5, uniform((0.3, 0.7)) * CANVAS_PX
     put("cover", cover * (traits["covered"] < table.covered)[:, None])
     _sample_camera(table, put, uniform, rng)

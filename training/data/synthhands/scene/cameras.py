@@ -59,7 +59,7 @@ class View:
     camera: Camera
     box: Floats  # (4,) x, y, width, height: as annotated
     hidden: float  # share of the hands' joints that something is in front of
-    categories: tuple[str, ...]  # of table.CATEGORIES: what the camera makes the picture an example of
+    shows: set[str]  # of table.CATEGORIES: what the camera makes the picture an example of
 
 
 def choose_views(
@@ -71,7 +71,7 @@ def choose_views(
     """
     views = []
     for number in range(frame * count, (frame + 1) * count):
-        wanted = 3 if scene.kind not in ("apart", "single", "empty") and number % 2 else 1
+        wanted = 3 if scene.kind not in ("hands apart", "one hand", "no hand") and number % 2 else 1
         found = (_sample_view(table, scene, capture, number, attempt, rng) for attempt in range(_TRIES))
         kept = [view for _, view in zip(range(wanted), (v for v in found if v is not None), strict=False)]
         if not kept:
@@ -86,11 +86,11 @@ def _sample_view(
     """A view with the traits of this picture of the capture; None where it is not worth keeping."""
     stand = place(Trait.STAND, capture, number)
     if stand < table.own_view:
-        name, azimuth, elevation = "own-view", 180 + rng.normal(0, 35), rng.uniform(5, 85)
+        name, azimuth, elevation = "own view", 180 + rng.normal(0, 35), rng.uniform(5, 85)
     elif stand < table.own_view + table.above:
-        name, azimuth, elevation = "above", rng.uniform(-180, 180), rng.uniform(50, 89)
+        name, azimuth, elevation = "from above", rng.uniform(-180, 180), rng.uniform(50, 89)
     elif stand < table.own_view + table.above + table.anywhere:
-        name, azimuth, elevation = "anywhere", rng.uniform(-180, 180), np.rad2deg(np.arcsin(rng.uniform(-0.7, 1)))
+        name, azimuth, elevation = "from anywhere", rng.uniform(-180, 180), np.rad2deg(np.arcsin(rng.uniform(-0.7, 1)))
     else:
         name, azimuth, elevation = "front", _limited(rng, 0, 30, 75), _limited(rng, 14, 20, 55)
     turned = place(Trait.TURN, capture, number) < table.turned
@@ -117,7 +117,7 @@ def _sample_view(
     focal = rng.uniform(*(table.near_focal if near else table.far_focal)) * LONG_PX
     focal = min(focal, rng.uniform(*table.fill) * SHORT_PX / 2 / half) if table.fill[0] < table.fill[1] else focal
     room = np.array(size) / 2 - half * focal
-    beside = rng.uniform(-1, 1, 2) * np.maximum(room, 0) * (0.85 if table.cut else 0.15)
+    beside = rng.uniform(-1, 1, 2) * np.maximum(room, 0) * (0.7 if table.cut else 0.15)
     if cut:
         axis = int(rng.integers(2))
         beside[axis] = rng.choice([-1.0, 1.0]) * (room[axis] + half * focal * rng.uniform(0.1, 0.9))
@@ -130,16 +130,15 @@ def _sample_view(
         size_px=size,
     )
     camera = Camera(str(400_000 + number), position, rotation, pinhole)
-    flags = [(turned, "turned"), (near, "near"), (cut, "cut"), (loose, "loose-box")]
-    categories = (name, *(flag for is_so, flag in flags if is_so))
+    shows = {name, *(["turned"] * turned), *(["cut by the edge"] * cut)}
     if not scene.hands:
         side = rng.uniform(0.25, 0.9) * SHORT_PX
         corner = rng.uniform(-0.1, 1.1, 2) * size - side / 2
-        return View(camera, np.array([*corner, side, side]), 0.0, (name, *(("near",) if near else ())))
+        return View(camera, np.array([*corner, side, side]), 0.0, shows)
     hidden = _hidden(scene, camera, cut)
     if hidden is None:
         return None
-    return View(camera, _box(camera, joints, cut, loose, rng), hidden, categories)
+    return View(camera, _box(camera, joints, cut, loose, rng), hidden, shows)
 
 
 def _looking(position: Floats, aim: Floats, roll: float) -> Floats:

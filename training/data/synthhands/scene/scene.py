@@ -83,7 +83,7 @@ class PlacedHand:
 @dataclass(frozen=True)
 class Scene:
     hand_type: str
-    kind: str  # how the hands are put together: empty, single, apart, or a way of touching
+    kind: str  # how the hands are put together: "no hand", "one hand", "hands apart", or a way of touching
     hands: tuple[PlacedHand, ...]  # right before left
     sleeves_m: Floats  # (2,) where they begin along each arm; beyond its end for bare arms
 
@@ -133,7 +133,7 @@ def build_subject(models: HandPair, table: Table, capture: int, group: int) -> S
 def sample_scene(table: Table, subject: Subject, capture: int, frame: int, rng: np.random.Generator) -> Scene:
     """A frame's scene, its hands near the world's origin."""
     hand_type = schedule.hand_type(table, capture, frame)
-    kind, hands = "empty", ()
+    kind, hands = "no hand", ()
     if hand_type == schedule.INTERACTING:
         apart = place(Trait.APART, capture, frame) < table.apart
         kind, hands = _sample_pair(subject, table.apart_m if apart else None, rng)
@@ -143,11 +143,11 @@ def sample_scene(table: Table, subject: Subject, capture: int, frame: int, rng: 
         direction = tilted(FOREARM_DIRECTIONS[side], *_TILT_DEG, rng)
         pronation = rng.uniform(-PRONATION_LIMIT_DEG, PRONATION_LIMIT_DEG)
         rotations = _oriented(subject, side, rotations, direction, pronation)
-        kind, hands = "single", (_place(subject, side, mode, rotations, np.zeros(3), rng),)
+        kind, hands = "one hand", (_place(subject, side, mode, rotations, np.zeros(3), rng),)
     if hands:
         hands = _centred(subject, hands, rng)
     # Touching hands hold nothing: it would be in the other hand's way.
-    holds = [kind in ("single", "apart") and rng.random() < table.holding for _ in hands]
+    holds = [kind in ("one hand", "hands apart") and rng.random() < table.holding for _ in hands]
     hands = tuple(
         replace(hand, thing=sample_thing(hand.joints, rng)) if held else hand
         for hand, held in zip(hands, holds, strict=True)
@@ -202,7 +202,7 @@ def _try_pair(subject: Subject, apart_m: tuple[float, float] | None, rng: np.ran
     right = _place(subject, 0, modes[0], rotations[0], np.zeros(3), rng)
     left = _place(subject, 1, modes[1], rotations[1], shift, rng)
     if apart_m is not None:
-        return ("apart", (right, left)) if _arms_clear(right, left, np.zeros(3), subject, spheres, shift) else None
+        return ("hands apart", (right, left)) if _arms_clear(right, left, np.zeros(3), subject, spheres, shift) else None
     # The spheres are rough: the meshes have the last word on the gap.
     moved = 0.0
     for _ in range(_GAP_REFINEMENTS):
