@@ -234,7 +234,7 @@ class DrawnBatches:
     ) -> None:
         import torch  # scenes are made without it
 
-        from training.data.synthhands.kernels import launch_on_gpu
+        from training.data.synthhands.gpu import launch_on_gpu
 
         self._torch, self._table, self._device = torch, table, device
         self._rng = np.random.default_rng([seed, share])

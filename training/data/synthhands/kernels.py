@@ -10,14 +10,11 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from runtime.errors import UserError
 from training.data.cache import cache_dir
-
-_BLOCK = 128  # threads
 
 
 def _keeps() -> bool:
@@ -62,33 +59,3 @@ def _lower(array: Any, index: Any, value: Any) -> Any:
 def launch_on_cpu(body: Any, count: int, *arrays: Any) -> None:
     """Run a kernel over `count` items of numpy arrays."""
     body(0, 1, count, *arrays)
-
-
-def launch_on_gpu(body: Any, count: int, *arrays: Any) -> None:
-    """Run a kernel over `count` items of arrays on the GPU: torch's, or anything with the CUDA array interface."""
-    from numba import cuda  # needs a driver
-
-    def shared(array: Any) -> Any:
-        if isinstance(array, tuple):  # a named one keeps its names
-            return type(array)(*map(shared, array))
-        return cuda.as_cuda_array(array) if hasattr(array, "__cuda_array_interface__") else array
-
-    _gpu_kernel(body)[-(-count // _BLOCK), _BLOCK]((count, *map(shared, arrays)))
-
-
-@cache
-def _gpu_kernel(body: Any) -> Any:
-    from numba import cuda
-
-    @overload(lower, target="cuda")
-    def _(array: Any, index: Any, value: Any) -> Any:
-        def atomic(array: Any, index: Any, value: Any) -> None:
-            cuda.atomic.min(array, index, value)
-
-        return atomic
-
-    @cuda.jit
-    def run(arguments: Any) -> None:
-        body(cuda.grid(1), cuda.gridsize(1), *arguments)
-
-    return run
