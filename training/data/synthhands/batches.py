@@ -1,7 +1,7 @@
 """Batches drawn where the network trains, from scenes that worker processes make beside it.
 
-A pool holds the newest scenes, each with several views, and backgrounds and skins; a batch takes any of them, with looks
-and augmentation of its own. What is in the pool depends on how fast the workers are: a run repeats in kind, not exactly.
+A pool holds the newest scenes, each with several views, and backgrounds and skins; a batch takes any of them, with
+looks and augmentation of its own. What is in the pool depends on how fast the workers are: no run repeats exactly.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from training.data.samples import MIRROR
 from training.data.synthhands import frame as frames
 from training.data.synthhands.arrays import Floats
 from training.data.synthhands.drawing.layout import AT, FIELDS
-from training.data.synthhands.drawing.looks import sample_looks
+from training.data.synthhands.drawing.looks import noise_bank, sample_looks
 from training.data.synthhands.drawing.meshes import coarse_vertices
 from training.data.synthhands.drawing.paint import Palette
-from training.data.synthhands.drawing.renderer import Renderer, Seen, view_rows
+from training.data.synthhands.drawing.renderer import LEVELS, Renderer, Seen, view_rows
 from training.data.synthhands.generate import start_worker
 from training.data.synthhands.schedule import CAPTURE_FRAMES, SPLIT_CAPTURES, SUBJECT_FRAMES
 from training.data.synthhands.table import Table
@@ -148,7 +148,7 @@ def draw_batch(
     sizes = np.repeat(np.minimum(drawn_px + 1, side_px)[:, None], 2, axis=1)  # one more, for enlarging
     looks = sample_looks(table, sizes, scene["sleeves"], traits, rng)
 
-    def put(name: str, values: Floats) -> None:
+    def put(name: str, values: Any) -> None:
         looks[:, AT[name] : AT[name] + FIELDS[name]] = values
 
     back = np.linalg.inv(to_crop) / drawn_px[:, None, None]
@@ -172,7 +172,7 @@ def draw_batch(
     device_rows = upload(rows)
     geometry = (upload(a) for a in (scene["shown"], spheres, view_rows(rotations, positions, linear, offset), to_light))
     seen = Seen(pool["coarse"][device_rows], *geometry)
-    palette = Palette(upload(looks), pool["textures"], pool["canvases"], upload(frames.LEVELS))
+    palette = Palette(upload(looks), pool["textures"], pool["canvases"], upload(LEVELS))
     picture = renderer.draw(seen, palette, (side_px, side_px))[0]
     labels = _labels(scene, turn, to_crop, at, rng.random(count) < spec.flip)
     return picture, labels | {"share": drawn_px / side_px, "quality": rng.integers(*table.jpeg, count)}
@@ -207,7 +207,8 @@ def _labels(scene: Arrays, turn: Floats, to_crop: Floats, at: Floats, flip: Any)
         name: np.where(flip.reshape(-1, *[1] * (value.ndim - 1)), mirrored[name], value)
         for name, value in straight.items()
     }
-    there, both = found["present"], found["present"].all(axis=1)
+    there = np.asarray(found["present"], bool)
+    both = np.asarray(there.all(axis=1))
     relative = found["relative"] * there[..., None, None]
     return {
         "presence": there,
@@ -251,7 +252,7 @@ class DrawnBatches:
         mesh = type(studio.mesh)(*map(self._upload, studio.mesh))
         self._renderer = Renderer(
             mesh,
-            self._upload(frames.noise_bank()),
+            self._upload(noise_bank()),
             launch_on_gpu,
             lambda shape, dtype: torch.empty(shape, dtype=dtypes[dtype], device=device),
         )
@@ -269,7 +270,9 @@ class DrawnBatches:
             except queue.Empty:
                 if not lacking:
                     return
-                raise UserError("no scenes come from the worker processes (out of memory?): give fewer --workers") from None
+                raise UserError(
+                    "no scenes come from the worker processes (out of memory?): give fewer --workers"
+                ) from None
 
     def take(self, count: int, crop_px: int, steps: int, spec: AugmentSpec) -> Iterator[dict[str, Any]]:
         """`steps` batches of `count` samples, with the keys of training.data.samples.Sample."""
@@ -289,7 +292,7 @@ class DrawnBatches:
 
 
 def finish(picture: Any, crop_px: int, flip: Any, share: Any, quality: Any) -> Any:
-    """Bytes (B, S, S, 3), drawn in a `share` (B,) of the square -> (B, 3, crop, crop) 0..1: JPEG, enlarged, mirrored."""
+    """Bytes (B, S, S, 3), drawn in a `share` (B,) of it -> (B, 3, crop, crop) 0..1: JPEG, enlarged, mirrored."""
     import torch
 
     image = jpeg_like(picture.permute(0, 3, 1, 2).float(), quality)

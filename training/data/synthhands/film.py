@@ -71,8 +71,8 @@ class Film:
         self._looks[:, AT["noise_at"] : AT["noise_at"] + 2] = self._noise.integers(NOISE_PX, size=2)
         pinhole = self.camera.pinhole
         linear, offset = np.diag(pinhole.focal_px)[None], pinhole.principal_px[None]
-        seen = see([scene], [self.camera], linear, offset, self._looks, self._studio)
-        rgb = np.array(self._studio.renderer.draw(seen, self._palette, pinhole.size_px)[0][0])
+        view = see([scene], [self.camera], linear, offset, self._looks, self._studio)
+        rgb = np.array(self._studio.renderer.draw(view, self._palette, pinhole.size_px)[0][0])
         joints = self.camera.see(np.stack([hand.joints for hand in placed]))
         pixels = self.camera.pinhole.project(joints)
         inside = ((pixels >= 0) & (pixels < self.camera.pinhole.size_px)).all(axis=-1).mean(axis=-1)

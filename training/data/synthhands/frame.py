@@ -205,4 +205,3 @@ def draw_frame(studio: Studio, frame: Frame) -> Iterator[Picture]:
             shows |= {"ring or watch"}
         category = next(name for name in CATEGORIES if name in shows)
         yield Picture(view, category, np.array(labels), cv2.imencode(".jpg", bgr, quality)[1].tobytes())
-

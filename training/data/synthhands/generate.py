@@ -143,7 +143,9 @@ def _complete(root: Path, studio: Studio, shards: list[Shard], workers: int, pro
 
 
 def _in_processes(root: Path, studio: Studio, shards: list[Shard], workers: int) -> Generator[int, None, None]:
-    next(draw_frame(studio, make_frame(studio, SPLIT_CAPTURES["train"][0], 0)))  # compiles the kernels once: workers load them from numba's cache
+    next(
+        draw_frame(studio, make_frame(studio, SPLIT_CAPTURES["train"][0], 0))
+    )  # compiles the kernels once: workers load them from numba's cache
     before = dict(os.environ)
     os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))  # for the workers: they are the parallelism
     context = multiprocessing.get_context("spawn")

@@ -56,9 +56,7 @@ class Trait(IntEnum):
 _STEPS = np.sqrt([2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37])  # irrational: multiples fill 0..1 evenly
 
 
-def random_stream(
-    table: Table, stream: Stream, capture: int, frame: int = 0, attempt: int = 0
-) -> np.random.Generator:
+def random_stream(table: Table, stream: Stream, capture: int, frame: int = 0, attempt: int = 0) -> np.random.Generator:
     """The generator for one purpose."""
     return np.random.default_rng([table.version, SEED, int(stream), capture, frame, attempt])
 

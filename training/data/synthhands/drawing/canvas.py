@@ -42,8 +42,9 @@ def draw_canvas(table: Table, sharp: bool, photographs: tuple[Path, ...], rng: n
     else:
         canvas = _draw(rng, busy=rng.random() < table.busy)
     if not sharp:
-        canvas = cv2.GaussianBlur(canvas, (0, 0), float(np.exp(rng.uniform(np.log(2.5), np.log(11)))))
-    return np.asarray(canvas, np.uint8)
+        sigma = float(np.exp(rng.uniform(np.log(2.5), np.log(11))))
+        return np.asarray(cv2.GaussianBlur(canvas, (0, 0), sigma), np.uint8)
+    return canvas
 
 
 def familiar_colour(rng: np.random.Generator, saturation: float = 0.25) -> Floats:
@@ -87,7 +88,9 @@ def _draw(rng: np.random.Generator, busy: bool) -> Bytes:
     # Light that is never even, and the texture of what it falls on.
     light = 1 + rng.uniform(0.1, 0.5) * _clouds(rng, (2, 3))
     grain = rng.uniform(0.0, 0.14) * _clouds(rng, (24, 80, 200)) if rng.random() < 0.7 else 0
-    shaded = cv2.multiply(canvas, cv2.merge([np.clip(light + grain, 0.25, 1.8).astype(np.float32)] * 3), dtype=cv2.CV_8U)
+    shaded = cv2.multiply(
+        canvas, cv2.merge([np.clip(light + grain, 0.25, 1.8).astype(np.float32)] * 3), dtype=cv2.CV_8U
+    )
     return np.asarray(shaded, np.uint8)
 
 

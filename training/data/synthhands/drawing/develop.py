@@ -6,7 +6,7 @@ import math
 
 from training.data.synthhands.arrays import Bytes, Float32s
 from training.data.synthhands.drawing.layout import AT, CURVE
-from training.data.synthhands.drawing.raster import f32
+from training.data.synthhands.drawing.raster import f32, pixel_of
 from training.data.synthhands.kernels import kernel, part_of_kernel
 
 _MOTION_STEPS = 9
@@ -21,10 +21,10 @@ _SHOWN_GAIN, _SHOWN_OFFSET, _EDGE = AT["shown_gain"], AT["shown_offset"], AT["ed
 def develop(
     first: int, step: int, count: int, image: Float32s, looks: Float32s, noise: Float32s, picture: Bytes
 ) -> None:
-    """Linear RGB (B, H, W, 3) -> bytes. `noise` is a square bank of normal deviates, wrapped around."""
+    """Linear RGB (B, H, W, 3) -> bytes. `noise` is a square bank of normal deviates, wrapped around: a power of 2."""
     height, width = image.shape[1], image.shape[2]
     for i in range(first, count, step):
-        b, row, column = i // (height * width), i // width % height, i % width
+        b, row, column = pixel_of(i, height, width)
         look = looks[b]
         if row >= look[_SIZE + 1] or column >= look[_SIZE]:
             continue
@@ -83,8 +83,8 @@ def _level(light: float, c: int, row: int, column: int, look: Float32s, noise: F
     i = int(place)
     shown = look[_CURVE + i] + (look[_CURVE + i + 1] - look[_CURVE + i]) * (place - f32(i))
     # The bank is shifted per colour, so that noise is coloured as a sensor's is.
-    y = (row + int(look[_NOISE_AT]) + 173 * c) % noise.shape[0]
-    x = (column + int(look[_NOISE_AT + 1]) + 331 * c) % noise.shape[1]
+    y = (row + int(look[_NOISE_AT]) + 173 * c) & (noise.shape[0] - 1)
+    x = (column + int(look[_NOISE_AT + 1]) + 331 * c) & (noise.shape[1] - 1)
     shown += noise[y, x] * (look[_NOISE] + look[_NOISE + 1] * math.sqrt(max(shown, _ZERO)))
     return min(max(shown, _ZERO), _ONE)
 

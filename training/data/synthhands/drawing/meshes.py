@@ -1,4 +1,4 @@
-"""The mesh that is drawn: hands with arms grown onto their wrists, smoothed by one Loop subdivision, and what they hold.
+"""The mesh that is drawn: hands, arms grown onto their wrists, smoothed by one Loop subdivision, and what they hold.
 
 The topology and everything that does not move (where creases, nails and skin texture lie) is worked out once per hand
 model; a frame then gives coarse vertices only.
@@ -104,7 +104,7 @@ def coarse_vertices(scene: Scene, models: HandPair) -> tuple[Float32s, Any]:
         block = np.zeros((len(model.v_template) + len(loop) * len(ARM_STATIONS_M), 3))
         if (hand := by_side.get(side)) is not None:
             shown[side] = 1
-            girth = hand.arm.girth * np.where(ARM_STATIONS_M > scene.sleeves_m[side], _SLEEVE_GIRTH, 1.0)
+            girth = hand.arm.girth * np.where(scene.sleeves_m[side] < ARM_STATIONS_M, _SLEEVE_GIRTH, 1.0)
             rings = _arm_rings(hand.vertices[loop], hand.arm.centres, hand.arm.tangents, girth)
             block = np.concatenate([hand.vertices, rings.reshape(-1, 3)])
         blocks.append(block)

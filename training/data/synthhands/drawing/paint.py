@@ -8,11 +8,9 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import numpy as np
-
 from training.data.synthhands.arrays import Bytes, Float32s, Ints
 from training.data.synthhands.drawing.layout import AT, SHAPE_SIZE, SHAPES
-from training.data.synthhands.drawing.raster import NOTHING, Mesh, depth_of, f32, face_of
+from training.data.synthhands.drawing.raster import NOTHING, Mesh, depth_of, f32, face_of, pixel_of
 from training.data.synthhands.kernels import kernel, part_of_kernel
 
 SAMPLES = 2  # per pixel and axis
@@ -86,7 +84,7 @@ def paint(
     looks, nearest = palette.looks, drawn.nearest
     height, width = labels.shape[1], labels.shape[2]
     for i in range(first, count, step):
-        b, row, column = i // (height * width), i // width % height, i % width
+        b, row, column = pixel_of(i, height, width)
         if row >= looks[b, _SIZE + 1] or column >= looks[b, _SIZE]:
             continue
         done, hit = 0, 0  # done: samples, as bits
@@ -123,7 +121,16 @@ def paint(
 
 @part_of_kernel
 def _shade(
-    b: int, row: int, column: int, y: int, x: int, share: float, mesh: Mesh, drawn: Drawn, palette: Palette, image: Float32s
+    b: int,
+    row: int,
+    column: int,
+    y: int,
+    x: int,
+    share: float,
+    mesh: Mesh,
+    drawn: Drawn,
+    palette: Palette,
+    image: Float32s,
 ) -> None:
     """Add the share of a pixel that looks like its sample at (y, x)."""
     pixels, look = drawn.pixels, palette.looks[b]
@@ -294,7 +301,7 @@ def _paint_canvas(b: int, row: int, column: int, x: float, y: float, palette: Pa
     number = int(look[_CANVAS])
     u = look[_CANVAS_AT] * x + look[_CANVAS_AT + 1] * y + look[_CANVAS_AT + 2] - _HALF
     v = look[_CANVAS_AT + 3] * x + look[_CANVAS_AT + 4] * y + look[_CANVAS_AT + 5] - _HALF
-    i, j = int(math.floor(u)), int(math.floor(v))
+    i, j = math.floor(u), math.floor(v)
     fu, fv = u - f32(i), v - f32(j)
     left, right = _mirrored(i, canvases.shape[2]), _mirrored(i + 1, canvases.shape[2])
     top, bottom = _mirrored(j, canvases.shape[1]), _mirrored(j + 1, canvases.shape[1])
@@ -307,5 +314,7 @@ def _paint_canvas(b: int, row: int, column: int, x: float, y: float, palette: Pa
 
 @part_of_kernel
 def _mirrored(i: int, size: int) -> int:
+    if 0 <= i < size:
+        return i
     i = i % (2 * size)
     return i if i < size else 2 * size - 1 - i

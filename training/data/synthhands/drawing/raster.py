@@ -7,14 +7,14 @@ outside. Arrays have a picture axis B first; V vertices and F faces of the topol
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from training.data.synthhands.arrays import Bytes, Float32s, Int32s, Ints
 from training.data.synthhands.kernels import kernel, lower, part_of_kernel
 
-f32 = np.float32
+f32: Any = np.float32  # numba would make float64 of plain numbers
 NOTHING = np.iinfo(np.int64).max  # of a key: what is nearest is the smallest
 FAR = f32(1e9)
 _DEPTH_STEPS = f32(1 << 20)  # per metre, in a key
@@ -112,9 +112,7 @@ def find_normals(
 
 
 @kernel
-def rasterise(
-    first: int, step: int, count: int, mesh: Mesh, shown: Bytes, pixels: Float32s, nearest: Ints
-) -> None:
+def rasterise(first: int, step: int, count: int, mesh: Mesh, shown: Bytes, pixels: Float32s, nearest: Ints) -> None:
     """Draw all faces that are `shown` (B, owners) and look at the camera; `nearest` (B, H, W) keeps key_of(...)."""
     total = mesh.faces.shape[0]
     for i in range(first, count, step):
@@ -196,7 +194,16 @@ def _span(start: float, a: float, b: float, size: int) -> tuple[int, int]:
     """The first and last sample between start and start + a, start + b."""
     low = start + min(_ZERO, min(a, b)) - _HALF
     high = start + max(_ZERO, max(a, b)) - _HALF
-    return int(math.ceil(max(low, _ZERO))), int(math.floor(min(high, f32(size - 1))))
+    return math.ceil(max(low, _ZERO)), math.floor(min(high, f32(size - 1)))
+
+
+@part_of_kernel
+def pixel_of(i: int, height: int, width: int) -> tuple[int, int, int]:
+    """Picture, row and column of an item; divisions are slow."""
+    b = i // (height * width)
+    rest = i - b * height * width
+    row = rest // width
+    return b, row, rest - row * width
 
 
 @part_of_kernel

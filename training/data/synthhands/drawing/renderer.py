@@ -96,7 +96,7 @@ def view_rows(rotation: Floats, position: Floats, linear: Floats, offset: Floats
     return np.concatenate([np.reshape(part, (count, -1)) for part in parts], axis=1, dtype=np.float32)
 
 
-def shadow_transforms(spheres: Floats, lights: Floats) -> Float32s:
+def shadow_transforms(spheres: Float32s, lights: Floats) -> Float32s:
     """(B, 3, 4) camera axes -> shadow map, of spheres (B, N, 4) that hold what casts and unit vectors (B, 3)."""
     away = -lights
     across = np.cross(away, np.array([0.0, 1.0, 0.1]))
@@ -112,5 +112,3 @@ def shadow_transforms(spheres: Floats, lights: Floats) -> Float32s:
     transform[:, :2, 3] = _SHADOW_MARGIN_PX - low[:, :2] * scale[:, None]
     transform[:, 2, :3] = axes[:, 2]
     return transform
-
-

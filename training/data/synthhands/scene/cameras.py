@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.data.synthhands import schedule
 from training.data.synthhands.arrays import Floats
 from training.data.synthhands.scene.contact import hidden_share
 from training.data.synthhands.scene.posable import unit
@@ -183,7 +182,9 @@ def _hidden(scene: Scene, camera: Camera, cut: bool) -> float | None:
                 return None
         others = [other for other in scene.hands if other is not hand]
         centres = np.concatenate([*(np.concatenate([o.joints, o.arm.centres]) for o in others), arm[1:]])
-        radii = np.concatenate([*(np.concatenate([JOINT_RADII_M, o.arm.radii_m]) for o in others), hand.arm.radii_m[1:]])
+        radii = np.concatenate(
+            [*(np.concatenate([JOINT_RADII_M, o.arm.radii_m]) for o in others), hand.arm.radii_m[1:]]
+        )
         hidden.append(hidden_share(hand.joints, camera.position_m, centres, radii))
     return float(np.mean(hidden)) if max(hidden) <= 1 - MIN_VISIBLE else None
 

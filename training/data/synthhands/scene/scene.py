@@ -75,9 +75,7 @@ class PlacedHand:
         vertices, joints = pose_hand(model, pose, self.shape, translation)
         arm = replace(self.arm, centres=self.arm.centres + (translation - self.translation))
         thing = None if self.thing is None else self.thing + (translation - self.translation)
-        return replace(
-            self, pose=pose, translation=translation, vertices=vertices, joints=joints, arm=arm, thing=thing
-        )
+        return replace(self, pose=pose, translation=translation, vertices=vertices, joints=joints, arm=arm, thing=thing)
 
 
 @dataclass(frozen=True)
@@ -133,7 +131,8 @@ def build_subject(models: HandPair, table: Table, capture: int, group: int) -> S
 def sample_scene(table: Table, subject: Subject, capture: int, frame: int, rng: np.random.Generator) -> Scene:
     """A frame's scene, its hands near the world's origin."""
     hand_type = schedule.hand_type(table, capture, frame)
-    kind, hands = "no hand", ()
+    kind = "no hand"
+    hands: tuple[PlacedHand, ...] = ()
     if hand_type == schedule.INTERACTING:
         apart = place(Trait.APART, capture, frame) < table.apart
         kind, hands = _sample_pair(subject, table.apart_m if apart else None, rng)
@@ -202,7 +201,9 @@ def _try_pair(subject: Subject, apart_m: tuple[float, float] | None, rng: np.ran
     right = _place(subject, 0, modes[0], rotations[0], np.zeros(3), rng)
     left = _place(subject, 1, modes[1], rotations[1], shift, rng)
     if apart_m is not None:
-        return ("hands apart", (right, left)) if _arms_clear(right, left, np.zeros(3), subject, spheres, shift) else None
+        return (
+            ("hands apart", (right, left)) if _arms_clear(right, left, np.zeros(3), subject, spheres, shift) else None
+        )
     # The spheres are rough: the meshes have the last word on the gap.
     moved = 0.0
     for _ in range(_GAP_REFINEMENTS):

@@ -116,7 +116,9 @@ def draw_tiny(launch: Any) -> tuple[Any, Any, Any]:
     spheres = np.array([[(0, 0, 1, 0.15)]] * 2, np.float32)
     lights = looks[:, AT["lights"] : AT["lights"] + 3].astype(float)
     turn = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1.0]])
-    views = view_rows(np.stack([turn, turn]), np.array([[0, 0, -1.0]] * 2), np.tile(60 * np.eye(2), (2, 1, 1)), sizes / 2)
+    views = view_rows(
+        np.stack([turn, turn]), np.array([[0, 0, -1.0]] * 2), np.tile(60 * np.eye(2), (2, 1, 1)), sizes / 2
+    )
     seen = Seen(coarse, np.ones((2, 1), np.uint8), spheres, views, shadow_transforms(spheres, lights))
     canvases = rng.integers(0, 256, (1, CANVAS_PX, CANVAS_PX, 3)).astype(np.uint8)
     textures = rng.normal(0, 0.1, (1, 2, 60, 150)).astype(np.float32)
