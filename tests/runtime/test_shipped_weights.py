@@ -14,6 +14,7 @@ from tests.conftest import tiny_passport
 from training.checkpoint import load_network, shipped_weights
 from training.data.synthhands.film import Film, Move
 from training.data.synthhands.frame import Studio, build_studio
+from training.data.synthhands.table import V1
 from training.losses import DEPTH_RANGE_M
 
 # Of five scenes whose poses these weights know well. Over 20 scenes it is 0.97 on average and 0.8 at worst.
@@ -41,7 +42,7 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> Runner:
 
 @pytest.fixture(scope="module")
 def studio() -> Studio:
-    return build_studio()
+    return build_studio(V1)
 
 
 @pytest.mark.slow

@@ -52,7 +52,7 @@ def familiar_colour(rng: np.random.Generator, saturation: float = 0.25) -> Float
     chance = rng.random()
     if chance < 0.45:
         colour = _FAMILIAR[int(rng.integers(len(_FAMILIAR)))] * rng.uniform(0.6, 1.15) + rng.normal(0, 0.03, 3)
-    elif chance < 0.88:
+    elif chance < 0.93:
         colour = rng.uniform(0.05, 0.9) * (1 + saturation * rng.uniform(-1, 1, 3) * (0.3 + rng.random()))
     else:
         colour = rng.uniform(0.02, 0.95, 3)
@@ -81,7 +81,7 @@ def _draw(rng: np.random.Generator, busy: bool) -> Bytes:
         _cloth(canvas, rng)
     layers = [_room, _things, _shelf, _letters, _leaves, _person, _small_things, _wires, _cloth_piece]
     weights = np.array([0.8, 1.0, 0.6, 0.7, 0.6, 0.8, 1.0, 0.5, 0.5])
-    count = int(rng.integers(2, 6)) if busy else int(rng.integers(0, 2))
+    count = int(rng.integers(3, 8)) if busy else int(rng.integers(0, 2))
     chosen = rng.choice(len(layers), size=count, replace=False, p=weights / weights.sum())
     for number in sorted(chosen):  # the room behind what is in it
         layers[number](canvas, rng)
@@ -181,12 +181,12 @@ def _things(canvas: Bytes, rng: np.random.Generator) -> None:
     for _ in range(int(rng.integers(4, 22))):
         if rng.random() < 0.6:
             corners, centre = _quad(rng, 0.02, 0.35)
-            _fill(canvas, corners, familiar_colour(rng, 0.6))
+            _fill(canvas, corners, familiar_colour(rng, 0.45))
             if rng.random() < 0.5:
-                _fill(canvas, centre + rng.uniform(0.3, 0.9) * (corners - centre), familiar_colour(rng, 0.6))
+                _fill(canvas, centre + rng.uniform(0.3, 0.9) * (corners - centre), familiar_colour(rng, 0.45))
         else:
             centre, half = rng.uniform(0, 1, 2) * CANVAS_PX, np.array([_scale(rng, 0.01, 0.2), _scale(rng, 0.01, 0.2)])
-            turn, colour = rng.uniform(0, 180), familiar_colour(rng, 0.6)
+            turn, colour = rng.uniform(0, 180), familiar_colour(rng, 0.45)
             _oval(canvas, centre, half, turn, colour)
             _oval(canvas, centre - 0.2 * half, half * 0.5, turn, np.clip(colour * rng.uniform(0.8, 1.7), 0, 1))
 
@@ -205,11 +205,11 @@ def _shelf(canvas: Bytes, rng: np.random.Generator) -> None:
     """Books, boards, bars or keys in a row."""
     start, step = rng.uniform(-0.1, 0.8, 2) * CANVAS_PX, _scale(rng, 0.012, 0.08)
     height, upright, alike = _scale(rng, 0.06, 0.5), rng.random() < 0.6, rng.random() < 0.4
-    colour = familiar_colour(rng, 0.6)
+    colour = familiar_colour(rng, 0.45)
     for number in range(int(rng.integers(5, 30))):
         near, far = number * step, (number + rng.uniform(0.7, 1.0)) * step
         corners = np.array([(near, 0), (far, 0), (far, height), (near, height)]) * (1, rng.uniform(0.8, 1.1))
-        shade = colour * rng.uniform(0.85, 1.15) if alike else familiar_colour(rng, 0.6)
+        shade = colour * rng.uniform(0.85, 1.15) if alike else familiar_colour(rng, 0.45)
         _fill(canvas, start + (corners if upright else corners[:, ::-1]), shade)
 
 
@@ -244,7 +244,7 @@ def _wires(canvas: Bytes, rng: np.random.Generator) -> None:
         if rng.random() < 0.5:
             points = points[[0, -1]]
         drawn, wide = [np.round(points * 16).astype(np.int32)], int(rng.integers(1, 7))
-        cv2.polylines(canvas, drawn, False, _bytes(familiar_colour(rng, 0.6)), wide, cv2.LINE_AA, 4)
+        cv2.polylines(canvas, drawn, False, _bytes(familiar_colour(rng, 0.45)), wide, cv2.LINE_AA, 4)
 
 
 def _person(canvas: Bytes, rng: np.random.Generator) -> None:
@@ -259,7 +259,7 @@ def _person(canvas: Bytes, rng: np.random.Generator) -> None:
     def oval(x: float, y: float, width: float, height: float, colour: Floats) -> None:
         _oval(canvas, centre + size * np.array([x, y]), size * np.array([width, height]), lean, colour)
 
-    clothes, hair = familiar_colour(rng, 0.6), familiar_colour(rng) * rng.uniform(0.1, 0.8)
+    clothes, hair = familiar_colour(rng, 0.45), familiar_colour(rng) * rng.uniform(0.1, 0.8)
     oval(0, 1.75, 1.25, 1.15, clothes)
     oval(0, 0.75, 0.22, 0.4, skin * 0.85)
     if rng.random() < 0.75:

@@ -114,7 +114,7 @@ def _sample_lights(table: Table, put: Any, uniform: Any, rng: np.random.Generato
 def _canvas_places(sizes: Floats, rng: np.random.Generator) -> Floats:
     """(B, 6) drawn pixels -> canvas pixels: turned a little, some mirrored, from afar and from near."""
     count = len(sizes)
-    zoom = CANVAS_PX / sizes.max(axis=1) * np.exp(rng.uniform(np.log(0.3), np.log(1.1), count))
+    zoom = np.exp(rng.uniform(np.log(0.5), np.log(1.7), count))
     turn = rng.normal(0, 0.2, count)
     flip = rng.choice([-1.0, 1.0], count)
     cos, sin = zoom * np.cos(turn), zoom * np.sin(turn)

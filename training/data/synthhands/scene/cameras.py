@@ -132,7 +132,7 @@ def _sample_view(
     shows = {name, *(["turned"] * turned), *(["cut by the edge"] * cut)}
     if not scene.hands:
         side = rng.uniform(0.25, 0.9) * SHORT_PX
-        corner = rng.uniform(-0.1, 1.1, 2) * size - side / 2
+        corner = rng.uniform(0.2, 0.8, 2) * size - side / 2
         return View(camera, np.array([*corner, side, side]), 0.0, shows)
     hidden = _hidden(scene, camera, cut)
     if hidden is None:
