@@ -19,7 +19,6 @@ from runtime.errors import UserError
 from runtime.hand.rotations import matrix_from_axis_angle
 from runtime.image.crop import BOX_SCALE
 from training.data.augment import AugmentSpec
-from training.data.samples import MIRROR
 from training.data.synthhands import frame as frames
 from training.data.synthhands.arrays import Floats
 from training.data.synthhands.drawing.layout import AT, FIELDS
@@ -190,38 +189,29 @@ def _labels(scene: Arrays, turn: Floats, to_crop: Floats, at: Floats, flip: Any)
     joints = joints @ turn.transpose(0, 2, 1)[:, None]
     pose = scene["pose"].copy()
     pose[:, :, 0] = (turn @ rotation)[:, None] @ pose[:, :, 0]
-    translation = joints[:, 1, 0] - joints[:, 0, 0]
-    relative = joints - joints[:, :, :1]
-    mirrored = {
-        "points": np.stack([1 - points[..., 0], points[..., 1]], axis=-1)[:, ::-1],
-        "relative": relative[:, ::-1] @ MIRROR,
-        "pose": MIRROR @ pose[:, ::-1] @ MIRROR,
-        "translation": -(translation @ MIRROR),
-        "present": present[:, ::-1],
-        "inside": inside[:, ::-1],
-        "shape": scene["shape"][:, ::-1],
-    }
-    straight = {"points": points, "relative": relative, "pose": pose, "translation": translation}
-    straight |= {"present": present, "inside": inside, "shape": scene["shape"]}
-    found = {
-        name: np.where(flip.reshape(-1, *[1] * (value.ndim - 1)), mirrored[name], value)
-        for name, value in straight.items()
-    }
-    there = np.asarray(found["present"], bool)
-    both = np.asarray(there.all(axis=1))
-    relative = found["relative"] * there[..., None, None]
+
+    def sided(values: Any) -> Any:  # the left hand of a mirrored picture is its right one
+        return np.where(flip.reshape(-1, *[1] * (values.ndim - 1)), values[:, ::-1], values)
+
+    sign = np.where(flip[:, None], [-1, 1, 1], 1)
+    joints = sided(joints) * sign[:, None, None]
+    points = sided(points)
+    points[..., 0] = np.where(flip[:, None, None], 1 - points[..., 0], points[..., 0])
+    there, inside = sided(present), sided(inside)
+    both = there.all(axis=1)
+    relative = (joints - joints[:, :, :1]) * there[..., None, None]
     return {
         "presence": there,
         "has_presence": np.ones_like(there),
         "joints": relative,
-        "joint_valid": found["inside"],
+        "joint_valid": inside,
         "joint_valid_3d": np.repeat(there[..., None], 21, axis=2),
-        "points": found["points"] * found["inside"][..., None],
+        "points": points * inside[..., None],
         "has_mano": there,
         "mano_joints": relative,
-        "rotations": found["pose"],
-        "shape": found["shape"] * there[..., None],
-        "relative_translation": found["translation"] * both[:, None],
+        "rotations": sided(pose) * sign[:, None, None, :, None] * sign[:, None, None, None],
+        "shape": sided(scene["shape"]) * there[..., None],
+        "relative_translation": (joints[:, 1, 0] - joints[:, 0, 0]) * both[:, None],
         "has_translation": both,
         "flip": flip,
     }
@@ -305,32 +295,24 @@ def finish(picture: Any, crop_px: int, flip: Any, share: Any, quality: Any) -> A
     return torch.where(flip.bool()[:, None, None, None], image.flip(-1), image).clamp(0, 255) / 255
 
 
-# JPEG's own tables of quantisation (ITU-T T.81, annex K), along the diagonals: what finer ones do to a picture's eye.
+# JPEG's own tables of quantisation (ITU-T T.81, annex K), along the diagonals.
 _LUMA_STEPS, _CHROMA_STEPS = (16, 11, 12, 14, 17, 22, 30, 40, 52, 62, 75, 85, 92, 98, 99), (17, 20, 30, 48, *[99] * 11)
+_TO_YCC = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
 
 
 def jpeg_like(image: Any, quality: Any) -> Any:
     """(B, 3, H, W) RGB 0..255, H and W divisible by 8 -> what JPEG of a quality (B,) would leave of it."""
     import torch
 
-    device = image.device
-    k = torch.arange(8, device=device, dtype=torch.float32)
-    basis = torch.cos((2 * k + 1) * k[:, None] * torch.pi / 16) / 2
-    basis[0] /= 2**0.5
-    diagonal = (k[:, None] + k).long()
-    tables = torch.tensor([_LUMA_STEPS, _CHROMA_STEPS, _CHROMA_STEPS], device=device, dtype=torch.float32)
-    quality = quality.float()
-    factor = torch.where(quality < 50, 50 / quality, 2 - quality / 50)
-    steps = (tables[:, diagonal] * factor[:, None, None, None]).round().clamp(1, 255)[:, :, None, None]
-    to_ycc = torch.tensor(
-        [[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]], device=device
-    )
+    k = torch.arange(8, device=image.device)
+    basis = torch.cos((2 * k + 1) * k[:, None] * torch.pi / 16) / torch.where(k == 0, 8**0.5, 2.0)[:, None]
+    tables = torch.tensor([_LUMA_STEPS, _CHROMA_STEPS, _CHROMA_STEPS], device=image.device)[:, k[:, None] + k]
+    factor = torch.where(quality < 50, 50 / quality, 2 - quality / 50)[:, None, None, None]
+    steps = (tables * factor).round().clamp(1, 255)[:, :, None, None]
+    to_ycc = torch.tensor(_TO_YCC, device=image.device)
     count, _, height, width = image.shape
-    ycc = torch.tensordot(to_ycc, image, dims=([1], [1])).transpose(0, 1)
+    ycc = torch.einsum("dc,bchw->bdhw", to_ycc, image - 128)
     blocks = ycc.reshape(count, 3, height // 8, 8, width // 8, 8).transpose(3, 4)
-    coefficients = basis @ (blocks - 128 * (torch.arange(3, device=device) == 0)[:, None, None, None, None]) @ basis.T
-    rounded = (coefficients / steps).round() * steps
-    back = basis.T @ rounded @ basis
-    ycc = back.transpose(3, 4).reshape(count, 3, height, width)
-    ycc = ycc + 128 * (torch.arange(3, device=device) == 0)[:, None, None]
-    return torch.tensordot(torch.linalg.inv(to_ycc), ycc, dims=([1], [1])).transpose(0, 1)
+    rounded = (basis @ blocks @ basis.T / steps).round() * steps
+    ycc = (basis.T @ rounded @ basis).transpose(3, 4).reshape(image.shape)
+    return torch.einsum("dc,bchw->bdhw", torch.linalg.inv(to_ycc), ycc) + 128
