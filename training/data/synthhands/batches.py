@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import queue
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,10 @@ from training.data.synthhands.drawing.layout import AT, FIELDS
 from training.data.synthhands.drawing.looks import noise_bank, sample_looks
 from training.data.synthhands.drawing.meshes import coarse_vertices
 from training.data.synthhands.drawing.paint import Palette
+from training.data.synthhands.drawing.raster import Mesh
 from training.data.synthhands.drawing.renderer import LEVELS, Renderer, Seen, view_rows
 from training.data.synthhands.generate import start_worker
+from training.data.synthhands.kernels import Launch, launch_on_cpu
 from training.data.synthhands.schedule import CAPTURE_FRAMES, SPLIT_CAPTURES, SUBJECT_FRAMES
 from training.data.synthhands.table import Table
 
@@ -34,6 +37,7 @@ VIEWS = 8  # of a scene
 CHUNK = 8  # scenes handed over at once
 POOL = {"scenes": 20_000, "canvases": 2_000, "textures": 200}
 ENOUGH = {"scenes": 256, "canvases": 32, "textures": 2}  # to begin with
+TAKEN = 24  # chunks at most, before a batch
 WAIT_S = 120
 
 Arrays = dict[str, Any]
@@ -218,67 +222,85 @@ def _labels(scene: Arrays, turn: Floats, to_crop: Floats, at: Floats, flip: Any)
 
 
 class DrawnBatches:
-    """Endless batches on a GPU. Its workers end with the process, or at `close`."""
+    """Endless batches on a GPU, or, slowly, on a CPU. Its workers end with the process, or at `close`."""
 
     def __init__(
         self, table: Table, photographs: tuple[Path, ...], workers: int, seed: int, share: int, shares: int, device: Any
     ) -> None:
-        import torch  # scenes are made without it
-
-        from training.data.synthhands.gpu import launch_on_gpu
-
-        self._torch, self._table, self._device = torch, table, device
-        self._rng = np.random.default_rng([seed, share])
+        studio = frames.build_studio(table)
+        self._table, self._device, self._rng = table, device, np.random.default_rng([seed, share])
+        if device.type == "cuda":
+            launch, empty, self._upload = _on_gpu(device)
+        else:
+            launch, empty, self._upload = launch_on_cpu, np.empty, np.asarray
+        mesh = Mesh(*map(self._upload, studio.mesh))
+        self._renderer = Renderer(mesh, self._upload(noise_bank()), launch, empty)
+        self._pool = Pool(self._upload, POOL if device.type == "cuda" else ENOUGH)
         context = multiprocessing.get_context("spawn")
         self._queue = context.Queue(maxsize=4 * workers)
-        step = workers * shares
-        first = [seed * 9973 + share * workers + number for number in range(workers)]
         common = (self._queue, table, photographs)
-        self._workers = [context.Process(target=_work, args=(*common, c, step), daemon=True) for c in first]
+        first = seed * 9973 + share * workers
+        captures = [(first + number) % len(SPLIT_CAPTURES["train"]) for number in range(workers)]
+        self._workers = [
+            context.Process(target=_work, args=(*common, capture, workers * shares), daemon=True)
+            for capture in captures
+        ]
         for worker in self._workers:
             worker.start()
-        studio = frames.build_studio(table)
-        dtypes = {np.float32: torch.float32, np.int64: torch.int64, np.uint8: torch.uint8}
-        mesh = type(studio.mesh)(*map(self._upload, studio.mesh))
-        self._renderer = Renderer(
-            mesh,
-            self._upload(noise_bank()),
-            launch_on_gpu,
-            lambda shape, dtype: torch.empty(shape, dtype=dtypes[dtype], device=device),
-        )
-        self._pool = Pool(self._upload, POOL)
-
-    def _upload(self, array: Any) -> Any:
-        return self._torch.from_numpy(np.ascontiguousarray(array)).to(self._device, non_blocking=True)
 
     def _fill(self) -> None:
-        """Take what the workers have made; wait for the first scenes."""
-        while True:
-            lacking = any(self._pool.made[kind] < least for kind, least in ENOUGH.items())
+        """Take some of what the workers have made; wait for the first scenes."""
+        taken = 0
+        while (lacking := any(self._pool.made[kind] < least for kind, least in ENOUGH.items())) or taken < TAKEN:
             try:
                 self._pool.add(*self._queue.get(timeout=WAIT_S if lacking else 0))
+                taken += 1
             except queue.Empty:
-                if not lacking:
-                    return
-                raise UserError(
-                    "no scenes come from the worker processes (out of memory?): give fewer --workers"
-                ) from None
+                if lacking:
+                    problem = "no scenes come from the worker processes (out of memory?): give fewer --workers"
+                    raise UserError(problem) from None
+                return
 
     def take(self, count: int, crop_px: int, steps: int, spec: AugmentSpec) -> Iterator[dict[str, Any]]:
         """`steps` batches of `count` samples, with the keys of training.data.samples.Sample."""
+        import torch  # scenes are made without it
+
         for _ in range(steps):
             self._fill()
             picture, labels = draw_batch(
                 self._table, self._pool, self._renderer, count, crop_px, spec, self._rng, self._upload
             )
-            flip, share, quality = (self._upload(labels.pop(name)) for name in ("flip", "share", "quality"))
-            image = finish(picture, crop_px, flip, share, quality)
-            yield {"image": image, **{key: self._upload(np.float32(value)) for key, value in labels.items()}}
+            as_tensor = partial(torch.as_tensor, device=self._device)
+            how = (as_tensor(labels.pop(name)) for name in ("flip", "share", "quality"))
+            image = finish(as_tensor(picture), crop_px, *how)
+            yield {"image": image, **{key: as_tensor(np.float32(value)) for key, value in labels.items()}}
 
     def close(self) -> None:
         """End the workers."""
         for worker in self._workers:
             worker.terminate()
+
+
+def _on_gpu(device: Any) -> tuple[Launch, Any, Any]:
+    """How kernels are launched there, how arrays are made, and how they come there."""
+    import torch
+    from numba import cuda
+
+    if not cuda.is_available():
+        raise UserError(
+            "numba finds no CUDA to draw with: pip install 'er-edge[gpu]', or give --data a set on the disk"
+        )
+    from training.data.synthhands.gpu import launch_on_gpu
+
+    dtypes = {np.float32: torch.float32, np.int64: torch.int64, np.uint8: torch.uint8}
+
+    def empty(shape: tuple[int, ...], dtype: Any) -> Any:
+        return torch.empty(shape, dtype=dtypes[dtype], device=device)
+
+    def upload(array: Any) -> Any:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(device, non_blocking=True)
+
+    return launch_on_gpu, empty, upload
 
 
 def finish(picture: Any, crop_px: int, flip: Any, share: Any, quality: Any) -> Any:

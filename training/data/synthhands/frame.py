@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import cv2
@@ -32,7 +32,7 @@ _SHADOW_STATIONS = int((ARM_STATIONS_M < 0.25).sum())
 SPHERES = 2 * (len(JOINT_RADII_M) + len(ARM_STATIONS_M))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Studio:
     """What every frame needs, built once per process."""
 
@@ -96,17 +96,15 @@ def make_frame(studio: Studio, capture: int, frame: int, views: int = schedule.F
     raise RuntimeError(f"no scene of capture {capture}, frame {frame} can be seen by {views} cameras")
 
 
-@cache
-def _kept_texture(table: Table, models: HandPair, capture: int, group: int) -> Float32s:
-    """(1, 2, H, W): the skin of a frame's person."""
-    rng = schedule.random_stream(table, Stream.SUBJECT, capture, group, attempt=1)
-    return skin_texture(build_subject(models, table, capture, group).rig, rng)[None]
-
-
 def texture_of(studio: Studio, frame: Frame) -> Float32s:
     """(1, 2, H, W): the skin of a frame's person."""
-    _kept_texture.cache_clear() if _kept_texture.cache_info().currsize > 8 else None
-    return _kept_texture(studio.table, studio.models, frame.capture, frame.frame // schedule.SUBJECT_FRAMES)
+    return _texture(studio, frame.capture, frame.frame // schedule.SUBJECT_FRAMES)
+
+
+@lru_cache(maxsize=4)
+def _texture(studio: Studio, capture: int, group: int) -> Float32s:
+    rng = schedule.random_stream(studio.table, Stream.SUBJECT, capture, group, attempt=1)
+    return skin_texture(build_subject(studio.models, studio.table, capture, group).rig, rng)[None]
 
 
 def canvas_of(studio: Studio, frame: Frame) -> tuple[Bytes, bool]:

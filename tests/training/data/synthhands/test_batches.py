@@ -11,6 +11,7 @@ import torch
 
 from training.data.augment import AugmentSpec
 from training.data.samples import Sample
+from training.data.synthhands import batches
 from training.data.synthhands.batches import CHUNK, Pool, draw_batch, finish, jpeg_like, make_chunk
 from training.data.synthhands.frame import Studio
 from training.data.synthhands.table import V2
@@ -87,6 +88,18 @@ def _hidden(pool: Pool) -> Pool:
     """The same, but what is seen of it lies far behind the camera; it keeps the labels and every chance."""
     pool._rings["coarse"] = np.full_like(pool["coarse"], np.nan)
     return pool
+
+
+def test_workers_make_what_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "ENOUGH", {"scenes": 8, "canvases": 2, "textures": 1})
+    drawn = batches.DrawnBatches(V2, (), 1, 0, 0, 1, torch.device("cpu"))
+    try:
+        first, second = drawn.take(4, 64, 2, AugmentSpec())
+    finally:
+        drawn.close()
+    assert first.keys() == set(Sample.__dataclass_fields__) and first["image"].shape == (4, 3, 64, 64)
+    assert {value.dtype for value in first.values()} == {torch.float32}
+    assert not torch.equal(first["image"], second["image"])
 
 
 @pytest.mark.parametrize("quality", [20, 60, 95])

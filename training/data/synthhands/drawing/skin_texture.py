@@ -127,7 +127,7 @@ def _curve(points: list[Floats]) -> list[Floats]:
     """Points along the Bezier curve of the given control points."""
     steps, order = np.linspace(0, 1, 14)[:, None], len(points) - 1
     shares = [math.comb(order, k) * steps**k * (1 - steps) ** (order - k) for k in range(order + 1)]
-    return list(sum(share * point for share, point in zip(shares, points, strict=True)))
+    return list(np.sum([share * point for share, point in zip(shares, points, strict=True)], axis=0))
 
 
 def _stroke(lines: NDArray[np.uint8], points: list[Floats], strength: int) -> None:
