@@ -84,7 +84,11 @@ def _draw(rng: np.random.Generator, busy: bool) -> Bytes:
     count = int(rng.integers(3, 8)) if busy else int(rng.integers(0, 2))
     chosen = rng.choice(len(layers), size=count, replace=False, p=weights / weights.sum())
     for number in sorted(chosen):  # the room behind what is in it
+        if rng.random() < 0.25:  # what is farther away is less sharp
+            cv2.GaussianBlur(canvas, (0, 0), rng.uniform(0.7, 3.0), canvas)
+        before = canvas.copy()
         layers[number](canvas, rng)
+        _cast_shadow(canvas, before, rng)
     # Light that is never even, and the texture of what it falls on.
     light = 1 + rng.uniform(0.1, 0.5) * _clouds(rng, (2, 3))
     grain = rng.uniform(0.0, 0.14) * _clouds(rng, (24, 80, 200)) if rng.random() < 0.7 else 0
@@ -92,6 +96,17 @@ def _draw(rng: np.random.Generator, busy: bool) -> Bytes:
         canvas, cv2.merge([np.clip(light + grain, 0.25, 1.8).astype(np.float32)] * 3), dtype=cv2.CV_8U
     )
     return np.asarray(shaded, np.uint8)
+
+
+def _cast_shadow(canvas: Bytes, before: Bytes, rng: np.random.Generator) -> None:
+    """Darken, softly and to one side, what lies behind what was drawn last."""
+    fresh = 255 - cv2.inRange(cv2.absdiff(canvas, before), (0, 0, 0), (0, 0, 0))
+    small = cv2.resize(fresh, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
+    shift = np.array([[1, 0, rng.uniform(-4, 4)], [0, 1, rng.uniform(-1, 5)]])
+    small = cv2.warpAffine(cv2.GaussianBlur(small, (0, 0), rng.uniform(0.8, 4.0)), shift, small.shape[::-1])
+    shadow = cv2.resize(small, fresh.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    shadow = cv2.multiply(cv2.subtract(shadow, fresh), np.ones_like(shadow), scale=rng.uniform(0.2, 0.8))
+    canvas[:] = cv2.multiply(canvas, 255 - cv2.cvtColor(shadow, cv2.COLOR_GRAY2BGR), scale=1 / 255)
 
 
 def _bytes(colour: Floats) -> tuple[float, ...]:
