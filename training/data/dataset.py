@@ -15,11 +15,10 @@ from runtime.errors import UserError
 from runtime.hand.hand_model import HandPair
 from training.data.augment import AugmentSpec, draw
 from training.data.frames import Frames
-from training.data.mixture import FrameSet
+from training.data.mixture import FrameSet, Source
 from training.data.readers import coco_wholebody, hic, hint, reinterhand
 from training.data.readers.interhand import read_frames
 from training.data.samples import Sample, load_sample, or_next
-from training.data.mixture import Source
 
 READERS = (hic, coco_wholebody, hint, reinterhand)  # beside InterHand2.6M's; each knows its files
 

@@ -13,8 +13,7 @@ from runtime.errors import UserError
 from runtime.hand.hand_model import load_hand_models
 from training.checkpoint import load_network, weights_of
 from training.data.cache import cache_dir
-from training.data.mixture import FrameSet
-from training.data.mixture import SYNTHETIC
+from training.data.mixture import SYNTHETIC, FrameSet
 from training.distillation.store import StoredTeacher, StoreSpec, check_stored
 from training.distillation.teacher import check_size, open_teacher
 from training.distillation.terms import Distilled

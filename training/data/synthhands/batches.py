@@ -292,6 +292,7 @@ def _on_gpu(device: Any) -> tuple[Launch, Any, Any]:
         )
     from training.data.synthhands.gpu import launch_on_gpu
 
+    cuda.select_device(device.index or 0)
     dtypes = {np.float32: torch.float32, np.int64: torch.int64, np.uint8: torch.uint8}
 
     def empty(shape: tuple[int, ...], dtype: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from training.data.synthhands.arrays import Bytes, Float32s, Ints
 from training.data.synthhands.drawing.layout import AT, SHAPE_SIZE, SHAPES
-from training.data.synthhands.drawing.raster import NOTHING, Mesh, depth_of, f32, face_of, pixel_of
+from training.data.synthhands.drawing.raster import NOTHING, Mesh, depth_of, f32, face_of, pixel_of, rounded_down
 from training.data.synthhands.kernels import kernel, part_of_kernel
 
 SAMPLES = 2  # per pixel and axis
@@ -301,7 +301,7 @@ def _paint_canvas(b: int, row: int, column: int, x: float, y: float, palette: Pa
     number = int(look[_CANVAS])
     u = look[_CANVAS_AT] * x + look[_CANVAS_AT + 1] * y + look[_CANVAS_AT + 2] - _HALF
     v = look[_CANVAS_AT + 3] * x + look[_CANVAS_AT + 4] * y + look[_CANVAS_AT + 5] - _HALF
-    i, j = math.floor(u), math.floor(v)
+    i, j = rounded_down(u), rounded_down(v)
     fu, fv = u - f32(i), v - f32(j)
     left, right = _mirrored(i, canvases.shape[2]), _mirrored(i + 1, canvases.shape[2])
     top, bottom = _mirrored(j, canvases.shape[1]), _mirrored(j + 1, canvases.shape[1])

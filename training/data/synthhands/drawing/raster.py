@@ -194,7 +194,13 @@ def _span(start: float, a: float, b: float, size: int) -> tuple[int, int]:
     """The first and last sample between start and start + a, start + b."""
     low = start + min(_ZERO, min(a, b)) - _HALF
     high = start + max(_ZERO, max(a, b)) - _HALF
-    return math.ceil(max(low, _ZERO)), math.floor(min(high, f32(size - 1)))
+    return -rounded_down(-max(low, _ZERO)), rounded_down(min(high, f32(size - 1)))
+
+
+@part_of_kernel
+def rounded_down(x: float) -> int:
+    """The whole number below; math.floor gives one on a CPU only."""
+    return int(math.floor(x))  # noqa: RUF046
 
 
 @part_of_kernel
