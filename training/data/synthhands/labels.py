@@ -35,6 +35,7 @@ def image_record(frame: Frame, picture: Picture, image_id: int) -> tuple[dict[st
         "seq_name": frame.sequence,
         "camera": camera.name,
         "frame_idx": frame.frame,
+        "category": picture.category,
     }
     annotation = {
         "id": image_id,
@@ -43,7 +44,6 @@ def image_record(frame: Frame, picture: Picture, image_id: int) -> tuple[dict[st
         "joint_valid": [[int(v)] for v in inside],
         "hand_type": frame.scene.hand_type,
         "hand_type_valid": 1,
-        "category": picture.category,
     }
     return image, annotation
 

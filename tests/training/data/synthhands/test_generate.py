@@ -72,7 +72,7 @@ def test_files_have_the_official_form(root: Path) -> None:
         shapes = {key: np.shape(values[name]) for key, values in cameras[capture].items()}
         assert shapes == {"campos": (3,), "camrot": (3, 3), "focal": (2,), "princpt": (2,)}
         assert annotation(root, "joint_3d")[capture][frame]["hand_type"] == label["hand_type"]
-        assert label["category"] in CATEGORIES
+        assert image["category"] in CATEGORIES
     about, model = json.loads((root / "dataset.json").read_bytes()), load_hand_models()[0]
     assert about["name"] == "SynthHands v2" and about["synthetic"] is True
     assert about["hand_model"] == {"name": model.name, "sha256": model.sha256}
