@@ -37,7 +37,7 @@ def train(args: argparse.Namespace) -> int:
         raise UserError("--dry-run has no effect with --qat: leave one of them out")
     with parallel.process_group() as device:
         hands = load_hand_models(args.hand_model)
-        drawn = None if args.qat else drawn_here(args, device)
+        drawn = drawn_here(args, device, images_stay=args.qat)
         frames = None if _unrendered(args) else open_train(args.data, hands, _rendered(recipe, drawn))
         recipe = recipe.for_images(recipe.images if frames is None or drawn else len(frames))
         if args.qat and frames is not None:
@@ -67,7 +67,7 @@ def distil(args: argparse.Namespace) -> int:
         network = network_of(args, recipe)
         teacher = open_teacher(spec, hands, device, recipe.bf16 or spec.bf16)
         check_size(teacher, network)
-        drawn = None if stored_as is not None else drawn_here(args, device)
+        drawn = drawn_here(args, device, images_stay=stored_as is not None)
         frames = None if _unrendered(args) else open_train(args.data, hands, _rendered(recipe, drawn))
         recipe = recipe.for_images(recipe.images if frames is None or drawn else len(frames))
         if stored_as is not None and frames is not None and not args.dry_run:
@@ -134,12 +134,12 @@ def rounded_network_of(args: argparse.Namespace, recipe: Recipe, frames: FrameSe
     return network
 
 
-def drawn_here(args: argparse.Namespace, device: torch.device) -> Drawn | None:
+def drawn_here(args: argparse.Namespace, device: torch.device, images_stay: bool) -> Drawn | None:
     """What to draw on a GPU, batch by batch: the synthetic set, alone; None where images are read from a disk.
 
-    What is stored per image, or measured on a few, needs images that stay.
+    `images_stay`: something is stored per image, or measured on a few, so they must be the same ones again.
     """
-    if device.type == "cuda" and len(args.data) == 1 and args.data[0].synthetic:
+    if device.type == "cuda" and len(args.data) == 1 and args.data[0].synthetic and not images_stay:
         return Drawn(args.data[0].data, args.backgrounds)
     if args.backgrounds is not None:
         raise UserError(
