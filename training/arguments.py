@@ -20,16 +20,19 @@ def add_run_arguments(parser: CommandParser) -> None:
         type=parse_source,
         default=[Source("synthetic")],
         metavar="DATA[:WEIGHT]",
-        help="'synthetic' or a data set's folder; of several, each gives samples by its weight (1), and the first is "
-        "the one to validate on",
+        help="'synthetic', 'synthetic-v1' or a data set's folder; of several, each gives samples by its weight (1), "
+        "and the first is the one to validate on",
     )
+    parser.add_argument("--backgrounds", type=Path, metavar="DIR", help="photographs behind what is drawn on a GPU")
     parser.add_argument("--images", type=int, help="size of the synthetic train split; default: the recipe's")
     parser.add_argument("--batch", type=int, help="instead of the recipe's: as many samples, the rate scaled alike")
     parser.add_argument("--hand-model", type=Path, help="a hand model .npz; default: the embedded one")
     parser.add_argument("--run-dir", type=Path, help="default: a folder of the cache, named after the variant")
     parser.add_argument("--seed", type=int, help="default: the recipe's")
     parser.add_argument("--threads", type=int, help="of the training process; default: torch's choice")
-    parser.add_argument("--workers", type=int, default=1, help="processes that load images, for each GPU")
+    parser.add_argument(
+        "--workers", type=int, default=1, help="processes that load images or make scenes, for each GPU"
+    )
     parser.add_argument(
         "--minutes",
         type=float,

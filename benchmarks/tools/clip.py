@@ -20,6 +20,7 @@ from runtime.video.smoothing import Smoother
 from runtime.video.tracking import Tracker
 from training.data.synthhands.film import Film, Move
 from training.data.synthhands.frame import build_studio
+from training.data.synthhands.table import V1
 
 FPS, SHOWN_FPS = 30, 15
 SECONDS = 6
@@ -32,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--model", type=Path, required=True, metavar="FILE", help="an exported model (.onnx)")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="the clip (.webp)")
     args = parser.parse_args(arguments)
-    film = Film(build_studio(), CAPTURE, FRAME, widen=1.3)
+    film = Film(build_studio(V1), CAPTURE, FRAME, widen=1.3)
     frames = []
     with load(args.model) as runner:
         tracker, smoother = Tracker(runner), Smoother(runner.models)

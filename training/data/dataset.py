@@ -15,12 +15,11 @@ from runtime.errors import UserError
 from runtime.hand.hand_model import HandPair
 from training.data.augment import AugmentSpec, draw
 from training.data.frames import Frames
-from training.data.mixture import FrameSet
+from training.data.mixture import FrameSet, Source
 from training.data.readers import coco_wholebody, hic, hint, reinterhand
 from training.data.readers.interhand import read_frames
 from training.data.samples import Sample, load_sample, or_next
 
-SYNTHETIC = "synthetic"
 READERS = (hic, coco_wholebody, hint, reinterhand)  # beside InterHand2.6M's; each knows its files
 
 
@@ -33,21 +32,22 @@ def open_frames(
     human_only: bool = False,
     boxes: str = "annotated",
 ) -> Frames:
-    """The images of a split: of the folder `data`, whose files tell the data set, or of the synthetic set.
+    """The images of a split: of the folder `data`, whose files tell the data set, or of a synthetic set.
 
     `count` takes the first so many images, the same on every machine; the synthetic set is generated up to there.
     `human_only` and `boxes` are InterHand2.6M's (see read_frames). A UserError for a data set that is not there or
     damaged, or an option that it does not have.
     """
     root = Path(data)
-    found = [] if data == SYNTHETIC else [(reader, place) for reader in READERS if (place := reader.find_root(root))]
-    if (data == SYNTHETIC or found) and (human_only or boxes != "annotated"):
+    synthetic = Source(data).synthetic
+    found = [] if synthetic else [(reader, place) for reader in READERS if (place := reader.find_root(root))]
+    if (synthetic or found) and (human_only or boxes != "annotated"):
         raise UserError("only InterHand2.6M has a human-annotated subset and RootNet boxes: leave the options out")
-    if data == SYNTHETIC:
-        from training.data.synthhands import SPLIT_IMAGES, ensure_synthetic  # numba takes long to import
+    if synthetic:
+        from training.data.synthhands import SPLIT_IMAGES, TABLES, ensure_synthetic  # numba takes long to import
 
         count = SPLIT_IMAGES[split] if count is None else count
-        return read_frames(ensure_synthetic(split, count), split, hands).first(count)
+        return read_frames(ensure_synthetic(split, count, table=TABLES[data]), split, hands).first(count)
     if found:
         reader, place = found[0]
         frames = reader.read_frames(place, split, hands)

@@ -17,6 +17,8 @@ from runtime.errors import UserError
 if TYPE_CHECKING:
     from training.data.frames import Frames
 
+SYNTHETIC, SYNTHETIC_V1 = "synthetic", "synthetic-v1"  # the set now, and as it was first
+
 
 @dataclass(frozen=True)
 class Source:
@@ -24,6 +26,11 @@ class Source:
 
     data: str
     weight: float = 1.0
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether it is drawn, not read from a folder."""
+        return self.data in (SYNTHETIC, SYNTHETIC_V1)
 
 
 def parse_source(word: str) -> Source:

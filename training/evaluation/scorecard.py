@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from runtime.errors import UserError
 from runtime.hand.hand_model import HandPair, load_hand_models
-from training.data.dataset import SYNTHETIC, open_frames
+from training.data.dataset import open_frames
 from training.data.frames import Frames, drop_missing, named
+from training.data.mixture import Source
 from training.evaluation.accuracy_table import Setting, compared, print_table, to_json
 from training.evaluation.baselines import mean_pose_mpjpe_mm
 from training.evaluation.predictions import Predictor, evaluate, file_predictor, network_predictor
@@ -35,7 +36,8 @@ def report(args: argparse.Namespace) -> int:
     found = without_missing(test, args.allow_missing)
     human, unmarked = human_annotated(args.data, args.split, hands, found)
     # A data set may come without its train split.
-    has_train = test.has_3d and (args.data == SYNTHETIC or (Path(args.data) / "annotations" / "train").is_dir())
+    has_train = Source(args.data).synthetic or (Path(args.data) / "annotations" / "train").is_dir()
+    has_train = has_train and test.has_3d
     mean_pose_mm = mean_pose_mpjpe_mm(open_frames(args.data, "train", hands, args.images), found) if has_train else None
     setting = Setting(
         dataset=test.label,

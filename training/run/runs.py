@@ -13,8 +13,7 @@ from runtime.errors import UserError
 from runtime.hand.hand_model import load_hand_models
 from training.checkpoint import load_network, weights_of
 from training.data.cache import cache_dir
-from training.data.dataset import SYNTHETIC
-from training.data.mixture import FrameSet
+from training.data.mixture import SYNTHETIC, FrameSet
 from training.distillation.store import StoredTeacher, StoreSpec, check_stored
 from training.distillation.teacher import check_size, open_teacher
 from training.distillation.terms import Distilled
@@ -27,7 +26,7 @@ from training.quantisation.int8_rules import QuantizeSpec
 from training.quantisation.qat import calibrate, crop_batches, prepare
 from training.recipe import QatSpec, Recipe, default_recipe_path, read_recipe
 from training.run import parallel
-from training.run.trainer import RunSettings, Trainer, open_train
+from training.run.trainer import Drawn, RunSettings, Trainer, open_train
 
 
 def train(args: argparse.Namespace) -> int:
@@ -38,8 +37,9 @@ def train(args: argparse.Namespace) -> int:
         raise UserError("--dry-run has no effect with --qat: leave one of them out")
     with parallel.process_group() as device:
         hands = load_hand_models(args.hand_model)
-        frames = None if _unrendered(args) else open_train(args.data, hands, recipe.images)
-        recipe = recipe.for_images(recipe.images if frames is None else len(frames))
+        drawn = drawn_here(args, device, images_stay=args.qat)
+        frames = None if _unrendered(args) else open_train(args.data, hands, _rendered(recipe, drawn))
+        recipe = recipe.for_images(recipe.images if frames is None or drawn else len(frames))
         if args.qat and frames is not None:
             network = rounded_network_of(args, recipe, frames, device)
         else:
@@ -48,7 +48,7 @@ def train(args: argparse.Namespace) -> int:
         if args.dry_run:
             parallel.say(describe(recipe, objective, SYNTHETIC if frames is None else frames.label, device))
             return 0
-        settings = settings_of(args, f"{recipe.variant}-qat" if args.qat else recipe.variant)
+        settings = settings_of(args, f"{recipe.variant}-qat" if args.qat else recipe.variant, drawn)
         parallel.say(f"weights: {Trainer(recipe, settings, objective, hands, device).run(frames)}")
     return 0
 
@@ -67,8 +67,9 @@ def distil(args: argparse.Namespace) -> int:
         network = network_of(args, recipe)
         teacher = open_teacher(spec, hands, device, recipe.bf16 or spec.bf16)
         check_size(teacher, network)
-        frames = None if _unrendered(args) else open_train(args.data, hands, recipe.images)
-        recipe = recipe.for_images(recipe.images if frames is None else len(frames))
+        drawn = drawn_here(args, device, images_stay=stored_as is not None)
+        frames = None if _unrendered(args) else open_train(args.data, hands, _rendered(recipe, drawn))
+        recipe = recipe.for_images(recipe.images if frames is None or drawn else len(frames))
         if stored_as is not None and frames is not None and not args.dry_run:
             teacher = StoredTeacher(teacher, args.store, frames, stored_as)
             if args.check_stored is not None:
@@ -81,7 +82,7 @@ def distil(args: argparse.Namespace) -> int:
             label = SYNTHETIC if frames is None else frames.label
             parallel.say(describe(recipe, objective, label, device, stored_as))
             return 0
-        settings = settings_of(args, f"{recipe.variant}-distilled")
+        settings = settings_of(args, f"{recipe.variant}-distilled", drawn)
         parallel.say(f"weights: {Trainer(recipe, settings, objective, hands, device).run(frames)}")
     return 0
 
@@ -92,7 +93,7 @@ def _unrendered(args: argparse.Namespace) -> bool:
 
 
 def _synthetic(args: argparse.Namespace) -> bool:
-    return any(source.data == SYNTHETIC for source in args.data)
+    return any(source.synthetic for source in args.data)
 
 
 def recipe_of(args: argparse.Namespace) -> Recipe:
@@ -133,10 +134,30 @@ def rounded_network_of(args: argparse.Namespace, recipe: Recipe, frames: FrameSe
     return network
 
 
-def settings_of(args: argparse.Namespace, name: str) -> RunSettings:
+def drawn_here(args: argparse.Namespace, device: torch.device, images_stay: bool) -> Drawn | None:
+    """What to draw on a GPU, batch by batch: the synthetic set, alone; None where images are read from a disk.
+
+    `images_stay`: something is stored per image, or measured on a few, so they must be the same ones again.
+    """
+    if device.type == "cuda" and len(args.data) == 1 and args.data[0].synthetic and not images_stay:
+        return Drawn(args.data[0].data, args.backgrounds)
+    if args.backgrounds is not None:
+        raise UserError(
+            "--backgrounds are for pictures drawn on a GPU, of the synthetic set alone: draw a set with "
+            "`python -m training.data.synthhands --backgrounds DIR --root ROOT` and give --data ROOT"
+        )
+    return None
+
+
+def _rendered(recipe: Recipe, drawn: Drawn | None) -> int:
+    """How many images of the train split are wanted on the disk: a few, to name it, where batches are drawn."""
+    return recipe.images if drawn is None else min(recipe.images, 48)
+
+
+def settings_of(args: argparse.Namespace, name: str, drawn: Drawn | None) -> RunSettings:
     """Where and how long; `name` is the folder's in the cache, where none is given."""
     folder = args.run_dir or cache_dir() / "runs" / name
-    return RunSettings(folder, tuple(args.data), args.workers, args.minutes)
+    return RunSettings(folder, tuple(args.data), args.workers, args.minutes, drawn)
 
 
 def _store_spec(args: argparse.Namespace, recipe: Recipe) -> StoreSpec | None:

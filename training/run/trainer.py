@@ -26,9 +26,9 @@ from runtime.files import atomic_path
 from runtime.hand.hand_model import HandPair
 from training.checkpoint import WeightFacts, frames_sha256, save_weights
 from training.data.cache import cache_error
-from training.data.dataset import SYNTHETIC, HandDataset, open_frames, start_worker
+from training.data.dataset import HandDataset, open_frames, start_worker
 from training.data.frames import Frames, drop_missing, named
-from training.data.mixture import FrameSet, Source, mix
+from training.data.mixture import SYNTHETIC, FrameSet, Source, mix
 from training.data.sampler import StepSampler
 from training.data.samples import drop_damaged
 from training.evaluation.predictions import evaluate, network_predictor
@@ -47,6 +47,14 @@ Batch = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
+class Drawn:
+    """A synthetic set that is drawn batch by batch on the GPU that trains, not read."""
+
+    data: str
+    backgrounds: Path | None = None
+
+
+@dataclass(frozen=True)
 class RunSettings:
     """Where, on what and for how long a run goes."""
 
@@ -54,6 +62,7 @@ class RunSettings:
     data: tuple[Source, ...] = (Source(SYNTHETIC),)
     workers: int = 1
     minutes: float = math.inf  # of training, from the first step on
+    drawn: Drawn | None = None
 
 
 class Trainer:
@@ -147,7 +156,8 @@ class Trainer:
 
     def _batches(self, frames: FrameSet, origin: dict[str, str]) -> Iterator[tuple[Batch, float, float]]:
         """The rest of the stage: a batch, the seconds waited for it, and when the wait began."""
-        loader, self.crop_px = iter(self._loader(frames)), self.recipe.stage_at(self.step).crop_px
+        drawn, self.crop_px = self.settings.drawn, self.recipe.stage_at(self.step).crop_px
+        loader = iter(self._loader(frames) if drawn is None else self._drawn(drawn))
         while True:
             began = time.monotonic()
             try:
@@ -189,6 +199,26 @@ class Trainer:
         self.optimizer.step()
         self.average.update(self.network, self.recipe.step_in_stage(self.step))
         self.steps_done += 1
+
+    def _drawn(self, drawn: Drawn) -> Iterator[Batch]:
+        """The rest of the stage, drawn on the GPU."""
+        from training.data.synthhands import TABLES  # numba takes long to import
+        from training.data.synthhands.batches import DrawnBatches
+        from training.data.synthhands.drawing.canvas import find_photographs
+
+        recipe, stage = self.recipe, self.recipe.stage_at(self.step)
+        photographs = () if drawn.backgrounds is None else find_photographs(drawn.backgrounds)
+        # Scenes go on where an interrupted run's ended: more than one was made for every hundred samples.
+        seed = recipe.seed + recipe.samples_before(self.step) // 100
+        place = parallel.rank(), parallel.world_size()
+        batches = DrawnBatches(
+            TABLES[drawn.data], photographs, max(self.settings.workers, 1), seed, *place, self.device
+        )
+        steps = stage.steps - recipe.step_in_stage(self.step)
+        try:
+            yield from batches.take(stage.batch // parallel.world_size(), stage.crop_px, steps, recipe.augment)
+        finally:
+            batches.close()
 
     def _loader(self, frames: FrameSet) -> DataLoader[Batch]:
         """Of the rest of the stage."""
@@ -321,7 +351,7 @@ def open_split(data: str, split: str, hands: HandPair, count: int) -> Frames:
 
     UserError where nothing is left.
     """
-    whole = data != SYNTHETIC and split == "train"
+    whole = not Source(data).synthetic and split == "train"
     annotated = open_frames(data, split, hands, None if whole else count)
     frames, missing = drop_missing(annotated)
     if split == "val":  # of the others the loader leaves out what is damaged

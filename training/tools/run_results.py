@@ -22,7 +22,8 @@ from runtime.errors import CommandParser, UserError, run_command
 from runtime.files import file_sha256, write_bytes_atomic, write_text_atomic
 from runtime.hand.hand_model import load_hand_models
 from training.checkpoint import SHIPPED, check_hand_model, load_network
-from training.data.dataset import SYNTHETIC, open_frames
+from training.data.dataset import open_frames
+from training.data.mixture import SYNTHETIC
 from training.evaluation.baselines import mean_pose_mpjpe_mm
 from training.evaluation.predictions import evaluate, network_predictor
 from training.network import VARIANTS

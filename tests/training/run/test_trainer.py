@@ -25,12 +25,13 @@ from runtime.hand.hand_model import load_hand_models
 from training.checkpoint import load_network, read_facts
 from training.data.dataset import HandDataset, open_frames
 from training.data.mixture import Source
+from training.data.synthhands import batches
 from training.hands.layer import HandLayer
 from training.network import build
 from training.objective import Supervised
 from training.recipe import Recipe, Stage
 from training.run import trainer
-from training.run.trainer import RunSettings, Trainer
+from training.run.trainer import Drawn, RunSettings, Trainer
 
 ROOT = Path(__file__).parents[3]
 HANDS = load_hand_models()
@@ -85,6 +86,17 @@ def test_a_run_writes_weights_log_curves_and_checkpoint(synthetic_root: Path, tm
     assert float(rows[0]["val_mpjpe_mm"]) > 0 and "synthetic" in rows[0]["dataset"]
     assert 0 <= float(rows[0]["waiting_pct"]) <= 100 and float(rows[0]["images_per_s"]) > 0
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_run_on_batches_that_are_drawn_for_it(
+    synthetic_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU, but drawn by the CPU: no image is read."""
+    monkeypatch.setattr(batches, "ENOUGH", {"scenes": 8, "canvases": 2, "textures": 1})
+    monkeypatch.setattr(trainer, "HandDataset", lambda *_: pytest.fail("images are read"))
+    weights = make_trainer(tmp_path, drawn=Drawn("synthetic")).run()
+    assert read_facts(weights).steps == 6
+    assert float(next(csv.DictReader((tmp_path / "log.csv").open()))["images_per_s"]) > 0
 
 
 def test_a_resumed_run_ends_where_an_uninterrupted_one_does(

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import cv2
 import numpy as np
 
 from training.data.synthhands import schedule
 from training.data.synthhands.arrays import Bytes, Floats
-from training.data.synthhands.drawing.background import background
-from training.data.synthhands.drawing.exposure import expose, noise_bank, sample_exposure
-from training.data.synthhands.drawing.look import sample_lights
-from training.data.synthhands.drawing.rasteriser import Pinhole
-from training.data.synthhands.frame import DrawnHands, Studio, make_frame, person_of
+from training.data.synthhands.drawing.layout import AT
+from training.data.synthhands.drawing.looks import NOISE_PX, sample_looks
+from training.data.synthhands.drawing.paint import Palette
+from training.data.synthhands.drawing.renderer import LEVELS
+from training.data.synthhands.frame import Studio, canvas_of, make_frame, no_traits, see, texture_of
+from training.data.synthhands.scene.cameras import Pinhole
 from training.data.synthhands.scene.scene import PlacedHand
 
 
@@ -46,19 +46,20 @@ class Film:
     """
 
     def __init__(self, studio: Studio, capture: int, frame: int, widen: float = 1.0) -> None:
-        if schedule.hand_type(frame) != schedule.INTERACTING:
-            raise ValueError(f"frame {frame} does not show two hands")
         self._studio = studio
-        self._frame = make_frame(studio, capture, frame)
-        self._person = person_of(self._frame)
-        camera = self._frame.views[0].camera
+        self._frame = made = make_frame(studio, capture, frame)
+        if len(made.scene.hands) != 2:
+            raise ValueError(f"frame {frame} does not show two hands")
+        camera = made.views[0].camera
         pinhole, centre = camera.pinhole, np.array(camera.pinhole.size_px) / 2
         principal = centre + (pinhole.principal_px - centre) / widen
         self.camera = replace(camera, pinhole=Pinhole(pinhole.focal_px / widen, principal, pinhole.size_px))
-        rng = schedule.random_stream(schedule.Stream.LOOK, capture, frame)
-        self._background = background(pinhole.size_px, self._person.skin, self._person.surface.sleeve_colour, rng)
-        self._lights = sample_lights(rng)
-        self._exposure = replace(sample_exposure(rng), motion_px=(0.0, 0.0), gray=False)
+        rng = schedule.random_stream(studio.table, schedule.Stream.LOOK, capture, frame)
+        size = np.array([pinhole.size_px], float)
+        self._looks = sample_looks(studio.table, size, made.scene.sleeves_m[None], no_traits(1), rng)
+        self._looks[:, AT["motion"] : AT["motion"] + 2] = 0
+        self._looks[:, AT["gray"]] = 0
+        self._palette = Palette(self._looks, texture_of(studio, made), canvas_of(studio, made)[0], LEVELS)
         self._noise = np.random.default_rng([capture, frame, 0])
 
     def shoot(self, right: Move | None, left: Move | None) -> Shot:
@@ -66,16 +67,17 @@ class Film:
         moves = (right, left)
         placed = [self._moved(hand, moves[hand.side] or Move()) for hand in self._frame.scene.hands]
         shown = tuple(hand for hand in placed if moves[hand.side] is not None)
-        linear = self._background.copy()
-        if shown:
-            DrawnHands(self._studio, shown, self._person).draw(linear, self.camera, self._lights)
-        row, column = (int(start) for start in self._noise.integers(len(noise_bank()), size=2))
-        bgr = expose(linear, replace(self._exposure, noise_start=(row, column)))
+        scene = replace(self._frame.scene, hands=shown)
+        self._looks[:, AT["noise_at"] : AT["noise_at"] + 2] = self._noise.integers(NOISE_PX, size=2)
+        pinhole = self.camera.pinhole
+        linear, offset = np.diag(pinhole.focal_px)[None], pinhole.principal_px[None]
+        view = see([scene], [self.camera], linear, offset, self._looks, self._studio)
+        rgb = np.array(self._studio.renderer.draw(view, self._palette, pinhole.size_px)[0][0])
         joints = self.camera.see(np.stack([hand.joints for hand in placed]))
         pixels = self.camera.pinhole.project(joints)
         inside = ((pixels >= 0) & (pixels < self.camera.pinhole.size_px)).all(axis=-1).mean(axis=-1)
         seen = [float(share) if move is not None else 0.0 for share, move in zip(inside, moves, strict=True)]
-        return Shot(np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8), pixels, joints, (seen[0], seen[1]))
+        return Shot(rgb, pixels, joints, (seen[0], seen[1]))
 
     def _moved(self, hand: PlacedHand, move: Move) -> PlacedHand:
         step = np.asarray(move.offset_m) @ self.camera.rotation

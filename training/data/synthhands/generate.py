@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
+import hashlib
 import json
 import multiprocessing
 import os
@@ -12,6 +12,7 @@ import threading
 from collections.abc import Generator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,41 +21,52 @@ from tqdm import tqdm
 
 from runtime.errors import UserError
 from runtime.files import write_bytes_atomic
-from runtime.hand.hand_model import load_hand_models
 from runtime.machine import usable_cores
 from training.data.cache import cache_dir, cache_error, locked
-from training.data.synthhands.frame import build_studio, draw_frame, make_frame, person_of
-from training.data.synthhands.schedule import GENERATOR_VERSION, SEED, SHARD_IMAGES, SPLIT_CAPTURES, Shard, shards_for
+from training.data.synthhands.frame import Studio, build_studio, draw_frame, make_frame
+from training.data.synthhands.schedule import SEED, SHARD_IMAGES, SPLIT_CAPTURES, Shard, shards_for
 from training.data.synthhands.shards import compact, make_shard, read_shard
+from training.data.synthhands.table import V2, Table
 
 ANNOTATION_PARTS = ("data", "camera", "joint_3d", "MANO_NeuralAnnot")
 DATASET_FILE = "dataset.json"
+RENDERER_VERSION = 2
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
-def default_root() -> Path:
+def default_root(table: Table = V2) -> Path:
     """The set's folder in the project's cache."""
-    return cache_dir() / f"synthhands-v{GENERATOR_VERSION}"
+    return cache_dir() / f"synthhands-v{table.version}"
 
 
 def ensure_synthetic(
-    split: str, n_images: int, *, root: Path | None = None, workers: int | None = None, progress: bool = True
+    split: str,
+    n_images: int,
+    *,
+    table: Table = V2,
+    photographs: tuple[Path, ...] = (),
+    root: Path | None = None,
+    workers: int | None = None,
+    progress: bool = True,
 ) -> Path:
     """Makes sure the set below `root` holds at least the first `n_images` of `split`; returns the root.
 
     Only missing shards are made, in `workers` processes (None: one per core; 1: in this process). May be killed at any
     time and asked again; where nothing is missing, nothing is written. Raises UserError where the disk does not allow
-    it, or holds another set.
+    it, or holds another set. `photographs` are the user's, for backgrounds: such a set needs a root of its own.
     """
     shards = shards_for(split, n_images)
     if workers is not None and workers < 1:
         raise UserError(f"cannot work with {workers} processes: give --workers 1 or more")
-    root = default_root() if root is None else Path(root)
+    if root is None and photographs:
+        raise UserError("a set with your own backgrounds is kept apart from the usual one: give it a --root")
+    root = default_root(table) if root is None else Path(root)
+    studio = build_studio(table, photographs)
     try:
-        if not _is_complete(root, shards):
+        if not _is_complete(root, studio, shards):
             root.mkdir(parents=True, exist_ok=True)
             with locked(root / ".lock") as alone:
-                _complete(root, shards, workers or usable_cores() or os.cpu_count() or 1, progress, alone)
+                _complete(root, studio, shards, workers or usable_cores() or os.cpu_count() or 1, progress, alone)
     except OSError as error:
         raise cache_error(root, error) from error
     return root
@@ -65,18 +77,21 @@ def annotation_path(root: Path, split: str, part: str) -> Path:
     return root / "annotations" / split / f"InterHand2.6M_{split}_{part}.json"
 
 
-def _identity() -> dict[str, Any]:
-    model = load_hand_models()[0]
+def _identity(studio: Studio) -> dict[str, Any]:
+    model = studio.models[0]
+    names = "\n".join(path.name for path in studio.photographs)
     return {
-        "name": f"SynthHands v{GENERATOR_VERSION}",
+        "name": f"SynthHands v{studio.table.version}",
         "synthetic": True,
-        "generator_version": GENERATOR_VERSION,
+        "generator_version": studio.table.version,
         "seed": SEED,
         "hand_model": {"name": model.name, "sha256": model.sha256},
+        "renderer": RENDERER_VERSION,
+        **({"backgrounds_sha256": hashlib.sha256(names.encode()).hexdigest()} if names else {}),
     }
 
 
-def _is_complete(root: Path, shards: list[Shard]) -> bool:
+def _is_complete(root: Path, studio: Studio, shards: list[Shard]) -> bool:
     """Whether all shards are there, of this generator, and listed in the annotation files."""
     try:
         found = json.loads((root / DATASET_FILE).read_bytes())
@@ -84,8 +99,20 @@ def _is_complete(root: Path, shards: list[Shard]) -> bool:
         return False
     except ValueError:
         found = None
-    if found != _identity():  # another generator's or hand model's pictures are not mixed in
+    wanted = _identity(studio)
+    # Version 1 as an earlier renderer drew it is read, but not added to.
+    earlier = found == {key: value for key, value in wanted.items() if key != "renderer"}
+    if found != wanted and not earlier:  # another generator's or hand model's pictures are not mixed in
         raise UserError(f"{root} holds another data set or version: delete it or choose another folder")
+    complete = _has_all(root, shards)
+    if earlier and not complete:
+        raise UserError(
+            f"{root} holds fewer images, drawn by an earlier version of this program: ask for fewer or delete it"
+        )
+    return complete
+
+
+def _has_all(root: Path, shards: list[Shard]) -> bool:
     content: dict[str, Any] | None = None
     for shard in shards:
         if (content := read_shard(root, shard)) is None:
@@ -96,16 +123,18 @@ def _is_complete(root: Path, shards: list[Shard]) -> bool:
     return content["images"][-1]["file_name"].encode() in paths[0].read_bytes()
 
 
-def _complete(root: Path, shards: list[Shard], workers: int, progress: bool, alone: bool) -> None:
+def _complete(root: Path, studio: Studio, shards: list[Shard], workers: int, progress: bool, alone: bool) -> None:
     """Makes what is missing. `alone`: the caller holds the lock; if not, others may be making the same files."""
-    if _is_complete(root, shards):  # by whoever had the lock before
+    if _is_complete(root, studio, shards):  # by whoever had the lock before
         return
     for unfinished in root.rglob(".*.part") if alone else ():  # of a killed run
         unfinished.unlink()
     missing = [shard for shard in shards if read_shard(root, shard) is None]
-    write_bytes_atomic(root / DATASET_FILE, json.dumps(_identity(), indent=2).encode() + b"\n")
+    write_bytes_atomic(root / DATASET_FILE, json.dumps(_identity(studio), indent=2).encode() + b"\n")
     here = workers == 1 or len(missing) <= 1
-    made = (make_shard(root, shard) for shard in missing) if here else _in_processes(root, missing, workers)
+    made = (make_shard(root, studio.table, studio.photographs, s) for s in missing)
+    if not here:
+        made = _in_processes(root, studio, missing, workers)
     total, name = len(missing) * SHARD_IMAGES, f"SynthHands {shards[0].split}"
     with contextlib.closing(made), tqdm(total=total, unit="img", desc=name, disable=not progress) as bar:
         for count in made:
@@ -113,17 +142,17 @@ def _complete(root: Path, shards: list[Shard], workers: int, progress: bool, alo
     _assemble(root, shards[0].split)
 
 
-def _in_processes(root: Path, shards: list[Shard], workers: int) -> Generator[int, None, None]:
-    studio = build_studio()
-    frame = make_frame(studio, SPLIT_CAPTURES["train"][0], 0)
-    next(draw_frame(studio, frame, person_of(frame)))  # compiles the kernels once: workers load them from numba's cache
+def _in_processes(root: Path, studio: Studio, shards: list[Shard], workers: int) -> Generator[int, None, None]:
+    next(
+        draw_frame(studio, make_frame(studio, SPLIT_CAPTURES["train"][0], 0))
+    )  # compiles the kernels once: workers load them from numba's cache
     before = dict(os.environ)
     os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))  # for the workers: they are the parallelism
     context = multiprocessing.get_context("spawn")
     try:
-        with ProcessPoolExecutor(min(workers, len(shards)), context, _start_worker) as pool:
+        with ProcessPoolExecutor(min(workers, len(shards)), context, start_worker) as pool:
             # In order, and what has not begun is dropped at an interruption: a finished beginning is left.
-            yield from pool.map(make_shard, itertools.repeat(root), shards)
+            yield from pool.map(partial(make_shard, root, studio.table, studio.photographs), shards)
     except BrokenProcessPool:
         raise UserError(
             "a worker process died (out of memory?): run again with fewer --workers; what is done is kept"
@@ -134,7 +163,8 @@ def _in_processes(root: Path, shards: list[Shard], workers: int) -> Generator[in
             os.environ.update({name: before[name]} if name in before else {})
 
 
-def _start_worker() -> None:
+def start_worker() -> None:
+    """One thread per process; it ends with the one that started it."""
     threading.Thread(target=_follow, args=(multiprocessing.parent_process(),), daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process: the parent decides
     cv2.setNumThreads(1)

@@ -1,10 +1,17 @@
-"""How inner loops are compiled, and where what was compiled is kept: in the project's cache."""
+"""How inner loops are compiled, once for the CPU and once for a GPU, and where what was compiled is kept.
+
+A kernel is a function of (first, step, ...arrays) that works on the items first, first + step, ... of its count. On a
+CPU it is called with 0 and 1, so that nothing runs beside it and atomic operations are plain ones; processes are the
+parallelism there. On a GPU every thread takes its own items. Kernels allocate nothing, as none may on a GPU.
+"""
 
 from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from runtime.errors import UserError
 from training.data.cache import cache_dir
@@ -24,8 +31,31 @@ def _keeps() -> bool:
 _KEEPS = _keeps()
 
 from numba import njit  # noqa: E402 (after its folder is set)
+from numba.extending import overload  # noqa: E402
+
+Launch = Callable[..., None]
 
 geometry = njit(cache=_KEEPS)
-# Kernels allocate nothing, as none may on a GPU: without reference counts they are twice as fast.
-kernel = njit(cache=_KEEPS, _nrt=False)
-part_of_kernel = njit(cache=_KEEPS, _nrt=False, forceinline=True)
+# Without reference counts kernels are twice as fast.
+kernel = njit(cache=_KEEPS, _nrt=False, error_model="numpy")
+part_of_kernel = njit(cache=_KEEPS, _nrt=False, error_model="numpy", forceinline=True)
+
+
+def lower(array: Any, index: Any, value: Any) -> None:
+    """Keep the smaller of array[index] and the value; on a GPU whoever else does so."""
+    if value < array[index]:
+        array[index] = value
+
+
+@overload(lower, target="generic")
+def _lower(array: Any, index: Any, value: Any) -> Any:
+    def plain(array: Any, index: Any, value: Any) -> None:
+        if value < array[index]:
+            array[index] = value
+
+    return plain
+
+
+def launch_on_cpu(body: Any, count: int, *arrays: Any) -> None:
+    """Run a kernel over `count` items of numpy arrays."""
+    body(0, 1, count, *arrays)

@@ -9,40 +9,39 @@ import numpy as np
 
 from runtime.hand.joints import INTERHAND_TO_JOINTS, JOINT_COUNT
 from training.data.synthhands.arrays import Floats
-from training.data.synthhands.frame import Frame
-from training.data.synthhands.scene.cameras import Camera, View
+from training.data.synthhands.frame import Frame, Picture
+from training.data.synthhands.scene.cameras import Camera
 from training.data.synthhands.scene.scene import SIDES, Scene
 
-BOX_GROWTH = 1.2  # InterHand2.6M's boxes are those of the joints, grown about their centre
 _WORLD_DIGITS = 4  # of millimetres
 # InterHand's joint = the project's joint at this index, within one hand.
 _TO_INTERHAND = np.argsort(INTERHAND_TO_JOINTS)
 
 
-def image_record(frame: Frame, view: View, image_id: int) -> tuple[dict[str, Any], dict[str, Any]]:
+def image_record(frame: Frame, picture: Picture, image_id: int) -> tuple[dict[str, Any], dict[str, Any]]:
     """One entry of `images` and one of `annotations` of the data file."""
     world, valid = _world_coordinates_mm(frame.scene)
-    pinhole = view.camera.pinhole
-    seen = pinhole.project(view.camera.see(world[np.array(valid, bool)] / 1000))
-    low, high = seen.min(axis=0), seen.max(axis=0)
-    extent = (high - low) * BOX_GROWTH
-    corner = (low + high - extent) / 2
+    camera = picture.view.camera
+    pinhole = camera.pinhole
+    pixels = pinhole.project(camera.see(world / 1000))
+    inside = ((pixels >= 0) & (pixels < pinhole.size_px)).all(axis=1) & np.array(valid, bool)
     image = {
         "id": image_id,
-        "file_name": frame.file_name(view.camera),
+        "file_name": frame.file_name(camera),
         "width": pinhole.size_px[0],
         "height": pinhole.size_px[1],
         "capture": frame.capture,
         "subject": frame.subject.number,
         "seq_name": frame.sequence,
-        "camera": view.camera.name,
+        "camera": camera.name,
         "frame_idx": frame.frame,
+        "category": picture.category,
     }
     annotation = {
         "id": image_id,
         "image_id": image_id,
-        "bbox": [round(float(v), 3) for v in (*corner, *extent)],
-        "joint_valid": [[v] for v in valid],
+        "bbox": [round(float(v), 3) for v in picture.view.box],
+        "joint_valid": [[int(v)] for v in inside],
         "hand_type": frame.scene.hand_type,
         "hand_type_valid": 1,
     }

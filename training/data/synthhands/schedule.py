@@ -1,7 +1,8 @@
 """What image k of a split is: its capture, frame and view, and the random stream that makes it.
 
 A split is a row of captures; a capture has `CAPTURE_FRAMES` frames (poses), each seen by `FRAME_VIEWS` cameras. Splits
-have disjoint capture numbers, which seed every random stream: they share no pose, hand shape or background.
+have disjoint capture numbers, which seed every random stream: they share no pose, hand shape or background. Shares of
+the table are drawn without clumps, so that every stretch of a split holds about the same mix.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from enum import IntEnum
 import numpy as np
 
 from runtime.errors import UserError
+from training.data.synthhands.table import Table
 
-GENERATOR_VERSION = 1
 SEED = 20261123
 
 CAPTURE_FRAMES = 48
@@ -32,28 +33,47 @@ SPLIT_CAPTURES = {
 SPLIT_IMAGES = {"train": 60_000, "val": 2_000, "test": 4_000}
 
 INTERACTING, RIGHT, LEFT = "interacting", "right", "left"
-# Two thirds interacting; the pattern makes every shard hold the same mix.
-_HAND_TYPES = (INTERACTING, INTERACTING, RIGHT, INTERACTING, INTERACTING, LEFT)
+NONE = "none"
 
 
 class Stream(IntEnum):
     """What a random stream is for. Members keep their numbers: they are part of what makes an image."""
 
-    CAMERAS = 0  # of a capture
     SUBJECT = 1
     SCENE = 2  # of a frame
     VIEWS = 3
-    LOOK = 4  # of an image
+    LOOK = 4
+    BACKGROUND = 5
 
 
-def random_stream(stream: Stream, capture: int, frame: int = 0, view: int = 0, attempt: int = 0) -> np.random.Generator:
-    """The generator for one purpose. Always seven numbers: SeedSequence takes [1] and [1, 0] for the same."""
-    return np.random.default_rng([GENERATOR_VERSION, SEED, int(stream), capture, frame, view, attempt])
+class Trait(IntEnum):
+    """What is drawn without clumps: of a frame, then of a picture."""
+
+    KIND, APART, STRANGERS = 0, 1, 2
+    STAND, TURN, DISTANCE, CUT, LOOSE, SHARP, ADORNED, BODIES, COVERED = 3, 4, 5, 6, 7, 8, 9, 10, 11
 
 
-def hand_type(frame: int) -> str:
-    """interacting, right or left: what a frame shows."""
-    return _HAND_TYPES[frame % len(_HAND_TYPES)]
+_STEPS = np.sqrt([2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37])  # irrational: multiples fill 0..1 evenly
+
+
+def random_stream(table: Table, stream: Stream, capture: int, frame: int = 0, attempt: int = 0) -> np.random.Generator:
+    """The generator for one purpose."""
+    return np.random.default_rng([table.version, SEED, int(stream), capture, frame, attempt])
+
+
+def place(trait: Trait, capture: int, number: int) -> float:
+    """0..1, evenly over the numbers (of frames, or of pictures) of a capture: below a share, the trait is there."""
+    return float(((capture * 0.7548776662 + 1) * 7.31 * (trait + 1) + number * _STEPS[trait]) % 1)
+
+
+def hand_type(table: Table, capture: int, frame: int) -> str:
+    """interacting, right, left or none: what a frame shows."""
+    at = place(Trait.KIND, capture, frame)
+    if at < table.empty:
+        return NONE
+    if at < table.empty + table.single:
+        return RIGHT if at < table.empty + table.single / 2 else LEFT
+    return INTERACTING
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from runtime.files import write_bytes_atomic
-from training.data.synthhands.frame import build_studio, draw_frame, make_frame, person_of
+from training.data.synthhands.frame import build_studio, draw_frame, make_frame
 from training.data.synthhands.labels import camera_record, image_record, joint_record, mano_record
-from training.data.synthhands.scene.cameras import capture_cameras
-from training.data.synthhands.schedule import SUBJECT_FRAMES, Shard
+from training.data.synthhands.scene.cameras import Camera
+from training.data.synthhands.schedule import Shard
+from training.data.synthhands.table import Table
 
 
 def shard_path(root: Path, shard: Shard) -> Path:
@@ -29,27 +30,25 @@ def compact(content: Any) -> bytes:
     return json.dumps(content, separators=(",", ":")).encode()
 
 
-def make_shard(root: Path, shard: Shard) -> int:
+def make_shard(root: Path, table: Table, photographs: tuple[Path, ...], shard: Shard) -> int:
     """Renders and writes a shard; returns its number of images."""
-    studio, cameras = build_studio(), capture_cameras(shard.capture)
+    studio = build_studio(table, photographs)
     content: dict[str, Any] = {"capture": shard.capture, "images": [], "annotations": []}
     content |= {"camera": {}, "joint_3d": {}, "MANO_NeuralAnnot": {}, "image_bytes": []}
-    used: set[str] = set()
+    cameras: list[Camera] = []
     for number in shard.frames:
-        frame = make_frame(studio, shard.capture, number, cameras)
-        if number % SUBJECT_FRAMES == 0:
-            person = person_of(frame)
-        for picture in draw_frame(studio, frame, person):
-            image, annotation = image_record(frame, picture.view, shard.first_image + len(content["images"]))
+        frame = make_frame(studio, shard.capture, number)
+        for picture in draw_frame(studio, frame):
+            image, annotation = image_record(frame, picture, shard.first_image + len(content["images"]))
             path = root / "images" / shard.split / image["file_name"]
             _write(path, picture.jpeg)
             content["images"].append(image)
             content["annotations"].append(annotation)
             content["image_bytes"].append(len(picture.jpeg))
-            used.add(picture.view.camera.name)
+            cameras.append(picture.view.camera)
         content["joint_3d"][str(number)] = joint_record(frame)
         content["MANO_NeuralAnnot"][str(number)] = mano_record(frame)
-    content["camera"] = camera_record(camera for camera in cameras if camera.name in used)
+    content["camera"] = camera_record(cameras)
     body = compact(content)
     path = shard_path(root, shard)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -51,4 +51,5 @@ def test_widen_and_mistakes(studio: Studio) -> None:
     extents = [np.ptp(film.shoot(Move(), Move()).joints_px, axis=(0, 1)) for film in films]
     assert_allclose(extents[1], extents[0] / 2)
     with pytest.raises(ValueError, match="two hands"):
-        Film(studio, CAPTURE, 2)
+        for frame in range(12):
+            Film(studio, CAPTURE, frame)

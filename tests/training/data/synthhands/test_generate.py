@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from runtime.hand.hand_model import load_hand_models
 from training.data.synthhands import ensure_synthetic, generate, schedule
 from training.data.synthhands.__main__ import main
 from training.data.synthhands.shards import shard_path
+from training.data.synthhands.table import CATEGORIES, V1
 
 ONE = schedule.SHARD_IMAGES
 
@@ -70,8 +72,9 @@ def test_files_have_the_official_form(root: Path) -> None:
         shapes = {key: np.shape(values[name]) for key, values in cameras[capture].items()}
         assert shapes == {"campos": (3,), "camrot": (3, 3), "focal": (2,), "princpt": (2,)}
         assert annotation(root, "joint_3d")[capture][frame]["hand_type"] == label["hand_type"]
+        assert image["category"] in CATEGORIES
     about, model = json.loads((root / "dataset.json").read_bytes()), load_hand_models()[0]
-    assert about["name"] == f"SynthHands v{schedule.GENERATOR_VERSION}" and about["synthetic"] is True
+    assert about["name"] == "SynthHands v2" and about["synthetic"] is True
     assert about["hand_model"] == {"name": model.name, "sha256": model.sha256}
 
 
@@ -194,6 +197,22 @@ def test_another_set_is_not_mixed_in(copy: Path, text: str) -> None:
         ensure_synthetic("val", ONE, root=copy, progress=False)
 
 
+def test_version_1_of_an_earlier_renderer_is_read_but_not_added_to(tmp_path: Path) -> None:
+    make = partial(ensure_synthetic, "val", table=V1, root=tmp_path, workers=1, progress=False)
+    make(ONE)
+    about = json.loads((tmp_path / "dataset.json").read_bytes())
+    assert about["name"] == "SynthHands v1"
+    (tmp_path / "dataset.json").write_text(json.dumps({key: about[key] for key in about if key != "renderer"}))
+    assert make(ONE) == tmp_path
+    with pytest.raises(UserError, match="earlier version"):
+        make(2 * ONE)
+
+
+def test_own_backgrounds_need_a_folder_of_their_own(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--root"):
+        ensure_synthetic("val", ONE, photographs=(tmp_path / "a.jpg",), progress=False)
+
+
 @pytest.mark.parametrize(("code", "after"), [(errno.EROFS, 0), (errno.ENOSPC, 10)])
 def test_a_disk_that_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, after: int) -> None:
     """The user's to mend; nothing that is half written counts as there."""
@@ -214,7 +233,7 @@ def test_a_disk_that_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, co
 
 def test_mistakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ER_EDGE_CACHE", str(tmp_path))
-    assert generate.default_root() == tmp_path / f"synthhands-v{schedule.GENERATOR_VERSION}"
+    assert generate.default_root() == tmp_path / "synthhands-v2"
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(UserError, match="Not a directory"):
         ensure_synthetic("val", ONE, root=tmp_path / "file" / "set", progress=False)

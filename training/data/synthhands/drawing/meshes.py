@@ -1,88 +1,118 @@
-"""The mesh that is drawn: a hand with an arm grown onto its wrist, smoothed by one Loop subdivision.
+"""The mesh that is drawn: hands, arms grown onto their wrists, smoothed by one Loop subdivision, and what they hold.
 
 The topology and everything that does not move (where creases, nails and skin texture lie) is worked out once per hand
-model; a frame then costs one sparse product.
+model; a frame then gives coarse vertices only.
 """
 
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import scipy.sparse
-from numpy.typing import NDArray
 
-from runtime.hand.hand_model import HandModel, mirror, skin
-from training.data.synthhands.arrays import Floats, Ints
-from training.data.synthhands.scene.body import ARM_STATIONS_M, Arm
+from runtime.hand.hand_model import HandModel, HandPair, mirror, skin
+from training.data.synthhands.arrays import Float32s, Floats, Ints
+from training.data.synthhands.drawing.paint import ARM, ARM_PART, HAND, MATERIAL_SIZE, THING
+from training.data.synthhands.drawing.raster import Mesh
+from training.data.synthhands.kernels import geometry
+from training.data.synthhands.scene.body import ARM_STATIONS_M
 from training.data.synthhands.scene.posable import (
+    FINGER_JOINTS,
     FINGER_PAD,
     JOINTS_TO_MANO,
     THUMB_PAD,
     TIP_OF,
-    boundary_loop,
     build_rig,
+    child_of,
+    vertex_normals,
+    wrist_loop,
 )
+from training.data.synthhands.scene.scene import Scene
+from training.data.synthhands.scene.things import THING_VERTICES, thing_faces
 
-# Part of a face, also the values of a label image (0 is background).
-RIGHT_HAND, LEFT_HAND, RIGHT_ARM, LEFT_ARM = 1, 2, 3, 4
-
+OWNERS = 4  # right hand, left hand, what either holds: each is in a picture or not
 _ROUNDED_BY_M = 0.12  # from the wrist an arm's section becomes round over this distance
 _ROUNDNESS = 0.7
+_SLEEVE_GIRTH = 1.20
+_SHADOW_ARM_M = 0.22  # arms cast shadows up to here: the map is for the hands
 _NAIL_CENTRE, _NAIL_HALF_LENGTH, _NAIL_HALF_WIDTH_M = 0.74, 0.28, 0.0052
 _KNUCKLE_REACH_M, _TIP_REACH_M = 0.009, 0.010
 
 
-@dataclass(frozen=True)
-class Material:
-    """What stays with a drawn vertex, whatever the pose."""
-
-    palm: Floats  # (V,) 1 where the skin looks out of the palm at rest, 0 on the back
-    knuckle: Floats  # (V,) 0..1 near the back of finger joints
-    fingertip: Floats  # (V,) 0..1
-    nail: Floats  # (V,) positive on nails
-    arm_m: Floats  # (V,) distance from the wrist along the arm, 0 on the hand
-    texture_m: Floats  # (V, 2) where in the flat skin texture: x and z at rest, right hand
-
-
-@dataclass(frozen=True)
-class DrawnMesh:
-    """Topology of one side: coarse vertices are the hand's, then one ring of the wrist's size per arm station."""
-
-    subdivision: Any  # sparse (V, coarse)
-    faces: NDArray[np.int32]  # (F, 3)
-    parts: NDArray[np.uint8]  # (F,)
-    loop: Ints
-    material: Material
-    coarse_faces: NDArray[np.int32]
-    coarse_parts: NDArray[np.uint8]
-
-    def coarse(self, vertices: Floats, arm: Arm) -> Floats:
-        """(778, 3) and an arm -> (coarse, 3)."""
-        return np.concatenate([vertices, _arm_rings(vertices[self.loop], arm)])
-
-
-def build_drawn_mesh(model: HandModel) -> DrawnMesh:
-    """The drawn mesh of one hand model's side."""
-    side = 0 if model.side == "right" else 1
-    loop = boundary_loop(model.faces)
-    hand_faces = model.faces.astype(np.int64)
-    coarse_faces = np.concatenate([hand_faces, _arm_faces(loop, len(model.v_template))])
-    coarse_parts = np.full(len(coarse_faces), RIGHT_HAND + side, np.uint8)
-    coarse_parts[len(hand_faces) :] = RIGHT_ARM + side
-    size = len(model.v_template) + len(loop) * len(ARM_STATIONS_M)
-    subdivision, faces = loop_subdivision(size, coarse_faces)
-    return DrawnMesh(
-        subdivision=subdivision,
-        faces=faces.astype(np.int32),
-        parts=np.tile(coarse_parts, 4),
-        loop=loop,
-        material=_material(model, subdivision, faces, loop),
-        coarse_faces=coarse_faces.astype(np.int32),
-        coarse_parts=coarse_parts,
+def build_mesh(models: HandPair) -> Mesh:
+    """Both hands with their arms, and a thing for each; coarse vertices as `coarse_vertices` gives them."""
+    matrices, faces, parts, owners, materials, size = [], [], [], [], [], 0
+    for side, model in enumerate(models):
+        loop = wrist_loop(model)
+        hand_faces = model.faces.astype(np.int64)
+        coarse_faces = np.concatenate([hand_faces, _arm_faces(loop, len(model.v_template))])
+        coarse_parts = np.full(len(coarse_faces), ARM_PART + side, np.uint8)
+        coarse_parts[: len(hand_faces)] = HAND + side
+        matrix, fine = loop_subdivision(len(model.v_template) + len(loop) * len(ARM_STATIONS_M), coarse_faces)
+        matrices.append(matrix)
+        faces.append(fine + size)
+        parts.append(np.tile(coarse_parts, 4))
+        owners.append(np.full(len(fine), side, np.uint8))
+        materials.append(_material(model, matrix, fine, loop))
+        size += matrix.shape[0]
+    for side in range(2):
+        matrices.append(scipy.sparse.identity(THING_VERTICES, format="csr"))
+        faces.append(thing_faces() + size)
+        parts.append(np.full(len(faces[-1]), THING + side, np.uint8))
+        owners.append(np.full(len(faces[-1]), 2 + side, np.uint8))
+        material = np.zeros((THING_VERTICES, MATERIAL_SIZE), np.float32)
+        material[:, 0] = np.linspace(0, 0.1, THING_VERTICES)
+        materials.append(material)
+        size += THING_VERTICES
+    return join_mesh(
+        scipy.sparse.block_diag(matrices, format="csr"),
+        np.concatenate(faces),
+        np.concatenate(parts),
+        np.concatenate(owners),
+        np.concatenate(materials),
     )
+
+
+def join_mesh(subdivision: Any, faces: Ints, parts: Any, owners: Any, material: Float32s) -> Mesh:
+    """The arrays that kernels take."""
+    order = np.argsort(faces.reshape(-1), kind="stable")
+    around_starts = np.zeros(len(material) + 1, np.int32)
+    np.cumsum(np.bincount(faces.reshape(-1), minlength=len(material)), out=around_starts[1:])
+    return Mesh(
+        starts=subdivision.indptr.astype(np.int32),
+        columns=subdivision.indices.astype(np.int32),
+        weights=subdivision.data.astype(np.float32),
+        faces=np.ascontiguousarray(faces, np.int32),
+        parts=parts,
+        owners=owners,
+        casts=(material[faces[:, 0], ARM] < _SHADOW_ARM_M).astype(np.uint8),
+        around_starts=around_starts,
+        around=(order // 3).astype(np.int32),
+        material=material,
+    )
+
+
+def coarse_vertices(scene: Scene, models: HandPair) -> tuple[Float32s, Any]:
+    """(C, 3) of a scene, world, m: hands with arms, then things; and which owners (OWNERS,) are there."""
+    blocks: list[Floats] = []
+    shown = np.zeros(OWNERS, np.uint8)
+    by_side = {hand.side: hand for hand in scene.hands}
+    for side, model in enumerate(models):
+        loop = wrist_loop(model)
+        block = np.zeros((len(model.v_template) + len(loop) * len(ARM_STATIONS_M), 3))
+        if (hand := by_side.get(side)) is not None:
+            shown[side] = 1
+            girth = hand.arm.girth * np.where(scene.sleeves_m[side] < ARM_STATIONS_M, _SLEEVE_GIRTH, 1.0)
+            rings = _arm_rings(hand.vertices[loop], hand.arm.centres, hand.arm.tangents, girth)
+            block = np.concatenate([hand.vertices, rings.reshape(-1, 3)])
+        blocks.append(block)
+    for side in range(2):
+        thing = by_side[side].thing if side in by_side else None
+        shown[2 + side] = thing is not None
+        blocks.append(np.zeros((THING_VERTICES, 3)) if thing is None else thing)
+    return np.concatenate(blocks).astype(np.float32), shown
 
 
 def loop_subdivision(size: int, faces: Ints) -> tuple[Any, Ints]:
@@ -122,16 +152,6 @@ def loop_subdivision(size: int, faces: Ints) -> tuple[Any, Ints]:
     return matrix, np.concatenate([np.stack(quarter, axis=1) for quarter in quarters])
 
 
-def vertex_normals(vertices: Floats, faces: NDArray[np.int32]) -> Floats:
-    """Unit normals (V, 3), faces weighted by area."""
-    a, b, c = (vertices[faces[:, corner]] for corner in range(3))
-    across = np.cross(b - a, c - a)
-    sums = [np.bincount(faces.ravel(), np.repeat(across[:, axis], 3), minlength=len(vertices)) for axis in range(3)]
-    normals = np.stack(sums, axis=1)
-    length = np.sqrt((normals * normals).sum(axis=1, keepdims=True))
-    return normals / np.maximum(length, 1e-20)
-
-
 def _arm_faces(loop: Ints, hand_size: int) -> Ints:
     count = len(loop)
     rings = [loop] + [hand_size + ring * count + np.arange(count) for ring in range(len(ARM_STATIONS_M))]
@@ -142,52 +162,67 @@ def _arm_faces(loop: Ints, hand_size: int) -> Ints:
     return np.concatenate(faces)
 
 
-def _arm_rings(wrist: Floats, arm: Arm) -> Floats:
-    """(L, 3) wrist loop and an arm -> (stations * L, 3)."""
-    offsets = wrist - wrist.mean(axis=0)
-    start = arm.tangents[0]
-    flat = offsets - np.outer(offsets @ start, start)
-    length = np.sqrt((flat * flat).sum(axis=1, keepdims=True))
-    circle = flat / np.maximum(length, 1e-9) * length.mean()
-    rings = []
-    for station, centre, tangent, girth in zip(ARM_STATIONS_M, arm.centres, arm.tangents, arm.girth, strict=True):
-        roundness = _ROUNDNESS * min(station / _ROUNDED_BY_M, 1.0)
-        section = flat * (1 - roundness) + circle * roundness
-        rings.append(centre + girth * section @ _shortest_turn(start, tangent).T)
-    return np.concatenate(rings)
+@geometry
+def _arm_rings(wrist: Floats, centres: Floats, tangents: Floats, girth: Floats) -> Floats:
+    """(L, 3) wrist loop and an arm -> (stations, L, 3)."""
+    size = len(wrist)
+    start = tangents[0]
+    flat, circle = np.empty((size, 3)), np.empty((size, 3))
+    middle, mean = wrist.sum(axis=0) / size, 0.0
+    for i in range(size):
+        offset = wrist[i] - middle
+        flat[i] = offset - (offset * start).sum() * start
+        mean += np.sqrt((flat[i] * flat[i]).sum()) / size
+    for i in range(size):
+        circle[i] = flat[i] / max(np.sqrt((flat[i] * flat[i]).sum()), 1e-9) * mean
+    rings = np.empty((len(centres), size, 3))
+    for station in range(len(centres)):
+        roundness = _ROUNDNESS * min(ARM_STATIONS_M[station] / _ROUNDED_BY_M, 1.0)
+        tangent = tangents[station]
+        axis = _cross(start, tangent)  # of the shortest turn from one to the other
+        share = 1 / (1 + (start * tangent).sum())
+        for i in range(size):
+            point = flat[i] * (1 - roundness) + circle[i] * roundness
+            once = _cross(axis, point)
+            rings[station, i] = centres[station] + girth[station] * (point + once + share * _cross(axis, once))
+    return rings
 
 
-def _shortest_turn(start: Floats, end: Floats) -> Floats:
-    """The rotation (3, 3) that takes one unit vector to another, not opposite, one."""
-    axis = np.cross(start, end)
-    skew = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])
-    return np.eye(3) + skew + skew @ skew / (1 + start @ end)
+@geometry
+def _cross(a: Floats, b: Floats) -> Floats:
+    return np.array([a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]])
 
 
-def _material(model: HandModel, subdivision: Any, faces: Ints, loop: Ints) -> Material:
+def _material(model: HandModel, subdivision: Any, faces: Ints, loop: Ints) -> Float32s:
+    """(V, MATERIAL_SIZE): what stays with a drawn vertex. Worked out on right hands; a left one is mirrored."""
     vertices, joints = (array.astype(np.float64) for array in skin(model, np.tile(np.eye(3), (16, 1, 1)), np.zeros(10)))
     mano = joints[JOINTS_TO_MANO]
-    if model.side == "left":  # worked out on the mirror image, a right hand
+    if model.side == "left":
         vertices, mano, faces = vertices * [-1, 1, 1], mano * [-1, 1, 1], faces[:, ::-1]
     out = np.tile([1.0, 0.0, 0.0], (len(ARM_STATIONS_M), 1))
     centres = vertices[loop].mean(axis=0) + ARM_STATIONS_M[:, None] * out
-    straight = Arm(centres, out, np.ones(len(ARM_STATIONS_M)))
-    rest = subdivision @ np.concatenate([vertices, _arm_rings(vertices[loop], straight)])
-    normals = vertex_normals(rest, faces.astype(np.int32))
+    rings = _arm_rings(vertices[loop], centres, out, np.ones(len(ARM_STATIONS_M)))
+    rest = subdivision @ np.concatenate([vertices, rings.reshape(-1, 3)])
+    normals = vertex_normals(rest, faces)
     arm_m = subdivision @ np.concatenate([np.zeros(len(vertices)), np.repeat(ARM_STATIONS_M, len(loop))])
 
-    thumb = subdivision @ np.concatenate([model.weights[:, 13:].sum(axis=1), np.zeros(len(ARM_STATIONS_M) * len(loop))])
+    bones = subdivision @ np.concatenate([model.weights, np.tile(model.weights[:1] * 0, (rings.size // 3, 1))])
+    thumb = bones[:, 13:].sum(axis=1)
     to_palm = normals @ FINGER_PAD * (1 - thumb) + normals @ (THUMB_PAD / np.sqrt(THUMB_PAD @ THUMB_PAD)) * thumb
     knuckle = sum(_bump(rest, mano[bone], _KNUCKLE_REACH_M) for bone in range(1, 16)) * np.clip(normals[:, 1], 0, 1)
     fingertip = sum(_bump(rest, mano[tip], _TIP_REACH_M) for tip in TIP_OF.values())
-    return Material(
-        palm=np.clip(0.5 + 1.6 * to_palm, 0, 1),
-        knuckle=np.clip(knuckle, 0, 1),
-        fingertip=np.clip(fingertip, 0, 1),
-        nail=_nails(model, rest, normals, mano),
-        arm_m=arm_m,
-        texture_m=rest[:, [0, 2]],
-    )
+    # How far along its finger's first bone a vertex is: where rings are worn.
+    chains = list(FINGER_JOINTS.values())
+    finger = np.argmax([bones[:, list(chain)].sum(axis=1) for chain in chains], axis=0)
+    along = np.full(len(rest), -1.0)
+    for number, (base, *_) in enumerate(chains):
+        bone = mano[child_of(base)] - mano[base]
+        on_it = (finger == number) & (bones[:, base] > 0.1)
+        along[on_it] = (rest[on_it] - mano[base]) @ bone / (bone @ bone)
+    palm, nail = np.clip(0.5 + 1.6 * to_palm, 0, 1), _nails(model, rest, normals, mano)
+    z = rest[:, 2] - np.where(arm_m > 0, centres[0, 2], 0)
+    columns = [rest[:, 0], z, palm, np.clip(knuckle, 0, 1), np.clip(fingertip, 0, 1), nail, arm_m, finger, along]
+    return np.stack(columns, axis=1).astype(np.float32)
 
 
 def _bump(points: Floats, centre: Floats, reach_m: float) -> Floats:

@@ -5,19 +5,17 @@ Values are how much the skin is darkened, 0 none; mottling goes both ways. On th
 
 from __future__ import annotations
 
-import itertools
+import math
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from training.data.synthhands.arrays import Float32s, Floats
+from training.data.synthhands.drawing.paint import TEXTURE_ORIGIN_M, TEXTURE_PX_PER_M
 from training.data.synthhands.scene.posable import FINGER_JOINTS, Rig, child_of, unit
 
-ORIGIN_M = (-0.235, -0.105)
 SIZE_M = (0.60, 0.235)
-PX_PER_M = 1000.0
-_PX_M = 1 / PX_PER_M
 _FRACTION_BITS = 4  # of line ends, for cv2
 
 BACK, PALM = 0, 1
@@ -27,7 +25,7 @@ _CREASED = [(level, chain[level]) for name, chain in FINGER_JOINTS.items() for l
 
 def skin_texture(rig: Rig, rng: np.random.Generator) -> Float32s:
     """(2, H, W) for one person."""
-    shape = round(SIZE_M[1] * PX_PER_M), round(SIZE_M[0] * PX_PER_M)
+    shape = round(SIZE_M[1] * TEXTURE_PX_PER_M), round(SIZE_M[0] * TEXTURE_PX_PER_M)
     wear = rng.uniform(0.8, 1.7)
     layers = []
     for side in (BACK, PALM):
@@ -57,7 +55,7 @@ def _finger_creases(lines: NDArray[np.uint8], rig: Rig, rng: np.random.Generator
         centre, along, across = _frame(rig, joint)
         half = _half_width_m(rig, joint)
         # The crease at a finger's root lies at the web, well beyond the knuckle.
-        shift = 0.55 * _bone_m(rig, joint) if level == 0 else 0.0
+        shift = 0.55 * float(np.linalg.norm(rig.joints[child_of(joint)] - rig.joints[joint])) if level == 0 else 0.0
         doubled = (0.0, 0.0022) if level == 1 else (0.0,)
         for gap in doubled:
             at = centre + along * (shift + gap + rng.normal(0, 0.0004))
@@ -121,33 +119,19 @@ def _frame(rig: Rig, joint: int) -> tuple[Floats, Floats, Floats]:
     return rig.joints[joint][[0, 2]], along, np.array([-along[1], along[0]])
 
 
-def _bone_m(rig: Rig, joint: int) -> float:
-    difference = rig.joints[child_of(joint)] - rig.joints[joint]
-    return float(np.sqrt((difference * difference).sum()))
-
-
 def _half_width_m(rig: Rig, joint: int) -> float:
     return 1.25 * float(rig.sphere_radii[rig.sphere_bones == joint].max())
 
 
 def _curve(points: list[Floats]) -> list[Floats]:
     """Points along the Bezier curve of the given control points."""
-    steps = np.linspace(0, 1, 14)[:, None]
-    level = [np.repeat(point[None], len(steps), axis=0) for point in points]
-    while len(level) > 1:
-        level = [a * (1 - steps) + b * steps for a, b in itertools.pairwise(level)]
-    return list(level[0])
+    steps, order = np.linspace(0, 1, 14)[:, None], len(points) - 1
+    shares = [math.comb(order, k) * steps**k * (1 - steps) ** (order - k) for k in range(order + 1)]
+    return list(np.sum([share * point for share, point in zip(shares, points, strict=True)], axis=0))
 
 
 def _stroke(lines: NDArray[np.uint8], points: list[Floats], strength: int) -> None:
-    """Draws a thin line; where lines cross the stronger one stays."""
-    pixels = (np.array(points) - ORIGIN_M) / _PX_M - 0.5
+    """Draws a thin line."""
+    pixels = (np.array(points) - TEXTURE_ORIGIN_M) * TEXTURE_PX_PER_M - 0.5
     fixed = np.round(pixels * (1 << _FRACTION_BITS)).astype(np.int32)
-    low = np.clip(np.floor(pixels.min(axis=0)).astype(int) - 3, 0, None)
-    high = np.ceil(pixels.max(axis=0)).astype(int) + 4
-    part = lines[low[1] : high[1], low[0] : high[0]]
-    fresh = np.zeros_like(part)
-    if fresh.size:
-        offset = (low << _FRACTION_BITS).astype(np.int32)
-        cv2.polylines(fresh, [fixed - offset], False, strength, 1, cv2.LINE_AA, _FRACTION_BITS)
-        np.maximum(part, fresh, out=part)
+    cv2.polylines(lines, [fixed], False, strength, 1, cv2.LINE_AA, _FRACTION_BITS)

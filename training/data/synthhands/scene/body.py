@@ -16,10 +16,9 @@ from training.data.synthhands.scene.posable import Rig, unit
 _FOREARM = unit(np.array([-0.55, 0.65, 0.45]))
 # Unit vectors knuckles -> wrist that a hand has on average: right, left.
 FOREARM_DIRECTIONS: Floats = np.stack([_FOREARM, _FOREARM * [-1, 1, 1]])
-ORIENTATION_LIMIT_DEG = 70.0
 
 # Arm stations: distance from the wrist's edge, m; girth in wrist radii; how far the wrist's flat section is rounded.
-_STATIONS_MM = (10, 28, 52, 82, 118, 158, 200, 242, 285, 335, 400, 480, 580)
+_STATIONS_MM = (10, 28, 52, 82, 118, 158, 200, 242, 285, 335, 400, 480, 580, 720, 900)
 ARM_STATIONS_M: Floats = np.array(_STATIONS_MM) / 1000
 _GIRTH_AT_M = (0.0, 0.03, 0.08, 0.15, 0.21, 0.27, 0.58)
 _GIRTH = (1.0, 0.99, 1.10, 1.38, 1.46, 1.42, 1.70)
@@ -49,7 +48,7 @@ def sample_arm(side: int, wrist: Floats, wrist_axis: Floats, rng: np.random.Gene
     home = FOREARM_DIRECTIONS[side]
     forearm = unit(0.8 * wrist_axis + 0.5 * home + rng.normal(0, 0.10, 3))
     upper = unit(0.6 * forearm + home * [0.5, 0.9, 0.7])
-    fine_m = np.linspace(0, ARM_STATIONS_M[-1], 117)
+    fine_m = np.linspace(0, ARM_STATIONS_M[-1], 181)
     bend = _smooth_step(fine_m / _WRIST_BEND_M)[:, None]
     elbow = _smooth_step((fine_m - _ELBOW_M[0]) / (_ELBOW_M[1] - _ELBOW_M[0]))[:, None]
     tangents = (wrist_axis * (1 - bend) + forearm * bend) * (1 - elbow) + upper * elbow
@@ -73,12 +72,6 @@ def hand_turn(rig: Rig, wrist_axis: Floats, pronation_deg: float) -> Floats:
     palm = np.cos(angle) * neutral + np.sin(angle) * across
     rest = np.stack([rig.wrist_axis, rig.palm_normal, np.cross(rig.wrist_axis, rig.palm_normal)], axis=1)
     return np.stack([wrist_axis, palm, np.cross(wrist_axis, palm)], axis=1) @ rest.T
-
-
-def orientation_error_deg(direction: Floats, side: int) -> float:
-    """Angle of a hand's direction knuckles -> wrist (3,), in camera axes, from what the body would have."""
-    cosine = (direction * FOREARM_DIRECTIONS[side]).sum() / np.linalg.norm(direction)
-    return float(np.rad2deg(np.arccos(np.clip(cosine, -1, 1))))
 
 
 def tilted(direction: Floats, spread_deg: float, limit_deg: float, rng: np.random.Generator) -> Floats:

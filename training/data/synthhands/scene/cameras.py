@@ -1,8 +1,8 @@
-"""The cameras of a capture, and which of them see a frame.
+"""Where pictures of a scene are taken from, and with what lens.
 
-Most cameras stand in front of the virtual person, upright, so that hands look the way they do in any real capture: the
-right one from the picture's left. A few stand anywhere. A view is kept when both hands come from where the body has
-them (rare views aside), the hands are inside the picture, neither is hidden too far, and no arm points at the camera.
+Most cameras stand in front of the person, or where their own eyes are. A view is kept when the hands are in the picture
+(or cut by its edge, where that is wanted), neither is hidden too far, no arm runs into the camera, and none ends in the
+picture.
 """
 
 from __future__ import annotations
@@ -11,26 +11,34 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.data.synthhands import schedule
 from training.data.synthhands.arrays import Floats
-from training.data.synthhands.drawing.meshes import DrawnMesh
-from training.data.synthhands.drawing.rasteriser import Pinhole, part_coverage
-from training.data.synthhands.scene.body import ORIENTATION_LIMIT_DEG, orientation_error_deg
+from training.data.synthhands.scene.contact import hidden_share
 from training.data.synthhands.scene.posable import unit
-from training.data.synthhands.scene.scene import Scene
+from training.data.synthhands.scene.scene import JOINT_RADII_M, Scene
+from training.data.synthhands.schedule import Trait, place
+from training.data.synthhands.table import Table
 
-FRONT_CAMERAS, RARE_CAMERAS = 28, 10
-RARE_SHARE = 0.05  # of the views
-DISTANCE_M = (1.30, 1.60)
-FOCAL_PX = (1200.0, 1350.0)
 LONG_PX, SHORT_PX = 512, 334
-ROLL_LIMIT_DEG = 30.0
-_AZIMUTH_DEG, _ELEVATION_DEG, _ROLL_DEG = (0.0, 30.0, 75.0), (14.0, 20.0, 55.0), (0.0, 11.0, ROLL_LIMIT_DEG)
-
-MIN_VISIBLE = 0.30  # of each hand's outline
+BOX_GROWTH = 1.2  # InterHand2.6M's boxes are those of the joints, grown about their centre
+MIN_VISIBLE = 0.30  # of each hand's joints
 _BORDER_PX = 5.0
-_ARM_AT_CAMERA = 0.80  # cosine: arms closer than this to the line of sight, coming at the camera, are refused
-_PREVIEW = 0.25  # size of the preview that visibility is measured on
+_MIN_INSIDE = 0.5  # of the joints of a hand that is cut
+_ARM_AT_CAMERA = 0.88  # cosine: arms closer than this to the line of sight, coming at the camera, are refused
+_NEAREST_M = 0.14  # of anything to the camera
+_TRIES = 24
+
+
+@dataclass(frozen=True)
+class Pinhole:
+    """A camera without distortion."""
+
+    focal_px: Floats  # (2,)
+    principal_px: Floats  # (2,)
+    size_px: tuple[int, int]  # width, height
+
+    def project(self, points: Floats) -> Floats:
+        """Camera-space points (..., 3) -> pixels (..., 2)."""
+        return points[..., :2] / points[..., 2:] * self.focal_px + self.principal_px
 
 
 @dataclass(frozen=True)
@@ -39,7 +47,6 @@ class Camera:
     position_m: Floats  # (3,) world
     rotation: Floats  # (3, 3) world -> camera
     pinhole: Pinhole
-    rare: bool
 
     def see(self, points: Floats) -> Floats:
         """World points (..., 3), m -> camera space."""
@@ -49,126 +56,147 @@ class Camera:
 @dataclass(frozen=True)
 class View:
     camera: Camera
-    hidden: float  # share of the two hands' outlines that something is in front of
-
-
-def capture_cameras(capture: int) -> tuple[Camera, ...]:
-    """All cameras of a capture; the rare ones are last."""
-    rng = schedule.random_stream(schedule.Stream.CAMERAS, capture)
-    cameras = []
-    for index in range(FRONT_CAMERAS + RARE_CAMERAS):
-        rare = index >= FRONT_CAMERAS
-        if rare:
-            azimuth, roll = rng.uniform(-np.pi, np.pi), rng.uniform(-np.pi, np.pi)
-            elevation = np.arcsin(rng.uniform(-0.7, 1.0))
-        else:
-            azimuth, elevation, roll = (_limited(rng, *spread) for spread in (_AZIMUTH_DEG, _ELEVATION_DEG, _ROLL_DEG))
-        cameras.append(_camera(str(400_000 + index), azimuth, elevation, roll, rare, rng))
-    return tuple(cameras)
+    box: Floats  # (4,) x, y, width, height: as annotated
+    hidden: float  # share of the hands' joints that something is in front of
+    shows: set[str]  # of table.CATEGORIES: what the camera makes the picture an example of
 
 
 def choose_views(
-    scene: Scene, cameras: tuple[Camera, ...], meshes: tuple[DrawnMesh, DrawnMesh], rng: np.random.Generator
+    table: Table, scene: Scene, capture: int, frame: int, count: int, rng: np.random.Generator
 ) -> tuple[View, ...] | None:
-    """`FRAME_VIEWS` different views of a scene, or None where too few cameras see it well.
+    """`count` views of a scene, or None where too few are worth keeping.
 
-    Half of a pair's views are the ones, of those looked at, in which the hands hide each other most.
+    Of touching pairs, half of the views are the one of three in which the hands hide each other most.
     """
-    coarse = [meshes[hand.side].coarse(hand.vertices, hand.arm) for hand in scene.hands]
-    rare: list[View] = []
-    for _ in range(int(rng.binomial(schedule.FRAME_VIEWS, RARE_SHARE))):
-        order = FRONT_CAMERAS + rng.permutation(RARE_CAMERAS)
-        taken = {view.camera.name for view in rare}
-        found = (_view(scene, cameras[i], coarse, meshes) for i in order[:4] if cameras[i].name not in taken)
-        rare += [view for view in found if view is not None][:1]
-    looked_at = (_view(scene, cameras[i], coarse, meshes) for i in rng.permutation(FRONT_CAMERAS))
-    common = [view for view in looked_at if view is not None]
-    wanted = schedule.FRAME_VIEWS - len(rare)
-    if len(common) < wanted:
-        return None
-    if len(scene.hands) == 2:
-        occluded = sorted(common, key=lambda view: -view.hidden)[: schedule.FRAME_VIEWS // 2]
-        common = occluded + [view for view in common if view not in occluded]
-    chosen = [*rare, *common[:wanted]]
-    return tuple(chosen[i] for i in rng.permutation(schedule.FRAME_VIEWS))
+    views = []
+    for number in range(frame * count, (frame + 1) * count):
+        wanted = 3 if scene.kind not in ("hands apart", "one hand", "no hand") and number % 2 else 1
+        found = (_sample_view(table, scene, capture, number, attempt, rng) for attempt in range(_TRIES))
+        kept = [view for _, view in zip(range(wanted), (v for v in found if v is not None), strict=False)]
+        if not kept:
+            return None
+        views.append(max(kept, key=lambda view: view.hidden))
+    return tuple(views)
 
 
-def fits_body(scene: Scene, camera: Camera) -> bool:
-    """Whether the scene's hands come from where the body has them, seen by this camera."""
-    errors = [orientation_error_deg(camera.rotation @ hand.wrist_direction, hand.side) for hand in scene.hands]
-    return max(errors) <= ORIENTATION_LIMIT_DEG
+def _sample_view(
+    table: Table, scene: Scene, capture: int, number: int, attempt: int, rng: np.random.Generator
+) -> View | None:
+    """A view with the traits of this picture of the capture; None where it is not worth keeping."""
+    stand = place(Trait.STAND, capture, number)
+    if stand < table.own_view:
+        name, azimuth, elevation = "own view", 180 + rng.normal(0, 35), rng.uniform(5, 85)
+    elif stand < table.own_view + table.above:
+        name, azimuth, elevation = "from above", rng.uniform(-180, 180), rng.uniform(50, 89)
+    elif stand < table.own_view + table.above + table.anywhere:
+        name, azimuth, elevation = "from anywhere", rng.uniform(-180, 180), np.rad2deg(np.arcsin(rng.uniform(-0.7, 1)))
+    else:
+        name, azimuth, elevation = "front", _limited(rng, 0, 30, 75), _limited(rng, 14, 20, 55)
+    turned = place(Trait.TURN, capture, number) < table.turned
+    near = place(Trait.DISTANCE, capture, number) < table.near
+    cut = place(Trait.CUT, capture, number) < table.cut
+    loose = place(Trait.LOOSE, capture, number) < table.loose
+    roll = rng.uniform(-180, 180) if turned else _limited(rng, 0, 11, 30)
 
-
-def _limited(rng: np.random.Generator, mean: float, spread: float, limit: float) -> float:
-    """A normal deviate in degrees, at most `limit` on either side of zero, as radians."""
-    return float(np.deg2rad(np.clip(rng.normal(mean, spread), -limit, limit)))
-
-
-def _camera(name: str, azimuth: float, elevation: float, roll: float, rare: bool, rng: np.random.Generator) -> Camera:
-    level = np.cos(elevation)
-    outward = np.array([np.sin(azimuth) * level, -np.sin(elevation), -np.cos(azimuth) * level])
-    position: Floats = outward * rng.uniform(*DISTANCE_M)
-    aim: Floats = rng.normal(0, 0.012, 3)
-    ahead = unit(aim - position)
-    right = unit(np.cross(np.array([0.0, 1.0, 0.0]), ahead))
-    down = np.cross(ahead, right)
-    turned = np.cos(roll) * right + np.sin(roll) * down, np.cos(roll) * down - np.sin(roll) * right
+    joints = scene.joints
+    low, high = joints.min(axis=0), joints.max(axis=0)
+    level = np.cos(np.deg2rad(elevation))
+    around = np.deg2rad(azimuth)
+    outward = np.array([np.sin(around) * level, -np.sin(np.deg2rad(elevation)), -np.cos(around) * level])
+    # Where hands do not fit, the camera steps back from try to try.
+    distance = rng.uniform(*(table.near_m if near else table.far_m)) * 1.07**attempt
+    centre = (low + high) / 2
+    position = (centre + outward * distance).round(7)
     size = (SHORT_PX, LONG_PX) if rng.random() < 0.5 else (LONG_PX, SHORT_PX)
-    focal = rng.uniform(*FOCAL_PX)
+    rotation = _looking(position, centre, np.deg2rad(roll))
+    seen = (joints - position) @ rotation.T
+    if seen[:, 2].min() < _NEAREST_M:
+        return None
+    half = np.abs(seen[:, :2] / seen[:, 2:]).max()
+    focal = rng.uniform(*(table.near_focal if near else table.far_focal)) * LONG_PX
+    focal = min(focal, rng.uniform(*table.fill) * SHORT_PX / 2 / half) if table.fill[0] < table.fill[1] else focal
+    room = np.array(size) / 2 - half * focal
+    beside = rng.uniform(-1, 1, 2) * np.maximum(room, 0) * (0.7 if table.cut else 0.15)
+    if cut:
+        axis = int(rng.integers(2))
+        beside[axis] = rng.choice([-1.0, 1.0]) * (room[axis] + half * focal * rng.uniform(0.1, 0.9))
+    # The camera looks past the hands, so that they are seen as a lens shows what is beside its axis.
+    aim = centre - distance / focal * (beside @ rotation[:2])
+    rotation = _looking(position, aim, np.deg2rad(roll))
     pinhole = Pinhole(
         focal_px=(focal * np.array([1.0, rng.uniform(0.995, 1.005)])).round(3),
         principal_px=(np.array(size) / 2 + rng.normal(0, 5, 2)).round(3),
         size_px=size,
     )
-    return Camera(name, position.round(7), np.stack([*turned, ahead]), pinhole, rare)
-
-
-def _view(scene: Scene, camera: Camera, coarse: list[Floats], meshes: tuple[DrawnMesh, DrawnMesh]) -> View | None:
-    """The view through a camera, None where it is not worth keeping."""
-    if not (camera.rare or fits_body(scene, camera)):
+    camera = Camera(str(400_000 + number), position, rotation, pinhole)
+    shows = {name, *(["turned"] * turned), *(["cut by the edge"] * cut)}
+    if not scene.hands:
+        side = rng.uniform(0.25, 0.9) * SHORT_PX
+        corner = rng.uniform(0.2, 0.8, 2) * size - side / 2
+        return View(camera, np.array([*corner, side, side]), 0.0, shows)
+    hidden = _hidden(scene, camera, cut)
+    if hidden is None:
         return None
+    return View(camera, _box(camera, joints, cut, loose, rng), hidden, shows)
+
+
+def _looking(position: Floats, aim: Floats, roll: float) -> Floats:
+    """The rotation (3, 3) world -> camera of one that looks at a point, turned about its axis."""
+    ahead = unit(aim - position)
+    side = unit(np.array([-ahead[2], 0.0, ahead[0]]) if ahead[1] ** 2 < 0.9999 else np.array([-1.0, 0.0, 0.0]))
+    right = -side
+    down = np.array(
+        [
+            ahead[1] * right[2] - ahead[2] * right[1],
+            ahead[2] * right[0] - ahead[0] * right[2],
+            ahead[0] * right[1] - ahead[1] * right[0],
+        ]
+    )
+    cos, sin = np.cos(roll), np.sin(roll)
+    return np.stack([cos * right + sin * down, cos * down - sin * right, ahead])
+
+
+def _limited(rng: np.random.Generator, mean: float, spread: float, limit: float) -> float:
+    return min(max(rng.normal(mean, spread), -limit), limit)
+
+
+def _hidden(scene: Scene, camera: Camera, cut: bool) -> float | None:
+    """The share of the hands' joints that is hidden; None where the view is not worth keeping."""
+    size, hidden = np.array(camera.pinhole.size_px), []
     for hand in scene.hands:
-        towards = unit(camera.position_m - hand.arm.centres[6])
-        if unit(hand.arm.centres[6] - hand.arm.centres[0]) @ towards > _ARM_AT_CAMERA:
+        pixels = camera.pinhole.project(camera.see(hand.joints))
+        border = 0.0 if cut else _BORDER_PX
+        inside = ((pixels >= border) & (pixels <= size - border)).all(axis=1).mean()
+        if inside < (_MIN_INSIDE if cut else 1):
             return None
-    size = np.array(camera.pinhole.size_px)
-    joints = camera.pinhole.project(camera.see(np.concatenate([hand.joints for hand in scene.hands])))
-    if (joints < _BORDER_PX).any() or (joints > size - _BORDER_PX).any():
-        return None
-    if not _arms_leave_picture(scene, camera):
-        return None
-    shares = _visible_shares(scene, camera, coarse, meshes)
-    if min(shares[:-1]) < MIN_VISIBLE:
-        return None
-    return View(camera, 1 - shares[-1])
+        arm = hand.arm.centres
+        if unit(arm[6] - arm[0]) @ unit(camera.position_m - arm[6]) > _ARM_AT_CAMERA:
+            return None
+        if np.sqrt(((arm - camera.position_m) ** 2).sum(axis=1)).min() < _NEAREST_M:
+            return None
+        end = camera.see(arm[-1])
+        if end[2] > 0.1:
+            radius_px = hand.arm.radii_m[-1] / end[2] * camera.pinhole.focal_px[0]
+            pixel = camera.pinhole.project(end)
+            if (pixel > -radius_px).all() and (pixel < size + radius_px).all():
+                return None
+        others = [other for other in scene.hands if other is not hand]
+        centres = np.concatenate([*(np.concatenate([o.joints, o.arm.centres]) for o in others), arm[1:]])
+        radii = np.concatenate(
+            [*(np.concatenate([JOINT_RADII_M, o.arm.radii_m]) for o in others), hand.arm.radii_m[1:]]
+        )
+        hidden.append(hidden_share(hand.joints, camera.position_m, centres, radii))
+    return float(np.mean(hidden)) if max(hidden) <= 1 - MIN_VISIBLE else None
 
 
-def _arms_leave_picture(scene: Scene, camera: Camera) -> bool:
-    size = np.array(camera.pinhole.size_px)
-    for hand in scene.hands:
-        end = camera.see(hand.arm.centres[-1])
-        if end[2] <= 0.1:
-            continue
-        radius_px = hand.arm.radii_m[-1] / end[2] * camera.pinhole.focal_px[0]
-        pixel = camera.pinhole.project(end)
-        if (pixel > -radius_px).all() and (pixel < size + radius_px).all():
-            return False
-    return True
-
-
-def _visible_shares(
-    scene: Scene, camera: Camera, coarse: list[Floats], meshes: tuple[DrawnMesh, DrawnMesh]
-) -> list[float]:
-    """The visible share of each hand's outline, and of both together."""
-    size = tuple(int(np.ceil(length * _PREVIEW)) for length in camera.pinhole.size_px)
-    points = [camera.see(vertices) for vertices in coarse]
-    drawn = [meshes[hand.side] for hand in scene.hands]
-    starts = (0, len(points[0]))
-    faces = np.concatenate([mesh.coarse_faces + np.int32(start) for mesh, start in zip(drawn, starts, strict=False)])
-    parts = np.concatenate([mesh.coarse_parts for mesh in drawn])
-    together = np.concatenate(points)
-    pixels = camera.pinhole.project(together) * _PREVIEW
-    front, covered = part_coverage(pixels, together[:, 2], faces, parts, (size[0], size[1]))
-    outlines = [max(int(((covered >> (hand.side + 1)) & 1).sum()), 1) for hand in scene.hands]
-    seen = [int((front == hand.side + 1).sum()) for hand in scene.hands]
-    return [*(s / o for s, o in zip(seen, outlines, strict=True)), sum(seen) / sum(outlines)]
+def _box(camera: Camera, joints: Floats, cut: bool, loose: bool, rng: np.random.Generator) -> Floats:
+    """The joints' box; of what is in the picture, where its edge cuts; wrong by a fifth or so, where it is loose."""
+    pixels = camera.pinhole.project(camera.see(joints))
+    if cut:
+        pixels = np.clip(pixels, 0, camera.pinhole.size_px)
+    low, high = pixels.min(axis=0), pixels.max(axis=0)
+    centre, extent = (low + high) / 2, (high - low) * BOX_GROWTH
+    if loose:
+        centre = centre + rng.uniform(-0.18, 0.18, 2) * extent.max()
+        extent = extent * np.exp(rng.uniform(-0.25, 0.6)) * np.exp(rng.uniform(-0.1, 0.1, 2))
+    return np.concatenate([centre - extent / 2, extent])

@@ -7,8 +7,11 @@ MANO's: fingers along -x, palm towards -y, thumb towards +z.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from runtime.hand.hand_model import HandModel, skin
 from runtime.hand.joints import MANO_TO_JOINTS
@@ -72,6 +75,12 @@ def child_of(joint: int) -> int:
     return TIP_OF.get(joint, joint + 1)
 
 
+@cache
+def wrist_loop(model: HandModel) -> Ints:
+    """The vertices around a hand's wrist."""
+    return boundary_loop(model.faces)
+
+
 def boundary_loop(faces: Ints) -> Ints:
     """The vertices of a mesh's one boundary, in the direction of the boundary faces' edges."""
     edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]).astype(np.int64)
@@ -108,6 +117,16 @@ def _spheres(mano: Floats, vertices: Floats) -> tuple[Floats, Floats, Ints]:
     distances = np.linalg.norm(points[:, None] - vertices[None], axis=-1)
     radii = np.sort(distances, axis=1)[:, :_RADIUS_NEIGHBOURS].mean(axis=1)
     return points, radii, np.array(bones)
+
+
+def vertex_normals(vertices: Floats, faces: NDArray[np.integer[Any]]) -> Floats:
+    """Unit normals (V, 3), faces weighted by area."""
+    a, b, c = (vertices[faces[:, corner]] for corner in range(3))
+    across = np.cross(b - a, c - a)
+    sums = [np.bincount(faces.ravel(), np.repeat(across[:, axis], 3), minlength=len(vertices)) for axis in range(3)]
+    normals = np.stack(sums, axis=1)
+    length = np.sqrt((normals * normals).sum(axis=1, keepdims=True))
+    return normals / np.maximum(length, 1e-20)
 
 
 def unit(vector: Floats) -> Floats:

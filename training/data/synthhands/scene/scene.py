@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
 from runtime.hand.hand_model import HandModel, HandPair, skin
 from runtime.hand.rotations import axis_angle_from_matrix, matrix_from_axis_angle
 from training.data.synthhands import schedule
-from training.data.synthhands.arrays import Floats, Ints
+from training.data.synthhands.arrays import Floats
 from training.data.synthhands.scene.body import FOREARM_DIRECTIONS, Arm, hand_turn, sample_arm, tilted
-from training.data.synthhands.scene.contact import incident_faces, mesh_gap, slide_to_gap, smallest_gap
-from training.data.synthhands.scene.posable import JOINTS_TO_MANO, KNUCKLES, MIRROR, Rig, boundary_loop, build_rig, unit
+from training.data.synthhands.scene.contact import mesh_gap, slide_to_gap, smallest_gap
+from training.data.synthhands.scene.posable import (
+    JOINTS_TO_MANO,
+    KNUCKLES,
+    MIRROR,
+    Rig,
+    build_rig,
+    unit,
+    vertex_normals,
+    wrist_loop,
+)
 from training.data.synthhands.scene.poses import mirrored, posed_spheres, sample_pose
+from training.data.synthhands.scene.things import sample_thing
+from training.data.synthhands.schedule import Trait, place
+from training.data.synthhands.table import Table
 
 SIDES = ("right", "left")
 GAP_MM = (-3.0, 8.0)
 MAX_PENETRATION_MM = 4.5
+JOINT_RADII_M = np.array([0.024] + [0.009] * 20)  # of what hides, and takes light away
 SHAPE_LIMIT = 2.0
 SHAPE_DIFFERENCE = 0.1  # between one person's hands, standard deviation
 
@@ -25,6 +39,7 @@ SHAPE_DIFFERENCE = 0.1  # between one person's hands, standard deviation
 POSE_DIGITS, SHAPE_DIGITS, TRANSLATION_DIGITS = 6, 4, 7
 
 _TILT_DEG = (26.0, 52.0)  # of a hand from the body's direction: spread, limit
+NO_SLEEVE_M = 10.0
 _GAP_REFINEMENTS = 4
 _GAP_TOLERANCE_MM = 1.0
 _PAIR_TRIES = 400
@@ -38,7 +53,6 @@ class Subject:
     number: int
     shapes: tuple[Floats, Floats]  # (10,) right, left
     rig: Rig
-    wrist_loops: tuple[Ints, Ints]  # vertices around each hand's wrist
     models: HandPair
 
 
@@ -54,24 +68,29 @@ class PlacedHand:
     vertices: Floats  # (778, 3)
     joints: Floats  # (21, 3) the project's order
     arm: Arm
-
-    @property
-    def wrist_direction(self) -> Floats:
-        """Unit vector knuckles -> wrist."""
-        return wrist_direction(self.joints)
+    thing: Floats | None = None  # vertices of what it holds
 
     def posed(self, model: HandModel, pose: Floats, translation: Floats) -> PlacedHand:
         """The same hand with another pose (48,) and translation (3,); its arm follows."""
         vertices, joints = pose_hand(model, pose, self.shape, translation)
         arm = replace(self.arm, centres=self.arm.centres + (translation - self.translation))
-        return replace(self, pose=pose, translation=translation, vertices=vertices, joints=joints, arm=arm)
+        thing = None if self.thing is None else self.thing + (translation - self.translation)
+        return replace(self, pose=pose, translation=translation, vertices=vertices, joints=joints, arm=arm, thing=thing)
 
 
 @dataclass(frozen=True)
 class Scene:
     hand_type: str
-    kind: str  # how the hands are put together
+    kind: str  # how the hands are put together: "no hand", "one hand", "hands apart", or a way of touching
     hands: tuple[PlacedHand, ...]  # right before left
+    sleeves_m: Floats  # (2,) where they begin along each arm; beyond its end for bare arms
+
+    @property
+    def joints(self) -> Floats:
+        """All hands' (N, 3); where hands would be, if there are none."""
+        if not self.hands:
+            return np.array([[-0.09, -0.09, -0.09], [0.09, 0.09, 0.09]])
+        return np.concatenate([hand.joints for hand in self.hands])
 
 
 @dataclass(frozen=True)
@@ -98,28 +117,43 @@ _KINDS = {
 PRONATION_LIMIT_DEG = 110.0
 
 
-def build_subject(models: HandPair, capture: int, frame: int) -> Subject:
-    """The person seen in a frame."""
-    group = frame // schedule.SUBJECT_FRAMES
-    rng = schedule.random_stream(schedule.Stream.SUBJECT, capture, group)
+@lru_cache(maxsize=4)
+def build_subject(models: HandPair, table: Table, capture: int, group: int) -> Subject:
+    """The person seen in a capture's frames `group` x SUBJECT_FRAMES and on."""
+    rng = schedule.random_stream(table, schedule.Stream.SUBJECT, capture, group)
     right = np.clip(rng.normal(size=10), -SHAPE_LIMIT, SHAPE_LIMIT)
     left = np.clip(right + rng.normal(0, SHAPE_DIFFERENCE, 10), -SHAPE_LIMIT, SHAPE_LIMIT)
     shapes = right.round(SHAPE_DIGITS), left.round(SHAPE_DIGITS)
-    loops = boundary_loop(models[0].faces), boundary_loop(models[1].faces)
     number = capture * (schedule.CAPTURE_FRAMES // schedule.SUBJECT_FRAMES) + group
-    return Subject(number, shapes, build_rig(models[0], shapes[0]), loops, models)
+    return Subject(number, shapes, build_rig(models[0], shapes[0]), models)
 
 
-def sample_scene(subject: Subject, hand_type: str, rng: np.random.Generator) -> Scene:
-    """A scene with its hands near the world's origin."""
+def sample_scene(table: Table, subject: Subject, capture: int, frame: int, rng: np.random.Generator) -> Scene:
+    """A frame's scene, its hands near the world's origin."""
+    hand_type = schedule.hand_type(table, capture, frame)
+    kind = "no hand"
+    hands: tuple[PlacedHand, ...] = ()
     if hand_type == schedule.INTERACTING:
-        return _sample_pair(subject, rng)
-    side = SIDES.index(hand_type)
-    mode, rotations = sample_pose(subject.rig, rng)
-    direction = tilted(FOREARM_DIRECTIONS[side], *_TILT_DEG, rng)
-    rotations = _oriented(subject, side, rotations, direction, rng.uniform(-PRONATION_LIMIT_DEG, PRONATION_LIMIT_DEG))
-    hand = _place(subject, side, mode, rotations, np.zeros(3), rng)
-    return Scene(hand_type, "single", _centred(subject, (hand,), rng))
+        apart = place(Trait.APART, capture, frame) < table.apart
+        kind, hands = _sample_pair(subject, table.apart_m if apart else None, rng)
+    elif hand_type != schedule.NONE:
+        side = SIDES.index(hand_type)
+        mode, rotations = sample_pose(subject.rig, rng)
+        direction = tilted(FOREARM_DIRECTIONS[side], *_TILT_DEG, rng)
+        pronation = rng.uniform(-PRONATION_LIMIT_DEG, PRONATION_LIMIT_DEG)
+        rotations = _oriented(subject, side, rotations, direction, pronation)
+        kind, hands = "one hand", (_place(subject, side, mode, rotations, np.zeros(3), rng),)
+    if hands:
+        hands = _centred(subject, hands, rng)
+    # Touching hands hold nothing: it would be in the other hand's way.
+    holds = [kind in ("one hand", "hands apart") and rng.random() < table.holding for _ in hands]
+    hands = tuple(
+        replace(hand, thing=sample_thing(hand.joints, rng)) if held else hand
+        for hand, held in zip(hands, holds, strict=True)
+    )
+    sleeved = rng.random() < table.sleeved
+    sleeves = rng.uniform(0.012, 0.15) + rng.normal(0, 0.006, 2) if sleeved else np.full(2, NO_SLEEVE_M)
+    return Scene(hand_type, kind, hands, sleeves)
 
 
 def wrist_direction(joints: Floats) -> Floats:
@@ -128,15 +162,18 @@ def wrist_direction(joints: Floats) -> Floats:
     return unit(mano[0] - mano[list(KNUCKLES)].mean(axis=0))
 
 
-def _sample_pair(subject: Subject, rng: np.random.Generator) -> Scene:
+Pair = tuple[str, tuple[PlacedHand, ...]]
+
+
+def _sample_pair(subject: Subject, apart_m: tuple[float, float] | None, rng: np.random.Generator) -> Pair:
     for _ in range(_PAIR_TRIES):
-        scene = _try_pair(subject, rng)
-        if scene is not None:
-            return scene
+        pair = _try_pair(subject, apart_m, rng)
+        if pair is not None:
+            return pair
     raise RuntimeError(f"no pair of hands without penetration in {_PAIR_TRIES} tries")
 
 
-def _try_pair(subject: Subject, rng: np.random.Generator) -> Scene | None:
+def _try_pair(subject: Subject, apart_m: tuple[float, float] | None, rng: np.random.Generator) -> Pair | None:
     name = str(rng.choice(list(_KINDS), p=[kind.weight for kind in _KINDS.values()]))
     kind = _KINDS[name]
     modes, rotations, spheres = [], [], []
@@ -150,9 +187,11 @@ def _try_pair(subject: Subject, rng: np.random.Generator) -> Scene | None:
         rotations.append(full)
         centres = posed_spheres(subject.rig, mirrored(full) if side else full)
         spheres.append(centres @ MIRROR if side else centres)
-    gap_mm = rng.uniform(*GAP_MM)
+    gap_mm = rng.uniform(*GAP_MM) if apart_m is None else 1000 * rng.uniform(*apart_m)
     towards = np.array(kind.offset) * (rng.choice([-1.0, 1.0]) if kind.both_signs else 1.0)
     direction = unit(towards + rng.normal(0, kind.offset_noise, 3))
+    if apart_m is not None:  # beside each other, as arms have them
+        direction = unit(np.array([1.0, 0.0, 0.0]) + rng.normal(0, 0.35, 3))
     start = spheres[0].mean(axis=0) - spheres[1].mean(axis=0) + rng.normal(0, 0.008, 3)
     radii = subject.rig.sphere_radii
     slide = slide_to_gap(spheres[0], radii, spheres[1] + start, radii, direction, gap_mm / 1000)
@@ -161,6 +200,10 @@ def _try_pair(subject: Subject, rng: np.random.Generator) -> Scene | None:
     shift = start + slide * direction
     right = _place(subject, 0, modes[0], rotations[0], np.zeros(3), rng)
     left = _place(subject, 1, modes[1], rotations[1], shift, rng)
+    if apart_m is not None:
+        return (
+            ("hands apart", (right, left)) if _arms_clear(right, left, np.zeros(3), subject, spheres, shift) else None
+        )
     # The spheres are rough: the meshes have the last word on the gap.
     moved = 0.0
     for _ in range(_GAP_REFINEMENTS):
@@ -173,7 +216,7 @@ def _try_pair(subject: Subject, rng: np.random.Generator) -> Scene | None:
     if gap_now_mm < -MAX_PENETRATION_MM or not _arms_clear(right, left, moved * direction, subject, spheres, shift):
         return None
     left = _moved(subject, left, moved * direction)
-    return Scene(schedule.INTERACTING, name, _centred(subject, (right, left), rng))
+    return name, (right, left)
 
 
 def _oriented(subject: Subject, side: int, fingers: Floats, direction: Floats, pronation_deg: float) -> Floats:
@@ -191,7 +234,7 @@ def _place(
     pose[3:] -= model.hands_mean
     pose = pose.round(POSE_DIGITS)
     vertices, joints = pose_hand(model, pose, subject.shapes[side], translation)
-    wrist = vertices[subject.wrist_loops[side]].mean(axis=0)
+    wrist = vertices[wrist_loop(model)].mean(axis=0)
     arm = sample_arm(side, wrist, wrist_direction(joints), rng)
     return PlacedHand(side, mode, pose, subject.shapes[side], translation, vertices, joints, arm)
 
@@ -218,9 +261,8 @@ def _centred(subject: Subject, hands: tuple[PlacedHand, ...], rng: np.random.Gen
 
 def signed_gap_mm(right: Floats, left: Floats, models: HandPair) -> float:
     """Signed gap between the vertices of two hands' meshes; negative is penetration."""
-    of_right, of_left = (incident_faces(model.faces, len(right)) for model in models)
-    to_left, to_right = (right, left, models[1].faces, *of_left), (left, right, models[0].faces, *of_right)
-    return 1000 * min(mesh_gap(*to_left), mesh_gap(*to_right))
+    normals = vertex_normals(right, models[0].faces), vertex_normals(left, models[1].faces)
+    return 1000 * min(mesh_gap(right, left, normals[1]), mesh_gap(left, right, normals[0]))
 
 
 def _arms_clear(

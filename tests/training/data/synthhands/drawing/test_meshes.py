@@ -4,18 +4,14 @@ from collections import Counter
 from typing import Any
 
 import numpy as np
-import pytest
+import scipy.sparse
 from numpy.typing import NDArray
 
-from training.data.synthhands.drawing.meshes import (
-    LEFT_ARM,
-    LEFT_HAND,
-    RIGHT_ARM,
-    RIGHT_HAND,
-    loop_subdivision,
-    vertex_normals,
-)
+from training.data.synthhands.drawing.meshes import coarse_vertices, loop_subdivision
+from training.data.synthhands.drawing.paint import ARM
 from training.data.synthhands.frame import Frame, Studio
+from training.data.synthhands.scene.posable import vertex_normals, wrist_loop
+from training.data.synthhands.scene.things import thing_faces
 
 
 def open_edges(faces: NDArray[np.integer[Any]]) -> int:
@@ -39,29 +35,38 @@ def test_subdivision_keeps_planes_and_borders() -> None:
     assert open_edges(finer) == 8
 
 
-@pytest.mark.parametrize("side", [0, 1])
-def test_drawn_mesh_is_one_smooth_piece(studio: Studio, side: int) -> None:
-    mesh = studio.meshes[side]
-    assert open_edges(mesh.coarse_faces) == len(mesh.loop)  # only the arm's far end is open
-    assert open_edges(mesh.faces) == 2 * len(mesh.loop)
-    assert set(mesh.parts.tolist()) == ({LEFT_HAND, LEFT_ARM} if side else {RIGHT_HAND, RIGHT_ARM})
-    assert len(mesh.parts) == len(mesh.faces)
-    assert mesh.subdivision.shape[0] == mesh.faces.max() + 1 == len(mesh.material.palm)
+def test_drawn_hands_are_smooth_pieces_and_things_are_closed(studio: Studio) -> None:
+    mesh = studio.mesh
+    assert {owner: set(mesh.parts[mesh.owners == owner].tolist()) for owner in range(4)} == {
+        0: {1, 3},
+        1: {2, 4},
+        2: {5},
+        3: {6},
+    }
+    for side, model in enumerate(studio.models):  # only the arm's far end is open
+        assert open_edges(mesh.faces[mesh.owners == side]) == 2 * len(wrist_loop(model))
+    assert open_edges(thing_faces()) == 0
+    assert len(mesh.starts) == len(mesh.material) + 1 == mesh.faces.max() + 2
 
 
 def test_normals_look_outwards(studio: Studio, frames: list[Frame]) -> None:
-    for frame in frames[:6]:
-        for hand in frame.scene.hands:
-            mesh = studio.meshes[hand.side]
-            coarse = mesh.coarse(hand.vertices, hand.arm)
-            first_ring = coarse[len(hand.vertices) : len(hand.vertices) + len(mesh.loop)]
-            assert np.linalg.norm(first_ring - hand.vertices[mesh.loop], axis=1).max() < 0.025  # the arm goes on
-            vertices = mesh.subdivision @ coarse
-            normals = vertex_normals(vertices, mesh.faces)
+    mesh = studio.mesh
+    matrix = scipy.sparse.csr_matrix((mesh.weights, mesh.columns, mesh.starts))
+    held = [frame for frame in frames if any(hand.thing is not None for hand in frame.scene.hands)]
+    assert held
+    for frame in frames[:8] + held[:2]:
+        coarse, shown = coarse_vertices(frame.scene, studio.models)
+        assert shown[:2].sum() == len(frame.scene.hands)
+        vertices = matrix @ coarse.astype(float)
+        normals = vertex_normals(vertices, mesh.faces)
+        for owner in np.flatnonzero(shown):
+            faces = mesh.faces[mesh.owners == owner]
             # Signed volume by the divergence theorem is positive for outward faces.
-            a, b, c = (vertices[mesh.faces[:, i]] - hand.joints[9] for i in range(3))
+            a, b, c = (vertices[faces[:, i]] - vertices[faces[0, 0]] for i in range(3))
             assert (a * np.cross(b, c)).sum() > 0
-            on_arm = mesh.material.arm_m > 0.1
+        for hand in frame.scene.hands:
+            on_side = np.isin(np.arange(len(vertices)), mesh.faces[mesh.owners == hand.side])
+            on_arm = on_side & (mesh.material[:, ARM] > 0.1)
             nearest = np.abs(vertices[on_arm, None] - hand.arm.centres).sum(axis=2).argmin(axis=1)
             outwards = ((vertices[on_arm] - hand.arm.centres[nearest]) * normals[on_arm]).sum(axis=1)
             assert (outwards > 0).mean() > 0.97

@@ -6,7 +6,8 @@ import pytest
 
 from training.data.synthhands.arrays import Floats, Ints
 from training.data.synthhands.drawing.meshes import loop_subdivision
-from training.data.synthhands.scene.contact import NEAR_M, incident_faces, mesh_gap, slide_to_gap, smallest_gap
+from training.data.synthhands.scene.contact import NEAR_M, hidden_share, mesh_gap, slide_to_gap, smallest_gap
+from training.data.synthhands.scene.posable import vertex_normals
 
 
 def ball(radius_m: float) -> tuple[Floats, Ints]:
@@ -41,6 +42,11 @@ def test_mesh_gap_of_two_balls(gap_mm: float) -> None:
     direction = rng.normal(size=3)
     direction /= np.linalg.norm(direction)
     other = vertices @ cv2.Rodrigues(np.array([0.3, 1.0, -0.5]))[0].T + direction * (0.06 + gap_mm / 1000)
-    gap = mesh_gap(other, vertices, faces, *incident_faces(faces, len(vertices)))
-    assert 1000 * gap == pytest.approx(gap_mm, abs=0.3)
-    assert mesh_gap(vertices + 1.0, vertices, faces, *incident_faces(faces, len(vertices))) == NEAR_M
+    normals = vertex_normals(vertices, faces)
+    assert 1000 * mesh_gap(other, vertices, normals) == pytest.approx(gap_mm, abs=0.3)
+    assert mesh_gap(vertices + 1.0, vertices, normals) == NEAR_M
+
+
+def test_what_stands_before_a_point_hides_it() -> None:
+    points = np.array([(0.0, 0, 1), (0.2, 0, 1), (0, 0, 0.3)])
+    assert hidden_share(points, np.zeros(3), np.array([[0, 0, 0.5]]), np.array([0.05])) == pytest.approx(1 / 3)
