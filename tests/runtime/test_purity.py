@@ -27,7 +27,7 @@ def words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-ENGINES = words("onnxruntime tensorrt pycuda cuda coremltools")  # imported where a model file asks for them
+ENGINES = words("onnxruntime openvino tensorrt pycuda cuda coremltools")  # imported where a model file asks for them
 # Of the standard library, by name: nothing that reaches the network, starts a process or unpickles.
 STANDARD = words(
     """__future__ argparse collections contextlib dataclasses difflib errno functools hashlib importlib io itertools
@@ -43,7 +43,8 @@ FORBIDDEN = words(
     cloudpickle joblib subprocess multiprocessing pty runpy socket ssl urllib http requests ftplib smtplib xmlrpc
     asyncio socketserver webbrowser fromfile memmap DataSource allow_pickle loadtxt genfromtxt np.load numpy.load"""
 )
-EXCEPTIONS = {"import_module": "runtime/__init__.py", "compile": "runtime/hand/npz.py"}  # its own modules; re.compile
+INIT = "runtime/__init__.py"
+EXCEPTIONS = {"import_module": INIT, "sys.modules": INIT, "compile": "runtime/hand/npz.py"}  # its modules; re.compile
 
 
 def offences(source: str) -> set[str]:
