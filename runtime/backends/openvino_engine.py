@@ -1,9 +1,4 @@
-"""OpenVINO models as a backend of the runner: the `.xml` of an IR, with its weights beside it (`.bin`).
-
-Its defaults are decided here: fp32 arithmetic (a CPU with AMX would take bf16, which moves some hands by more than a
-millimetre: the device `cpu-bf16` asks for it), latency before throughput, and the physical cores that this process may
-use. Its usage statistics are off (runtime/__init__.py).
-"""
+"""OpenVINO models as a backend of the runner: the `.xml` of an IR, with its weights beside it (`.bin`)."""
 
 from __future__ import annotations
 
@@ -27,7 +22,7 @@ from runtime.errors import UserError, first_line, unknown_name
 from runtime.files import check_regular
 from runtime.machine import usable_cores
 
-DEVICES = {"auto": ("CPU", "f32"), "cpu": ("CPU", "f32"), "cpu-bf16": ("CPU", "bf16"), "gpu": ("GPU", "f16")}
+DEVICES = {"auto": "f32", "cpu": "f32", "cpu-bf16": "bf16"}  # with the precision that the CPU computes in
 MAX_WEIGHTS_BYTES = 2 * 2**30
 
 
@@ -37,15 +32,11 @@ class OpenVINOBackend:
     def __init__(self, path: Path, device: str, threads: int | None) -> None:
         if device not in DEVICES:
             raise unknown_name("device", device, DEVICES)
-        plugin, precision = DEVICES[device]
-        options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
-        if plugin != "CPU" and threads is not None:
-            raise UserError(f"threads has no effect on the device {device}: leave it out")
-        if plugin == "CPU" and (count := threads or usable_cores()) is not None:
+        options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": DEVICES[device], "PERFORMANCE_HINT": "LATENCY"}
+        if (count := threads or usable_cores()) is not None:
             options["INFERENCE_NUM_THREADS"] = count
         ov = import_openvino()
         self.version: str = ov.__version__.partition("-")[0]
-        self.provider = f"OpenVINO {self.version}, {plugin}, {precision}"
         model = read_model(path)
         self.info = parse_passport(passport_in(model), str(path))
         takes, gives = (
@@ -53,9 +44,12 @@ class OpenVINOBackend:
         )
         check_signature(takes, gives, self.info.input_px, str(path))
         try:
-            self._request: Any = ov.Core().compile_model(model, plugin, options).create_infer_request()
+            compiled = ov.Core().compile_model(model, "CPU", options)
+            self._request: Any = compiled.create_infer_request()
         except Exception as error:  # RuntimeError of many kinds
-            raise UserError(f"OpenVINO cannot load {path} for {plugin}: {_told(error)}") from None
+            raise UserError(f"OpenVINO cannot load {path}: {_told(error)}; export it again") from None
+        precision = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+        self.provider = f"OpenVINO {self.version}, CPU, {precision}"
         self._path = path
         self._lock = threading.Lock()  # a request runs one image at a time
 
