@@ -32,7 +32,11 @@ class OpenVINOBackend:
     def __init__(self, path: Path, device: str, threads: int | None) -> None:
         if device not in DEVICES:
             raise unknown_name("device", device, DEVICES)
-        options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": DEVICES[device], "PERFORMANCE_HINT": "LATENCY"}
+        options: dict[str, Any] = {
+            "INFERENCE_PRECISION_HINT": DEVICES[device],
+            "PERFORMANCE_HINT": "LATENCY",
+            "ENABLE_CPU_PINNING": False,
+        }
         if (count := threads or usable_cores()) is not None:
             options["INFERENCE_NUM_THREADS"] = count
         ov = import_openvino()
