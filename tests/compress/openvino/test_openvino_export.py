@@ -111,6 +111,7 @@ def test_onnx_files(nano: Path, crops: Crops, tmp_path: Path) -> None:
     assert not rounded & {name for node in layers if node.name in nodes.kept_float for name in node.input}
 
 
+@pytest.mark.slow
 def test_models_with_7_and_with_8_bits(nano: Path, crops: Crops) -> None:
     """Of the weights' range NNCF leaves half unused, where sums may overflow: the integers have 7 bits."""
     nodes = select_nodes(load_float(nano), KEEP_FLOAT)
