@@ -65,7 +65,7 @@ def test_it_gives_what_onnxruntime_gives(make_ir: MakeModel, tiny_model: Path) -
 
 def test_in_the_runner(make_ir: MakeModel) -> None:
     with load(make_ir(), device="cpu", threads=1) as runner:
-        hands = runner(np.zeros((120, 100, 3), np.uint8))
+        hands = runner(np.zeros((120, 100, 3), np.uint8), (0, 0, 100, 120))
     assert hands.present == (hands.right, hands.left)
 
 
