@@ -23,7 +23,7 @@ from pathlib import Path
 if not __package__:  # run as a file: packages are found from the project's root, and this folder hides none
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from benchmarks.candidates.facts import artifact_candidate
+from benchmarks.candidates.facts import artifact_candidate, in_openvino
 from benchmarks.candidates.peers import ALL, PEERS, Setting, make_peers
 from benchmarks.candidates.planned_rows import Plan, draft
 from benchmarks.devices.device_facts import available_cores, is_this_jetson
@@ -49,6 +49,8 @@ def run(args: argparse.Namespace) -> list[Record]:
 
     targets = tuple(load_profile(name) for name in dict.fromkeys(args.target))
     artifacts = [artifact_candidate(path, args.device, args.hand_model) for path in args.model]
+    if args.openvino:
+        artifacts += [in_openvino(candidate) for candidate in artifacts if candidate.path.suffix == ".onnx"]
     make_way(args.output, args.overwrite)
     with tempfile.TemporaryDirectory() as folder:
         peers, absent = make_peers(args.peers, Setting(tuple(artifacts), Path(folder), args.mediapipe))
@@ -109,6 +111,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--peers", nargs="+", default=[], metavar="PEER", help=f"{', '.join(PEERS)} or {ALL}")
     add("--mediapipe", type=Path, metavar="WHEEL", help="the wheel with MediaPipe's networks")
     add("--device", default="auto", help="auto, cpu or cuda, for the artefacts")
+    add("--openvino", action="store_true", help="run the ONNX files in OpenVINO, too")
     add("--hand-model", type=Path, metavar="FILE", help="that the models were trained on")
     add("--rounds", type=int, default=SCHEDULE.rounds, metavar="N", help="blocks of each candidate")
     add("--seconds", type=float, default=SCHEDULE.block_seconds, metavar="S", help="after which a block ends")

@@ -11,6 +11,7 @@ from training.evaluation.scores import Accuracy
 
 BASELINE = "fp32"
 WEIGHTS_ONLY = "coreml-w8"  # the int8 flavour that computes in float
+NNCF = "nncf"  # the one that NNCF places and rounds
 PASSED, NOT_RUN = "passed", "not_run"
 EXPORT_FAILED, PARITY_FAILED, ACCURACY_FAILED = "export_failed", "parity_failed", "accuracy_failed"
 
@@ -37,7 +38,7 @@ class Artefact:
     format: str  # of formats.FORMATS
     precision: str  # fp32, fp16, int8, w8, palette6
     label: str  # what tells it apart in names and tables: fp32, int8, int8-trt
-    flavour: str | None = None  # of int8 ONNX files
+    flavour: str | None = None  # of int8 files
     path: Path = Path()  # where it lies, once it has a name
     quantisation: dict[str, Any] | None = None  # what was done to its weights
     calibration: dict[str, Any] | None = None  # data, n_images, sha256, method

@@ -156,9 +156,13 @@ def judge(artefact: Artefact, baseline: Artefact, max_drop_mm: float) -> Artefac
 def time_all(artefacts: Artefacts, material: Material) -> Artefacts:
     """Those that are made for machines like this one: latency, and its ratio to the fp32 file's."""
     crop = material.test.crops[0]
-    here = [a for a in artefacts if a.format == "onnx" and a.flavour != "trt" and a.accuracy is not None]
-    latency, ratios = time_alternately({a.label: one_frame(a.path, crop) for a in here}, BASELINE)
-    return tuple(replace(a, latency=latency[a.label], ratio=ratios.get(a.label)) if a in here else a for a in artefacts)
+    here = {
+        a.path.name: one_frame(a.path, crop)
+        for a in artefacts
+        if FORMATS[a.format].timed and a.flavour != "trt" and a.accuracy is not None
+    }
+    latency, ratios = time_alternately(here, artefacts[0].path.name)
+    return tuple(replace(a, latency=latency.get(a.path.name), ratio=ratios.get(a.path.name)) for a in artefacts)
 
 
 def write_passports(artefacts: Artefacts, material: Material) -> Artefacts:
@@ -175,8 +179,8 @@ def write_passports(artefacts: Artefacts, material: Material) -> Artefacts:
 def publish(artefacts: Artefacts, stage: Path, output_dir: Path) -> None:
     """Move all but what failed into place, passports first: a model is never there without its own."""
     failed = [a for a in artefacts if not a.verdict.passed and a.path.exists()]
-    left = {path for a in failed for path in (a.path, FORMATS[a.format].passport_path(a.path))}
-    for path in sorted(stage.iterdir(), key=lambda p: p.suffix != ".json"):
+    left = {path for a in failed for path in FORMATS[a.format].paths(a.path)}
+    for path in sorted(stage.iterdir(), key=lambda p: (p.suffix != ".json", p.name)):  # weights before their model
         if path in left:
             continue
         if path.is_dir():

@@ -53,6 +53,8 @@ def verdict_of(artefacts: Sequence[Artefact]) -> Verdict:
 
 def _of_format(artefact: Artefact) -> dict[str, Any]:
     measured = {"parity": artefact.parity, "accuracy": artefact.accuracy_facts()}
+    if artefact.latency is not None:
+        measured["latency_ms"] = passport(artefact, {}, "")["latency_ms"]
     return artefact.details | {key: value for key, value in measured.items() if value} | asdict(artefact.verdict)
 
 

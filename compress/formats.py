@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from compress.artefact import BASELINE, WEIGHTS_ONLY, Artefact
+from compress.artefact import BASELINE, NNCF, WEIGHTS_ONLY, Artefact
 from compress.coreml import coreml_format
 from compress.material import Material
 from compress.onnx import onnx_format
 from compress.onnx.flavours import FLAVOURS
+from compress.openvino import openvino_format
 from compress.request import ExportRequest
 from compress.tensorrt import tensorrt_format
 from targets import Target
@@ -47,12 +48,17 @@ class Format:
     untimed: str  # why one of its files has no latency here
     steps: Steps
     passport_suffix: str = ".json"  # of the file beside it
+    weights_suffix: str | None = None  # of a further file
+    timed: bool = False  # whether machines that export run it: its latency is measured
+    needs: tuple[str, ...] = ()  # packages beside the exporter's own; the extra of the format's name brings them
+    profiled_as: str | None = None  # the format that stands for it in device profiles
     from_onnx: bool = True  # whether it is, or is built from, an ONNX file of that precision
     int8_flavour: str | None = None  # that this ONNX file has; None: the target's
 
-    def passport_path(self, path: Path) -> Path:
-        """Where the passport of a file lies."""
-        return path.with_suffix(self.passport_suffix)
+    def paths(self, path: Path) -> tuple[Path, ...]:
+        """All files of an artefact: the passport first, itself last."""
+        beside = [path.with_suffix(suffix) for suffix in (self.passport_suffix, self.weights_suffix) if suffix]
+        return (*beside, path)
 
 
 _FORMATS = (
@@ -62,6 +68,7 @@ _FORMATS = (
         precisions={name: name for name in ("fp32", "fp16", "int8", "w8")},
         untimed="made for another machine than this one",
         steps=onnx_format,
+        timed=True,
     ),
     Format(
         name="tensorrt",
@@ -80,6 +87,21 @@ _FORMATS = (
         steps=coreml_format,
         passport_suffix=".mlpackage.json",
         from_onnx=False,
+        needs=("coremltools",),
+    ),
+    Format(
+        name="openvino",
+        suffix=".xml",
+        precisions={name: name for name in ("fp32", "fp16", "int8")},
+        untimed="it could not be measured",
+        steps=openvino_format,
+        timed=True,
+        passport_suffix=".xml.json",
+        weights_suffix=".bin",
+        from_onnx=False,
+        int8_flavour=NNCF,
+        needs=("openvino", "nncf"),
+        profiled_as="onnx",
     ),
 )
 FORMATS: Mapping[str, Format] = {row.name: row for row in _FORMATS}
@@ -92,12 +114,15 @@ def plan_artefacts(request: ExportRequest, target: Target | None) -> tuple[Artef
     for chosen in (FORMATS[name] for name in request.formats):
         if chosen.from_onnx:
             of_target = "cpu" if target is None or target.int8_flavour is None else target.int8_flavour
-            flavour = {"int8": chosen.int8_flavour or of_target, "w8": WEIGHTS_ONLY}.get(request.precision)
+            for_cpu = NNCF if request.quantizer == NNCF else "cpu"
+            int8 = chosen.int8_flavour or (for_cpu if of_target == "cpu" else of_target)
+            flavour = {"int8": int8, "w8": WEIGHTS_ONLY}.get(request.precision)
             label = FLAVOURS[flavour] if flavour else request.precision
             onnx.append(Artefact("onnx", request.precision, label, flavour))
         if chosen.name != "onnx":
             holds = chosen.precisions[request.precision]
-            others.append(Artefact(chosen.name, holds, holds))
+            own = chosen.int8_flavour if holds == "int8" and not chosen.from_onnx else None
+            others.append(Artefact(chosen.name, holds, holds, own))
     return tuple({(a.format, a.label): a for a in (*onnx, *others)}.values())
 
 

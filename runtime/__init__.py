@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,9 +18,11 @@ if TYPE_CHECKING:
     from runtime.video.smoothing import Smoother
     from runtime.video.tracking import Tracker
 
-# Before any import of onnxruntime, whoever does it: from 1.29 on it writes a device id into the home folder and looks a
-# host up. Every package of the project imports this one first.
+# Before any import of an engine, whoever does it: onnxruntime (from 1.29 on) and the package that OpenVINO and NNCF
+# report their use by write an id into the home folder and look a host up. Both do without that package where there is
+# none. Every package of the project imports this one first.
 os.environ["ORT_DISABLE_TELEMETRY"] = os.environ.get("ORT_DISABLE_TELEMETRY") or "1"
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 __all__ = ["Finder", "Hand", "Hands", "Smoother", "Tracker", "UserError", "load"]
 

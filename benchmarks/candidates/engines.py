@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.candidates.candidate import BOX, Candidate, noise_picture
-from runtime.backends.contract import METADATA_KEY
+from runtime.backends.contract import METADATA_KEY, Backend
 from runtime.backends.opening import open_backend
+from runtime.backends.openvino_engine import OpenVINOBackend
 from runtime.backends.session import CPU_PROVIDER, import_onnxruntime, open_session
 from runtime.backends.tensorrt_engine import TensorRTBackend
 from runtime.errors import UserError
@@ -21,6 +23,7 @@ from runtime.hand.hand_model import HandPair, load_hand_models
 from runtime.image.crop import crop_from_box
 from runtime.runner import Runner, graph_input
 
+Opener = Callable[[Path, str, "int | None"], Backend]
 CUDA_PROVIDER = "CUDAExecutionProvider"
 
 
@@ -44,10 +47,10 @@ def open_candidate(candidate: Candidate, threads: int | None) -> Opened:
     return ENGINES[candidate.engine](candidate, threads if candidate.threaded else None)
 
 
-def open_artifact(candidate: Candidate, threads: int | None) -> Opened:
+def open_artifact(candidate: Candidate, threads: int | None, opener: Opener = open_backend) -> Opened:
     """Open a file of this project by the runner's own backend: what is timed is what products run."""
     models = HandPair(*load_hand_models(None if candidate.hand_model is None else Path(candidate.hand_model)))
-    backend = open_backend(candidate.path, candidate.device, threads)
+    backend = opener(candidate.path, candidate.device, threads)
     image = graph_input(crop_from_box(BOX, backend.info.input_px).apply(noise_picture()))
     opened = Opened(
         lambda: backend.run(image),
@@ -56,6 +59,8 @@ def open_artifact(candidate: Candidate, threads: int | None) -> Opened:
         runner=Runner(backend, models),
         close=backend.close,
     )
+    if isinstance(backend, OpenVINOBackend):
+        return replace(opened, runtime="OpenVINO", version=backend.version, provider_requested=backend.provider)
     if not isinstance(backend, TensorRTBackend):
         return opened
     version = backend.provider.split()[1]  # "TensorRT 10.3.0 on ..."
@@ -126,6 +131,7 @@ def wanted_provider(device: str) -> str:
 
 ENGINES: dict[str, Callable[[Candidate, int | None], Opened]] = {
     "runner": open_artifact,
+    "openvino": partial(open_artifact, opener=OpenVINOBackend),
     "onnxruntime": open_onnx,
     "torch": open_torch,
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,11 @@ from benchmarks.records.record import Artifact, ParityFacts
 from runtime.backends.contract import METADATA_KEY, parse_passport
 from runtime.backends.engine_passport import read_engine_passport
 from runtime.backends.opening import check_model_file
+from runtime.backends.openvino_engine import passport_in, read_model
 from runtime.errors import UserError
 from runtime.files import file_sha256
 
-FORMATS = {".onnx": "onnx", ".engine": "tensorrt"}
+FORMATS = {".onnx": "onnx", ".engine": "tensorrt", ".xml": "openvino"}
 
 
 @dataclass(frozen=True)
@@ -35,16 +36,16 @@ def artifact_candidate(path: Path, device: str, hand_model: Path | str | None) -
     if path.suffix not in FORMATS:
         raise UserError(f"{path} cannot be measured here: give {' or '.join(FORMATS)} files")
     check_model_file(path)
-    is_onnx = path.suffix == ".onnx"
-    info = parse_passport(_embedded(path), str(path)) if is_onnx else read_engine_passport(path)[1]
+    is_engine, is_ir = path.suffix == ".engine", path.suffix == ".xml"
+    info = read_engine_passport(path)[1] if is_engine else parse_passport(_embedded(path), str(path))
     return Candidate(
-        name=path.stem,
+        name=path.name if is_ir else path.stem,  # beside the ONNX file of the same name
         kind=ARTIFACT,
-        engine="runner",
+        engine="openvino" if is_ir else "runner",
         files=(str(path),),
         variant=info.variant,
         precision=info.precision,
-        threaded=is_onnx,
+        threaded=not is_engine,
         device=device,
         hand_model=None if hand_model is None else str(hand_model),
     )
@@ -75,7 +76,7 @@ def facts_of(candidate: Candidate) -> Facts:
         path=" + ".join(shown),
         format=FORMATS.get(files[0].suffix),
         precision=candidate.precision,
-        bytes=sum(file.stat().st_size for file in files),
+        bytes=sum(part.stat().st_size for file in files for part in _parts(file)),
         sha256=file_sha256(files[0]) if len(files) == 1 else None,
         opset={one.domain: one.version for one in read_graph(files[0]).opset_import}.get("") if is_onnx else None,
         params_m=params_m,
@@ -84,8 +85,19 @@ def facts_of(candidate: Candidate) -> Facts:
     return Facts(artifact, _parity(passport), _number(build, "build_seconds"), gmac)
 
 
+def in_openvino(candidate: Candidate) -> Candidate:
+    """Make the row of an ONNX file that OpenVINO runs."""
+    return replace(candidate, name=f"{candidate.name} in OpenVINO", engine="openvino")
+
+
+def _parts(path: Path) -> list[Path]:
+    return [path, path.with_suffix(".bin")] if path.suffix == ".xml" else [path]
+
+
 def _embedded(path: Path) -> str | None:
-    """Return the passport's text in an ONNX file."""
+    """Return the passport's text in an ONNX file or OpenVINO model."""
+    if path.suffix == ".xml":
+        return passport_in(read_model(path))
     return next((entry.value for entry in read_graph(path).metadata_props if entry.key == METADATA_KEY), None)
 
 
@@ -94,7 +106,7 @@ def _passport(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
     `artifact_candidate` has checked the passports that there are.
     """
-    if path.suffix == ".onnx":
+    if path.suffix != ".engine":
         return json.loads(_embedded(path) or "{}"), {}
     beside = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     return beside["model"], beside["engine"]

@@ -19,10 +19,10 @@ WORTH = 1.05  # times the speed of fp32 that a change of precision is worth it f
 
 
 def advise(artefacts: Sequence[Artefact]) -> str:
-    """One line: what to run here, its gain and loss, and the causes where there is no gain."""
-    timed = [(artefact, artefact.ratio) for artefact in artefacts if artefact.ratio is not None]
+    """One line: which ONNX file to run here, its gain and loss, and the causes where there is no gain."""
+    timed = [(a, a.ratio) for a in artefacts if a.format == "onnx" and a.ratio is not None]
     if not timed:
-        return "fp32 on this machine; the new file is made for another and was not timed here"
+        return "fp32 on this machine; no other ONNX file was timed here"
     best, ratio = max(timed, key=lambda pair: pair[1].median)
     figures = f"{ratio.median:.2f} times the speed of fp32 ({ratio.min:.2f} to {ratio.max:.2f}), {best.lost_mm:+.2f} mm"
     if ratio.median >= WORTH and ratio.min > 1:

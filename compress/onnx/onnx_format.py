@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from compress.artefact import BASELINE, PARITY_FAILED, Artefact, Verdict
+from compress.artefact import BASELINE, NNCF, PARITY_FAILED, Artefact, Verdict
 from compress.check.parity import check_parity, check_trained_parity
 from compress.crops import digest, load_crops
 from compress.material import Material
@@ -18,6 +18,7 @@ from compress.onnx.half import convert_to_fp16
 from compress.onnx.lint import lint
 from compress.onnx.precision_plan import nodes_of, read_plan
 from compress.onnx.to_onnx import write_onnx
+from compress.openvino.nncf_quantizer import quantize_onnx
 from compress.passport import embed
 from runtime.files import file_sha256
 from training.evaluation.predictions import Predictor, file_predictor
@@ -91,14 +92,18 @@ def _make_int8(artefact: Artefact, material: Material, source: Path) -> Artefact
         done = {"flavour": flavour, "stored": list(store_weights(source, path))}
     else:
         name, crops = material.calibration
-        spec = QuantizeSpec((*KEEP_FLOAT, *request.keep_float), material.reduce_range and flavour == "cpu")
-        plan = None if request.plan is None else read_plan(request.plan, request.variant, flavour)
+        spec = QuantizeSpec((*KEEP_FLOAT, *request.keep_float), material.reduce_range and flavour != "trt")
+        plan_flavour = "cpu" if flavour == NNCF else flavour
+        plan = None if request.plan is None else read_plan(request.plan, request.variant, plan_flavour)
         planned = None if plan is None else nodes_of(plan, load_float(source))
-        nodes = quantize(source, path, crops, spec, flavour, request.calib_method, planned)
+        if flavour == NNCF:
+            nodes = quantize_onnx(source, path, crops, spec, request.calib_method, planned)
+        else:
+            nodes = quantize(source, path, crops, spec, flavour, request.calib_method, planned)
         done = {"flavour": flavour, **asdict(spec), **asdict(nodes)}
         calibration = {"data": name, "n_images": len(crops), "sha256": digest(crops)}
         calibration |= {"method": request.calib_method, **METHODS[request.calib_method]}
-    if violations := lint(onnx.load(path), flavour):  # a fault of this program, not of the user
+    if flavour != NNCF and (violations := lint(onnx.load(path), flavour)):  # a fault of this program, not of the user
         raise ValueError(f"{path.name} breaks its rules: {violations[0]} (and {len(violations) - 1} more)")
     return replace(artefact, quantisation=done, calibration=calibration)
 

@@ -10,6 +10,12 @@ onnxruntime (session.py)
     log: fatal only, as errors come back as exceptions. Profiling: off.
     provider: the CPU's behind CUDA's, and an error where that was asked for by name and is not used.
     CUDA: fp32 in TF32 on GPUs that have it: kept; NVIDIA_TF32_OVERRIDE=0 in the environment switches it off.
+OpenVINO (openvino_engine.py; compress/openvino converts)
+    telemetry: off, that of NNCF as well (runtime/__init__.py).
+    precision: fp32. Its own default on a CPU with AMX is bf16, which moves some hands by more than a millimetre; the
+    device `cpu-bf16` asks for it. Hint: latency. Files: read into memory, not mapped.
+    threads: the physical cores that this process may use, not pinned: beside other programs a pinned thread waits for
+    its own core, and one frame of er-xs in four took 20 ms, not 2.
 TensorRT (trt_api.py, cuda_session.py; compress/tensorrt builds)
     log: collected, in place of standard error. TF32 for what is fp32: kept, and its parity is measured with that.
     threads: the GPU's own; `--threads` is an error.

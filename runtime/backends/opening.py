@@ -28,17 +28,25 @@ def _open_package(path: Path, device: str, threads: int | None) -> Backend:
     return CoreMLBackend(path, device, threads)
 
 
+def _open_ir(path: Path, device: str, threads: int | None) -> Backend:
+    from runtime.backends.openvino_engine import OpenVINOBackend  # that most do without
+
+    return OpenVINOBackend(path, device, threads)
+
+
 BACKENDS: dict[str, Callable[[Path, str, int | None], Backend]] = {
     ".onnx": OnnxRuntimeBackend,
     ".engine": _open_engine,
     ".mlpackage": _open_package,
+    ".xml": _open_ir,
 }
 
 
 def open_backend(path: Path, device: str = "auto", threads: int | None = None) -> Backend:
     """Load a model file with the engine its suffix names; a UserError where it is damaged or no model.
 
-    device is auto (the fastest there is), cpu or cuda; threads is for CPUs, None leaves it to the engine.
+    device is auto (the fastest there is), cpu or one that the engine names, such as cuda; threads is for CPUs, None
+    leaves it to the engine.
     """
     if threads is not None and not (isinstance(threads, int) and 1 <= threads <= _MAX_THREADS):
         raise UserError(f"threads is {threads}: give a whole number from 1 to {_MAX_THREADS}")

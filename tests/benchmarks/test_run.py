@@ -16,6 +16,7 @@ from benchmarks.records.record import DOUBTFUL, FINISHED, NOT_RUN, PROFILING, re
 from benchmarks.run import main
 from compress.export import export
 from compress.request import ExportRequest
+from runtime.backends.openvino_engine import import_openvino, read_model
 from runtime.errors import UserError
 from tests.fixtures.engine_files import install, write_engine
 from tests.fixtures.fake_gpu import FakeGpu
@@ -25,7 +26,7 @@ from training.data.synthhands import ensure_synthetic
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """er-nano, untrained, in fp32 and as weights alone, measured on few images."""
+    """er-nano, untrained, in fp32 (as OpenVINO's model, too) and as weights alone, measured on few images."""
     folder = tmp_path_factory.mktemp("bench")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ER_EDGE_CACHE", str(folder / "cache"))
@@ -33,6 +34,8 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
             ensure_synthetic(split, 32, workers=2, progress=False)
         request = ExportRequest("er-nano", "w8", random_weights=True, test_images=32, max_drop_mm=50)
         assert export(replace(request, output_dir=folder / "exports"))["verdict"]["status"] == "passed"
+    model = read_model(folder / "exports" / "er-nano_160_fp32.onnx")
+    import_openvino().save_model(model, folder / "exports" / "er-nano_160_fp32.xml", compress_to_fp16=False)
     return folder
 
 
@@ -41,10 +44,10 @@ def test_rows_are_measured_and_kept(
     exported: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("ER_EDGE_CACHE", str(exported / "cache"))
-    files = sorted(map(str, (exported / "exports").glob("*.onnx")))
+    files = [str(path) for path in sorted((exported / "exports").iterdir()) if path.suffix in (".onnx", ".xml")]
     output = exported / "records.jsonl"
     few = ["--images", "32", "--rounds", "2", "--seconds", "0.05"]
-    peers = ["--peers", "backbone", "mediapipe", "--target", "raspberry-pi-5"]
+    peers = ["--peers", "backbone", "mediapipe", "--target", "raspberry-pi-5", "--openvino"]
     peers += ["--pictures", str(make_coco(exported / "coco")), str(make_hint(exported / "hint"))]
     assert main(["--model", *files, "-o", str(output), *few, *peers]) == 0
     records = {record.name: record for record in read_records(output)}
@@ -60,6 +63,14 @@ def test_rows_are_measured_and_kept(
         (bound,) = row.predictions
         assert bound.target == "raspberry-pi-5" and bound.lower_bound_ms > 0
         assert row.samples == "records.npz"
+    fp32, by_openvino = records["er-nano_160_fp32"], records["er-nano_160_fp32.xml"]
+    assert by_openvino.artifact.format == "openvino" and records["er-nano_160_w8 in OpenVINO"].artifact.format == "onnx"
+    for name in ("er-nano_160_fp32.xml", "er-nano_160_fp32 in OpenVINO"):
+        row = records[name]
+        assert row.runtime.name == "OpenVINO" and row.runtime.provider_used.endswith(", CPU, f32")
+        assert row.times_faster is not None and row.memory_mb and row.accuracy and fp32.accuracy
+        assert row.accuracy.mpjpe_mm == pytest.approx(fp32.accuracy.mpjpe_mm, abs=0.01)
+        assert row.artifact.bytes == pytest.approx(fp32.artifact.bytes, rel=0.3)
     w8 = records["er-nano_160_w8"]
     assert w8.times_faster is not None and w8.times_faster.low <= w8.times_faster.median <= w8.times_faster.high
     assert any("backbone" in name for name in records)

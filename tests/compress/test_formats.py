@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 
 from compress.coreml import coreml_format
+from compress.device_profile import load_profile
 from compress.export import export, main
 from compress.export_report import print_result
 from compress.formats import export_label, plan_artefacts
 from compress.request import ExportRequest
 from compress.request_check import check_request
+from runtime.errors import UserError
 
 
 @pytest.mark.parametrize(
@@ -27,6 +29,8 @@ from compress.request_check import check_request
         ("int8", "onnx", None, "fp32 int8", "int8"),
         ("int8", "onnx", "jetson-orin-nano", "fp32 int8-trt", "int8-trt"),
         ("int8", "onnx tensorrt coreml", None, "fp32 int8 int8-trt | tensorrt:int8 coreml:w8", "int8"),
+        ("int8", "onnx openvino", None, "fp32 int8 | openvino:int8", "int8"),
+        ("fp16", "openvino", "raspberry-pi-5", "fp32 | openvino:fp16", "fp16"),
         ("int8", "tensorrt", None, "fp32 int8-trt | tensorrt:int8", "int8-trt"),
         ("int8", "coreml", "apple-a16", "fp32 | coreml:w8", "int8"),
         ("w8", "onnx coreml", None, "fp32 w8 | coreml:w8", "w8"),
@@ -38,10 +42,29 @@ def test_what_an_export_makes(precision: str, formats: str, target: str | None, 
     onnx, _, others = labels.partition(" | ")
     assert [a.label for a in artefacts if a.format == "onnx"] == onnx.split()
     assert [f"{a.format}:{a.label}" for a in artefacts if a.format != "onnx"] == others.split()
-    assert [a.label for a in artefacts if a.calibrated] == [label for label in onnx.split() if label != "w8"][1:] * (
-        precision == "int8"
-    )
+    assert [a.label for a in artefacts if a.format == "onnx" and a.calibrated] == [
+        label for label in onnx.split() if label != "w8"
+    ][1:] * (precision == "int8")
     assert export_label(precision, artefacts) == name
+
+
+@pytest.mark.parametrize(("target", "label"), [(None, "int8-nncf"), ("jetson-orin-nano", "int8-trt")])
+def test_whose_int8_file_it_is(target: str | None, label: str) -> None:
+    request = ExportRequest("er-nano", "int8", ("onnx", "openvino"), target=target, quantizer="nncf")
+    found = [
+        (a.format, a.label, a.calibrated)
+        for a in plan_artefacts(request, None if target is None else load_profile(target))
+    ]
+    assert found == [("onnx", "fp32", False), ("onnx", label, True), ("openvino", "int8", True)]
+
+
+@pytest.mark.parametrize(
+    ("name", "package"), [("openvino", "nncf"), ("openvino", "openvino"), ("coreml", "coremltools")]
+)
+def test_what_a_format_needs(name: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(UserError, match=rf"^format {name} needs {package}: pip install -e '\.\[{name}\]'$"):
+        check_request(ExportRequest("er-nano", formats=(name,)))
 
 
 def everything(folder: Path) -> set[str]:

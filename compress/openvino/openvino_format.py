@@ -1,0 +1,94 @@
+"""OpenVINO models of an export: read from the fp32 ONNX file, written by OpenVINO, proven by running them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from compress.artefact import PARITY_FAILED, Artefact, Verdict
+from compress.check.parity import compare
+from compress.crops import digest
+from compress.material import Material
+from compress.onnx.calibration import METHODS
+from compress.onnx.graph import load_float
+from compress.onnx.precision_plan import nodes_of, read_plan
+from compress.onnx.quantize import select_nodes
+from compress.openvino.nncf_quantizer import quantize_openvino
+from runtime.backends.contract import METADATA_KEY
+from runtime.backends.openvino_engine import OpenVINOBackend, import_openvino, read_model
+from runtime.files import file_sha256
+from training.evaluation.predictions import Predictor, file_predictor
+from training.quantisation.int8_rules import KEEP_FLOAT, QuantizeSpec
+
+PARITY_CROPS = 64
+
+
+def make(artefact: Artefact, material: Material, made: tuple[Artefact, ...]) -> Artefact:
+    """Write the model and compare it with the network; only the fp32 one must be within the tolerance of a copy."""
+    path, source = artefact.path, made[0].path
+    model = read_model(source)
+    if artefact.precision == "int8":
+        artefact, model = _quantize(artefact, model, source, material)
+    del model.rt_info["framework"]  # the ONNX file's metadata
+    _save(model, path, material.facts | {"precision": artefact.precision}, halve=artefact.precision == "fp16")
+    backend = OpenVINOBackend(path, "cpu", None)
+    parity = compare(material.network, backend.run, material.test.crops[:PARITY_CROPS], material.hands)
+    artefact = replace(artefact, parity=asdict(parity))
+    if artefact.precision == "fp32" and not parity.passed:
+        artefact = replace(artefact, verdict=Verdict(PARITY_FAILED, ("the fp32 model is not the network",)))
+    return artefact
+
+
+def open_predictor(artefact: Artefact, material: Material) -> Predictor:
+    """The model in the runner, by OpenVINO."""
+    return file_predictor(artefact.path, material.request.hand_model)[0]
+
+
+def write_passport(artefact: Artefact, facts: dict[str, Any]) -> Artefact:
+    """Into the model and beside it."""
+    path, weights = artefact.path, artefact.path.with_suffix(".bin")
+    _save(read_model(path), path, facts)
+    details = {
+        "file": path.name,
+        "bytes": path.stat().st_size + weights.stat().st_size,
+        "sha256": file_sha256(path),
+        "weights_sha256": file_sha256(weights),
+    }
+    Path(f"{path}.json").write_text(json.dumps(facts | details, indent=2) + "\n", encoding="utf-8")
+    return replace(artefact, details=details)
+
+
+def describe(facts: dict[str, Any]) -> list[str]:
+    """Lines for the screen, of its entry in the report."""
+    if "accuracy" not in facts:
+        return []
+    accuracy, speed = facts["accuracy"], facts["latency_ms"]
+    return [
+        f"  {facts['file']}, {facts['bytes'] / 1e6:.2f} MB, {facts['parity']['vertex_mm']:.4f} mm from torch (worst "
+        f"vertex of {facts['parity']['n_images']} crops); {accuracy['mpjpe_mm']:.3f} mm MPJPE "
+        f"({accuracy['delta_vs_fp32_mm']:+.3f}); {speed['median']:.3f} ms, "
+        f"{speed['times_faster_than_fp32']['median']:.2f} times the speed of fp32 in onnxruntime"
+    ]
+
+
+def _quantize(artefact: Artefact, model: Any, source: Path, material: Material) -> tuple[Artefact, Any]:
+    request, (name, crops) = material.request, material.calibration
+    spec = QuantizeSpec((*KEEP_FLOAT, *request.keep_float), material.reduce_range)
+    graph = load_float(source)
+    if request.plan is None:
+        nodes = select_nodes(graph, spec.keep_float)
+    else:
+        nodes = nodes_of(read_plan(request.plan, request.variant), graph)
+    model = quantize_openvino(model, nodes, crops, spec, request.calib_method)
+    calibration = {"data": name, "n_images": len(crops), "sha256": digest(crops)}
+    calibration |= {"method": request.calib_method, **METHODS[request.calib_method]}
+    done = {"quantizer": "nncf", **asdict(spec), **asdict(nodes)}
+    return replace(artefact, quantisation=done, calibration=calibration), model
+
+
+def _save(model: Any, path: Path, facts: dict[str, Any], halve: bool = False) -> None:
+    """Write `.xml` and `.bin`, the passport inside; halve: constants as fp16, computed with in fp32."""
+    model.set_rt_info(json.dumps(facts), [METADATA_KEY])
+    import_openvino().save_model(model, path, compress_to_fp16=halve)
