@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.hand.hand_model import HandPair
-from runtime.hand.hands import Floats, Hand, Hands
+from runtime.hand.hands import Floats, Hand, Hands, distance_in_picture
 from runtime.hand.rotations import axis_angle_from_matrix, matrix_from_axis_angle
 
 Values = NDArray[np.floating[Any]]
@@ -130,11 +130,12 @@ class Smoother:
         rotations, shape = np.stack([right.rotations, left.rotations]), np.stack([right.shape, left.shape])
         vertices, joints = self._models.skin(rotations, shape)
         distance = hands.relative_translation
-        if right.present and left.present:
+        if not (right.present and left.present and hands.together):
+            self._distance = None
+            distance = distance if hands.together else distance_in_picture(right, left)
+        else:
             self._distance = self._distance or vector_filter(POSITION)
             distance = np.asarray(self._distance(distance, step_s), np.float32)
-        else:
-            self._distance = None
         return replace(
             hands,
             right=_with_mesh(right, vertices[0], joints[0]) if right.present else right,
