@@ -34,8 +34,9 @@ PICTURES = 600  # of the split
 PAIRS_PER = 2  # pictures with one hand, all of which are taken, for one with two
 EMPTY_EVERY = 4  # boxes around hands for one around none
 THRESHOLDS = {"threshold": 0.45, "second_threshold": 0.4}  # of the finder: low, to see enough of its false alarms
-RIDGE = 1e-3  # keeps the weight of evidence that decides everything finite
+RIDGE = 1e-4  # keeps the weight of evidence that decides everything finite
 TURN_DEG = 90
+WAYS = ("boxed", "found")
 BINS = 10
 TILES = 10  # on each side of a picture that is shuffled
 Rng = np.random.Generator
@@ -53,22 +54,22 @@ class Cases(NamedTuple):
 def main(arguments: list[str] | None = None) -> int:
     """Parse the command line, fit and write."""
     parser = CommandParser(__doc__ or "")
-    parser.add_argument("--model", type=Path, nargs="+", required=True, metavar="FILE", help="one of each variant")
+    parser.add_argument("--model", type=Path, nargs="+", required=True, metavar="FILE", help="exported models")
     parser.add_argument("--data", default=SYNTHETIC, help="'synthetic' or a folder in InterHand2.6M's layout")
     parser.add_argument("--images", type=int, default=PICTURES, metavar="N", help="the first so many of `val`")
     parser.add_argument("-o", "--output", type=Path, default=PRESENCE_PATH, metavar="FILE")
     args = parser.parse_args(arguments)
-    gathered: dict[str, dict[str, Cases]] = {}
+    gathered: dict[str, list[dict[str, Cases]]] = {ANY_VARIANT: []}
     for path in args.model:
         with load(path, device="cpu") as runner:
             frames = open_frames(args.data, "val", runner.models, args.images)
-            gathered[runner.info.variant] = gather(runner, frames, runner.info.variant)
-    every = list(gathered.values())
-    gathered[ANY_VARIANT] = {way: joined([cases[way] for cases in every]) for way in every[0]}
+            cases = gather(runner, frames, path.name)
+            for variant in (ANY_VARIANT, runner.info.variant):
+                gathered.setdefault(variant, []).append(cases)
     rows: dict[str, Any] = {}
-    for variant, ways in gathered.items():
-        rows[variant] = {"data": frames.label, **{way: fitted(cases) for way, cases in ways.items()}}
-        for way in ways:
+    for variant, seen in gathered.items():
+        rows[variant] = {"data": frames.label, **{way: fitted(joined([some[way] for some in seen])) for way in WAYS}}
+        for way in WAYS:
             wrong = rows[variant][way]
             print(f"{variant}, {way}: {wrong['false_alarms']:.1%} false alarms, {wrong['misses']:.1%} missed")
     about = {"made_by": "python -m benchmarks.tools.presence", "evidence": EVIDENCE, "present_from": PRESENT_FROM}

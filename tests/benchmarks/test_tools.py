@@ -27,7 +27,7 @@ def test_presence_is_fitted_and_written(
     path = tmp_path / "presence.json"
     assert presence.main(["--model", str(tiny_model), "--images", "48", "-o", str(path)]) == 0
     rows = json.loads(path.read_text())["variants"]
-    assert list(rows) == ["er-s", "any"] and rows["er-s"] == rows["any"]
+    assert list(rows) == ["any", "er-s"] and rows["er-s"] == rows["any"]
     assert len(rows["any"]["boxed"]["weights"]) == 3 and len(rows["any"]["found"]["weights"]) == 4
     assert "(synthetic)" in rows["any"]["data"]
     assert "er-s, found: " in capsys.readouterr().out
