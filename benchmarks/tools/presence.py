@@ -22,7 +22,6 @@ from tqdm import tqdm
 
 from runtime.errors import CommandParser, run_command
 from runtime.files import write_text_atomic
-from runtime.finder.finder import Finder
 from runtime.hand.presence import ANY_VARIANT, EVIDENCE, NETWORK_ALONE, PRESENCE_PATH, PRESENT_FROM, evidence
 from runtime.image.reading import Rgb
 from runtime.runner import Runner, load
@@ -32,13 +31,12 @@ from training.data.samples import read_rgb
 
 PICTURES = 600  # of the split
 PAIRS_PER = 2  # pictures with one hand, all of which are taken, for one with two
-EMPTY_EVERY = 4  # boxes around hands for one around none
-THRESHOLDS = {"threshold": 0.45, "second_threshold": 0.4}  # of the finder: low, to see enough of its false alarms
+EMPTY_EVERY = 4  # pictures with hands for one without
 RIDGE = 1e-4  # keeps the weight of evidence that decides everything finite
 TURN_DEG = 90
 WAYS = ("boxed", "found")
 BINS = 10
-TILES = 10  # on each side of a picture that is shuffled
+TILES = 16  # on each side of a picture that is shuffled
 Rng = np.random.Generator
 Floats = NDArray[np.float64]
 
@@ -80,7 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def gather(runner: Runner, frames: Frames, label: str) -> dict[str, Cases]:
     """Ask a runner about degraded pictures: `boxed`, in a given box, and `found`, where the finder saw hands."""
-    runner.presence, finder = NETWORK_ALONE, Finder()
+    runner.presence = NETWORK_ALONE
     boxed: list[Cases] = []
     found: list[Cases] = []
     two = frames.hand_type == INTERACTING
@@ -94,10 +92,9 @@ def gather(runner: Runner, frames: Frames, label: str) -> dict[str, Cases]:
         seen, order = degrade(turned, rng), rng.permutation(TILES**2)
         views = [(turned, seen, there), (shuffle(turned, order), shuffle(seen, order), np.zeros(2))]
         held_out = np.full(2, number // EMPTY_EVERY % 2 == 1)
-        for empty, (clean, rough, truth) in enumerate(views):
-            if not empty or number % EMPTY_EVERY == 0:
-                boxed.append(Cases(evidence(runner(rough, box)), truth, held_out))
-            boxes = finder.find_hands(clean, far=False, **THRESHOLDS)
+        for clean, rough, truth in views[: 2 if number % EMPTY_EVERY == 0 else 1]:
+            boxed.append(Cases(evidence(runner(rough, box)), truth, held_out))
+            boxes = runner.find_hands(clean)
             if len(boxes.boxes):
                 found.append(Cases(evidence(runner.look_at(rough, boxes), boxes), truth, held_out))
     return {"boxed": joined(boxed), "found": joined(found)}
