@@ -76,7 +76,8 @@ def test_an_absent_hand_is_gray_and_not_drawn(tiny_model: Path) -> None:
     rgb = np.full((400, 400, 3), 128, np.uint8)
     hands = load(tiny_model)(rgb, (100, 100, 200, 200))
     alone, none = photo_tile("a", rgb, absent(hands, "left")), photo_tile("a", rgb, absent(hands, "right", "left"))
-    assert list(alone.caption[1]) == [(f"right {hands.right.presence:.2f}", COLOURS["right"]), ("left 0.20", sheets.GRAY)]
+    shown = f"right {hands.right.presence:.2f}"
+    assert list(alone.caption[1]) == [(shown, COLOURS["right"]), ("left 0.20", sheets.GRAY)]
     assert list(none.caption[1]) == [("no hands found", sheets.GRAY)]
     assert (none.picture == 128).all() and (alone.picture != 128).any()
     assert not (alone.picture[..., 2].astype(int) > alone.picture[..., 0].astype(int) + 30).any()  # nothing blue
