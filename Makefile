@@ -5,10 +5,11 @@ BIN := .venv/bin
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 STAMP := .venv/.installed
 
-.PHONY: help install export plan bench test test-fast test-container test-exports test-arm64 test-runtime-matrix fuzz lint clean
+.PHONY: help install export plan presence bench test test-fast test-container test-exports test-arm64 test-runtime-matrix fuzz lint clean
 help:
 	@echo "make export     the main job: er-s as int8, calibrated, checked, measured -> exports/"
 	@echo "make plan       search what of er-xs stays in float, and export by it"
+	@echo "make presence   after new weights: how sure the runner is that a hand is there, fitted anew (after exports)"
 	@echo "make test       style, types, structure and all tests"
 	@echo "make test-container  that part of it which runs as in a container: one core, no home, no network"
 	@echo "make test-fast  the same without the slow tests"
@@ -33,6 +34,9 @@ export: $(STAMP)
 plan: $(STAMP)
 	$(BIN)/python -m compress.sensitivity --variant er-xs -o exports/er-xs.plan.json
 	$(BIN)/python compress/export.py --variant er-xs --int8 --plan exports/er-xs.plan.json --overwrite
+
+presence: $(STAMP)
+	$(BIN)/python -m benchmarks.tools.presence --model exports/er-*_int8.onnx
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

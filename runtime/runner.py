@@ -22,6 +22,7 @@ from runtime.finder.hand_boxes import boxes_apart
 from runtime.hand.decode import decode
 from runtime.hand.hand_model import HandPair, load_hand_models
 from runtime.hand.hands import Hands, absent_hands, join_hands
+from runtime.hand.presence import PresenceRule, presence_rule
 from runtime.image.crop import Crop, box_meets_image, crop_from_box, crop_of_image, split_planes
 from runtime.image.reading import Rgb, as_rgb_uint8
 from runtime.image.scratch import Scratch
@@ -32,7 +33,7 @@ _WHITE = np.float32(255)
 class FindsHands(Protocol):
     """A Finder, or what stands in for one."""
 
-    def find_hands(self, rgb: NDArray[Any], /) -> FoundBoxes:
+    def find_hands(self, rgb: NDArray[Any], /, *, far: bool) -> FoundBoxes:
         """Find up to two hands of a picture, (H, W, 3) uint8 RGB."""
 
 
@@ -46,6 +47,7 @@ class Runner:
         self.info: ModelInfo = backend.info
         self.provider: str = backend.provider
         self.models = models
+        self.presence: PresenceRule = presence_rule(backend.info.variant)
         self._backend: Backend | None = backend
         self._open_finder = open_finder
         self._finder: FindsHands | None = None  # opened by the first call that wants it
@@ -75,29 +77,31 @@ class Runner:
             rgb: (H, W, 3) uint8, RGB (OpenCV reads BGR: convert it).
             box: x, y, width, height in px around both hands; None: they are searched.
         """
-        start = time.perf_counter()
-        image = as_rgb_uint8(rgb, self._scratch)
         if box is not None:
-            return self._look(image, box, start)
-        found = self.find_hands(image)
-        find_ms = {"find": 1000 * (time.perf_counter() - start)}
+            return self.presence.judge(self._look(rgb, box))
+        return self.look_at(rgb, self.find_hands(rgb))
+
+    def look_at(self, rgb: NDArray[Any], found: FoundBoxes) -> Hands:
+        """Look at what the finder found in a picture, as a call without a box does."""
+        find_ms = {"find": found.took_ms}
         if found.pair_box is None:
-            hands = absent_hands(self.models)
-        elif boxes_apart(found.boxes):
-            one, other = (self._look(image, alone, time.perf_counter()) for alone in found.boxes)
+            return replace(absent_hands(self.models), stages_ms=find_ms)
+        if boxes_apart(found.boxes):
+            one, other = (self._look(rgb, box) for box in found.boxes)
             # Each side from the crop that the network is surer of it in.
             swapped = other.right.presence + one.left.presence > one.right.presence + other.left.presence
             hands = join_hands(other, one) if swapped else join_hands(one, other)
         else:
-            hands = self._look(image, found.pair_box, time.perf_counter())
+            hands = self._look(rgb, found.pair_box)
+        hands = self.presence.judge(hands, found)
         return replace(hands, stages_ms=find_ms | dict(hands.stages_ms))
 
-    def find_hands(self, rgb: NDArray[Any]) -> FoundBoxes:
-        """Find the boxes of up to two hands, as a call without a box does."""
+    def find_hands(self, rgb: NDArray[Any], *, far: bool = True) -> FoundBoxes:
+        """Find the boxes of up to two hands, as a call without a box does; `far`: small ones, too."""
         self._check_open()
         with self._opening:
             self._finder = self._finder or self._open_finder()
-        return self._finder.find_hands(rgb)
+        return self._finder.find_hands(rgb, far=far)
 
     def run_crop(self, crop_rgb: Rgb) -> Hands:
         """Find both hands of a crop that is cut already, (S, S, 3) uint8 RGB; pixels are then the crop's own."""
@@ -106,9 +110,12 @@ class Runner:
         if crop_rgb.shape != (side, side, 3) or crop_rgb.dtype != np.uint8:
             raise UserError(f"a crop is ({side}, {side}, 3) uint8, not {crop_rgb.shape} {crop_rgb.dtype}")
         planes = split_planes(np.ascontiguousarray(crop_rgb), self._scratch)
-        return self._hands_in(planes, crop_of_image(side, side, side), start)
+        return self.presence.judge(self._hands_in(planes, crop_of_image(side, side, side), start))
 
-    def _look(self, image: Rgb, box: ArrayLike, start: float) -> Hands:
+    def _look(self, rgb: NDArray[Any], box: ArrayLike) -> Hands:
+        """What the network sees in a box, with its own presence."""
+        start = time.perf_counter()
+        image = as_rgb_uint8(rgb, self._scratch)
         height, width = image.shape[:2]
         if not box_meets_image(box, width, height):
             raise UserError(f"the box lies outside the image of {width} x {height} px: give x, y, width and height")

@@ -60,12 +60,15 @@ def resting_outputs() -> dict[str, np.ndarray]:
     right[0] = upright
     flip = np.diag([-1.0, 1.0, 1.0])
     rotations = np.stack([right, flip @ right @ flip])
-    joints = np.random.default_rng(0).uniform(1, 6, (1, 2, 21, 3))
+    camera = np.array([[[2.6, 0.30, 0.78], [2.6, 0.70, 0.78]]])
+    _, joints = load_hand_models().skin(rotations, np.zeros((2, 10)))
+    seen = camera[:, :, None, :1] * joints[None, :, :, :2] + camera[:, :, None, 1:]  # in parts of the crop
+    depth = joints[None, :, :, 2:] / HEATMAP["depth_range_m"] + 0.5
     return {
         "rotation6d": np.concatenate([rotations[..., 0], rotations[..., 1]], axis=-1)[None],
         "shape": np.zeros((1, 2, 10)),
-        "camera": np.array([[[2.6, 0.30, 0.78], [2.6, 0.70, 0.78]]]),
-        "joints_image": joints,
+        "camera": camera,
+        "joints_image": np.concatenate([seen, depth], axis=-1) * HEATMAP["width"] - 0.5,
         "relative_translation": np.array([[0.15, 0.01, -0.03]]),
         "presence": np.array([[4.0, 3.0]]),
     }

@@ -18,6 +18,7 @@ from benchmarks.records.columns import figure, mpjpe_mm, size_mb
 from benchmarks.records.record import Record
 from compress.onnx.precision_plan import Plan
 from runtime.hand.joints import JOINT_NAMES
+from runtime.hand.presence import PRESENT_FROM, presence_rows
 
 OVERLAPS = (0.0, 0.1, 0.25, 1.0)  # of the hands' outlines, upper ends of the bins
 MIN_IMAGES = 5  # of a bin
@@ -33,6 +34,7 @@ COSTS: tuple[tuple[str, str, Callable[[Record], float | None]], ...] = (
     ("energy", "mJ per frame", lambda record: record.energy_mj_per_frame),
 )
 WithErrors = tuple[Row, NDArray[Any]]  # joint_mm of benchmarks.records.raw_samples
+WAYS = {"boxed": "box given", "found": "found"}
 STAGES = {"pre": "crop and scale", "infer": "network", "post": "decode and skin both hands"}
 
 
@@ -52,6 +54,7 @@ def make_plots(rows: Sequence[Row], plans: Sequence[Plan] = ()) -> list[Plot]:
         plots.append(stages(device, artifacts(here)))
         plots += [spread(device, threads, here) for threads in dict.fromkeys(r.record.runtime.threads for r in here)]
     plots += [blocks(plan) for plan in plans]
+    plots.append(reliability([row.record.variant or "" for row in artifacts(rows)]))
     return [plot for plot in plots if plot is not None]
 
 
@@ -249,6 +252,29 @@ def blocks(plan: Plan) -> Plot:
     note = f"{plan.variant}, {plan.dataset}, {plan.n_images} images; the plan leaves in float: {kept}"
     title = f"int8, block by block: {plan.variant}"
     return Plot(_key("blocks", plan.variant), title, draw, note, height_in=max(0.8 + BAR_IN * len(worst), HEIGHT_IN))
+
+
+def reliability(variants: Sequence[str]) -> Plot | None:
+    """Plot how often a hand was there, over the probability that the runner gave it, as `tools.presence` wrote it."""
+    known = {variant: row for variant, row in presence_rows().items() if variant in variants}
+    if not known:
+        return None
+
+    def draw(axes: Axes) -> None:
+        axes.plot([0, 1], [0, 1], color=drawing.GREY, linestyle=":", label="as it should be")
+        for variant, row in known.items():
+            for way, mark in (("boxed", "o"), ("found", "^")):
+                said, true, hands = zip(*row[way]["reliability"], strict=True)
+                (line,) = axes.plot(said, true, color=drawing.colour_of(variant), marker=mark, markersize=4)
+                line.set_label(f"{variant}, {WAYS[way]}")
+                shares = f"{row[way]['false_alarms']:.1%} false alarms, {row[way]['misses']:.1%} missed"
+                tip(line, f"{variant}, {WAYS[way]}: {shares}, of {sum(hands)} hands")
+        axes.set(xlabel="presence, as said", ylabel="share of hands that are there", xlim=(0, 1), ylim=(0, 1))
+        drawing.legend(axes)
+
+    data = ", ".join(dict.fromkeys(row["data"] for row in known.values()))
+    note = f"degraded pictures of {data}, held out from the fit; a hand counts as present above {PRESENT_FROM:g}"
+    return Plot("reliability", "Presence: how sure, how often right", draw, note)
 
 
 def _with_errors(rows: Sequence[Row]) -> list[WithErrors]:

@@ -11,6 +11,7 @@ Where the model file is from and what was changed in it: runtime/assets/NOTICE-p
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ class FoundBoxes:
     boxes: Boxes  # (n, 4) x, y, width, height of a square around each hand; may reach beyond the picture
     scores: NDArray[np.float32]  # (n,) 0..1
     keypoints: NDArray[np.float32]  # (n, 7, 2) wrist, knuckles of index to little finger, two joints of the thumb
+    took_ms: float = 0.0
 
     @property
     def pair_box(self) -> NDArray[np.float64] | None:
@@ -61,7 +63,7 @@ class Finder:
         *,
         threshold: float = THRESHOLD,
         second_threshold: float = SECOND_THRESHOLD,
-        far_threshold: float | None = FAR_THRESHOLD,
+        far: bool = True,
     ) -> FoundBoxes:
         """Find up to two hands.
 
@@ -69,11 +71,11 @@ class Finder:
             rgb: (H, W, 3) uint8, RGB, of any size that the runner takes.
             threshold: the least score of the surest hand, between 0 and 1.
             second_threshold: the least score of the other; at most `threshold`.
-            far_threshold: the least score of a small hand, where there is no other; None: do not look for one, which
-                takes two and a half times as long as the rest.
+            far: look for small hands where there is no other, which takes two and a half times as long as the rest.
 
         Raises UserError for what is no picture.
         """
+        start = time.perf_counter()
         image = as_rgb_uint8(rgb)
         size_px = image.shape[1], image.shape[0]
         normal = _shrink(image, NORMAL_PX)
@@ -81,11 +83,12 @@ class Finder:
         if np.count_nonzero(palms.scores >= threshold) < MAX_HANDS:
             close = self._look(_shrink(normal, CLOSE_PX), size_px, second_threshold)
             palms = merge_palms(join_palms((palms, close)))
-        if far_threshold is not None and not (palms.scores >= threshold).any():
+        if far and not (palms.scores >= threshold).any():
             palms = merge_palms(self._look(_shrink(image, FAR_PX), size_px, second_threshold))
-            threshold = far_threshold
+            threshold = FAR_THRESHOLD
         count = min(len(palms.scores), MAX_HANDS) if (palms.scores >= threshold).any() else 0
-        return FoundBoxes(hand_boxes(palms)[:count], palms.scores[:count], palms.keypoints[:count])
+        boxes, took_ms = hand_boxes(palms)[:count], 1000 * (time.perf_counter() - start)
+        return FoundBoxes(boxes, palms.scores[:count], palms.keypoints[:count], took_ms)
 
     def _look(self, view: Rgb, picture_px: tuple[int, int], threshold: float) -> Palms:
         """The palms of one view of the picture, in px of the picture, whose width and height are given."""

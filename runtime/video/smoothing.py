@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.hand.hand_model import HandPair
-from runtime.hand.hands import Floats, Hand, Hands
+from runtime.hand.hands import Floats, Hand, Hands, distance_in_picture
 from runtime.hand.rotations import axis_angle_from_matrix, matrix_from_axis_angle
 
 Values = NDArray[np.floating[Any]]
@@ -131,11 +131,12 @@ class Smoother:
         rotations, shape = np.stack([right.rotations, left.rotations]), np.stack([right.shape, left.shape])
         joints, mesh = self._models.joints(rotations, shape), self._models.mesh(rotations, shape)
         distance = hands.relative_translation
-        if right.present and left.present:
+        if not (right.present and left.present and hands.together):
+            self._distance = None
+            distance = distance if hands.together else distance_in_picture(right, left)
+        else:
             self._distance = self._distance or vector_filter(POSITION)
             distance = np.asarray(self._distance(distance, step_s), np.float32)
-        else:
-            self._distance = None
         return replace(
             hands,
             right=_with_mesh(right, partial(mesh, 0), joints[0]) if right.present else right,

@@ -1,21 +1,22 @@
 """From frame to frame: where to look for the hands.
 
 The network wants a crop around both hands. In a video the joints found in one frame say where to look in the next one
-(Zhang et al., "MediaPipe Hands: On-device Real-time Hand Tracking", 2020); where there are none, the picture is
-searched, a few squares per frame.
+(Zhang et al., "MediaPipe Hands: On-device Real-time Hand Tracking", 2020); where there are none, the finder looks at
+the whole picture.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from runtime.hand.hands import Floats, Hand, Hands, join_hands
-from runtime.image.crop import BOX_SCALE, box_of_image
+from runtime.finder.finder import FoundBoxes
+from runtime.finder.hand_boxes import boxes_apart
+from runtime.hand.hands import Floats, Hands, join_hands
+from runtime.hand.presence import PRESENT_FROM, in_one_place
 from runtime.image.reading import Rgb, as_rgb_uint8
 from runtime.image.scratch import Scratch
 
@@ -24,38 +25,41 @@ Box = NDArray[np.float64]  # (4,) x, y, width, height, px
 # Training has 1.2 around the true joints. Found ones are not as good, and a crop that cuts hands off makes them look
 # smaller, and the next crop with them: with 1.2 tracks collapse.
 BOX_OVER_JOINTS = 1.5
-# A hand is held to be real where heat maps and mesh, two branches of the network, see its joints in the same place: on
-# average they are 8 to 20 mm apart on hands, and 45 to 70 mm where there is none (er-xs, synthetic). It takes more to
-# be found than to be kept.
-FOUND_WITHIN_M, KEPT_WITHIN_M = 0.035, 0.055
 # A box stays while the joints ask for one this near, in parts of its side: one that follows every pixel makes the
 # network's own noise move its next picture, and still hands wander.
 STAY_WITHIN = 0.1
 HOLD_FRAMES = 5  # a hand that is missed for a moment keeps its place
-# Hands that are further apart have a crop each: one around both would show them small, with much between them.
-# In longer sides of the larger hand's box: they part at the first distance and come together at the second.
-APART_FROM, TOGETHER_WITHIN = 1.9, 1.6
-SEARCH_BUDGET = 5  # runs of the network per frame while no hand is known
-_SAME_PLACE = 0.25  # of a hand's size: closer than this, two hands seen one by one are one hand seen twice
-_SEARCH_SCALES = (1.0, 0.6)  # squares, in short sides of the picture
-_SEARCH_STEP = 0.6  # from one square to the next, at most, in their sides
+KEPT_SHARE = 0.5  # of the presence that a hand takes to be found, to be kept
+SEARCH_EVERY = 4  # frames between two looks of the finder for the hand that is missing, and for small ones
+TOGETHER_SHARE = 0.85  # of the distance at which hands have a crop each: nearer, they share one again
+_FINDER_OVER_JOINTS = 1.2  # side of the finder's box over the joints' extent
 _MIN_SIDE_PX = 8.0
 
 
-Predict = Callable[..., Hands]  # a Runner, or what stands in for one: (H, W, 3) uint8 RGB, box in px
+class LooksForHands(Protocol):
+    """A Runner, or what stands in for one."""
+
+    def __call__(self, rgb: NDArray[Any], box: ArrayLike) -> Hands:
+        """Look into a box of a picture, (H, W, 3) uint8 RGB."""
+
+    def find_hands(self, rgb: NDArray[Any], *, far: bool) -> FoundBoxes:
+        """Find up to two hands; `far`: small ones, too."""
+
+    def look_at(self, rgb: NDArray[Any], found: FoundBoxes) -> Hands:
+        """Look at what was found."""
 
 
 class Tracker:
     """`tracker(rgb) -> Hands` for the frames of one video, in their order.
 
     It keeps what it saw last, so every video needs its own and threads must not share one; the runner may be shared.
-    `present` of its hands also asks that heat maps and mesh agree. `stages_ms` sums all runs a frame took: one; two
-    where the hands are apart; two or three where one is missing; at most `SEARCH_BUDGET` where both are, and up to two
-    more in the few frames after they were lost.
+    A hand that is followed stays `present` down to half the presence that a new one takes. `stages_ms` sums all that a
+    frame took: one run of the network, two where the hands are apart; the finder, and its one or two runs, where both
+    are missing, and every `SEARCH_EVERY` frames where one is.
     """
 
-    def __init__(self, predict: Predict) -> None:
-        self._predict = predict
+    def __init__(self, runner: LooksForHands) -> None:
+        self._runner = runner
         self._scratch = Scratch()
         self.reset()
 
@@ -65,9 +69,6 @@ class Tracker:
         self._size = (0, 0)
         self._seen: dict[str, tuple[int, Floats]] = {}  # side -> frame, joints (21, 2) px
         self._boxes: dict[str, Box] = {}
-        self._search_turn = 0
-        self._second_turn = 0
-        self._spent_ms: dict[str, float] = {}
 
     @property
     def boxes(self) -> dict[str, Box]:
@@ -81,94 +82,62 @@ class Tracker:
         if size != self._size:
             self.reset()
             self._size = size
-        self._spent_ms = {}
         hands = self._look_where_they_were(image)
+        its_turn = self._frame % SEARCH_EVERY == 0
         if hands is None or not hands.present:
-            hands = self._search(image)
-        elif len(hands.present) == 1 and len(self._boxes) == 1:
-            hands = self._look_for_second(image, hands)
+            hands = self._search(image, hands, far=its_turn)
+        elif len(hands.present) == 1 and its_turn:
+            hands = self._search_second(image, hands)
         self._frame += 1
         self._seen.update({hand.side: (self._frame, hand.joints_image) for hand in hands.present})
         self._move_boxes()
-        return replace(hands, stages_ms=self._spent_ms)
+        return hands
 
     def _look_where_they_were(self, image: Rgb) -> Hands | None:
-        seen = {key: self._look(image, box, KEPT_WITHIN_M) for key, box in self._boxes.items()}
+        """What is in the boxes; None where there are none."""
+        seen = {key: self._kept(self._runner(image, box)) for key, box in self._boxes.items()}
         if len(seen) < 2:
             return next(iter(seen.values()), None)
-        return join_hands(seen["right"], seen["left"])
+        hands = join_hands(seen["right"], seen["left"])
+        if len(hands.present) == 2 and in_one_place(hands.right, hands.left):  # both crops show one hand
+            surer = max(hands.present, key=lambda hand: hand.presence).side
+            hands = _only(hands, (surer,))
+        return hands
 
-    def _search(self, image: Rgb) -> Hands:
-        """Look into the next few squares; a hand seen there has to show itself in a crop of its own."""
-        squares = search_boxes(*self._size, _SEARCH_SCALES)
-        runs = 0
-        while True:
-            hands = self._run(image, squares[self._search_turn % len(squares)])
-            self._search_turn += 1
-            runs += 1
-            box = self._box_of(hands.present)
-            if box is not None and runs < SEARCH_BUDGET:
-                closer = self._look(image, box)
-                runs += 1
-                if closer.present:
-                    return closer
-            if runs >= SEARCH_BUDGET - 1:  # two are needed to find something
-                return _only(hands, ())
+    def _kept(self, hands: Hands) -> Hands:
+        """The same with the hands present that are good enough to go on with."""
+        least = KEPT_SHARE * PRESENT_FROM
+        known = {side for side, (frame, _) in self._seen.items() if self._frame - frame < HOLD_FRAMES}
+        kept = tuple(h.side for h in (hands.right, hands.left) if h.present or (h.side in known and h.presence > least))
+        return _only(hands, kept)
 
-    def _look_for_second(self, image: Rgb, hands: Hands) -> Hands:
-        """One more look for the hand that is missing: where it was last, and at the next large square."""
+    def _search(self, image: Rgb, before: Hands | None, far: bool) -> Hands:
+        """Find the hands anew."""
+        hands = self._runner.look_at(image, self._runner.find_hands(image, far=far))
+        return hands if before is None else replace(hands, stages_ms=_sum_ms(hands, before))
+
+    def _search_second(self, image: Rgb, hands: Hands) -> Hands:
+        """Look for the hand that is missing: both are taken anew where two are seen and one is the known one."""
         (known,) = hands.present
-        missing = "left" if known.side == "right" else "right"
-        places = search_boxes(*self._size, _SEARCH_SCALES[:1])
-        if missing in self._seen and (last := self._box_of_joints(self._seen[missing][1])) is not None:
-            places.append(last)
-        place = places[self._second_turn % len(places)]
-        self._second_turn += 1
-        hand = _of(self._run(image, place), missing)
-        box = self._box_of((hand,)) if hand.present else None
-        if box is None:
-            return hands
-        closer = self._look(image, box)
-        hand = _of(closer, missing)
-        if not hand.present or (len(closer.present) < 2 and _same_place(hand, known)):
-            return hands
-        return join_hands(closer, hands) if missing == "right" else join_hands(hands, closer)
+        found = self._runner.find_hands(image, far=False)
+        if len(found.boxes) < 2:
+            return replace(hands, stages_ms={"find": found.took_ms, **hands.stages_ms})
+        both = self._runner.look_at(image, found)
+        found_it = len(both.present) == 2 and any(in_one_place(hand, known) for hand in both.present)
+        best = both if found_it else hands
+        return replace(best, stages_ms=_sum_ms(both, hands))
 
     def _move_boxes(self) -> None:
         """Boxes around what was seen lately; a box stays where it is as long as it fits."""
         recent = {side: joints for side, (frame, joints) in self._seen.items() if self._frame - frame <= HOLD_FRAMES}
-        wanted = {side: box for side, joints in recent.items() if (box := self._box_of_joints(joints)) is not None}
-        if len(wanted) == 2:
-            both = self._box_of_joints(np.concatenate(list(recent.values())))
-            limit = TOGETHER_WITHIN if len(self._boxes) == 2 else APART_FROM
-            if both is not None and both[2:].max() <= limit * max(box[2:].max() for box in wanted.values()):
-                wanted = {"both": both}
+        wanted = {side: box for side, joints in recent.items() if (box := box_around(joints, *self._size)) is not None}
+        if len(wanted) == 2 and not boxes_apart(
+            np.stack([_square(joints) for joints in recent.values()]), TOGETHER_SHARE if len(self._boxes) == 2 else 1
+        ):
+            both = box_around(np.concatenate(list(recent.values())), *self._size)
+            wanted = wanted if both is None else {"both": both}
         kept = {key: box for key, box in self._boxes.items() if key in wanted and near(box, wanted[key])}
         self._boxes = wanted | kept
-
-    def _look(self, image: Rgb, box: Box, within_m: float = FOUND_WITHIN_M) -> Hands:
-        """What the network sees in a box, without hands its branches do not agree on."""
-        hands = self._run(image, box)
-        return _only(hands, tuple(hand.side for hand in hands.present if disagreement_m(hand) <= within_m))
-
-    def _run(self, image: Rgb, box: Box) -> Hands:
-        hands = self._predict(image, box)
-        for stage, ms in hands.stages_ms.items():
-            self._spent_ms[stage] = self._spent_ms.get(stage, 0.0) + ms
-        return hands
-
-    def _box_of(self, hands: tuple[Hand, ...]) -> Box | None:
-        return self._box_of_joints(np.concatenate([hand.joints_image for hand in hands])) if hands else None
-
-    def _box_of_joints(self, joints_px: Floats) -> Box | None:
-        return box_around(joints_px, *self._size)
-
-
-def disagreement_m(hand: Hand) -> float:
-    """Mean distance between the joints of the mesh and those of the heat maps across the line of sight, metres."""
-    apart_px = np.linalg.norm(hand.joints_image - hand.joints_heatmap[:, :2], axis=1).mean()
-    scale = float(hand.camera[0])
-    return float(apart_px) / scale if scale > 0 else float("inf")
 
 
 def box_around(joints_px: NDArray[np.floating[Any]], width: int, height: int) -> Box | None:
@@ -198,33 +167,19 @@ def near(first: Box, second: Box) -> bool:
     return bool(np.abs(edges).max() <= STAY_WITHIN * first[2:].max())
 
 
-def search_boxes(width: int, height: int, scales: tuple[float, ...]) -> list[Box]:
-    """Where hands are searched: the whole picture, then overlapping squares, their sides in short sides."""
-    boxes = [box_of_image(width, height)]
-    for scale in scales:
-        side = scale * min(width, height)
-        columns, rows = (_starts(length, side) for length in (width, height))
-        # The runner's crop is larger than its box: the box of a square is the square without that.
-        boxes += [scaled(np.array([x, y, side, side]), 1 / BOX_SCALE) for y in rows for x in columns]
-    return boxes
-
-
-def _starts(length: float, side: float) -> list[float]:
-    """Where squares start that cover a length and overlap."""
-    count = 1 + int(np.ceil((length - side) / (_SEARCH_STEP * side) - 1e-9))
-    return [float(start) for start in np.linspace(0, length - side, count)]
-
-
 def _only(hands: Hands, sides: tuple[str, ...]) -> Hands:
     """The same with no hand present but those of `sides`."""
     right, left = (replace(hand, present=hand.side in sides) for hand in (hands.right, hands.left))
     return replace(hands, right=right, left=left)
 
 
-def _of(hands: Hands, side: str) -> Hand:
-    return hands.right if side == "right" else hands.left
+def _square(joints_px: Floats) -> Box:
+    """The square (4,) around a hand's joints (N, 2) that the finder would give."""
+    low, high = joints_px.min(axis=0).astype(np.float64), joints_px.max(axis=0).astype(np.float64)
+    side = _FINDER_OVER_JOINTS * (high - low).max()
+    return np.array([*((low + high - side) / 2), side, side])
 
 
-def _same_place(first: Hand, second: Hand) -> bool:
-    apart_px = np.linalg.norm(first.joints_image.mean(axis=0) - second.joints_image.mean(axis=0))
-    return bool(apart_px < _SAME_PLACE * np.ptp(second.joints_image, axis=0).max())
+def _sum_ms(first: Hands, second: Hands) -> dict[str, float]:
+    stages = {**first.stages_ms, **second.stages_ms}
+    return {stage: first.stages_ms.get(stage, 0.0) + second.stages_ms.get(stage, 0.0) for stage in stages}

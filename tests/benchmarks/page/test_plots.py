@@ -37,7 +37,7 @@ def test_all_plots_and_their_tips(rows: list[Row]) -> None:
     assert set(tips) == {
         *("Accuracy against size", "Accuracy against latency", "Error of each joint", "Error by occlusion"),
         *("One call of the runner", "Scatter of single runs, threads: 1", "Scatter of single runs, threads: 4"),
-        *("int8, block by block: er-xs", "Joints in the picture"),
+        *("int8, block by block: er-xs", "Joints in the picture", "Presence: how sure, how often right"),
     }
     assert [plot.note.partition(";")[0] for plot in plots if plot.title == "Joints in the picture"] == [
         "made (synthetic)",
@@ -47,6 +47,7 @@ def test_all_plots_and_their_tips(rows: list[Row]) -> None:
     shown = ("3 MB, 21.40 mm", "10 MB, 21.30 mm", "9 MB, 19.80 mm")
     assert tips["Accuracy against size"] == [f"{name}: {text}" for name, text in zip(FILES, shown, strict=True)]
     assert tips["Error of each joint"] == FILES
+    assert re.match(r"er-xs, box given: [\d.]+% false alarms", tips["Presence: how sure, how often right"][0])
     occlusion = tips["Error by occlusion"]
     assert len(occlusion) == 3 * 5 and occlusion[0].startswith("er-xs_224_int8, one hand: ")
     mean, low, high = map(float, re.findall(r"[\d.]+", occlusion[1].partition(": ")[2]))

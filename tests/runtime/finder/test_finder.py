@@ -90,7 +90,7 @@ def test_any_size_gives_the_same_places(
 def test_small_hands_are_found_by_a_look_of_their_own(finder: Finder, pair: tuple[NDArray[np.uint8], Hands]) -> None:
     far = np.full((HEIGHT, WIDTH, 3), GREY, np.uint8)
     far[200:320, 300:460] = cv2.resize(pair[0], (160, 120), interpolation=cv2.INTER_AREA)
-    assert len(finder.find_hands(far, far_threshold=None).boxes) == 0
+    assert len(finder.find_hands(far, far=False).boxes) == 0
     found = finder.find_hands(far)
     assert len(found.boxes) == 2
     assert found.pair_box is not None
@@ -107,7 +107,7 @@ def test_a_picture_without_hands_has_no_boxes(finder: Finder) -> None:
 
 def test_the_surest_hand_decides(finder: Finder, pair: tuple[NDArray[np.uint8], Hands]) -> None:
     first, second = finder.find_hands(pair[0]).scores.tolist()
-    assert len(finder.find_hands(pair[0], threshold=(1 + first) / 2, far_threshold=None).boxes) == 0
+    assert len(finder.find_hands(pair[0], threshold=(1 + first) / 2, far=False).boxes) == 0
     assert len(finder.find_hands(pair[0], second_threshold=(first + second) / 2).boxes) == 1
 
 

@@ -21,7 +21,7 @@ WIDTHS = {"SCALAR": 1, "VEC3": 3}
 
 @pytest.fixture(scope="module")
 def hands(tiny_model: Path) -> Hands:
-    return load(tiny_model)(np.zeros((100, 100, 3), np.uint8))
+    return load(tiny_model)(np.zeros((100, 100, 3), np.uint8), (0, 0, 100, 100))
 
 
 def without_right(hands: Hands) -> Hands:

@@ -54,7 +54,8 @@ def test_a_photograph_of_any_shape(tiny_model: Path, size: tuple[int, int]) -> N
     assert max(made.picture.shape) == TILE_PX
     assert made.picture.shape[0] / made.picture.shape[1] == pytest.approx(size[0] / size[1], rel=0.1)
     assert made.caption[0] == [("a.jpg", WHITE)] and made.caption[2][0][0] == "1 ms"
-    assert list(made.caption[1]) == [("right 0.98", COLOURS["right"]), ("left 0.95", COLOURS["left"])]
+    shown = {hand.side: f"{hand.side} {hand.presence:.2f}" for hand in (hands.right, hands.left)}
+    assert list(made.caption[1]) == [(shown[side], COLOURS[side]) for side in ("right", "left")]
 
 
 def test_hands_are_drawn_where_they_are(tiny_model: Path) -> None:
@@ -75,7 +76,8 @@ def test_an_absent_hand_is_gray_and_not_drawn(tiny_model: Path) -> None:
     rgb = np.full((400, 400, 3), 128, np.uint8)
     hands = load(tiny_model)(rgb, (100, 100, 200, 200))
     alone, none = photo_tile("a", rgb, absent(hands, "left")), photo_tile("a", rgb, absent(hands, "right", "left"))
-    assert list(alone.caption[1]) == [("right 0.98", COLOURS["right"]), ("left 0.20", sheets.GRAY)]
+    shown = f"right {hands.right.presence:.2f}"
+    assert list(alone.caption[1]) == [(shown, COLOURS["right"]), ("left 0.20", sheets.GRAY)]
     assert list(none.caption[1]) == [("no hands found", sheets.GRAY)]
     assert (none.picture == 128).all() and (alone.picture != 128).any()
     assert not (alone.picture[..., 2].astype(int) > alone.picture[..., 0].astype(int) + 30).any()  # nothing blue
