@@ -21,6 +21,7 @@ from training.data.frames import HAND_TYPES, Frames, drop_missing
 from training.data.readers import interhand
 from training.data.readers.interhand import read_frames
 from training.data.samples import load_sample
+from training.data.synthhands.table import CATEGORIES
 
 HANDS = load_hand_models()
 
@@ -319,7 +320,15 @@ def test_names_written_on_windows(copy: Path, change: Callable) -> None:
 def test_categories_and_pictures_without_hands(
     copy: Path, change: Callable, synthetic_root: Path, frames: Frames
 ) -> None:
-    assert frames.kind_of is None and frames.kinds[frames.hand_type[0]] in ("one hand", "two hands")
+    assert frames.kind_of is not None and set(frames.kinds) <= set(CATEGORIES)
+
+    def forget(data: Any) -> None:
+        for image in data["images"]:
+            del image["category"]
+
+    change("data", forget)
+    plain = read_frames(copy, "train", HANDS)
+    assert plain.kind_of is None and plain.kinds[plain.hand_type[0]] in ("one hand", "two hands", "no hand")
 
     def edit(data: Any) -> None:
         for number, image in enumerate(data["images"]):
