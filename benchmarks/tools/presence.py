@@ -25,8 +25,9 @@ from runtime.files import write_text_atomic
 from runtime.hand.presence import ANY_VARIANT, EVIDENCE, NETWORK_ALONE, PRESENCE_PATH, PRESENT_FROM, evidence
 from runtime.image.reading import Rgb
 from runtime.runner import Runner, load
-from training.data.dataset import SYNTHETIC, open_frames
+from training.data.dataset import open_frames
 from training.data.frames import INTERACTING, Frames
+from training.data.mixture import SYNTHETIC
 from training.data.samples import read_rgb
 
 PICTURES = 600  # of the split
