@@ -17,6 +17,7 @@ class Table:
     single: float = 0.33  # one hand
     apart: float = 0.33  # of pairs: they do not touch
     apart_m: Range = (0.02, 0.55)  # up to three hand boxes
+    signs: float = 0.40  # of hands: every finger on its own, as in counting and spelling
     sleeved: float = 0.45
     ringed: float = 0.05
     watched: float = 0.05
@@ -67,6 +68,7 @@ V1 = Table(
     version=1,
     empty=0.0,
     apart=0.0,
+    signs=0.0,
     ringed=0.0,
     watched=0.0,
     holding=0.0,

@@ -52,14 +52,19 @@ MODES = {
     "mixed": Mode(0.16, (30, 28), (42, 32), (2, 0, 12, 16), 14),
 }
 _STRAIGHT = Mode(0, (4, 7), (8, 8), (0, 0, 0, 0))
+# Counting and spelling: each finger, and the thumb, is as in a mode of its own. Share of the fingers, of the thumbs.
+SIGN = "sign"
+_SIGN_FINGERS = {"open": 0.40, "fist": 0.36, "grip": 0.14, "claw": 0.10}
+_SIGN_THUMBS = {"open": 0.45, "fist": 0.35, "relaxed": 0.20}
 
 
-def sample_pose(rig: Rig, rng: np.random.Generator) -> tuple[str, Floats]:
-    """A mode's name and rotations (16, 3, 3) of the right hand; the wrist's is the identity."""
+def sample_pose(rig: Rig, rng: np.random.Generator, signs: float = 0.0) -> tuple[str, Floats]:
+    """A mode's name and rotations (16, 3, 3) of the right hand; the wrist's is the identity. signs: their share."""
     names = list(MODES)
     weights = np.array([mode.weight for mode in MODES.values()])
     for _ in range(_POSE_TRIES):
-        name = names[int(rng.choice(len(names), p=weights / weights.sum()))]
+        signed = signs and rng.random() < signs
+        name = SIGN if signed else names[int(rng.choice(len(names), p=weights / weights.sum()))]
         rotations = rotations_from_angles(rig, sample_angles(name, rig, rng))
         if self_overlap_mm(rig, rotations) <= SELF_OVERLAP_MM:
             return name, rotations
@@ -70,7 +75,8 @@ def sample_angles(name: str, rig: Rig, rng: np.random.Generator) -> Floats:
     """(16, 3) flexion, abduction and twist of a mode, degrees, within the limits."""
     angles = _fingers(name, rng)
     if name != "pinch":
-        angles[list(FINGER_JOINTS["thumb"])] = _thumb(MODES[name], rng)
+        thumb = _one_of(_SIGN_THUMBS, rng) if name == SIGN else MODES[name]
+        angles[list(FINGER_JOINTS["thumb"])] = _thumb(thumb, rng)
         return angles
     # Pinching fingers meet: of many thumbs and index fingers take the pair whose tips are the right distance apart.
     tries = np.repeat(angles[None], _PINCH_TRIES, axis=0)
@@ -136,11 +142,11 @@ def _may_collide(bones: Ints) -> tuple[Ints, Ints]:
 
 
 def _fingers(name: str, rng: np.random.Generator) -> Floats:
-    mode = MODES[name]
     angles = np.zeros((16, 3))
     spread, curl = rng.normal(0, 7), rng.normal(0, 0.5)
     straight = _straight_fingers(name, rng)
     for order, finger in enumerate(FINGERS):
+        mode = _one_of(_SIGN_FINGERS, rng) if name == SIGN else MODES[name]
         now = _STRAIGHT if finger in straight else mode
         # Neighbouring fingers bend together: half of the deviation is shared.
         own = rng.normal(0, 0.85, 2)
@@ -153,6 +159,10 @@ def _fingers(name: str, rng: np.random.Generator) -> Floats:
         angles[first] = mcp, np.clip(abduction, *FINGER_ABDUCTION), rng.normal(0, 2)
         angles[second, 0], angles[third, 0] = pip, dip
     return angles
+
+
+def _one_of(shares: dict[str, float], rng: np.random.Generator) -> Mode:
+    return MODES[str(rng.choice(list(shares), p=list(shares.values())))]
 
 
 def _straight_fingers(name: str, rng: np.random.Generator) -> tuple[str, ...]:

@@ -135,10 +135,10 @@ def sample_scene(table: Table, subject: Subject, capture: int, frame: int, rng: 
     hands: tuple[PlacedHand, ...] = ()
     if hand_type == schedule.INTERACTING:
         apart = place(Trait.APART, capture, frame) < table.apart
-        kind, hands = _sample_pair(subject, table.apart_m if apart else None, rng)
+        kind, hands = _sample_pair(subject, table.signs, table.apart_m if apart else None, rng)
     elif hand_type != schedule.NONE:
         side = SIDES.index(hand_type)
-        mode, rotations = sample_pose(subject.rig, rng)
+        mode, rotations = sample_pose(subject.rig, rng, table.signs)
         direction = tilted(FOREARM_DIRECTIONS[side], *_TILT_DEG, rng)
         pronation = rng.uniform(-PRONATION_LIMIT_DEG, PRONATION_LIMIT_DEG)
         rotations = _oriented(subject, side, rotations, direction, pronation)
@@ -165,20 +165,22 @@ def wrist_direction(joints: Floats) -> Floats:
 Pair = tuple[str, tuple[PlacedHand, ...]]
 
 
-def _sample_pair(subject: Subject, apart_m: tuple[float, float] | None, rng: np.random.Generator) -> Pair:
+def _sample_pair(subject: Subject, signs: float, apart_m: tuple[float, float] | None, rng: np.random.Generator) -> Pair:
     for _ in range(_PAIR_TRIES):
-        pair = _try_pair(subject, apart_m, rng)
+        pair = _try_pair(subject, signs, apart_m, rng)
         if pair is not None:
             return pair
     raise RuntimeError(f"no pair of hands without penetration in {_PAIR_TRIES} tries")
 
 
-def _try_pair(subject: Subject, apart_m: tuple[float, float] | None, rng: np.random.Generator) -> Pair | None:
+def _try_pair(
+    subject: Subject, signs: float, apart_m: tuple[float, float] | None, rng: np.random.Generator
+) -> Pair | None:
     name = str(rng.choice(list(_KINDS), p=[kind.weight for kind in _KINDS.values()]))
     kind = _KINDS[name]
     modes, rotations, spheres = [], [], []
     for side in range(2):
-        mode, fingers = sample_pose(subject.rig, rng)
+        mode, fingers = sample_pose(subject.rig, rng, signs)
         home = unit(FOREARM_DIRECTIONS[side] + kind.inwards * rng.random() * np.array([2 * side - 1, -0.3, 0]))
         turn = rng.normal(kind.pronation_deg[0] * (kind.left_palm if side else 1), kind.pronation_deg[1])
         turn = float(np.clip(turn, -PRONATION_LIMIT_DEG, PRONATION_LIMIT_DEG))

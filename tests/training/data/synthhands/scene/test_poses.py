@@ -13,7 +13,7 @@ def rig() -> Rig:
     return build_rig(load_hand_models()[0], np.zeros(10))
 
 
-@pytest.mark.parametrize("name", list(poses.MODES))
+@pytest.mark.parametrize("name", [*poses.MODES, poses.SIGN])
 def test_angles_keep_to_the_joint_limits(rig: Rig, name: str) -> None:
     rng = np.random.default_rng(0)
     for _ in range(40):
@@ -42,11 +42,11 @@ def test_sampled_poses_do_not_press_fingers_into_each_other(rig: Rig) -> None:
     rng = np.random.default_rng(2)
     seen = set()
     for _ in range(150):
-        name, rotations = poses.sample_pose(rig, rng)
+        name, rotations = poses.sample_pose(rig, rng, signs=0.2)
         seen.add(name)
         assert poses.self_overlap_mm(rig, rotations) <= poses.SELF_OVERLAP_MM
         np.testing.assert_allclose(rotations @ np.swapaxes(rotations, 1, 2), np.tile(np.eye(3), (16, 1, 1)), atol=1e-9)
-    assert seen == set(poses.MODES)
+    assert seen == {*poses.MODES, poses.SIGN}
 
 
 def test_self_overlap_sees_crossed_fingers(rig: Rig) -> None:
