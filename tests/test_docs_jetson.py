@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from benchmarks import report, run
-from compress.device_profile import load_profile
 from compress.export import parse_args
 from compress.tensorrt import __main__ as engines
 from runtime import demo
 from runtime.errors import UserError
+from targets import read_target
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "docs/jetson.md").read_text()
@@ -38,7 +38,7 @@ def test_every_command_is_checked_here() -> None:
 
 @pytest.mark.parametrize("words", [words for words in COMMANDS if words[0] == "compress/export.py"], ids=shlex.join)
 def test_exports_parse(words: list[str]) -> None:
-    assert load_profile(parse_args(words[1:]).target).int8_flavour == "trt"
+    assert read_target(parse_args(words[1:]).target).int8_flavour == "trt"
 
 
 @pytest.mark.parametrize("words", [words for words in COMMANDS if words[0] in FIRST_MISSING], ids=shlex.join)

@@ -1,8 +1,4 @@
-"""An .mlpackage on disk: a folder with a manifest, the model (protobuf) and its weights, laid out by coremltools.
-
-What a package says of its program is read from the protobuf alone; weights are read by coremltools where a program is
-evaluated (evaluator.py).
-"""
+"""An .mlpackage on disk: a folder with a manifest, the model (protobuf) and its weights, laid out by coremltools."""
 
 from __future__ import annotations
 
@@ -46,9 +42,7 @@ class Operation:
 class Program:
     """What a package says of its program, without the values of constants."""
 
-    opset: str
     inputs: dict[str, TensorType]
-    images: frozenset[str]  # inputs that are pictures, 0..255
     outputs: dict[str, TensorType]
     operations: tuple[Operation, ...]  # without constants
     stored: dict[str, int]  # numbers by the way they are stored: a float type, or the operation that unfolds them
@@ -71,10 +65,10 @@ def read_model(path: Path) -> Any:
     return model
 
 
-def read_program(path: Path, model: Any) -> Program:
-    """Return what the model of a package says of its program; a UserError where it does not fit together."""
+def read_program(path: Path) -> Program:
+    """Return what a package says of its program; a UserError where it does not fit together."""
     try:
-        function = model.mlProgram.functions["main"]
+        function = read_model(path).mlProgram.functions["main"]
         if function.opset not in function.block_specializations:
             raise ValueError("it has no main function")
         block = function.block_specializations[function.opset]
@@ -89,11 +83,8 @@ def read_program(path: Path, model: Any) -> Program:
         for result in results.values():
             if is_constant(kind) and result.dtype.startswith("fp"):
                 stored[result.dtype if kind == CONST else kind] += prod(result.shape)
-    described = model.description.input
     return Program(
-        opset=function.opset,
         inputs=inputs,
-        images=frozenset(given.name for given in described if given.type.WhichOneof("Type") == "imageType"),
         outputs=outputs,
         operations=tuple(Operation(kind, tuple(results.values())) for kind, results in made if not is_constant(kind)),
         stored=dict(stored.most_common()),

@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from compress.device_profile import load_profile
 from compress.tensorrt.builder import BuildSpec, build_plan
 from compress.tensorrt.layer_precision import check_layers, engine_layers
 from runtime.backends.contract import METADATA_KEY, parse_passport
@@ -20,7 +19,7 @@ from runtime.backends.session import open_session
 from runtime.backends.trt_api import Machine, collecting_logger, first_error, import_tensorrt
 from runtime.errors import UserError, first_line
 from runtime.files import file_sha256, write_bytes_atomic, write_text_atomic
-from targets import refusal
+from targets import read_target
 from targets.profile import PRECISIONS
 
 FLAVOUR = "trt"  # of int8 files
@@ -100,10 +99,11 @@ def prepare(onnx: Path, target: str | None, workspace_mib: int | None = None) ->
     """
     model, precision = read_model_passport(onnx)
     if target is not None:
-        profile = load_profile(target)
-        if reason := refusal(profile, format="tensorrt", precision=precision):
+        profile = read_target(target)
+        if reason := profile.refusal(format="tensorrt", precision=precision):
             raise UserError(reason)
-        workspace_mib = workspace_mib or int(profile.figure("workspace_mib") or 0) or None
+        figure = profile.figures.get("workspace_mib")
+        workspace_mib = workspace_mib or (int(figure.value) if figure else None)
     cuda = import_pycuda()
     trt = import_tensorrt()
     machine = machine_here(cuda, trt.__version__)
