@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.devices.shipped_crops import shipped_crops
@@ -18,32 +17,21 @@ from runtime.runner import graph_input
 TOLERANCE_MM = {"fp32": 0.2, "fp16": 0.5, "int8": 2.0}
 
 
-@dataclass(frozen=True)
-class EngineParity:
-    """Distance over the hands that onnxruntime sees; nan where an output is no number."""
-
-    precision: str
-    mean_mm: float  # over all vertices of all hands
-    crops: int
-
-    @property
-    def reason(self) -> str | None:
-        """Why the engine cannot be used; None where it is within its precision's tolerance."""
-        most_mm = TOLERANCE_MM[self.precision]
-        if self.mean_mm <= most_mm:  # nor nan
-            return None
-        return f"{self.mean_mm:.3f} mm from onnxruntime on the same file, more than {most_mm}: do not use it"
+def parity_problem(precision: str, mean_mm: float) -> str | None:
+    """Return why an engine cannot be used; None where it is within its precision's tolerance."""
+    if mean_mm <= TOLERANCE_MM[precision]:  # nor nan
+        return None
+    return f"{mean_mm:.3f} mm from onnxruntime on the same file, more than {TOLERANCE_MM[precision]}: do not use it"
 
 
-def shipped_parity(engine_path: Path, hand_model: Path | None = None) -> EngineParity:
-    """Compare an engine file with onnxruntime on the ONNX file that its passport names, beside it.
+def shipped_distance_mm(engine_path: Path, hand_model: Path | None = None) -> float:
+    """Return the mean vertex distance of an engine to onnxruntime on the ONNX file that its passport names, beside it.
 
-    UserError for files that cannot be opened.
+    Over the hands that onnxruntime sees; nan where an output is no number. UserError for files that cannot be opened.
     """
     onnx_path = engine_path.parent / read_engine_passport(engine_path)[0].onnx_file
     with closing(open_backend(onnx_path, "cpu")) as reference, closing(open_backend(engine_path)) as engine:
         crop_px = engine.info.input_px
         images = [graph_input(crop) for crop in shipped_crops(crop_px)]
         expected, found = ([backend.run(image) for image in images] for backend in (reference, engine))
-        distance = mesh_distance(expected, found, crop_px, HandPair(*load_hand_models(hand_model)))
-        return EngineParity(engine.info.precision, distance.mean_mm, len(images))
+        return mesh_distance(expected, found, crop_px, HandPair(*load_hand_models(hand_model))).mean_mm

@@ -9,14 +9,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import psutil
 
-from benchmarks.devices.device_reader import DeviceFacts, read_files
-
-_INTEL = Path("/sys/devices/system/cpu")
-_RASPBERRY_PI = Path("/sys/devices/platform/soc/soc:firmware/get_throttled")
+from benchmarks.devices.device_reader import read_files
 
 
 @dataclass(frozen=True)
@@ -27,13 +23,13 @@ class Conditions:
     stolen_cores: float  # that a hypervisor gave to other machines
     cpu_mhz: float | None  # mean over the cores, at the end
     gpu_mhz: float | None
-    throttled: bool  # whether the hardware is known to have slowed itself down for heat, current or voltage
+    throttled: bool  # whether a Jetson says that it slowed itself down; elsewhere the clocks tell
 
 
 @contextmanager
 def watched(into: list[Conditions]) -> Iterator[None]:
     """Add what goes on during the block."""
-    start_s, (foreign_s, stolen_s), events, slow = time.perf_counter(), _cpu_seconds(), _events(read_files()), _slowed()
+    start_s, (foreign_s, stolen_s), events = time.perf_counter(), _cpu_seconds(), read_files().throttle_events or 0
     yield
     seconds = max(time.perf_counter() - start_s, 1e-9)
     foreign_end_s, stolen_end_s = _cpu_seconds()
@@ -44,7 +40,7 @@ def watched(into: list[Conditions]) -> Iterator[None]:
             stolen_cores=max((stolen_end_s - stolen_s) / seconds, 0.0),
             cpu_mhz=sum(facts.cpu_mhz) / len(facts.cpu_mhz) if facts.cpu_mhz else None,
             gpu_mhz=facts.gpu_mhz,
-            throttled=slow or _slowed() or _events(facts) > events,
+            throttled=(facts.throttle_events or 0) > events,
         )
     )
 
@@ -54,21 +50,3 @@ def _cpu_seconds() -> tuple[float, float]:
     times = psutil.cpu_times()
     busy_s = sum(getattr(times, name, 0.0) for name in ("user", "nice", "system", "irq", "softirq"))
     return busy_s - time.process_time(), getattr(times, "steal", 0.0)
-
-
-def _events(facts: DeviceFacts) -> int:
-    """Return how often the hardware slowed itself down since boot: Intel's CPUs for heat, a Jetson for current."""
-    counters = _INTEL.glob("cpu[0-9]*/thermal_throttle/core_throttle_count")
-    return (facts.throttle_events or 0) + sum(_number(path, 10) for path in counters)
-
-
-def _slowed() -> bool:
-    """Say whether a Raspberry Pi slows down now: the lower four bits of what its firmware says."""
-    return bool(_number(_RASPBERRY_PI, 16) & 0xF)
-
-
-def _number(path: Path, base: int) -> int:
-    try:
-        return int(path.read_text(encoding="utf-8"), base)
-    except (OSError, ValueError):
-        return 0

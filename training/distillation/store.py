@@ -141,12 +141,6 @@ def check_stored(stored: StoredTeacher, crops_px: Iterable[int], count: int, dev
     return len(chosen), largest
 
 
-def stored_bytes(teacher: Teacher, spec: StoreSpec, images: int, crops_px: Iterable[int]) -> int:
-    """Of the stores of these crop sizes when every image has been seen in every draw."""
-    shapes = stored_shapes(teacher.facts.grid, spec.temperature is not None)
-    return len(set(crops_px)) * images * spec.draws * _row_type(shapes).itemsize
-
-
 def checksum(row: NDArray[np.float16]) -> int:
     """CRC-32 of a row, never 0."""
     return zlib.crc32(np.ascontiguousarray(row).tobytes()) or 1

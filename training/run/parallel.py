@@ -116,12 +116,12 @@ class SyncedBatchNorm2d(nn.BatchNorm2d):
         return normed.to(input.dtype)
 
     def _remember(self, mean: Tensor, variance: Tensor) -> None:
-        """Move the running statistics, by the momentum or, where it is None, to the mean of all batches so far."""
+        """Move the running statistics by the momentum."""
         assert self.num_batches_tracked is not None and self.running_mean is not None and self.running_var is not None
+        assert self.momentum is not None, "no norm of this project averages over all batches"
         self.num_batches_tracked.add_(1)
-        momentum = 1 / self.num_batches_tracked if self.momentum is None else self.momentum
-        self.running_mean.lerp_(mean, momentum)
-        self.running_var.lerp_(variance, momentum)
+        self.running_mean.lerp_(mean, self.momentum)
+        self.running_var.lerp_(variance, self.momentum)
 
 
 def synchronise_norms(module: nn.Module) -> None:
