@@ -10,7 +10,6 @@ import pytest
 
 from benchmarks import report, run
 from compress.export import parse_args
-from compress.tensorrt import __main__ as engines
 from runtime import demo
 from runtime.errors import UserError
 from targets import read_target
@@ -28,7 +27,6 @@ FIRST_MISSING = {
     "benchmarks/run.py": (run.main, r"there is no model exports/er-s_224_\*\.onnx"),
     "benchmarks/report.py": (report.main, r"cannot read the records jetson\.jsonl"),
     "runtime/demo.py": (demo.main, r"there is no model .*\.engine"),
-    "-m": (engines.main, r"there is no model exports/er-s_224_fp32\.onnx"),
 }
 
 
@@ -49,4 +47,4 @@ def test_commands_run_up_to_the_first_missing_file(
     (tmp_path / "docs").symlink_to(ROOT / "docs")
     main, missing = FIRST_MISSING[words[0]]
     with pytest.raises(UserError, match=missing):
-        main(words[2:] if words[0] == "-m" else words[1:])
+        main(words[1:])

@@ -9,14 +9,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from compress.tensorrt.builder import BuildSpec, build_plan
+from compress.tensorrt.builder import build_plan
 from compress.tensorrt.layer_precision import check_layers, engine_layers
 from runtime.backends.contract import METADATA_KEY, parse_passport
-from runtime.backends.cuda_session import import_pycuda, machine_here
+from runtime.backends.cuda_session import import_pycuda
 from runtime.backends.engine_passport import EnginePassport, check_engine, engine_passport_text, read_engine_passport
 from runtime.backends.opening import check_model_file
 from runtime.backends.session import open_session
-from runtime.backends.trt_api import Machine, collecting_logger, first_error, import_tensorrt
+from runtime.backends.trt_api import Machine, collecting_logger, first_error, import_tensorrt, machine_here
 from runtime.errors import UserError, first_line
 from runtime.files import file_sha256, write_bytes_atomic, write_text_atomic
 from targets import read_target
@@ -33,7 +33,8 @@ class Job:
     trt: Any
     machine: Machine
     model: dict[str, Any]  # the passport of the ONNX file
-    spec: BuildSpec
+    precision: str
+    workspace_mib: int | None
     path: Path  # of the engine
 
 
@@ -109,7 +110,7 @@ def prepare(onnx: Path, target: str | None, workspace_mib: int | None = None) ->
     machine = machine_here(cuda, trt.__version__)
     built_for = f"trt{machine.tensorrt}_sm{machine.compute_capability.replace('.', '')}"
     path = onnx.with_name(f"{onnx.stem.rsplit('_', 1)[0]}_{precision}_{built_for}.engine")
-    return Job(onnx, trt, machine, model, BuildSpec(precision, workspace_mib), path)
+    return Job(onnx, trt, machine, model, precision, workspace_mib, path)
 
 
 def build(job: Job) -> Engine:
@@ -118,21 +119,21 @@ def build(job: Job) -> Engine:
     Raises UserError where TensorRT cannot, and where the engine came out in another precision.
     """
     print(f"building {job.path} (minutes, the first time)", flush=True)
-    plan = build_plan(job.trt, job.onnx.read_bytes(), job.spec)
+    plan = build_plan(job.trt, job.onnx.read_bytes(), job.precision, job.workspace_mib)
     logger, messages = collecting_logger(job.trt)
     loaded = job.trt.Runtime(logger).deserialize_cuda_engine(plan.content)
     if loaded is None:
         raise UserError(f"TensorRT cannot load the engine that it built: {first_error(messages)}")
     inspector = loaded.create_engine_inspector()
     layers = engine_layers(inspector.get_engine_information(job.trt.LayerInformationFormat.JSON))
-    check_layers(layers, job.spec.precision)
+    check_layers(layers, job.precision)
     passport = EnginePassport(
         machine=job.machine,
         onnx_file=job.onnx.name,
         onnx_sha256=file_sha256(job.onnx),
         engine_sha256=hashlib.sha256(plan.content).hexdigest(),
-        precision=job.spec.precision,
-        workspace_mib=job.spec.workspace_mib,
+        precision=job.precision,
+        workspace_mib=job.workspace_mib,
     )
     engine = Engine(
         passport=passport,

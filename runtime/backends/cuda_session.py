@@ -14,14 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.backends.trt_api import Machine, collecting_logger, describe_machine, first_error
+from runtime.backends.trt_api import DEVICE, collecting_logger, first_error
 from runtime.errors import UserError, first_line
 
 Shapes = Mapping[str, tuple[int, ...]]
 
 ON_THE_DEVICE = "engines are built and run on the device they are for (docs/jetson.md); elsewhere, use the .onnx file"
 _ALIGNMENT_BYTES = 256  # that TensorRT wants of every tensor's address
-_DEVICE = 0
 
 
 def import_pycuda() -> Any:
@@ -44,11 +43,6 @@ def import_pycuda() -> Any:
     return cuda
 
 
-def machine_here(cuda: Any, tensorrt_version: str) -> Machine:
-    """Return what engines built here are bound to."""
-    return describe_machine(tensorrt_version, cuda.get_driver_version(), cuda.Device(_DEVICE).compute_capability())
-
-
 class CudaSession:
     """A deserialised engine with everything that a frame needs.
 
@@ -64,7 +58,7 @@ class CudaSession:
         self._context: Any = None
         self._stream: Any = None
         self._arenas: list[_Arena] = []
-        device = cuda.Device(_DEVICE)
+        device = cuda.Device(DEVICE)
         self.gpu_name = str(device.name())
         self._device_context: Any = device.retain_primary_context()
         try:

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.backends.contract import INPUT_NAME, OUTPUT_SHAPES, input_shape
-from runtime.backends.cuda_session import CudaSession, import_pycuda, machine_here
+from runtime.backends.cuda_session import CudaSession, import_pycuda
 from runtime.backends.engine_passport import check_engine, read_engine_passport
-from runtime.backends.trt_api import import_tensorrt
+from runtime.backends.trt_api import import_tensorrt, machine_here
 from runtime.errors import UserError, unknown_name
 
 DEVICES = ("auto", "cuda")

@@ -14,6 +14,7 @@ from runtime.errors import UserError, first_line
 if TYPE_CHECKING:
     import tensorrt as trt
 
+DEVICE = 0  # the GPU that is used
 _MAX_MESSAGES = 1000
 _MAX_MESSAGE_CHARACTERS = 300
 _ERROR = "error: "
@@ -54,12 +55,12 @@ def l4t_release(root: Path = Path("/")) -> str | None:
     return f"{found[1]}.{found[2]}" if found else None
 
 
-def describe_machine(tensorrt_version: str, driver_version: int, capability: tuple[int, int]) -> Machine:
-    """Describe the machine at hand; a driver's version 12060 is CUDA 12.6."""
-    major, minor = capability
+def machine_here(cuda: Any, tensorrt_version: str) -> Machine:
+    """Return what engines built here are bound to, by pycuda's driver; its version 12060 is CUDA 12.6."""
+    version, (major, minor) = cuda.get_driver_version(), cuda.Device(DEVICE).compute_capability()
     return Machine(
         tensorrt=tensorrt_version,
-        cuda=f"{driver_version // 1000}.{driver_version % 1000 // 10}",
+        cuda=f"{version // 1000}.{version % 1000 // 10}",
         compute_capability=f"{major}.{minor}",
         l4t=l4t_release(),
         architecture=platform.machine(),

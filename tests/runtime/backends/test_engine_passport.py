@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 
 from runtime.backends.engine_passport import check_engine, read_engine_passport
-from runtime.backends.trt_api import Machine, describe_machine, l4t_release
+from runtime.backends.trt_api import Machine, l4t_release, machine_here
 from runtime.errors import UserError
 from runtime.files import file_sha256
 from tests.fixtures.engine_files import made_passport, write_engine
+from tests.fixtures.fake_gpu import FakeGpu
 
-HERE = describe_machine("10.3.0", 12060, (8, 7))
+HERE = machine_here(FakeGpu().driver, "10.3.0")
 
 
 def test_a_passport_reads_as_it_was_written(tmp_path: Path) -> None:
