@@ -7,34 +7,35 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from compress.coreml.neural_engine import counted, leaving
-from compress.coreml.package import TensorType, package_bytes, read_program
+from compress.coreml.package import computing, dtype_of, package_bytes, read_function, stored_numbers
 from runtime.errors import CommandParser, run_command
 
 
 def describe(path: Path) -> list[str]:
     """Return lines for the screen; a UserError of one line where the package is damaged."""
-    program = read_program(path)
-    ranks = [len(kind.shape) for operation in program.operations for kind in operation.outputs]
+    function = read_function(path)
+    operations = computing(function)
     rules = [
         f"may leave the Neural Engine: {sum(rule.kinds.values())} by {rule.rule} ({counted(rule.kinds)})"
-        for rule in leaving(program)
+        for rule in leaving(function)
     ]
     lines = [
         f"{path.name}: {package_bytes(path) / 1e6:.2f} MB",
-        *(f"takes {_typed(name, kind)}" for name, kind in program.inputs.items()),
-        *(f"gives {_typed(name, kind)}" for name, kind in program.outputs.items()),
-        f"{len(program.operations)} operations: {counted(Counter(op.kind for op in program.operations))}",
-        f"largest rank {max(ranks, default=0)}",
+        *(f"takes {_typed(value)}" for value in function.inputs.values()),
+        *(f"gives {_typed(value)}" for value in function.outputs),
+        f"{len(operations)} operations: {counted(Counter(op.op_type for op in operations))}",
+        f"largest rank {max((value.rank for op in operations for value in op.outputs), default=0)}",
         *(rules or ["nothing that is known to leave the Neural Engine"]),
-        *(f"weights: {count} numbers as {way}" for way, count in program.stored.items()),
+        *(f"weights: {count} numbers as {way}" for way, count in stored_numbers(function).items()),
     ]
     return ["".join(c if c.isprintable() else "?" for c in line) for line in lines]
 
 
-def _typed(name: str, kind: TensorType) -> str:
-    return f"{name} {'x'.join(map(str, kind.shape)) or '1'} {kind.dtype}"
+def _typed(value: Any) -> str:
+    return f"{value.name} {'x'.join(map(str, value.shape)) or '1'} {dtype_of(value)}"
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -16,7 +16,7 @@ import numpy as np
 
 from compress.coreml import coremltools, quiet
 from compress.coreml.neural_engine import Leaving, leaving
-from compress.coreml.package import CONST, package_bytes, read_program
+from compress.coreml.package import CONST, computing, package_bytes, read_function
 from compress.coreml.weight_storage import compress, rounded
 from runtime.backends.contract import HAND_AXIS, INPUT_NAME, OUTPUT_SHAPES, OUTPUT_UNITS, input_shape
 from runtime.files import write_error
@@ -84,13 +84,13 @@ def write_package(
         model.save(str(path))
     except OSError as error:
         raise write_error(path, error) from error
-    program = read_program(path)
+    function = read_function(path)
     return PackageFacts(
         weights=weights,
         deployment_target=deployment_target,
         image_input=image_input,
-        operations=dict(Counter(operation.kind for operation in program.operations).most_common()),
-        leaves_neural_engine=leaving(program),
+        operations=dict(Counter(op.op_type for op in computing(function)).most_common()),
+        leaves_neural_engine=leaving(function),
         bytes=package_bytes(path),
         keep_fp32=() if weights is None else tuple(KEPT_FP32),
     )

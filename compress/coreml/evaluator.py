@@ -19,9 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from compress.coreml import coremltools, quiet
 from compress.coreml.operations import KERNELS, LISTS
-from compress.coreml.package import WEIGHTS_FOLDER, is_constant, read_model
+from compress.coreml.package import computing, dtype_of, is_constant, read_function, read_model
 from runtime.errors import UserError, first_line
 
 Arithmetic = Literal["fp32", "fp16"]
@@ -40,13 +39,11 @@ class Evaluator:
     """
 
     def __init__(self, path: Path) -> None:
-        model = read_model(path)
-        function = _load(path, model)
-        described = model.description.input
+        function, described = read_function(path), read_model(path).description.input
         self.path = path
         self.images = {given.name for given in described if given.type.WhichOneof("Type") == "imageType"}  # 0..255
         self._outputs = [value.name for value in function.outputs]
-        self._operations = [op for op in function.operations if not is_constant(op.op_type)]
+        self._operations = computing(function)
         for op in self._operations:
             if op.op_type not in KERNELS:
                 raise UserError(f"{path}: unknown operation '{op.op_type}' ('{op.name}')")
@@ -67,7 +64,7 @@ class Evaluator:
                 values[name] = torch.from_numpy(np.ascontiguousarray(array, np.float32))
             for op in self._operations:
                 for output, result in zip(op.outputs, self._run(op, values), strict=True):
-                    values[output.name] = _rounded(result, arithmetic == "fp16" and _is_half(output), op)
+                    values[output.name] = _rounded(result, arithmetic == dtype_of(output) == "fp16", op)
         return {name: values[name].numpy() for name in self._outputs}
 
     def _run(self, op: Any, values: Mapping[str, Any]) -> tuple[Tensor, ...]:
@@ -99,20 +96,6 @@ def _rounded(result: Tensor, half: bool, op: Any) -> Tensor:
     return result.half().float() if half else result
 
 
-def _load(path: Path, model: Any) -> Any:
-    """The package's function as coremltools' own MIL program."""
-    coremltools()
-    # Imported last: coremltools is optional.
-    from coremltools.converters.mil.frontend.milproto.load import load
-
-    try:
-        with quiet():
-            program = load(model, model.specificationVersion, file_weights_dir=str(path / WEIGHTS_FOLDER))
-            return program.functions["main"]
-    except Exception as error:  # its reader has no class of its own
-        raise UserError(f"{path}: its program cannot be read ({first_line(error)})") from None
-
-
 def _taken(op: Any) -> Iterator[Any]:
     """The values and constants that an operation takes."""
     for value in op.inputs.values():
@@ -126,13 +109,6 @@ def _constant(value: Any) -> Any:
     if not np.issubdtype(np.asarray(found).dtype, np.floating):
         return found
     return torch.from_numpy(np.asarray(found, np.float32)) if np.ndim(found) else float(found)
-
-
-def _is_half(value: Any) -> bool:
-    # Imported last: coremltools is optional.
-    from coremltools.converters.mil.mil import types
-
-    return bool(value.dtype == types.fp16)
 
 
 def _label(op: Any) -> str:

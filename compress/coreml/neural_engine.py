@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from compress.coreml.package import Operation, Program
+from compress.coreml.package import computing, dtype_of
 
 MAX_RANK = 4  # of this project's graphs
 RULE_OF_KIND = {
@@ -26,20 +27,20 @@ class Leaving:
     kinds: dict[str, int]
 
 
-def leaving(program: Program) -> tuple[Leaving, ...]:
-    """Count what each rule applies to; rules that apply to nothing are left out."""
+def leaving(function: Any) -> tuple[Leaving, ...]:
+    """Count what of a MIL function each rule applies to; rules that apply to nothing are left out."""
     found: dict[str, Counter[str]] = {}
-    for operation in program.operations:
+    for operation in computing(function):
         for rule in _rules(operation):
-            found.setdefault(rule, Counter())[operation.kind] += 1
+            found.setdefault(rule, Counter())[operation.op_type] += 1
     return tuple(Leaving(rule, dict(kinds)) for rule, kinds in found.items())
 
 
-def _rules(operation: Operation) -> list[str]:
-    rules = [RULE_OF_KIND[operation.kind]] if operation.kind in RULE_OF_KIND else []
-    if any(len(kind.shape) > MAX_RANK for kind in operation.outputs):
+def _rules(operation: Any) -> list[str]:
+    rules = [RULE_OF_KIND[operation.op_type]] if operation.op_type in RULE_OF_KIND else []
+    if any(value.rank > MAX_RANK for value in operation.outputs):
         rules.append(RANK_RULE)
-    if any(kind.dtype == "fp32" for kind in operation.outputs):
+    if any(dtype_of(value) == "fp32" for value in operation.outputs):
         rules.append(FP32_RULE)
     return rules
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from torch import nn
 
 from compress.coreml.convert import PackageFacts, as_stored, write_package
 from compress.coreml.evaluator import Evaluator
-from compress.coreml.package import Program, TensorType, package_bytes, read_model, read_program
+from compress.coreml.package import computing, dtype_of, package_bytes, read_function, read_model
 from compress.coreml.package_check import check_package, package_input
 from compress.coreml.weight_storage import MIN_ELEMENTS
 from runtime.backends.contract import OUTPUT_SHAPES, OUTPUT_UNITS
@@ -23,7 +24,7 @@ from training.network import ERNet, build
 
 CROPS = np.random.default_rng(0).integers(0, 256, (2, 160, 160, 3), dtype=np.uint8)
 
-Made = tuple[Path, PackageFacts, Program]
+Made = tuple[Path, PackageFacts, Any]  # the MIL function last
 Maker = Callable[..., Made]
 
 
@@ -42,20 +43,21 @@ def made(network: ERNet, tmp_path_factory: pytest.TempPathFactory) -> Maker:
     def make(precision: str, target: str = "iOS16", image_input: bool = False) -> Made:
         path = folder / f"{precision}-{target}-{image_input}.mlpackage"
         facts = write_package(network, path, precision, target, image_input)
-        return path, facts, read_program(path)
+        return path, facts, read_function(path)
 
     return make
 
 
 @pytest.mark.slow
 def test_facts(made: Maker, network: ERNet) -> None:
-    path, facts, program = made("fp16")
+    path, facts, function = made("fp16")
     assert facts.weights == "fp16" and not facts.image_input
     assert facts.deployment_target == "iOS16"
     assert facts.bytes == package_bytes(path)
-    assert sum(facts.operations.values()) == len(program.operations)
-    assert program.inputs == {"image": TensorType("fp32", (1, 3, 160, 160))}
-    assert program.outputs == {name: TensorType("fp32", shape) for name, shape in OUTPUT_SHAPES.items()}
+    assert sum(facts.operations.values()) == len(computing(function))
+    assert [(v.name, dtype_of(v), v.shape) for v in function.inputs.values()] == [("image", "fp32", (1, 3, 160, 160))]
+    given = {v.name: (dtype_of(v), v.shape) for v in function.outputs}
+    assert given == {name: ("fp32", shape) for name, shape in OUTPUT_SHAPES.items()}
     assert facts.keep_fp32 == ("normalisation", "soft-argmax")
     parameters = sum(p.numel() for p in as_stored(network, "fp16").parameters())
     assert 2 * parameters < facts.bytes < 2 * parameters + 150_000
@@ -90,13 +92,13 @@ def test_a_picture_gives_the_same_hands(made: Maker) -> None:
 
 @pytest.mark.slow
 def test_what_is_kept_in_fp32(made: Maker) -> None:
-    _, facts, program = made("fp16")
-    kept = Counter(op.kind for op in program.operations if any(kind.dtype == "fp32" for kind in op.outputs))
+    _, facts, function = made("fp16")
+    kept = Counter(op.op_type for op in computing(function) if any(dtype_of(value) == "fp32" for value in op.outputs))
     assert kept["cast"] == len(OUTPUT_SHAPES)
     assert kept["mul"] + kept["sub"] > 2
     assert kept["softmax"] == 1  # that of the heat maps, not of attention
     assert not {"conv", "matmul", "layer_norm"} & kept.keys()
-    assert program.operations[0].kind in ("sub", "mul")  # the picture, before it is rounded
+    assert computing(function)[0].op_type in ("sub", "mul")  # the picture, before it is rounded
     assert {rule.rule: rule.kinds for rule in facts.leaves_neural_engine} == {"fp32 arithmetic": dict(kept)}
 
 
@@ -121,9 +123,9 @@ def test_the_package_holds_the_rounded_network(made: Maker, network: ERNet, targ
 
 @pytest.mark.slow
 def test_fp32_is_the_network_as_given(made: Maker, network: ERNet) -> None:
-    path, facts, program = made("fp32")
+    path, facts, function = made("fp32")
     assert facts.weights is None and facts.keep_fp32 == ()
-    assert {kind.dtype for op in program.operations for kind in op.outputs} == {"fp32"}
+    assert {dtype_of(value) for op in computing(function) for value in op.outputs} == {"fp32"}
     parity = check_package(network, path, "fp32", CROPS, load_hand_models())
     other = check_package(build("er-nano").eval(), path, "fp32", CROPS, load_hand_models())
     assert "the program is not the network" in other.reasons[0]

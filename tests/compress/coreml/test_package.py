@@ -14,7 +14,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from compress.coreml.__main__ import describe, main
-from compress.coreml.package import TensorType, embed, package_sha256, read_model, read_program, replace_package
+from compress.coreml.package import (
+    computing,
+    embed,
+    package_sha256,
+    read_function,
+    read_model,
+    replace_package,
+    stored_numbers,
+)
 from runtime.backends.contract import METADATA_KEY
 from runtime.errors import UserError
 
@@ -30,13 +38,10 @@ def refuse(path: Path) -> str:
 
 
 def test_a_program_is_read(small_package: Path) -> None:
-    program = read_program(small_package)
-    assert program.inputs == {"x": TensorType("fp32", (1, 3, 8, 8))}
-    assert program.outputs == {"found": TensorType("fp32", (1, 8)), "soft": TensorType("fp32", (1, 36))}
-    kinds = [operation.kind for operation in program.operations]
+    function = read_function(small_package)
+    kinds = [operation.op_type for operation in computing(function)]
     assert kinds == ["sub", "conv", "relu", "reduce_mean", "linear", "slice_by_index", "reshape", "softmax"]
-    assert program.operations[1].outputs == (TensorType("fp32", (1, 8, 6, 6)),)
-    assert program.stored == {"fp32": 216 + 64 + 1 + 8}  # two weights, 0.5, a bias of zeros
+    assert stored_numbers(function) == {"fp32": 216 + 64 + 1 + 8}  # two weights, 0.5, a bias of zeros
 
 
 def test_the_command(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -84,11 +89,11 @@ def test_what_is_no_package(tmp_path: Path, tiny_model: Path, copied: Path) -> N
     ("edit", "says"),
     [
         (lambda m: m.neuralNetwork.SetInParent(), "holds no ML program"),
-        (lambda m: m.mlProgram.functions.clear(), "its program is damaged"),
-        (lambda m: setattr(m.mlProgram.functions["main"], "opset", "CoreML\n9"), "its program is damaged"),
+        (lambda m: m.mlProgram.functions.clear(), "its program cannot be read"),
+        (lambda m: setattr(m.mlProgram.functions["main"], "opset", "CoreML\n9"), "its program cannot be read"),
         (
             lambda m: m.mlProgram.functions["main"].block_specializations["CoreML6"].outputs.append("a\nb"),
-            "its program is damaged",
+            "its program cannot be read",
         ),
     ],
 )
