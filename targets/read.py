@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import platform
 import sys
@@ -68,17 +67,8 @@ def this_machine(root: Path = _ROOT) -> Target:
     board = identify(root)
     name = board or _nearest_cpu(cpu_flags(root))
     base = read_target(name)
-    target = replace(
-        base,
-        name=THIS_MACHINE,
-        description=f"{os.cpu_count() or 1} cores of {platform.machine()}, taken for {name}",
-        figures=base.figures if board else {},
-    )
-    if "tensorrt" not in base.formats or importlib.util.find_spec("tensorrt") is not None:
-        return target
-    missing = "Python finds no tensorrt: it comes with JetPack (python3 -m venv --system-site-packages)"
-    formats = tuple(format for format in base.formats if format != "tensorrt")
-    return replace(target, formats=formats, absent={**base.absent, "tensorrt": missing})
+    description = f"{os.cpu_count() or 1} cores of {platform.machine()}, taken for {name}"
+    return replace(base, name=THIS_MACHINE, description=description, figures=base.figures if board else {})
 
 
 def _nearest_cpu(flags: frozenset[str]) -> str:

@@ -10,7 +10,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 
 from benchmarks.devices.device_reader import read_files
-from benchmarks.measure.conditions import Conditions
+from benchmarks.measure.doubt import Conditions
 from benchmarks.records.record import Clocks, Device
 from runtime.backends.trt_api import l4t_release
 from runtime.errors import UserError

@@ -16,12 +16,11 @@ from benchmarks.candidates.engines import Opened, open_candidate
 from benchmarks.candidates.planned_rows import Plan, protocol_of
 from benchmarks.devices.device_facts import clocks_of
 from benchmarks.devices.device_reader import read_files
-from benchmarks.devices.engine_parity import parity_problem, shipped_distance_mm
-from benchmarks.devices.power_meters import find_meter
+from benchmarks.devices.power import PowerLog, find_meter
+from benchmarks.devices.shipped_crops import parity_problem, shipped_distance_mm
 from benchmarks.measure.doubt import doubts
 from benchmarks.measure.latency import Timed, time_candidates
 from benchmarks.measure.memory import measure_fresh
-from benchmarks.measure.power import PowerLog
 from benchmarks.measure.stats import ratio, summarise
 from benchmarks.records.columns import mpjpe_mm
 from benchmarks.records.raw_samples import Arrays, artifact_key, row_key, samples_path

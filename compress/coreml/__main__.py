@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from compress.coreml.neural_engine import counted, leaving
-from compress.coreml.package import computing, dtype_of, package_bytes, read_function, stored_numbers
+from compress.coreml.package import computing, dtype_of, leaving, package_bytes, read_function, stored_numbers
 from runtime.errors import CommandParser, run_command
 
 
@@ -19,14 +19,14 @@ def describe(path: Path) -> list[str]:
     function = read_function(path)
     operations = computing(function)
     rules = [
-        f"may leave the Neural Engine: {sum(rule.kinds.values())} by {rule.rule} ({counted(rule.kinds)})"
+        f"may leave the Neural Engine: {sum(rule.kinds.values())} by {rule.rule} ({_counted(rule.kinds)})"
         for rule in leaving(function)
     ]
     lines = [
         f"{path.name}: {package_bytes(path) / 1e6:.2f} MB",
         *(f"takes {_typed(value)}" for value in function.inputs.values()),
         *(f"gives {_typed(value)}" for value in function.outputs),
-        f"{len(operations)} operations: {counted(Counter(op.op_type for op in operations))}",
+        f"{len(operations)} operations: {_counted(Counter(op.op_type for op in operations))}",
         f"largest rank {max((value.rank for op in operations for value in op.outputs), default=0)}",
         *(rules or ["nothing that is known to leave the Neural Engine"]),
         *(f"weights: {count} numbers as {way}" for way, count in stored_numbers(function).items()),
@@ -36,6 +36,12 @@ def describe(path: Path) -> list[str]:
 
 def _typed(value: Any) -> str:
     return f"{value.name} {'x'.join(map(str, value.shape)) or '1'} {dtype_of(value)}"
+
+
+def _counted(kinds: Mapping[str, int]) -> str:
+    """Write operations by kind in words, the most frequent first."""
+    ordered = sorted(kinds.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{count} {kind}" for kind, count in ordered)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compress.coreml import coremltools, quiet
-from compress.coreml.neural_engine import Leaving, leaving
-from compress.coreml.package import CONST, computing, package_bytes, read_function
+from compress.coreml.package import CONST, Leaving, computing, leaving, package_bytes, read_function
 from compress.coreml.weight_storage import compress, rounded
 from runtime.backends.contract import HAND_AXIS, INPUT_NAME, OUTPUT_SHAPES, OUTPUT_UNITS, input_shape
 from runtime.files import write_error

@@ -1,4 +1,7 @@
-"""An .mlpackage on disk: a folder with a manifest, the model (protobuf) and its weights, laid out by coremltools."""
+"""An .mlpackage on disk: a folder with a manifest, the model (protobuf) and its weights, laid out by coremltools.
+
+What may leave the Neural Engine is said by rules that others have found; only a device knows (docs/iphone.md).
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import hashlib
 import json
 import shutil
 from collections import Counter
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -19,6 +23,15 @@ CONST = "const"  # the operation that holds a plain constant
 WEIGHTS_FOLDER = "Data/com.apple.CoreML/weights"
 _MODEL = "Data/com.apple.CoreML/model.mlmodel"
 _MAX_MODEL_BYTES = 64 << 20
+
+MAX_RANK = 4  # of this project's graphs
+RULE_OF_KIND = {
+    **dict.fromkeys(("resample", "crop_resize", "affine"), "sampling at coordinates"),  # coremltools' issues 1875, 2299
+    **dict.fromkeys(("gather", "gather_along_axis", "gather_nd"), "gathering by index"),  # its issue 1103
+    **dict.fromkeys(("topk", "argsort"), "sorting"),  # github.com/roboflow/rf-detr/pull/1495
+}
+RANK_RULE = f"rank above {MAX_RANK}"  # machinelearning.apple.com/research/neural-engine-transformers
+FP32_RULE = "fp32 arithmetic"  # coremltools' guide, typed execution
 
 
 def read_model(path: Path) -> Any:
@@ -72,6 +85,32 @@ def dtype_of(value: Any) -> str:
     from coremltools.converters.mil.mil import types
 
     return str(types.builtin_to_string(value.dtype))
+
+
+@dataclass(frozen=True)
+class Leaving:
+    """The operations of a program that a rule applies to."""
+
+    rule: str
+    kinds: dict[str, int]
+
+
+def leaving(function: Any) -> tuple[Leaving, ...]:
+    """Count what of a MIL function each rule applies to; rules that apply to nothing are left out."""
+    found: dict[str, Counter[str]] = {}
+    for operation in computing(function):
+        for rule in _rules(operation):
+            found.setdefault(rule, Counter())[operation.op_type] += 1
+    return tuple(Leaving(rule, dict(kinds)) for rule, kinds in found.items())
+
+
+def _rules(operation: Any) -> list[str]:
+    rules = [RULE_OF_KIND[operation.op_type]] if operation.op_type in RULE_OF_KIND else []
+    if any(value.rank > MAX_RANK for value in operation.outputs):
+        rules.append(RANK_RULE)
+    if any(dtype_of(value) == "fp32" for value in operation.outputs):
+        rules.append(FP32_RULE)
+    return rules
 
 
 def embed(path: Path, facts: dict[str, Any]) -> None:

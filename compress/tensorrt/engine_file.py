@@ -12,11 +12,17 @@ from typing import Any
 from compress.tensorrt.builder import build_plan
 from compress.tensorrt.layer_precision import check_layers, engine_layers
 from runtime.backends.contract import METADATA_KEY, parse_passport
-from runtime.backends.cuda_session import import_pycuda
 from runtime.backends.engine_passport import EnginePassport, check_engine, engine_passport_text, read_engine_passport
 from runtime.backends.opening import check_model_file
 from runtime.backends.session import open_session
-from runtime.backends.trt_api import Machine, collecting_logger, first_error, import_tensorrt, machine_here
+from runtime.backends.trt_api import (
+    Machine,
+    collecting_logger,
+    first_error,
+    import_pycuda,
+    import_tensorrt,
+    machine_here,
+)
 from runtime.errors import UserError, first_line
 from runtime.files import file_sha256, write_bytes_atomic, write_text_atomic
 from targets import read_target

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import platform
 from pathlib import Path
 
@@ -55,15 +54,6 @@ def test_cpus_are_known_by_their_instructions(
     assert target.description.endswith(f"{machine}, taken for {like}")
     assert target.int8_saturates == (like == "x86-64-avx2")
     assert target.peaks == {}  # nothing was measured on it
-
-
-def test_a_jetson_without_tensorrt_says_where_it_comes_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    root = make_root(tmp_path, b"nvidia,p3768-0000+p3767-0005\0nvidia,tegra234\0")
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    target = this_machine(root)
-    assert target.formats == ("onnx",) and "JetPack" in target.absent["tensorrt"]
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
-    assert this_machine(root).formats == ("onnx", "tensorrt")
 
 
 def test_this_machine_is_a_profile_by_name() -> None:

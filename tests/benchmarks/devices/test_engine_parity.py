@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.devices.engine_parity import parity_problem, shipped_distance_mm
+from benchmarks.devices.shipped_crops import parity_problem, shipped_distance_mm
 from runtime.files import file_sha256
 from tests.conftest import MakeModel
 from tests.fixtures.engine_files import install, write_engine

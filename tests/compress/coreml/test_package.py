@@ -17,6 +17,7 @@ from compress.coreml.__main__ import describe, main
 from compress.coreml.package import (
     computing,
     embed,
+    leaving,
     package_sha256,
     read_function,
     read_model,
@@ -25,6 +26,7 @@ from compress.coreml.package import (
 )
 from runtime.backends.contract import METADATA_KEY
 from runtime.errors import UserError
+from tests.fixtures.mil_programs import write_program
 
 MODEL = "Data/com.apple.CoreML/model.mlmodel"
 
@@ -42,6 +44,18 @@ def test_a_program_is_read(small_package: Path) -> None:
     kinds = [operation.op_type for operation in computing(function)]
     assert kinds == ["sub", "conv", "relu", "reduce_mean", "linear", "slice_by_index", "reshape", "softmax"]
     assert stored_numbers(function) == {"fp32": 216 + 64 + 1 + 8}  # two weights, 0.5, a bias of zeros
+
+
+def test_what_leaves(tmp_path: Path) -> None:
+    def build(mb: Any, x: Any) -> Any:
+        x = mb.gather(x=mb.gather(x=x, indices=[1, 0], axis=1), indices=[0, 1], axis=0)
+        return mb.softmax(x=mb.reshape(x=mb.relu(x=x), shape=[1, 1, 2, 1, 2]), axis=-1)
+
+    function = read_function(write_program(tmp_path / "a.mlpackage", (2, 2), build, "fp16"))
+    found = {rule.rule: rule.kinds for rule in leaving(function)}
+    assert found["gathering by index"] == {"gather": 2}
+    assert found["rank above 4"] == {"reshape": 1, "softmax": 1, "cast": 1}
+    assert found["fp32 arithmetic"] == {"cast": 1}  # of what the package gives
 
 
 def test_the_command(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.devices.power_meters import find_meter
-from benchmarks.measure.power import PowerLog
+from benchmarks.devices.power import PowerLog, find_meter
 from tests.fixtures.jetson_tree import AGX_ORIN, JETSONS, ORIN_NANO, make_tree, write
 
 SENSOR = "sys/bus/i2c/devices/1-0040/hwmon/hwmon1"
