@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.records.record import Artifact, Prediction
+from runtime.backends.contract import METADATA_KEY
 from runtime.errors import UserError, first_line
 from targets import Target
 
@@ -28,6 +29,11 @@ def read_graph(path: Path) -> ModelProto:
         return onnx.load(path)
     except Exception as error:  # protobuf's errors have no class in common
         raise UserError(f"{path} is not an ONNX file ({first_line(error)})") from None
+
+
+def passport_text(path: Path) -> str | None:
+    """Return the passport in an ONNX file."""
+    return next((entry.value for entry in read_graph(path).metadata_props if entry.key == METADATA_KEY), None)
 
 
 def count_gmac(model: ModelProto) -> dict[str, float]:

@@ -55,7 +55,7 @@ class Engine:
     engine_layers: dict[str, int]  # computing layers by precision, as TensorRT built them
 
 
-def prepare_engines(onnx_paths: Sequence[Path], target: str | None) -> list[Path]:
+def prepare_engines(onnx_paths: Sequence[Path], target: str | None, workspace_mib: int | None = None) -> list[Path]:
     """Return an engine file for this device of each ONNX file, built where there is none of this very file.
 
     Files that are not for TensorRT are left out, and a line says so. UserError where nothing is left, and for what
@@ -66,7 +66,7 @@ def prepare_engines(onnx_paths: Sequence[Path], target: str | None) -> list[Path
         if reason := unfit(*read_model_passport(path)):
             print(f"left out: {path}: {reason}")
             continue
-        job = prepare(path, target)
+        job = prepare(path, target, workspace_mib)
         if job.path in jobs:
             raise UserError(f"{path} and {jobs[job.path].onnx} would both become {job.path}: give one of them")
         jobs[job.path] = job
@@ -104,6 +104,8 @@ def prepare(onnx: Path, target: str | None, workspace_mib: int | None = None) ->
     A target, a device profile, gives the workspace where none is given. Whether the file is one for TensorRT, `unfit`
     says: one that is being exported does not say it of itself yet.
     """
+    if workspace_mib is not None and workspace_mib < 1:
+        raise UserError(f"--workspace-mib {workspace_mib} must be 1 or more")
     model, precision = read_model_passport(onnx)
     if target is not None:
         profile = read_target(target)

@@ -41,7 +41,7 @@ class EnginePassport:
         """Return the command that builds it again, from the ONNX file in `folder`."""
         words = ["python", "-m", "compress.tensorrt", str(folder / self.onnx_file)]
         words += ["--workspace-mib", str(self.workspace_mib)] if self.workspace_mib else []
-        return shlex.join([*words, "--overwrite"])
+        return shlex.join(words)
 
 
 def engine_passport_text(
