@@ -77,21 +77,20 @@ def write_package(
     precision: fp32, fp16 or w8. image_input: it takes a CVPixelBuffer instead of an MLMultiArray. UserError where the
     folder cannot be written.
     """
-    weights = None if precision == "fp32" else precision
-    model = _convert(network, weights, deployment_target, image_input)
+    model = _convert(network, precision, deployment_target, image_input)
     try:
         model.save(str(path))
     except OSError as error:
         raise write_error(path, error) from error
     function = read_function(path)
     return PackageFacts(
-        weights=weights,
+        weights=None if precision == "fp32" else precision,
         deployment_target=deployment_target,
         image_input=image_input,
         operations=dict(Counter(op.op_type for op in computing(function)).most_common()),
         leaves_neural_engine=leaving(function),
         bytes=package_bytes(path),
-        keep_fp32=() if weights is None else tuple(KEPT_FP32),
+        keep_fp32=() if precision == "fp32" else tuple(KEPT_FP32),
     )
 
 
@@ -104,7 +103,7 @@ def as_stored(network: ERNet, precision: str) -> ERNet:
     return merged if precision == "fp32" else rounded(merged, precision)
 
 
-def _convert(network: ERNet, weights: str | None, deployment_target: str, image_input: bool) -> Any:
+def _convert(network: ERNet, precision: str, deployment_target: str, image_input: bool) -> Any:
     """coremltools' model, described."""
     # torch, which takes seconds to import.
     import torch
@@ -116,14 +115,13 @@ def _convert(network: ERNet, weights: str | None, deployment_target: str, image_
     else:
         given = ct.TensorType(name=INPUT_NAME, shape=shape, dtype=np.float32)
     arithmetic = ct.precision.FLOAT32
-    if weights is not None:
+    if precision != "fp32":
         arithmetic = ct.transform.FP16ComputePrecision(lambda op: not any(kept(op) for kept in KEPT_FP32.values()))
     passes = ct.PassPipeline()
     # Small constants, too, are written once: each convolution has its own strides. er-nano's w8 is 3 % smaller for it.
     passes.set_options("common::const_deduplication", {"const_threshold": 1})
     with quiet(), torch.no_grad():
-        stored = network if weights is None else rounded(network, weights)
-        traced = torch.jit.trace(stored, torch.zeros(shape), check_trace=False)
+        traced = torch.jit.trace(as_stored(network, precision), torch.zeros(shape), check_trace=False)
         model = ct.convert(
             traced,
             inputs=[given],
@@ -134,7 +132,7 @@ def _convert(network: ERNet, weights: str | None, deployment_target: str, image_
             pass_pipeline=passes,
             skip_model_load=True,
         )
-    if weights == "w8":
+    if precision == "w8":
         model = compress(model)
     # What Xcode shows; the passport comes later (package.embed).
     name, axis = network.variant.name, ", ".join(HAND_AXIS)
