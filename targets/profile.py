@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal, get_args
-
-from runtime.errors import UserError
 
 Format = Literal["onnx", "tensorrt", "coreml"]
 Precision = Literal["fp32", "fp16", "int8"]
@@ -96,10 +94,3 @@ class Target:
             if asked is not None and asked not in has:
                 return f"{self.name} has no {asked}: {self.absent[asked]}; it takes {', '.join(has)}"  # type: ignore[index]
         return None
-
-    def in_mode(self, name: str) -> Target:
-        """Return the same device in another power mode; a UserError where it has no such mode."""
-        names = [mode.name for mode in self.power_modes]
-        if name not in names:
-            raise UserError(f"{self.name} has no power mode '{name}' (there are {', '.join(names) or 'none'})")
-        return replace(self, mode=name)

@@ -41,7 +41,10 @@ def read_target(name: str) -> Target:
     if name not in target_names():
         raise unknown_name("target", name, [*target_names(), THIS_MACHINE])
     target = parse_target(name, tomllib.loads((FOLDER / f"{name}.toml").read_text(encoding="utf-8")))
-    return target.in_mode(mode) if mode else target
+    modes = [known.name for known in target.power_modes]
+    if mode and mode not in modes:
+        raise UserError(f"{name} has no power mode '{mode}' (there are {', '.join(modes) or 'none'})")
+    return replace(target, mode=mode) if mode else target
 
 
 def parse_target(name: str, content: dict[str, Any]) -> Target:

@@ -37,15 +37,10 @@ def shipped_crops(crop_px: int, path: Path = FILE) -> Crops:
     """Return all of them as (64, S, S, 3) RGB."""
     with np.load(path, allow_pickle=False) as content:
         parts = np.split(content["jpeg"], content["ends"][:-1])
-    return np.stack([_decode(part, crop_px) for part in parts])
-
-
-def _decode(part: NDArray[np.uint8], crop_px: int) -> NDArray[np.uint8]:
-    picture = cv2.imdecode(part, cv2.IMREAD_COLOR)
-    assert picture is not None, "the shipped crops are damaged"
+    crops = [np.asarray(cv2.imdecode(part, cv2.IMREAD_COLOR)) for part in parts]
     if crop_px != SIDE_PX:
-        picture = cv2.resize(picture, (crop_px, crop_px), interpolation=cv2.INTER_AREA)
-    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
+        crops = [np.asarray(cv2.resize(crop, (crop_px, crop_px), interpolation=cv2.INTER_AREA)) for crop in crops]
+    return np.ascontiguousarray(np.stack(crops)[..., ::-1], np.uint8)
 
 
 def parity_problem(precision: str, mean_mm: float) -> str | None:

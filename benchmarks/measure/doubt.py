@@ -69,7 +69,11 @@ def doubts(latency: LatencyMs, conditions: Sequence[Conditions], runtime: Runtim
     """Return the reasons not to trust a row, the worst first. What they begin with, up to the colon, is the cause."""
     wanted, used = runtime.provider_requested, runtime.provider_used
     fallback = [f"fallback: {wanted} was wanted, {used} ran"] if used != wanted else []
-    return [*fallback, *_about_samples(latency), *_about_machine(conditions), *_about_board(device)]
+    unlocked = device.clocks is not None and device.clocks.locked is False
+    # What of a Jetson is not as docs/jetson.md sets it up: its power mode changes a figure several times.
+    board = ["unlocked: the clocks move, sudo jetson_clocks holds them"] if device.jetpack and unlocked else []
+    board += ["power mode unknown: see nvpmodel -q"] if device.jetpack and device.power_mode is None else []
+    return [*fallback, *_about_samples(latency), *_about_machine(conditions), *board]
 
 
 def _about_samples(latency: LatencyMs) -> list[str]:
@@ -102,12 +106,3 @@ def _about_machine(conditions: Sequence[Conditions]) -> list[str]:
     if stolen > STOLEN_CORES:
         reasons.append(f"stolen: the hypervisor took {stolen:.2f} cores")
     return reasons
-
-
-def _about_board(device: Device) -> list[str]:
-    """Return what of a Jetson is not as docs/jetson.md sets it up: its power mode changes a figure several times."""
-    if device.jetpack is None:
-        return []
-    unlocked = device.clocks is not None and device.clocks.locked is False
-    reasons = ["unlocked: the clocks move, sudo jetson_clocks holds them"] if unlocked else []
-    return [*reasons, *(["power mode unknown: see nvpmodel -q"] if device.power_mode is None else [])]

@@ -54,7 +54,10 @@ def measure_accuracies(
         for candidate in plan.artifacts:
             sheet.change(candidate.name, {"accuracy": "not asked for (--images 0)"})
             if candidate.path.suffix == ".engine":
-                _check_engine(sheet, candidate, hand_model)
+                mean_mm = shipped_distance_mm(candidate.path, hand_model)
+                print(f"{candidate.name}: {mean_mm:.4f} mm from onnxruntime on the shipped crops")
+                if problem := parity_problem(candidate.precision or "", mean_mm):
+                    sheet.fail(candidate.name, problem)
         return
     # torch reads data sets; a device may have none
     from benchmarks.measure.accuracy import measure_accuracy
@@ -80,14 +83,6 @@ def measure_accuracies(
         sheet.change(candidate.name, reason, accuracy=accuracy, points=points)
         sheet.keep_samples({artifact_key(candidate.name, what): array for what, array in arrays.items()})
         sheet.save()
-
-
-def _check_engine(sheet: Sheet, candidate: Candidate, hand_model: Path | None) -> None:
-    """Compare an engine with its ONNX file on the shipped crops; one that differs too much fails."""
-    mean_mm = shipped_distance_mm(candidate.path, hand_model)
-    print(f"{candidate.name}: {mean_mm:.4f} mm from onnxruntime on the shipped crops")
-    if problem := parity_problem(candidate.precision or "", mean_mm):
-        sheet.fail(candidate.name, problem)
 
 
 def measure_latencies(plan: Plan, sheet: Sheet, threads: int) -> None:

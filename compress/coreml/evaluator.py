@@ -10,7 +10,7 @@ device.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -50,8 +50,9 @@ class Evaluator:
         self.constants = {
             value.name: _constant(value)
             for op in self._operations
-            for value in _taken(op)
-            if value.op is not None and is_constant(value.op.op_type)
+            for values in op.inputs.values()
+            for value in (values if isinstance(values, list | tuple) else [values])
+            if value is not None and value.op is not None and is_constant(value.op.op_type)
         }
 
     def __call__(
@@ -94,13 +95,6 @@ def _rounded(result: Tensor, half: bool, op: Any) -> Tensor:
         size = f"{largest:.6g} is more than {FP16_MAX:g}" if half else "it is infinite"
         raise NumericFault(f"{_label(op)} overflows in {arithmetic}: {size}")
     return result.half().float() if half else result
-
-
-def _taken(op: Any) -> Iterator[Any]:
-    """The values and constants that an operation takes."""
-    for value in op.inputs.values():
-        if value is not None:
-            yield from value if isinstance(value, list | tuple) else [value]
 
 
 def _constant(value: Any) -> Any:

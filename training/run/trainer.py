@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 from tqdm import tqdm
@@ -280,7 +280,8 @@ class Trainer:
             self._write_checkpoint(origin)
             row = self.log.rows[-1].items()
             parallel.say(", ".join(f"{k} {v:.5g}" if isinstance(v, float) else f"{k} {v}" for k, v in row))
-        parallel.wait_for_all()
+        if parallel.is_distributed():
+            distributed.barrier()
 
     def origin(self, frames: FrameSet) -> dict[str, str]:
         """What decides what comes out of a run, of a network that has not been trained yet."""
