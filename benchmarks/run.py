@@ -31,10 +31,9 @@ from benchmarks.measure.latency import SCHEDULE
 from benchmarks.records.record import FAILED, Record
 from benchmarks.records.run_records import Sheet, make_way
 from benchmarks.records.screen import print_run
-from compress.device_profile import load_profile
 from compress.tensorrt.engine_file import prepare_engines
 from runtime.errors import CommandParser, UserError, run_command
-from targets import THIS_MACHINE
+from targets import THIS_MACHINE, read_target
 
 MAX_THREADS = 256
 IMAGES = 1000
@@ -47,7 +46,7 @@ def run(args: argparse.Namespace) -> list[Record]:
     """
     from benchmarks.measure import steps as session  # brings the whole data reader: mistakes are told before
 
-    targets = tuple(load_profile(name) for name in dict.fromkeys(args.target))
+    targets = tuple(read_target(name) for name in dict.fromkeys(args.target))
     artifacts = [artifact_candidate(path, args.device, args.hand_model) for path in args.model]
     if args.openvino:
         artifacts += [in_openvino(candidate) for candidate in artifacts if candidate.path.suffix == ".onnx"]

@@ -36,7 +36,7 @@ class Artefact:
     """One exported file: planned, then written, checked, measured and judged, each by dataclasses.replace."""
 
     format: str  # of formats.FORMATS
-    precision: str  # fp32, fp16, int8, w8, palette6
+    precision: str  # fp32, fp16, int8, w8
     label: str  # what tells it apart in names and tables: fp32, int8, int8-trt
     flavour: str | None = None  # of int8 files
     path: Path = Path()  # where it lies, once it has a name

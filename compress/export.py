@@ -196,7 +196,7 @@ def parse_args(arguments: list[str] | None = None) -> argparse.Namespace:
     group = parser.add_mutually_exclusive_group()
     for name in PRECISIONS:
         flags = ["--fp16", "--half"] if name == "fp16" else [f"--{name}"]
-        help = "weights alone as small integers: smaller, not faster" if name in ("w8", "palette6") else None
+        help = "weights alone as small integers: smaller, not faster" if name == "w8" else None
         group.add_argument(*flags, dest="precision", action="store_const", const=name, default=BASELINE, help=help)
     add_options(parser, ExportRequest)
     return parser.parse_args(arguments)

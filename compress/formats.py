@@ -82,7 +82,7 @@ _FORMATS = (
     Format(
         name="coreml",
         suffix=".mlpackage",
-        precisions={"fp32": "fp32", "fp16": "fp16", "int8": "w8", "w8": "w8", "palette6": "palette6"},
+        precisions={"fp32": "fp32", "fp16": "fp16", "int8": "w8", "w8": "w8"},
         untimed="Core ML runs on Apple's devices alone",
         steps=coreml_format,
         passport_suffix=".mlpackage.json",

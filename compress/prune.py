@@ -7,13 +7,13 @@ It recovers by distillation from the unpruned network; started again, that goes 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import MISSING, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
-from torch.utils.data import default_collate
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from compress.channels import prune_by, score_channels
@@ -95,12 +95,10 @@ def check(request: PruneRequest) -> None:
         raise UserError("--finetune-steps must be 0 or more, --batch at least 1, --images at least a batch")
 
 
-def scored_batches(frames: Frames, crop_px: int) -> Iterator[dict[str, Tensor]]:
+def scored_batches(frames: Frames, crop_px: int) -> Iterable[dict[str, Tensor]]:
     """Samples, as they are, that importance is measured on."""
-    dataset = HandDataset(frames, crop_px)
-    count = min(SCORED_IMAGES, len(frames))
-    for start in tqdm(range(0, count, SCORED_BATCH), desc="importance", unit="batch", leave=False):
-        yield default_collate([dataset[i] for i in range(start, min(start + SCORED_BATCH, count))])
+    loader = DataLoader(HandDataset(frames.first(min(SCORED_IMAGES, len(frames))), crop_px), SCORED_BATCH)
+    return tqdm(loader, desc="importance", unit="batch", leave=False)
 
 
 def recover(pruned: Pruned) -> tuple[Path, dict[str, Any]]:

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from importlib.util import find_spec
 
 from compress.artefact import NNCF
-from compress.device_profile import load_profile
 from compress.formats import FORMATS, plan_artefacts
 from compress.material import pruning_request
 from compress.onnx.calibration import METHODS
@@ -14,7 +13,7 @@ from compress.onnx.precision_plan import read_plan
 from compress.prune import check as check_pruning
 from compress.request import OWN_QUANTIZER, ExportRequest
 from runtime.errors import UserError, unknown_name
-from targets import Target, refusal
+from targets import Target, read_target
 from targets.profile import PRECISIONS as TARGET_PRECISIONS
 from training.network import get_variant
 
@@ -22,7 +21,7 @@ from training.network import get_variant
 def check_request(request: ExportRequest) -> Target | None:
     """Raise a UserError for what cannot be, and give back the target's profile, if one is named."""
     get_variant(request.variant)
-    target = None if request.target is None else load_profile(request.target)
+    target = None if request.target is None else read_target(request.target)
     for name in request.formats:
         _check_format(request, name, target)
     if request.image_input and "coreml" not in request.formats:
@@ -65,9 +64,7 @@ def _check_format(request: ExportRequest, name: str, target: Target | None) -> N
         return
     # Weights as integers are computed in float: whether a device reads them is a question of its format.
     precision = request.precision if request.precision in TARGET_PRECISIONS else None
-    feature = request.precision if name == "coreml" and precision is None else None
-    profiled = FORMATS[name].profiled_as or name
-    if why := refusal(target, format=profiled, precision=precision, feature=feature):
+    if why := target.refusal(format=FORMATS[name].profiled_as or name, precision=precision):
         raise UserError(why)
 
 

@@ -142,16 +142,14 @@ def make_plan(variant: str, max_drop_mm: float, checkpoint: Path | None = None, 
 
 
 def print_plan(plan: Plan) -> None:
-    """The table of sensitivities and the choice."""
-    layout = "{:36s} {:>6s} {:>9s} {:>9s}  {}"
-    print(layout.format("block", "nodes", "lost mm", "saved ms", ""))
+    """The sensitivities, the largest first, and the choice."""
     for entry in sorted(plan.sensitivities, key=lambda e: -e.lost_mm):
         stays = "float" if entry.block in plan.keep_float else "int8"
-        print(layout.format(entry.block, str(entry.nodes), f"{entry.lost_mm:+.3f}", f"{entry.saved_ms:+.3f}", stays))
-    print(
-        f"{plan.variant}: {plan.times_faster:.2f} times faster than fp32, {plan.lost_mm:+.3f} mm on {plan.n_images} "
-        f"images of {plan.dataset}; {len(plan.keep_float)} of {len(plan.sensitivities)} blocks stay float"
-    )
+        figures = f"{entry.nodes:3d} nodes {entry.lost_mm:+.3f} mm, saves {entry.saved_ms:+.3f} ms"
+        print(f"{entry.block:36s} {figures}: {stays}")
+    kept = f"{len(plan.keep_float)} of {len(plan.sensitivities)} blocks stay float"
+    gain = f"{plan.times_faster:.2f} times faster than fp32, {plan.lost_mm:+.3f} mm"
+    print(f"{plan.variant}: {gain} on {plan.n_images} images of {plan.dataset}; {kept}")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -2,48 +2,29 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
+from runtime.errors import CommandParser, run_command
+from targets import THIS_MACHINE, Figure, Target, read_target, target_names
 
-from targets import THIS_MACHINE, Figure, Target, TargetError, read_target, target_names
+HEAD = ("target", "formats", "precisions", "int8 as", "TensorRT", "GB", "int8 GOP/s", "GB/s")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Print the table of profiles, or one profile with the source of every number."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = CommandParser(__doc__ or "")
     action = parser.add_mutually_exclusive_group(required=True)
     action.add_argument("--list", action="store_true", help="all profiles")
     action.add_argument("--show", metavar="NAME", help="one profile (NAME@MODE: in one power mode) with its sources")
     args = parser.parse_args(arguments)
-    try:
-        if args.list:
-            print_table([read_target(name) for name in target_names()])
-        else:
-            print_target(read_target(args.show))
-    except TargetError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    if args.list:
+        print_table([read_target(name) for name in target_names()])
+    else:
+        print_target(read_target(args.show))
     return 0
 
 
 def print_table(targets: list[Target]) -> None:
     """Print one line for each. A star marks a number that nobody has verified."""
-    rows: list[tuple[str, ...]] = [
-        ("target", "formats", "precisions", "int8 as", "TensorRT", "GB", "int8 GOP/s", "GB/s")
-    ]
-    for target in targets:
-        rows.append(
-            (
-                f"{target.name}@{target.mode}" if target.mode else target.name,
-                " ".join(target.formats),
-                " ".join(target.precisions),
-                target.int8_flavour or "-",
-                " ".join(target.tensorrt) or "-",
-                cell(target.figures.get("memory_gb")),
-                cell(target.peaks.int8_gops),
-                cell(target.peaks.memory_gb_s),
-            )
-        )
+    rows = [HEAD, *map(row_of, targets)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
@@ -51,7 +32,19 @@ def print_table(targets: list[Target]) -> None:
     print("peaks are dense, bounds and not speeds; * unverified; -- unknown")
 
 
-def cell(figure: Figure | None) -> str:
+def row_of(target: Target) -> tuple[str, ...]:
+    """Return a profile's cells."""
+    return (
+        f"{target.name}@{target.mode}" if target.mode else target.name,
+        " ".join(target.formats),
+        " ".join(target.precisions),
+        target.int8_flavour or "-",
+        " ".join(target.tensorrt) or "-",
+        *(short(target.peaks.get(name)) for name in ("memory_gb", "int8_gops", "memory_gb_s")),
+    )
+
+
+def short(figure: Figure | None) -> str:
     """Return a number short enough for a table."""
     return "--" if figure is None else f"{figure.value:.5g}{'*' if figure.source.startswith('unverified') else ''}"
 
@@ -66,10 +59,9 @@ def print_target(target: Target) -> None:
         print(f"  power_modes: {', '.join(mode.name for mode in target.power_modes)}")
     for missing, reason in target.absent.items():
         print(f"  no {missing}: {reason}")
-    for name, figure in (dict(target.figures) | vars(target.peaks)).items():
-        if figure is not None:
-            print(f"  {name}: {figure.value:.5g} ({figure.source})")
+    for name, figure in target.peaks.items():
+        print(f"  {name}: {figure.value:.5g} ({figure.source})")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 Format = Literal["onnx", "tensorrt", "coreml"]
 Precision = Literal["fp32", "fp16", "int8"]
 Int8Flavour = Literal["cpu", "trt", "coreml-w8"]
 Missing = Literal[Format, Precision]
-DeploymentTarget = Literal["iOS15", "iOS16", "iOS17", "iOS18"]
+DeploymentTarget = Literal["iOS16", "iOS17", "iOS18"]
 FigureName = Literal[
     "memory_gb",
     "workspace_mib",  # that a TensorRT build may take
@@ -18,19 +18,13 @@ FigureName = Literal[
     "int8_gops",
     "memory_gb_s",
 ]
-FORMATS: tuple[str, ...] = get_args(Format)
 PRECISIONS: tuple[str, ...] = get_args(Precision)
-DEPLOYMENT_TARGETS: tuple[str, ...] = get_args(DeploymentTarget)
 
 # Ampere as in Orin: a TPC has 8 tensor cores and 256 CUDA cores. Tensor cores x 1024 x clock gives NVIDIA's own dense
 # INT8 figures of every Orin module; FP16 is half of that, FP32 on CUDA cores one multiply-add a clock.
 TENSOR_CORES_PER_TPC = 8
 CUDA_CORES_PER_TPC = 256
 INT8_OPS_PER_TENSOR_CORE_CLOCK = 1024
-
-
-class TargetError(ValueError):
-    """An unknown profile, or one that cannot be read; the message is one line."""
 
 
 @dataclass(frozen=True)
@@ -53,16 +47,6 @@ class PowerMode:
 
 
 @dataclass(frozen=True)
-class Peaks:
-    """Dense arithmetic and memory peaks, for a lower bound of the latency. None: nobody knows."""
-
-    fp32_gflops: Figure | None = None
-    fp16_gflops: Figure | None = None
-    int8_gops: Figure | None = None
-    memory_gb_s: Figure | None = None
-
-
-@dataclass(frozen=True)
 class Target:
     """One device profile, in one power mode where the device has several: the fields of a TOML file and its name."""
 
@@ -81,32 +65,32 @@ class Target:
     mode: str | None = None  # the power mode: in a file, the one that the module is delivered in
     power_modes: tuple[PowerMode, ...] = ()
 
-    def figure(self, name: FigureName) -> float | None:
-        """Return a number, or None where the profile has none."""
-        found = self.figures.get(name)
-        return None if found is None else found.value
-
     @property
     def power_mode(self) -> PowerMode | None:
         """The mode that the profile is in; None for a device without modes."""
         return next((mode for mode in self.power_modes if mode.name == self.mode), None)
 
     @property
-    def peaks(self) -> Peaks:
-        """Of the power mode, by the rule above; without modes the profile's own figures."""
+    def peaks(self) -> dict[FigureName, Figure]:
+        """The figures, with the dense arithmetic and memory peaks of the power mode, by the rule above."""
         mode, bus = self.power_mode, self.memory_bus_bytes
         if mode is None or bus is None:
-            figures = self.figures
-            return Peaks(*(figures.get(name) for name in ("fp32_gflops", "fp16_gflops", "int8_gops", "memory_gb_s")))
+            return self.figures
         int8 = mode.tpcs * TENSOR_CORES_PER_TPC * INT8_OPS_PER_TENSOR_CORE_CLOCK * mode.gpu_mhz / 1000
         fp32 = mode.tpcs * CUDA_CORES_PER_TPC * 2 * mode.gpu_mhz / 1000
         arithmetic = f"{mode.tpcs} TPCs at {mode.gpu_mhz:g} MHz ({mode.source})"
-        memory = Figure(bus * 2 * mode.memory_mhz / 1000, f"{bus} bytes at 2 x {mode.memory_mhz:g} MHz ({mode.source})")
-        return Peaks(Figure(fp32, arithmetic), Figure(int8 / 2, arithmetic), Figure(int8, arithmetic), memory)
+        memory = f"{bus} bytes at 2 x {mode.memory_mhz:g} MHz ({mode.source})"
+        return {
+            **self.figures,
+            "fp32_gflops": Figure(fp32, arithmetic),
+            "fp16_gflops": Figure(int8 / 2, arithmetic),
+            "int8_gops": Figure(int8, arithmetic),
+            "memory_gb_s": Figure(bus * 2 * mode.memory_mhz / 1000, memory),
+        }
 
-    def in_mode(self, name: str) -> Target:
-        """Return the same device in another power mode; a TargetError where it has no such mode."""
-        names = [mode.name for mode in self.power_modes]
-        if name not in names:
-            raise TargetError(f"{self.name} has no power mode '{name}' (there are {', '.join(names) or 'none'})")
-        return replace(self, mode=name)
+    def refusal(self, *, precision: str | None, format: str) -> str | None:
+        """Return why a request does not fit, in one line with what does; None where it fits."""
+        for asked, has in ((format, self.formats), (precision, self.precisions)):
+            if asked is not None and asked not in has:
+                return f"{self.name} has no {asked}: {self.absent[asked]}; it takes {', '.join(has)}"  # type: ignore[index]
+        return None

@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks import report, run
-from compress.device_profile import load_profile
 from compress.export import parse_args
-from compress.tensorrt import __main__ as engines
 from runtime import demo
 from runtime.errors import UserError
+from targets import read_target
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "docs/jetson.md").read_text()
@@ -28,7 +27,6 @@ FIRST_MISSING = {
     "benchmarks/run.py": (run.main, r"there is no model exports/er-s_224_\*\.onnx"),
     "benchmarks/report.py": (report.main, r"cannot read the records jetson\.jsonl"),
     "runtime/demo.py": (demo.main, r"there is no model .*\.engine"),
-    "-m": (engines.main, r"there is no model exports/er-s_224_fp32\.onnx"),
 }
 
 
@@ -38,7 +36,7 @@ def test_every_command_is_checked_here() -> None:
 
 @pytest.mark.parametrize("words", [words for words in COMMANDS if words[0] == "compress/export.py"], ids=shlex.join)
 def test_exports_parse(words: list[str]) -> None:
-    assert load_profile(parse_args(words[1:]).target).int8_flavour == "trt"
+    assert read_target(parse_args(words[1:]).target).int8_flavour == "trt"
 
 
 @pytest.mark.parametrize("words", [words for words in COMMANDS if words[0] in FIRST_MISSING], ids=shlex.join)
@@ -49,4 +47,4 @@ def test_commands_run_up_to_the_first_missing_file(
     (tmp_path / "docs").symlink_to(ROOT / "docs")
     main, missing = FIRST_MISSING[words[0]]
     with pytest.raises(UserError, match=missing):
-        main(words[2:] if words[0] == "-m" else words[1:])
+        main(words[1:])

@@ -12,7 +12,7 @@ from cattrs import ClassValidationError, Converter, ForbiddenExtraKeysError, tra
 
 from runtime.errors import UserError, unknown_name
 from training.data.augment import AugmentSpec
-from training.distillation.spec import GONE_TERMS, DistillSpec
+from training.distillation.spec import DistillSpec
 from training.losses import LossWeights
 from training.network import get_variant
 
@@ -156,10 +156,6 @@ def read_recipe(path: Path) -> Recipe:
         raise UserError(f"cannot read the recipe {path}: {error.strerror}") from error
     except ValueError as error:
         raise UserError(f"{path} is not valid TOML: {error}") from error
-    distill = content.get("distill")
-    if isinstance(distill, dict) and (gone := sorted(GONE_TERMS & distill.keys())):
-        print(f"{path}: distill: left out, as they are no terms any more: {', '.join(gone)}", file=sys.stderr)
-        content["distill"] = {key: value for key, value in distill.items() if key not in GONE_TERMS}
     try:
         recipe = _converter().structure(content, Recipe)
     except ClassValidationError as error:

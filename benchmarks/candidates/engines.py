@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.candidates.candidate import BOX, Candidate, noise_picture
-from runtime.backends.contract import METADATA_KEY, Backend
+from benchmarks.measure.graph_cost import passport_text
+from runtime.backends.contract import Backend
 from runtime.backends.opening import open_backend
 from runtime.backends.openvino_engine import OpenVINOBackend
 from runtime.backends.session import CPU_PROVIDER, import_onnxruntime, open_session
 from runtime.backends.tensorrt_engine import TensorRTBackend
-from runtime.errors import UserError
 from runtime.hand.hand_model import HandPair, load_hand_models
 from runtime.image.crop import crop_from_box
 from runtime.runner import Runner, graph_input
@@ -103,17 +103,10 @@ def open_torch(candidate: Candidate, threads: int | None) -> Opened:
 
 def network_of(path: Path) -> Any:
     """Build the ERNet that an ONNX file of this project was exported from: untrained, in eval mode."""
-    import onnx
-
     from training.network import build  # brings torch
 
-    metadata = {entry.key: entry.value for entry in onnx.load(path, load_external_data=False).metadata_props}
-    try:
-        facts = json.loads(metadata[METADATA_KEY])
-        network = build(facts["variant"], facts.get("weights", {}).get("widths"))
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} does not say what network it is ({error!r}): export it again") from None
-    return network.eval()
+    facts = json.loads(passport_text(path) or "{}")
+    return build(facts["variant"], facts.get("weights", {}).get("widths")).eval()
 
 
 def seeded(shape: list[Any], kind: str) -> NDArray[Any]:

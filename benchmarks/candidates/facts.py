@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.candidates.candidate import ARTIFACT, Candidate
-from benchmarks.measure.graph_cost import count_gmac, read_graph
+from benchmarks.measure.graph_cost import count_gmac, passport_text, read_graph
 from benchmarks.records.record import Artifact, ParityFacts
-from runtime.backends.contract import METADATA_KEY, parse_passport
+from runtime.backends.contract import parse_passport
 from runtime.backends.engine_passport import read_engine_passport
 from runtime.backends.opening import check_model_file
 from runtime.backends.openvino_engine import passport_in, read_model
@@ -98,7 +98,7 @@ def _embedded(path: Path) -> str | None:
     """Return the passport's text in an ONNX file or OpenVINO model."""
     if path.suffix == ".xml":
         return passport_in(read_model(path))
-    return next((entry.value for entry in read_graph(path).metadata_props if entry.key == METADATA_KEY), None)
+    return passport_text(path)
 
 
 def _passport(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:

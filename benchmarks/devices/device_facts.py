@@ -6,11 +6,11 @@ import os
 import platform
 import re
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import distributions
 from pathlib import Path
 
 from benchmarks.devices.device_reader import read_files
-from benchmarks.measure.conditions import Conditions
+from benchmarks.measure.doubt import Conditions
 from benchmarks.records.record import Clocks, Device
 from runtime.backends.trt_api import l4t_release
 from runtime.errors import UserError
@@ -40,7 +40,7 @@ def describe_device(root: Path = _ROOT) -> Device:
         cpu_flags=sorted(flag for flag in cpu_flags(root) if ARITHMETIC_FLAGS.match(flag)),
         jetpack=None if l4t is None else f"{JETPACK_OF_L4T.get(l4t.split('.')[0], 'unknown')} (L4T {l4t})",
         cuda=cuda[1] if cuda else None,
-        tensorrt=installed("tensorrt"),
+        tensorrt=next((found.version for found in distributions(name="tensorrt")), None),
         power_mode=power_mode(root),
     )
 
@@ -68,14 +68,6 @@ def power_mode(root: Path = _ROOT) -> str | None:
     config = _text(root / "etc/nvpmodel.conf")
     modes = {int(number): name for number, name in re.findall(r"POWER_MODEL\s+ID=(\d+)\s+NAME=(\w+)", config)}
     return modes.get(int(status[1])) if status else None
-
-
-def installed(package: str) -> str | None:
-    """Return a package's version."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def clocks_of(conditions: Sequence[Conditions]) -> Clocks:

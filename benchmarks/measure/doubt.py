@@ -1,15 +1,20 @@
 """The benchmark doubts itself: what speaks against a row's figures, in words, by its blocks and what else went on.
 
-A row without reasons repeats: its median lies within a few percent of the next run's. A row with one may not.
+A row without reasons repeats: its median lies within a few percent of the next run's. A row with one may not. What a
+system does not say is None, or 0 cores, which is no reason to doubt and none to trust.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
+import psutil
 
-from benchmarks.measure.conditions import Conditions
+from benchmarks.devices.device_reader import read_files
 from benchmarks.measure.stats import drift_pct
 from benchmarks.records.record import Device, LatencyMs, Runtime
 
@@ -23,11 +28,52 @@ STOLEN_CORES = 0.02  # by the hypervisor
 FREQUENCY_PCT = 5.0  # between the slowest and the fastest block
 
 
+@dataclass(frozen=True)
+class Conditions:
+    """Of one block."""
+
+    foreign_cores: float  # that other processes kept busy
+    stolen_cores: float  # that a hypervisor gave to other machines
+    cpu_mhz: float | None  # mean over the cores, at the end
+    gpu_mhz: float | None
+    throttled: bool  # whether a Jetson says that it slowed itself down; elsewhere the clocks tell
+
+
+@contextmanager
+def watched(into: list[Conditions]) -> Iterator[None]:
+    """Add what goes on during the block."""
+    start_s, (foreign_s, stolen_s), events = time.perf_counter(), _cpu_seconds(), read_files().throttle_events or 0
+    yield
+    seconds = max(time.perf_counter() - start_s, 1e-9)
+    foreign_end_s, stolen_end_s = _cpu_seconds()
+    facts = read_files()
+    into.append(
+        Conditions(
+            foreign_cores=max((foreign_end_s - foreign_s) / seconds, 0.0),
+            stolen_cores=max((stolen_end_s - stolen_s) / seconds, 0.0),
+            cpu_mhz=sum(facts.cpu_mhz) / len(facts.cpu_mhz) if facts.cpu_mhz else None,
+            gpu_mhz=facts.gpu_mhz,
+            throttled=(facts.throttle_events or 0) > events,
+        )
+    )
+
+
+def _cpu_seconds() -> tuple[float, float]:
+    """Return what other processes and a hypervisor have taken since boot, summed over the cores."""
+    times = psutil.cpu_times()
+    busy_s = sum(getattr(times, name, 0.0) for name in ("user", "nice", "system", "irq", "softirq"))
+    return busy_s - time.process_time(), getattr(times, "steal", 0.0)
+
+
 def doubts(latency: LatencyMs, conditions: Sequence[Conditions], runtime: Runtime, device: Device) -> list[str]:
     """Return the reasons not to trust a row, the worst first. What they begin with, up to the colon, is the cause."""
     wanted, used = runtime.provider_requested, runtime.provider_used
     fallback = [f"fallback: {wanted} was wanted, {used} ran"] if used != wanted else []
-    return [*fallback, *_about_samples(latency), *_about_machine(conditions), *_about_board(device)]
+    unlocked = device.clocks is not None and device.clocks.locked is False
+    # What of a Jetson is not as docs/jetson.md sets it up: its power mode changes a figure several times.
+    board = ["unlocked: the clocks move, sudo jetson_clocks holds them"] if device.jetpack and unlocked else []
+    board += ["power mode unknown: see nvpmodel -q"] if device.jetpack and device.power_mode is None else []
+    return [*fallback, *_about_samples(latency), *_about_machine(conditions), *board]
 
 
 def _about_samples(latency: LatencyMs) -> list[str]:
@@ -60,12 +106,3 @@ def _about_machine(conditions: Sequence[Conditions]) -> list[str]:
     if stolen > STOLEN_CORES:
         reasons.append(f"stolen: the hypervisor took {stolen:.2f} cores")
     return reasons
-
-
-def _about_board(device: Device) -> list[str]:
-    """Return what of a Jetson is not as docs/jetson.md sets it up: its power mode changes a figure several times."""
-    if device.jetpack is None:
-        return []
-    unlocked = device.clocks is not None and device.clocks.locked is False
-    reasons = ["unlocked: the clocks move, sudo jetson_clocks holds them"] if unlocked else []
-    return [*reasons, *(["power mode unknown: see nvpmodel -q"] if device.power_mode is None else [])]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.records.record import Artifact, Prediction
+from runtime.backends.contract import METADATA_KEY
 from runtime.errors import UserError, first_line
 from targets import Target
 
@@ -28,6 +29,11 @@ def read_graph(path: Path) -> ModelProto:
         return onnx.load(path)
     except Exception as error:  # protobuf's errors have no class in common
         raise UserError(f"{path} is not an ONNX file ({first_line(error)})") from None
+
+
+def passport_text(path: Path) -> str | None:
+    """Return the passport in an ONNX file."""
+    return next((entry.value for entry in read_graph(path).metadata_props if entry.key == METADATA_KEY), None)
 
 
 def count_gmac(model: ModelProto) -> dict[str, float]:
@@ -80,14 +86,15 @@ def lower_bound(target: Target, artifact: Artifact, gmac: Mapping[str, float]) -
     from memory once; the longer of the two counts. Real networks of this size stay well above.
     """
     peaks = target.peaks
-    if peaks.fp32_gflops is None or peaks.memory_gb_s is None:
+    fp32, memory = peaks.get("fp32_gflops"), peaks.get("memory_gb_s")
+    if fp32 is None or memory is None:
         return f"the profile {target.name} lacks fp32_gflops or memory_gb_s"
     if not gmac or artifact.bytes is None:
         return "an engine file does not show its graph"
-    rates = {"fp32": peaks.fp32_gflops, "fp16": peaks.fp16_gflops, "int8": peaks.int8_gops}
-    used = {precision: rates[precision] or peaks.fp32_gflops for precision in gmac}
+    rates = {"fp32": fp32, "fp16": peaks.get("fp16_gflops", fp32), "int8": peaks.get("int8_gops", fp32)}
+    used = {precision: rates[precision] for precision in gmac}
     products_ms = sum(2e3 * products / used[precision].value for precision, products in gmac.items())
-    memory_ms = artifact.bytes / 1e6 / peaks.memory_gb_s.value
+    memory_ms = artifact.bytes / 1e6 / memory.value
     mode = f"@{target.power_mode.name}" if target.power_mode else ""
-    sources = dict.fromkeys(figure.source for figure in (*used.values(), peaks.memory_gb_s))
+    sources = dict.fromkeys(figure.source for figure in (*used.values(), memory))
     return Prediction(f"{target.name}{mode}", max(products_ms, memory_ms), list(sources))

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from benchmarks.candidates.candidate import BOX, noise_picture
 from benchmarks.candidates.engines import Opened
-from benchmarks.measure.conditions import Conditions, watched
-from benchmarks.measure.power import PowerLog
+from benchmarks.devices.power import PowerLog
+from benchmarks.measure.doubt import Conditions, watched
 from benchmarks.records.record import PowerW
 from compress.check.timing import Milliseconds, Schedule, time_blocks
 from runtime.runner import Runner

@@ -1,22 +1,30 @@
-"""Memory and load time of one candidate, in processes of its own (measure/fresh_process.py)."""
+"""Memory and load time of one candidate, in processes of its own.
+
+Such a process is this module: it reads a candidate as JSON from its input and prints its figures as JSON.
+"""
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import re
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from benchmarks.candidates.candidate import Candidate
+from benchmarks.candidates.engines import open_candidate
 from benchmarks.records.record import LoadMs, MemoryMb
-from runtime.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 REPEATS = 3
+RUNS = 10  # after which memory has seen its peak
 LIMIT_SECONDS = 3600
 
 
@@ -27,18 +35,17 @@ def measure_fresh(candidate: Candidate, threads: int | None) -> tuple[LoadMs | N
     """
     times: dict[bool, list[float]] = {True: [], False: []}  # by whether the files were evicted first
     memory: list[dict[str, float | None]] = []
-    reads_files = candidate.engine != "torch"
-    for _ in range(REPEATS if reads_files else 1):
-        for cold in (True, False):
-            if cold and not (reads_files and evict(candidate.files)):
-                continue
-            try:
-                told = ask_fresh(candidate, threads)
-            except UserError as error:
-                return None, None, f"the fresh process failed: {error}"
-            times[cold].append(told["load_ms"])
-            memory.append(told["memory_mb"])
-    load = LoadMs(*(median(values) if values else None for values in (times[True], times[False])))
+    for cold in (True, False) * REPEATS:
+        if cold and not evict(candidate.files):
+            continue
+        try:
+            told = ask_fresh(candidate, threads)
+        except (OSError, ValueError, IndexError, subprocess.SubprocessError) as error:
+            last_words = (getattr(error, "stderr", None) or str(error)).strip().rpartition("\n")[2][:200]
+            return None, None, f"the fresh process failed: {last_words}"
+        times[cold].append(told["load_ms"])
+        memory.append(told["memory_mb"])
+    load = LoadMs(*(median(values) if values else None for values in times.values()))
     seen = {key: [value for part in memory if (value := part[key]) is not None] for key in memory[0]}
     medians = {key: median(values) for key, values in seen.items() if values}
     return load, MemoryMb(**medians) if "rss_peak" in medians else None, "only Linux says it"
@@ -48,7 +55,7 @@ def evict(files: tuple[str, ...]) -> bool:
     """Take files out of the page cache; False where the system cannot."""
     if not hasattr(os, "posix_fadvise"):
         return False
-    for file in set(files):
+    for file in files:
         with Path(file).open("rb") as opened:
             os.fsync(opened)  # pages that are not on disk yet stay
             os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
@@ -56,15 +63,46 @@ def evict(files: tuple[str, ...]) -> bool:
 
 
 def ask_fresh(candidate: Candidate, threads: int | None) -> dict[str, Any]:
-    """Return what a new process says of the candidate. A UserError with its last words where it fails."""
-    command = [sys.executable, "-m", "benchmarks.measure.fresh_process"]
+    """Return what a new process says of the candidate."""
+    command = [sys.executable, "-m", "benchmarks.measure.memory"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
     question = json.dumps({"candidate": asdict(candidate), "threads": threads})
-    try:
-        done = subprocess.run(
-            command, input=question, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=True, env=environment
-        )
-        told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    except (OSError, ValueError, IndexError, subprocess.SubprocessError) as error:
-        raise UserError((getattr(error, "stderr", None) or str(error)).strip().rpartition("\n")[2][:200]) from None
+    done = subprocess.run(
+        command, input=question, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=True, env=environment
+    )
+    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return told
+
+
+def answer(candidate: Candidate, threads: int | None) -> dict[str, Any]:
+    """Load a candidate and run it: ms without the import of its engine, and memory at each step, 10^6 bytes."""
+    rss_before = status_mb("VmRSS")  # with numpy and OpenCV: every user of the runner has them
+    with suppress(ImportError):
+        importlib.import_module(candidate.engine if candidate.engine in ("torch", "openvino") else "onnxruntime")
+    start = time.perf_counter()
+    opened = open_candidate(candidate, threads)
+    load_ms = (time.perf_counter() - start) * 1000
+    memory = {"rss_before": rss_before, "rss_after_load": status_mb("VmRSS")}
+    if opened.device_memory_bytes is not None:
+        memory["device_delta"] = opened.device_memory_bytes / 1e6
+    for _ in range(RUNS):
+        opened.run()
+    memory["rss_peak"] = status_mb("VmHWM")
+    return {"load_ms": load_ms, "memory_mb": memory}
+
+
+def status_mb(key: str) -> float | None:
+    """Return VmRSS (now) or VmHWM (the most ever) of this process, 10^6 bytes; None on systems but Linux.
+
+    psutil has no peak there, and getrusage's counts what the parent had when it started this process.
+    """
+    try:
+        found = re.search(rf"^{key}:\s+(\d+) kB", Path("/proc/self/status").read_text(encoding="utf-8"), re.MULTILINE)
+    except OSError:
+        return None
+    return int(found[1]) * 1024 / 1e6 if found else None
+
+
+if __name__ == "__main__":
+    asked = json.load(sys.stdin)
+    print(json.dumps(answer(Candidate(**asked["candidate"]), asked["threads"])))

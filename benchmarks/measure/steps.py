@@ -16,12 +16,11 @@ from benchmarks.candidates.engines import Opened, open_candidate
 from benchmarks.candidates.planned_rows import Plan, protocol_of
 from benchmarks.devices.device_facts import clocks_of
 from benchmarks.devices.device_reader import read_files
-from benchmarks.devices.engine_parity import shipped_parity
-from benchmarks.devices.power_meters import find_meter
+from benchmarks.devices.power import PowerLog, find_meter
+from benchmarks.devices.shipped_crops import parity_problem, shipped_distance_mm
 from benchmarks.measure.doubt import doubts
 from benchmarks.measure.latency import Timed, time_candidates
 from benchmarks.measure.memory import measure_fresh
-from benchmarks.measure.power import PowerLog
 from benchmarks.measure.stats import ratio, summarise
 from benchmarks.records.columns import mpjpe_mm
 from benchmarks.records.raw_samples import Arrays, artifact_key, row_key, samples_path
@@ -55,7 +54,10 @@ def measure_accuracies(
         for candidate in plan.artifacts:
             sheet.change(candidate.name, {"accuracy": "not asked for (--images 0)"})
             if candidate.path.suffix == ".engine":
-                _check_engine(sheet, candidate, hand_model)
+                mean_mm = shipped_distance_mm(candidate.path, hand_model)
+                print(f"{candidate.name}: {mean_mm:.4f} mm from onnxruntime on the shipped crops")
+                if problem := parity_problem(candidate.precision or "", mean_mm):
+                    sheet.fail(candidate.name, problem)
         return
     # torch reads data sets; a device may have none
     from benchmarks.measure.accuracy import measure_accuracy
@@ -81,14 +83,6 @@ def measure_accuracies(
         sheet.change(candidate.name, reason, accuracy=accuracy, points=points)
         sheet.keep_samples({artifact_key(candidate.name, what): array for what, array in arrays.items()})
         sheet.save()
-
-
-def _check_engine(sheet: Sheet, candidate: Candidate, hand_model: Path | None) -> None:
-    """Compare an engine with its ONNX file on the shipped crops; one that differs too much fails."""
-    parity = shipped_parity(candidate.path, hand_model=hand_model)
-    print(f"{candidate.name}: {parity.mean_mm:.4f} mm from onnxruntime on {parity.crops} shipped crops")
-    if parity.reason is not None:
-        sheet.fail(candidate.name, parity.reason)
 
 
 def measure_latencies(plan: Plan, sheet: Sheet, threads: int) -> None:

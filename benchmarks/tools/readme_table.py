@@ -17,13 +17,11 @@ RESULTS = ROOT / "benchmarks" / "results" / "exports.json"
 CARDS = ROOT / "training" / "weights"
 README, IPHONE = ROOT / "README.md", ROOT / "docs" / "iphone.md"
 MADE_BY = "made by python -m benchmarks.tools.readme_table, do not edit"
-FP32_ARITHMETIC = "fp32 arithmetic"  # of compress.coreml.neural_engine's rules
 VARIANTS_HEAD = (
     "variant | parameters M | GMAC | file | MB | MPJPE mm (synthetic) | lost to fp32 mm | ms | times faster than fp32"
 )
 PACKAGES_HEAD = (
-    "package | MB | of fp32 ONNX | operations | in fp32 | leave the Neural Engine otherwise | "
-    "apart from PyTorch, fp32 mm | fp16 mm | MPJPE mm (synthetic) | lost to fp32 mm"
+    "package | MB | of fp32 ONNX | apart from PyTorch, fp32 mm | fp16 mm | MPJPE mm (synthetic) | lost to fp32 mm"
 )
 PACKAGE_NOTE = (
     "Apart from PyTorch: the worst vertex in fp32 arithmetic (at most 0.05 mm), the worst hand in fp16 (at most 0.5 "
@@ -62,14 +60,10 @@ def packages_table(results: dict[str, Any]) -> str:
     for entry in (entry for entry in results["exports"].values() if "coreml" in entry["formats"]):
         made = entry["formats"]["coreml"]
         fp32_file = next(facts for facts in entry["files"].values() if facts["precision"] == "fp32")
-        rules = {rule["rule"]: sum(rule["kinds"].values()) for rule in made["package"]["leaves_neural_engine"]}
-        in_fp32 = rules.pop(FP32_ARITHMETIC, 0)
-        leaving = ", ".join(f"{count} by {rule}" for rule, count in rules.items()) or "none known"
-        operations = sum(made["package"]["operations"].values())
         size, error, lost = _measured(made).split(" | ")
         apart = f"{made['parity']['fp32']['vertex_mm']:.4f} | {made['parity']['fp16']['present_hand_mm']:.2f}"
-        shares = f"{made['bytes'] / fp32_file['bytes']:.2f} | {operations} | {in_fp32} | {leaving}"
-        rows.append(f"`{made['file']}` | {size} | {shares} | {apart} | {error} | {lost}")
+        share = f"{made['bytes'] / fp32_file['bytes']:.2f}"
+        rows.append(f"`{made['file']}` | {size} | {share} | {apart} | {error} | {lost}")
     return _table(PACKAGES_HEAD, rows, PACKAGE_NOTE)
 
 

@@ -6,7 +6,6 @@ long and leaves a debug file in the package.
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compress.coreml import coremltools, quiet
-from compress.coreml.neural_engine import MAX_RANK, Leaving, leaving
-from compress.coreml.package import CONST, Program, package_bytes, read_model, read_program, replace_package
+from compress.coreml.package import CONST, Leaving, computing, leaving, package_bytes, read_function
 from compress.coreml.weight_storage import compress, rounded
 from runtime.backends.contract import HAND_AXIS, INPUT_NAME, OUTPUT_SHAPES, OUTPUT_UNITS, input_shape
 from runtime.files import write_error
@@ -26,24 +24,14 @@ if TYPE_CHECKING:
     from training.network import ERNet
 
 IMAGE_SCALE = 1 / 255  # of an image input, whose pixels Core ML gives as 0..255
-
-# Which weight format a precision of the command line means; fp32 computes in fp32 and stores what it was given.
-PRECISIONS = {"fp32": None, "fp16": "fp16", "int8": "w8", "w8": "w8", "palette6": "palette6"}
-
-
-@dataclass(frozen=True)
-class PackageOptions:
-    """How a package is made, beyond its precision."""
-
-    deployment_target: str = "iOS16"  # the oldest system that must run it
-    image_input: bool = False  # takes a CVPixelBuffer instead of an MLMultiArray
+DEPLOYMENT_TARGET = "iOS16"  # the oldest system that runs a package, where no device profile names another
 
 
 @dataclass(frozen=True)
 class PackageFacts:
     """What was written."""
 
-    weights: str | None  # of weight_storage.ROUNDINGS
+    weights: str | None  # of weight_storage.ROUNDINGS; None: as they are, in fp32
     deployment_target: str
     image_input: bool
     operations: dict[str, int]  # by kind
@@ -77,33 +65,33 @@ def _is_soft_argmax(op: Any) -> bool:
 KEPT_FP32: dict[str, Callable[[Any], bool]] = {"normalisation": _is_normalisation, "soft-argmax": _is_soft_argmax}
 
 
-def write_package(network: ERNet, path: Path, precision: str, options: PackageOptions | None = None) -> PackageFacts:
-    """Convert `network` (eval mode) at its own crop size; `path`, a folder, is replaced when all went well.
+def write_package(
+    network: ERNet,
+    path: Path,
+    precision: str,
+    deployment_target: str = DEPLOYMENT_TARGET,
+    image_input: bool = False,
+) -> PackageFacts:
+    """Convert `network` (eval mode) at its own crop size into the folder `path`.
 
-    UserError where the folder cannot be written; ValueError where the program breaks a rule of the graph contract,
-    which is a fault of the network. Which precisions a deployment target has, targets.fit says.
+    precision: fp32, fp16 or w8. image_input: it takes a CVPixelBuffer instead of an MLMultiArray. UserError where the
+    folder cannot be written.
     """
-    options = options or PackageOptions()
-    model = _convert(network, precision, options)
+    model = _convert(network, precision, deployment_target, image_input)
     try:
-        with tempfile.TemporaryDirectory(prefix=".package-", dir=path.parent) as folder:
-            written = Path(folder) / path.name
-            model.save(str(written))
-            program = read_program(written, read_model(written))
-            _check_rules(program)
-            facts = PackageFacts(
-                weights=PRECISIONS[precision],
-                deployment_target=options.deployment_target,
-                image_input=options.image_input,
-                operations=dict(Counter(operation.kind for operation in program.operations).most_common()),
-                leaves_neural_engine=leaving(program),
-                bytes=package_bytes(written),
-                keep_fp32=() if precision == "fp32" else tuple(KEPT_FP32),
-            )
-            replace_package(written, path)
+        model.save(str(path))
     except OSError as error:
         raise write_error(path, error) from error
-    return facts
+    function = read_function(path)
+    return PackageFacts(
+        weights=None if precision == "fp32" else precision,
+        deployment_target=deployment_target,
+        image_input=image_input,
+        operations=dict(Counter(op.op_type for op in computing(function)).most_common()),
+        leaves_neural_engine=leaving(function),
+        bytes=package_bytes(path),
+        keep_fp32=() if precision == "fp32" else tuple(KEPT_FP32),
+    )
 
 
 def as_stored(network: ERNet, precision: str) -> ERNet:
@@ -111,18 +99,18 @@ def as_stored(network: ERNet, precision: str) -> ERNet:
     # torch, which takes seconds to import.
     from training.network.merged import merge
 
-    weights, merged = PRECISIONS[precision], merge(network)
-    return merged if weights is None else rounded(merged, weights)
+    merged = merge(network)
+    return merged if precision == "fp32" else rounded(merged, precision)
 
 
-def _convert(network: ERNet, precision: str, options: PackageOptions) -> Any:
+def _convert(network: ERNet, precision: str, deployment_target: str, image_input: bool) -> Any:
     """coremltools' model, described."""
     # torch, which takes seconds to import.
     import torch
 
     ct = coremltools()
     shape = input_shape(network.variant.crop_px)
-    if options.image_input:
+    if image_input:
         given = ct.ImageType(name=INPUT_NAME, shape=shape, scale=IMAGE_SCALE, color_layout=ct.colorlayout.RGB)
     else:
         given = ct.TensorType(name=INPUT_NAME, shape=shape, dtype=np.float32)
@@ -139,32 +127,20 @@ def _convert(network: ERNet, precision: str, options: PackageOptions) -> Any:
             inputs=[given],
             outputs=[ct.TensorType(name=name, dtype=np.float32) for name in OUTPUT_SHAPES],
             convert_to="mlprogram",
-            minimum_deployment_target=getattr(ct.target, options.deployment_target),
+            minimum_deployment_target=getattr(ct.target, deployment_target),
             compute_precision=arithmetic,
             pass_pipeline=passes,
             skip_model_load=True,
         )
-    weights = PRECISIONS[precision]
-    if weights is not None:
-        model = compress(model, weights)
+    if precision == "w8":
+        model = compress(model)
     # What Xcode shows; the passport comes later (package.embed).
     name, axis = network.variant.name, ", ".join(HAND_AXIS)
     model.short_description = f"{name}: two interacting hands from one picture. Hand axis: {axis}"
     model.license = "Apache-2.0"
     model.input_description[INPUT_NAME] = (
-        "RGB picture of both hands" if options.image_input else "RGB, 0..1; NCHW, a square crop around both hands"
+        "RGB picture of both hands" if image_input else "RGB, 0..1; NCHW, a square crop around both hands"
     )
     for name, facts in OUTPUT_UNITS.items():
         model.output_description[name] = f"{facts['unit']}; {facts['shape']}"
     return model
-
-
-def _check_rules(program: Program) -> None:
-    """A ValueError where a program is not by the graph contract."""
-    for operation in program.operations:
-        if any(len(kind.shape) > MAX_RANK for kind in operation.outputs):
-            raise ValueError(f"the program's {operation.kind} has a result of rank above {MAX_RANK}")
-    wanted = {name: ("fp32", shape) for name, shape in OUTPUT_SHAPES.items()}
-    given = {name: (kind.dtype, kind.shape) for name, kind in program.outputs.items()}
-    if given != wanted:
-        raise ValueError(f"the program gives {given}, not {wanted}")

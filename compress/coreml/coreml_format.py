@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from compress.artefact import PARITY_FAILED, PENDING, Artefact, Verdict
-from compress.coreml.convert import PackageOptions, write_package
+from compress.coreml.convert import DEPLOYMENT_TARGET, write_package
 from compress.coreml.package import embed, package_sha256
 from compress.coreml.package_check import check_package, package_predictor
 from compress.material import Material
@@ -19,14 +19,10 @@ PACKAGE_CROPS = 64
 
 def make(artefact: Artefact, material: Material, made: tuple[Artefact, ...]) -> Artefact:
     """Convert the network and compare the package with it."""
-    request, path = material.request, artefact.path
-    options = PackageOptions(image_input=request.image_input)
-    if material.target is not None and material.target.deployment_target is not None:
-        options = replace(options, deployment_target=material.target.deployment_target)
-    package = write_package(material.network, path, request.precision, options)
-    parity = check_package(
-        material.network, path, request.precision, material.test.crops[:PACKAGE_CROPS], material.hands
-    )
+    network, path, precision = material.network, artefact.path, artefact.precision
+    oldest = (material.target and material.target.deployment_target) or DEPLOYMENT_TARGET
+    package = write_package(network, path, precision, oldest, material.request.image_input)
+    parity = check_package(network, path, precision, material.test.crops[:PACKAGE_CROPS], material.hands)
     return replace(
         artefact,
         quantisation={"weights": package.weights, "keep_fp32": list(package.keep_fp32)},

@@ -10,7 +10,7 @@ device.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,9 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from compress.coreml import coremltools, quiet
 from compress.coreml.operations import KERNELS, LISTS
-from compress.coreml.package import WEIGHTS_FOLDER, is_constant, read_model
+from compress.coreml.package import computing, dtype_of, is_constant, read_function, read_model
 from runtime.errors import UserError, first_line
 
 Arithmetic = Literal["fp32", "fp16"]
@@ -40,38 +39,33 @@ class Evaluator:
     """
 
     def __init__(self, path: Path) -> None:
-        model = read_model(path)
-        function = _load(path, model)
-        described = model.description.input
+        function, described = read_function(path), read_model(path).description.input
         self.path = path
-        self.inputs = {name: tuple(value.shape) for name, value in function.inputs.items()}
         self.images = {given.name for given in described if given.type.WhichOneof("Type") == "imageType"}  # 0..255
         self._outputs = [value.name for value in function.outputs]
-        self._operations = [op for op in function.operations if not is_constant(op.op_type)]
+        self._operations = computing(function)
         for op in self._operations:
             if op.op_type not in KERNELS:
                 raise UserError(f"{path}: unknown operation '{op.op_type}' ('{op.name}')")
         self.constants = {
             value.name: _constant(value)
             for op in self._operations
-            for value in _taken(op)
-            if value.op is not None and is_constant(value.op.op_type)
+            for values in op.inputs.values()
+            for value in (values if isinstance(values, list | tuple) else [values])
+            if value is not None and value.op is not None and is_constant(value.op.op_type)
         }
 
     def __call__(
         self, inputs: Mapping[str, NDArray[np.float32]], arithmetic: Arithmetic = "fp32"
     ) -> dict[str, NDArray[np.float32]]:
         """Values of the program's inputs -> its outputs. NumericFault at the first result that is no finite number."""
-        given = {name: value.shape for name, value in inputs.items()}
-        if given != self.inputs:
-            raise ValueError(f"the program takes {self.inputs}, not {given}")
         values: dict[str, Any] = dict(self.constants)
         with torch.inference_mode():
             for name, array in inputs.items():
                 values[name] = torch.from_numpy(np.ascontiguousarray(array, np.float32))
             for op in self._operations:
                 for output, result in zip(op.outputs, self._run(op, values), strict=True):
-                    values[output.name] = _rounded(result, arithmetic == "fp16" and _is_half(output), op)
+                    values[output.name] = _rounded(result, arithmetic == dtype_of(output) == "fp16", op)
         return {name: values[name].numpy() for name in self._outputs}
 
     def _run(self, op: Any, values: Mapping[str, Any]) -> tuple[Tensor, ...]:
@@ -82,7 +76,11 @@ class Evaluator:
         }
         try:
             results = KERNELS[op.op_type](**given)
-        except (ValueError, TypeError) as error:  # a parameter or value of it that operations.py does not have
+        except (
+            ValueError,
+            TypeError,
+            KeyError,
+        ) as error:  # what operations.py does not have
             raise UserError(f"{self.path}: {_label(op)} cannot be evaluated: {first_line(error)}") from None
         return results if isinstance(results, tuple) else (results,)
 
@@ -99,40 +97,12 @@ def _rounded(result: Tensor, half: bool, op: Any) -> Tensor:
     return result.half().float() if half else result
 
 
-def _load(path: Path, model: Any) -> Any:
-    """The package's function as coremltools' own MIL program."""
-    coremltools()
-    # Imported last: coremltools is optional.
-    from coremltools.converters.mil.frontend.milproto.load import load
-
-    try:
-        with quiet():
-            program = load(model, model.specificationVersion, file_weights_dir=str(path / WEIGHTS_FOLDER))
-            return program.functions["main"]
-    except Exception as error:  # its reader has no class of its own
-        raise UserError(f"{path}: its program cannot be read ({first_line(error)})") from None
-
-
-def _taken(op: Any) -> Iterator[Any]:
-    """The values and constants that an operation takes."""
-    for value in op.inputs.values():
-        if value is not None:
-            yield from value if isinstance(value, list | tuple) else [value]
-
-
 def _constant(value: Any) -> Any:
     """Floats as float32 tensors, but single ones as numbers; everything else as it is."""
     found = value.val if value.val is not None else value.op.materialized_val_inference()  # of a compressed one
     if not np.issubdtype(np.asarray(found).dtype, np.floating):
         return found
     return torch.from_numpy(np.asarray(found, np.float32)) if np.ndim(found) else float(found)
-
-
-def _is_half(value: Any) -> bool:
-    # Imported last: coremltools is optional.
-    from coremltools.converters.mil.mil import types
-
-    return bool(value.dtype == types.fp16)
 
 
 def _label(op: Any) -> str:

@@ -1,7 +1,6 @@
 """An .mlpackage on disk: a folder with a manifest, the model (protobuf) and its weights, laid out by coremltools.
 
-What a package says of its program is read from the protobuf alone; weights are read by coremltools where a program is
-evaluated (evaluator.py).
+What may leave the Neural Engine is said by rules that others have found; only a device knows (docs/iphone.md).
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from compress.coreml import coremltools
+from compress.coreml import coremltools, quiet
 from runtime.backends.contract import METADATA_KEY
 from runtime.errors import UserError, first_line
 from runtime.files import write_bytes_atomic
@@ -25,33 +24,14 @@ WEIGHTS_FOLDER = "Data/com.apple.CoreML/weights"
 _MODEL = "Data/com.apple.CoreML/model.mlmodel"
 _MAX_MODEL_BYTES = 64 << 20
 
-
-@dataclass(frozen=True)
-class TensorType:
-    """Type of a value, dtype as MIL writes it: fp16, int8, string."""
-
-    dtype: str
-    shape: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Operation:
-    """One operation: its kind and the types of its results."""
-
-    kind: str
-    outputs: tuple[TensorType, ...]
-
-
-@dataclass(frozen=True)
-class Program:
-    """What a package says of its program, without the values of constants."""
-
-    opset: str
-    inputs: dict[str, TensorType]
-    images: frozenset[str]  # inputs that are pictures, 0..255
-    outputs: dict[str, TensorType]
-    operations: tuple[Operation, ...]  # without constants
-    stored: dict[str, int]  # numbers by the way they are stored: a float type, or the operation that unfolds them
+MAX_RANK = 4  # of this project's graphs
+RULE_OF_KIND = {
+    **dict.fromkeys(("resample", "crop_resize", "affine"), "sampling at coordinates"),  # coremltools' issues 1875, 2299
+    **dict.fromkeys(("gather", "gather_along_axis", "gather_nd"), "gathering by index"),  # its issue 1103
+    **dict.fromkeys(("topk", "argsort"), "sorting"),  # github.com/roboflow/rf-detr/pull/1495
+}
+RANK_RULE = f"rank above {MAX_RANK}"  # machinelearning.apple.com/research/neural-engine-transformers
+FP32_RULE = "fp32 arithmetic"  # coremltools' guide, typed execution
 
 
 def read_model(path: Path) -> Any:
@@ -71,33 +51,66 @@ def read_model(path: Path) -> Any:
     return model
 
 
-def read_program(path: Path, model: Any) -> Program:
-    """Return what the model of a package says of its program; a UserError where it does not fit together."""
+def read_function(path: Path) -> Any:
+    """Return a package's program as coremltools' own MIL function; a UserError where it does not fit together."""
+    model = read_model(path)
+    # Imported last: coremltools is optional.
+    from coremltools.converters.mil.frontend.milproto.load import load
+
     try:
-        function = model.mlProgram.functions["main"]
-        if function.opset not in function.block_specializations:
-            raise ValueError("it has no main function")
-        block = function.block_specializations[function.opset]
-        inputs = {value.name: _tensor_type(value.type) for value in function.inputs}
-        made = [(op.type, {value.name: _tensor_type(value.type) for value in op.outputs}) for op in block.operations]
-        types = inputs | {name: kind for _, outputs in made for name, kind in outputs.items()}
-        outputs = {name: types[name] for name in block.outputs}
-    except (KeyError, ValueError) as error:
-        raise UserError(f"{path}: its program is damaged ({first_line(error)}): export it again") from None
-    stored = Counter[str]()
-    for kind, results in made:
-        for result in results.values():
-            if is_constant(kind) and result.dtype.startswith("fp"):
-                stored[result.dtype if kind == CONST else kind] += prod(result.shape)
-    described = model.description.input
-    return Program(
-        opset=function.opset,
-        inputs=inputs,
-        images=frozenset(given.name for given in described if given.type.WhichOneof("Type") == "imageType"),
-        outputs=outputs,
-        operations=tuple(Operation(kind, tuple(results.values())) for kind, results in made if not is_constant(kind)),
-        stored=dict(stored.most_common()),
-    )
+        with quiet():
+            program = load(model, model.specificationVersion, file_weights_dir=str(path / WEIGHTS_FOLDER))
+            return program.functions["main"]
+    except Exception as error:  # its reader has no class of its own
+        raise UserError(f"{path}: its program cannot be read ({first_line(error)}): export it again") from None
+
+
+def computing(function: Any) -> list[Any]:
+    """Return the operations of a MIL function that compute: all but constants."""
+    return [op for op in function.operations if not is_constant(op.op_type)]
+
+
+def stored_numbers(function: Any) -> dict[str, int]:
+    """Count constant numbers by the way they are stored: a float type, or the operation that unfolds them."""
+    found = Counter[str]()
+    for op in function.operations:
+        if is_constant(op.op_type) and (kind := dtype_of(op.outputs[0])).startswith("fp"):
+            found[kind if op.op_type == CONST else op.op_type] += prod(op.outputs[0].shape)
+    return dict(found.most_common())
+
+
+def dtype_of(value: Any) -> str:
+    """Return a MIL value's type: fp16, int32, string."""
+    # Imported last: coremltools is optional.
+    from coremltools.converters.mil.mil import types
+
+    return str(types.builtin_to_string(value.dtype))
+
+
+@dataclass(frozen=True)
+class Leaving:
+    """The operations of a program that a rule applies to."""
+
+    rule: str
+    kinds: dict[str, int]
+
+
+def leaving(function: Any) -> tuple[Leaving, ...]:
+    """Count what of a MIL function each rule applies to; rules that apply to nothing are left out."""
+    found: dict[str, Counter[str]] = {}
+    for operation in computing(function):
+        for rule in _rules(operation):
+            found.setdefault(rule, Counter())[operation.op_type] += 1
+    return tuple(Leaving(rule, dict(kinds)) for rule, kinds in found.items())
+
+
+def _rules(operation: Any) -> list[str]:
+    rules = [RULE_OF_KIND[operation.op_type]] if operation.op_type in RULE_OF_KIND else []
+    if any(value.rank > MAX_RANK for value in operation.outputs):
+        rules.append(RANK_RULE)
+    if any(dtype_of(value) == "fp32" for value in operation.outputs):
+        rules.append(FP32_RULE)
+    return rules
 
 
 def embed(path: Path, facts: dict[str, Any]) -> None:
@@ -139,9 +152,3 @@ def replace_package(source: Path, target: Path) -> None:
 def is_constant(kind: str) -> bool:
     """Whether an operation holds a constant, plain or compressed."""
     return kind == CONST or kind.startswith("constexpr_")
-
-
-def _tensor_type(value_type: Any) -> TensorType:
-    tensor = value_type.tensorType
-    name = coremltools().proto.MIL_pb2.DataType.Name(tensor.dataType)
-    return TensorType(name.lower().replace("float", "fp"), tuple(int(d.constant.size) for d in tensor.dimensions))

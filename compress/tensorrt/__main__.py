@@ -1,44 +1,22 @@
-"""Build TensorRT engines on the device: `python -m compress.tensorrt er-s_224_fp16.onnx --target jetson-orin-nano`.
-
-On any x86-64 machine, `--check` parses and builds the same files with TensorRT for RTX, without a GPU: it proves that
-they parse and build, not that they run on a Jetson.
-"""
+"""Build TensorRT engines on the device: `python -m compress.tensorrt er-s_224_fp16.onnx --target jetson-orin-nano`."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from compress.tensorrt.engine_file import build, prepare, read_model_passport, summary, unfit
-from compress.tensorrt.rtx import check_build
-from runtime.errors import CommandParser, UserError, run_command
+from compress.tensorrt.engine_file import prepare_engines
+from runtime.errors import CommandParser, run_command
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Parse the command line, build or check, print one line per file."""
+    """Parse the command line and build what is not built yet."""
     parser = CommandParser(__doc__)
     parser.add_argument("files", nargs="+", type=Path, help="exported ONNX files")
-    parser.add_argument("--check", action="store_true", help="only build with TensorRT for RTX, for an RTX GPU")
     parser.add_argument("--target", help="a device profile: workspace limit, and what does not fit")
     parser.add_argument("--workspace-mib", type=int, help="memory that building may take; default: the profile's")
-    parser.add_argument("--overwrite", action="store_true", help="replace engines of an earlier build")
     args = parser.parse_args(arguments)
-    if args.check:
-        for flag in ("target", "workspace_mib", "overwrite"):
-            if getattr(args, flag) not in (None, False):
-                raise UserError(f"--{flag.replace('_', '-')} has no effect with --check")
-        checks = {path: check_build(path, read_model_passport(path)[1]) for path in args.files}
-        for path, check in checks.items():
-            print(f"{path}: {check}")
-        return 0 if all(check.status == "passed" for check in checks.values()) else 1
-    if args.workspace_mib is not None and args.workspace_mib < 1:
-        raise UserError(f"--workspace-mib {args.workspace_mib} must be 1 or more")
-    for path in args.files:
-        if reason := unfit(*read_model_passport(path)):
-            raise UserError(f"{path}: {reason}")
-        job = prepare(path, args.target, args.workspace_mib)
-        if job.path.exists() and not args.overwrite:
-            raise UserError(f"{job.path} exists: give --overwrite")
-        print(summary(job.path, build(job)))
+    for path in prepare_engines(args.files, args.target, args.workspace_mib):
+        print(path)
     return 0
 
 

@@ -1,26 +1,24 @@
 """ONNX -> a serialised engine, in one code path for TensorRT 10.3 to 11 and TensorRT for RTX.
 
-Networks are strongly typed: the precision is the graph's own (Q/DQ, fp16 tensors).
+Networks are strongly typed: the precision is the graph's own (Q/DQ, fp16 tensors). TensorRT for RTX shares the parser
+and the typed builder and needs no GPU: a build by it proves that a graph parses and builds, for an RTX GPU, with that
+version's parser, and nothing about a Jetson: no speed, no accuracy, and older parsers are stricter (compress.onnx.lint
+names the operators that they lack).
 """
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from compress.tensorrt.layer_precision import graph_layers
 from runtime.backends.trt_api import collecting_logger, first_error
-from runtime.errors import UserError
+from runtime.errors import UserError, first_line
 
-
-@dataclass(frozen=True)
-class BuildSpec:
-    """How to build."""
-
-    precision: str  # that the engine must have
-    workspace_mib: int | None = None
-    compute_capability: str | None = None  # SM86: for a GPU that is not here, which only TensorRT for RTX can
+RTX_COMPUTE_CAPABILITY = "SM86"  # the nearest to Orin's 8.7 that TensorRT for RTX builds for
+INSTALL_RTX = "pip install tensorrt-rtx-cu13==1.7.1.116 (x86-64, no GPU needed)"
 
 
 @dataclass(frozen=True)
@@ -30,27 +28,37 @@ class Plan:
     content: bytes
     parse_seconds: float
     build_seconds: float
-    graph_layers: dict[str, int]
+    graph_layers: dict[str, int]  # convolutions and matrix products by precision
     messages: tuple[str, ...]  # each once, with its severity: warnings and errors
 
 
-def build_plan(trt_module: Any, model: bytes, spec: BuildSpec) -> Plan:
-    """Parse and build. A UserError for what cannot be built, with TensorRT's own first reason."""
-    logger, messages = collecting_logger(trt_module)
-    builder = trt_module.Builder(logger)
-    network = builder.create_network(1 << int(trt_module.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    parser = trt_module.OnnxParser(network, logger)
+def build_plan(
+    trt: Any, model: bytes, precision: str, workspace_mib: int | None = None, compute_capability: str | None = None
+) -> Plan:
+    """Parse and build. A UserError for what cannot be built, with TensorRT's own first reason.
+
+    compute_capability: for a GPU that is not here, which only TensorRT for RTX can.
+    """
+    logger, messages = collecting_logger(trt)
+    builder = trt.Builder(logger)
+    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    parser = trt.OnnxParser(network, logger)
     start = time.perf_counter()
     if not parser.parse(model):
         reasons = [" ".join(str(parser.get_error(i)).split()) for i in range(parser.num_errors)]
         raise UserError(f"TensorRT cannot parse the model: {(reasons or [first_error(messages)])[0][:300]}")
     parsed = time.perf_counter()
-    layers = graph_layers(trt_module, network)
-    if not layers.get(spec.precision):
-        wanted = "int8 file of flavour trt, with Q/DQ" if spec.precision == "int8" else f"{spec.precision} file"
-        raise UserError(f"the graph computes nothing in {spec.precision}: give the {wanted}")
+    layers = graph_layers(trt, network)
+    if not layers.get(precision):
+        wanted = "int8 file of flavour trt, with Q/DQ" if precision == "int8" else f"{precision} file"
+        raise UserError(f"the graph computes nothing in {precision}: give the {wanted}")
     config = builder.create_builder_config()
-    configure(trt_module, config, spec)
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # the inspector needs it
+    if workspace_mib is not None:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace_mib << 20)
+    if compute_capability is not None:
+        config.num_compute_capabilities = 1
+        config.set_compute_capability(getattr(trt.ComputeCapability, compute_capability), 0)
     content = builder.build_serialized_network(network, config)
     if content is None:
         raise UserError(f"TensorRT cannot build the engine: {first_error(messages)}")
@@ -59,11 +67,39 @@ def build_plan(trt_module: Any, model: bytes, spec: BuildSpec) -> Plan:
     return Plan(bytes(content), round(parsed - start, 3), round(built - parsed, 3), layers, told)
 
 
-def configure(trt_module: Any, config: Any, spec: BuildSpec) -> None:
-    """Set verbosity, workspace and GPU."""
-    config.profiling_verbosity = trt_module.ProfilingVerbosity.DETAILED  # the inspector needs it
-    if spec.workspace_mib is not None:
-        config.set_memory_pool_limit(trt_module.MemoryPoolType.WORKSPACE, spec.workspace_mib << 20)
-    if spec.compute_capability is not None:
-        config.num_compute_capabilities = 1
-        config.set_compute_capability(getattr(trt_module.ComputeCapability, spec.compute_capability), 0)
+@dataclass(frozen=True)
+class BuildCheck:
+    """How a build by TensorRT for RTX went. `passed` only without a warning: one about types is a wrong result."""
+
+    status: str  # passed, failed, not_run
+    what: str
+    precision: str
+    reasons: tuple[str, ...]
+    parse_seconds: float | None = None
+    build_seconds: float | None = None
+    plan_bytes: int | None = None
+    graph_layers: dict[str, int] | None = None
+
+    def __str__(self) -> str:
+        """Return one line."""
+        line = f"{'; '.join([self.status, *self.reasons])} ({self.what}"
+        if self.build_seconds is not None:
+            line += f", parsed in {self.parse_seconds} s, built in {self.build_seconds} s"
+        return f"{line})"
+
+
+def check_build(path: Path, precision: str) -> BuildCheck:
+    """Parse and build one ONNX file. `not_run` with what to install where TensorRT for RTX is missing."""
+    try:
+        import tensorrt_rtx as trt
+    except (ImportError, OSError) as error:
+        reason = f"TensorRT for RTX cannot be imported ({first_line(error)}): {INSTALL_RTX}"
+        return BuildCheck("not_run", "TensorRT for RTX, build only", precision, (reason,))
+    what = f"TensorRT for RTX {trt.__version__}, build only, for {RTX_COMPUTE_CAPABILITY}"
+    try:
+        plan = build_plan(trt, path.read_bytes(), precision, compute_capability=RTX_COMPUTE_CAPABILITY)
+    except UserError as error:
+        return BuildCheck("failed", what, precision, (str(error),))
+    status, size = "failed" if plan.messages else "passed", len(plan.content)
+    seconds = plan.parse_seconds, plan.build_seconds
+    return BuildCheck(status, what, precision, plan.messages, *seconds, size, plan.graph_layers)

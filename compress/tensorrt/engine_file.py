@@ -9,18 +9,23 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from compress.device_profile import load_profile
-from compress.tensorrt.builder import BuildSpec, build_plan
+from compress.tensorrt.builder import build_plan
 from compress.tensorrt.layer_precision import check_layers, engine_layers
 from runtime.backends.contract import METADATA_KEY, parse_passport
-from runtime.backends.cuda_session import import_pycuda, machine_here
 from runtime.backends.engine_passport import EnginePassport, check_engine, engine_passport_text, read_engine_passport
 from runtime.backends.opening import check_model_file
 from runtime.backends.session import open_session
-from runtime.backends.trt_api import Machine, collecting_logger, first_error, import_tensorrt
+from runtime.backends.trt_api import (
+    Machine,
+    collecting_logger,
+    first_error,
+    import_pycuda,
+    import_tensorrt,
+    machine_here,
+)
 from runtime.errors import UserError, first_line
 from runtime.files import file_sha256, write_bytes_atomic, write_text_atomic
-from targets import refusal
+from targets import read_target
 from targets.profile import PRECISIONS
 
 FLAVOUR = "trt"  # of int8 files
@@ -34,7 +39,8 @@ class Job:
     trt: Any
     machine: Machine
     model: dict[str, Any]  # the passport of the ONNX file
-    spec: BuildSpec
+    precision: str
+    workspace_mib: int | None
     path: Path  # of the engine
 
 
@@ -49,7 +55,7 @@ class Engine:
     engine_layers: dict[str, int]  # computing layers by precision, as TensorRT built them
 
 
-def prepare_engines(onnx_paths: Sequence[Path], target: str | None) -> list[Path]:
+def prepare_engines(onnx_paths: Sequence[Path], target: str | None, workspace_mib: int | None = None) -> list[Path]:
     """Return an engine file for this device of each ONNX file, built where there is none of this very file.
 
     Files that are not for TensorRT are left out, and a line says so. UserError where nothing is left, and for what
@@ -60,7 +66,7 @@ def prepare_engines(onnx_paths: Sequence[Path], target: str | None) -> list[Path
         if reason := unfit(*read_model_passport(path)):
             print(f"left out: {path}: {reason}")
             continue
-        job = prepare(path, target)
+        job = prepare(path, target, workspace_mib)
         if job.path in jobs:
             raise UserError(f"{path} and {jobs[job.path].onnx} would both become {job.path}: give one of them")
         jobs[job.path] = job
@@ -98,18 +104,21 @@ def prepare(onnx: Path, target: str | None, workspace_mib: int | None = None) ->
     A target, a device profile, gives the workspace where none is given. Whether the file is one for TensorRT, `unfit`
     says: one that is being exported does not say it of itself yet.
     """
+    if workspace_mib is not None and workspace_mib < 1:
+        raise UserError(f"--workspace-mib {workspace_mib} must be 1 or more")
     model, precision = read_model_passport(onnx)
     if target is not None:
-        profile = load_profile(target)
-        if reason := refusal(profile, format="tensorrt", precision=precision):
+        profile = read_target(target)
+        if reason := profile.refusal(format="tensorrt", precision=precision):
             raise UserError(reason)
-        workspace_mib = workspace_mib or int(profile.figure("workspace_mib") or 0) or None
+        figure = profile.figures.get("workspace_mib")
+        workspace_mib = workspace_mib or (int(figure.value) if figure else None)
     cuda = import_pycuda()
     trt = import_tensorrt()
     machine = machine_here(cuda, trt.__version__)
     built_for = f"trt{machine.tensorrt}_sm{machine.compute_capability.replace('.', '')}"
     path = onnx.with_name(f"{onnx.stem.rsplit('_', 1)[0]}_{precision}_{built_for}.engine")
-    return Job(onnx, trt, machine, model, BuildSpec(precision, workspace_mib), path)
+    return Job(onnx, trt, machine, model, precision, workspace_mib, path)
 
 
 def build(job: Job) -> Engine:
@@ -118,21 +127,21 @@ def build(job: Job) -> Engine:
     Raises UserError where TensorRT cannot, and where the engine came out in another precision.
     """
     print(f"building {job.path} (minutes, the first time)", flush=True)
-    plan = build_plan(job.trt, job.onnx.read_bytes(), job.spec)
+    plan = build_plan(job.trt, job.onnx.read_bytes(), job.precision, job.workspace_mib)
     logger, messages = collecting_logger(job.trt)
     loaded = job.trt.Runtime(logger).deserialize_cuda_engine(plan.content)
     if loaded is None:
         raise UserError(f"TensorRT cannot load the engine that it built: {first_error(messages)}")
     inspector = loaded.create_engine_inspector()
     layers = engine_layers(inspector.get_engine_information(job.trt.LayerInformationFormat.JSON))
-    check_layers(layers, job.spec.precision)
+    check_layers(layers, job.precision)
     passport = EnginePassport(
         machine=job.machine,
         onnx_file=job.onnx.name,
         onnx_sha256=file_sha256(job.onnx),
         engine_sha256=hashlib.sha256(plan.content).hexdigest(),
-        precision=job.spec.precision,
-        workspace_mib=job.spec.workspace_mib,
+        precision=job.precision,
+        workspace_mib=job.workspace_mib,
     )
     engine = Engine(
         passport=passport,

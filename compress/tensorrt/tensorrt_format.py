@@ -10,8 +10,8 @@ from typing import Any
 
 from compress.artefact import EXPORT_FAILED, NOT_RUN, Artefact, Verdict
 from compress.material import Material
+from compress.tensorrt.builder import BuildCheck, check_build
 from compress.tensorrt.engine_file import build, prepare, renew_passport
-from compress.tensorrt.rtx import BuildCheck, check_build
 from runtime.errors import UserError
 from training.evaluation.predictions import Predictor, file_predictor
 

@@ -18,6 +18,7 @@ from typing import Any
 from runtime.backends.contract import ModelInfo, parse_passport
 from runtime.backends.trt_api import Machine
 from runtime.errors import UserError, first_line
+from runtime.files import file_sha256
 
 SCHEMA_VERSION = 1
 _MAX_BYTES = 2**20
@@ -41,7 +42,7 @@ class EnginePassport:
         """Return the command that builds it again, from the ONNX file in `folder`."""
         words = ["python", "-m", "compress.tensorrt", str(folder / self.onnx_file)]
         words += ["--workspace-mib", str(self.workspace_mib)] if self.workspace_mib else []
-        return shlex.join([*words, "--overwrite"])
+        return shlex.join(words)
 
 
 def engine_passport_text(
@@ -85,7 +86,7 @@ def check_engine(passport: EnginePassport, path: Path, plan: bytes, machine: Mac
     if hashlib.sha256(plan).hexdigest() != passport.engine_sha256:
         raise UserError(f"{path} is not the file its passport describes: {command}")
     source = path.parent / passport.onnx_file
-    if source.is_file() and hashlib.sha256(source.read_bytes()).hexdigest() != passport.onnx_sha256:
+    if source.is_file() and file_sha256(source) != passport.onnx_sha256:
         raise UserError(f"{path} was built from another {passport.onnx_file} than the one beside it: {command}")
 
 

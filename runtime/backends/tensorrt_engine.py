@@ -2,22 +2,43 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.backends.contract import INPUT_NAME, OUTPUT_SHAPES, input_shape
-from runtime.backends.cuda_session import CudaSession, import_pycuda, machine_here
+from runtime.backends.contract import INPUT_NAME, OUTPUT_SHAPES, check_signature, float32_tensor, input_shape
 from runtime.backends.engine_passport import check_engine, read_engine_passport
-from runtime.backends.trt_api import import_tensorrt
+from runtime.backends.trt_api import (
+    DEVICE,
+    collecting_logger,
+    first_error,
+    import_pycuda,
+    import_tensorrt,
+    machine_here,
+)
 from runtime.errors import UserError, unknown_name
 
 DEVICES = ("auto", "cuda")
+_ALIGNMENT_BYTES = 256  # that TensorRT wants of every tensor's address
 
 
 class TensorRTBackend:
-    """A `.engine` file with its passport. Load only engines that you built: TensorRT trusts them as it trusts code."""
+    """A `.engine` file with its passport. Load only engines that you built: TensorRT trusts them as it trusts code.
+
+    Memory and stream are made once: a frame is one copy in, one run, one copy out. pycuda's contexts belong to threads:
+    every call makes the device's primary context current for as long as it takes, so that threads may share a backend.
+    They run one after the other.
+    """
+
+    _runtime: Any
+    _engine: Any
+    _context: Any
+    _stream: Any
 
     def __init__(self, path: Path, device: str, threads: int | None) -> None:
         if device == "cpu":
@@ -27,21 +48,113 @@ class TensorRTBackend:
         if threads is not None:
             raise UserError("threads has no effect on a TensorRT engine: leave it out")
         passport, self.info = read_engine_passport(path)
-        cuda = import_pycuda()
+        self._cuda = cuda = import_pycuda()
         trt = import_tensorrt()
         plan = path.read_bytes()
         check_engine(passport, path, plan, machine_here(cuda, trt.__version__))
         self._shape = input_shape(self.info.input_px)
-        self._session = CudaSession(trt, cuda, plan, {INPUT_NAME: self._shape}, OUTPUT_SHAPES)
-        self.device_memory_bytes = self._session.device_memory_bytes
-        self.provider = f"TensorRT {trt.__version__} on {self._session.gpu_name}"
+        self._lock = threading.Lock()
+        self._arenas: list[_Arena] = []
+        gpu = cuda.Device(DEVICE)
+        self.provider = f"TensorRT {trt.__version__} on {gpu.name()}"
+        self._device_context: Any = gpu.retain_primary_context()
+        try:
+            with self._current():
+                self._open(trt, plan, path)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, trt: Any, plan: bytes, path: Path) -> None:
+        logger, messages = collecting_logger(trt)
+        self._runtime = trt.Runtime(logger)
+        self._engine = self._runtime.deserialize_cuda_engine(plan)
+        if self._engine is None:
+            raise UserError(f"TensorRT cannot load {path}: {first_error(messages)}")
+        takes, gives = _signature(trt, self._engine)
+        check_signature(takes, gives, self.info.input_px, str(path))
+        self._context = self._engine.create_execution_context()
+        if self._context is None:
+            raise UserError(f"TensorRT has no memory for {path}: {first_error(messages)}")
+        self.device_memory_bytes = int(self._engine.device_memory_size_v2)  # to run, without weights and tensors
+        self._stream = self._cuda.Stream()
+        for shapes in ({INPUT_NAME: self._shape}, OUTPUT_SHAPES):
+            arena = _Arena(self._cuda, shapes)
+            self._arenas.append(arena)
+            for name, address in arena.addresses.items():
+                self._context.set_tensor_address(name, address)
+
+    @contextlib.contextmanager
+    def _current(self) -> Iterator[None]:
+        """Make the GPU's primary context this thread's for the block."""
+        self._device_context.push()
+        try:
+            yield
+        finally:
+            self._device_context.pop()
 
     def run(self, image: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-        """NCHW, RGB, 0..1 -> the outputs of the graph contract."""
+        """NCHW, RGB, 0..1 -> the outputs of the graph contract, copies that the caller may keep."""
         if image.shape != self._shape or image.dtype != np.float32:
             raise ValueError(f"the image is {image.dtype} {image.shape}, not float32 {self._shape}")
-        return self._session.run({INPUT_NAME: image})
+        with self._lock:
+            if self._device_context is None:
+                raise ValueError("the model is closed")
+            taken, given = self._arenas
+            with self._current():
+                np.copyto(taken.views[INPUT_NAME], image)
+                self._cuda.memcpy_htod_async(taken.device, taken.host, self._stream)
+                if not self._context.execute_async_v3(self._stream.handle):
+                    raise UserError("TensorRT could not run the engine: build it again on this device")
+                self._cuda.memcpy_dtoh_async(given.host, given.device, self._stream)
+                self._stream.synchronize()
+                return {name: view.copy() for name, view in given.views.items()}
 
     def close(self) -> None:
-        """Free the engine, its memory and the GPU's context."""
-        self._session.close()
+        """Free everything, in the order of dependence; the primary context stays where others have it, too."""
+        with self._lock:
+            if self._device_context is None:
+                return
+            with self._current():
+                if self._arenas:
+                    self._stream.synchronize()
+                for arena in self._arenas:
+                    arena.free()
+                self._context = self._engine = self._runtime = self._stream = None
+            self._device_context.detach()
+            self._device_context = None
+
+
+class _Arena:
+    """Float32 tensors side by side, once on the device and once in page-locked memory, so that one copy moves all."""
+
+    def __init__(self, cuda: Any, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        sizes = {name: int(np.prod(shape)) for name, shape in shapes.items()}
+        steps = [-(-4 * size // _ALIGNMENT_BYTES) * _ALIGNMENT_BYTES for size in sizes.values()]
+        starts = dict(zip(sizes, np.cumsum([0, *steps[:-1]]).tolist(), strict=True))
+        self.host: Any = cuda.pagelocked_empty(sum(steps) // 4, np.float32)
+        self.host[:] = 0
+        self.device: Any = cuda.mem_alloc(sum(steps))
+        self.addresses = {name: int(self.device) + start for name, start in starts.items()}
+        self.views = {
+            name: self.host[start // 4 : start // 4 + sizes[name]].reshape(shapes[name])
+            for name, start in starts.items()
+        }
+
+    def free(self) -> None:
+        self.device.free()
+        self.views = {}
+        self.host = None  # pycuda unlocks the memory with the last reference
+
+
+def _signature(trt: Any, engine: Any) -> tuple[dict[str, str], dict[str, str]]:
+    """Return what an engine takes and gives, as `check_signature` compares it."""
+    takes: dict[str, str] = {}
+    gives: dict[str, str] = {}
+    for name in map(engine.get_tensor_name, range(engine.num_io_tensors)):
+        on_device = engine.get_tensor_location(name) == trt.TensorLocation.DEVICE
+        is_float = engine.get_tensor_dtype(name) == trt.DataType.FLOAT
+        shape = float32_tensor(tuple(engine.get_tensor_shape(name)))
+        sort = takes if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT else gives
+        sort[name] = shape if on_device and is_float else "of another type or place"
+    return takes, gives

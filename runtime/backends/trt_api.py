@@ -1,4 +1,4 @@
-"""TensorRT's Python module and the machine an engine is bound to: found, described, or refused in one line."""
+"""TensorRT's Python module, pycuda and the machine an engine is bound to: found, described, or refused in one line."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from runtime.errors import UserError, first_line
 if TYPE_CHECKING:
     import tensorrt as trt
 
+ON_THE_DEVICE = "engines are built and run on the device they are for (docs/jetson.md); elsewhere, use the .onnx file"
+DEVICE = 0  # the GPU that is used
 _MAX_MESSAGES = 1000
 _MAX_MESSAGE_CHARACTERS = 300
 _ERROR = "error: "
@@ -31,9 +33,29 @@ class Machine:
     architecture: str  # aarch64, x86_64
 
 
+def import_pycuda() -> Any:
+    """Return pycuda.driver, initialised; a UserError where it, the driver or the GPU is missing.
+
+    Call it before TensorRT is imported, whose library fails badly without a driver.
+    """
+    try:
+        import pycuda.driver as cuda
+
+        cuda.init()
+        count = cuda.Device.count()
+    except ImportError as error:
+        reason = f"there is no NVIDIA driver here, or pycuda is missing ({first_line(error)})"
+        raise UserError(f"{reason}: {ON_THE_DEVICE}") from None
+    except Exception as error:  # pycuda.driver.Error, which is only known once that is imported
+        raise UserError(f"CUDA does not start ({first_line(error)}): {ON_THE_DEVICE}") from None
+    if not count:
+        raise UserError(f"there is no NVIDIA GPU here: {ON_THE_DEVICE}")
+    return cuda
+
+
 def import_tensorrt() -> Any:
     """Return the module; a UserError that says where it comes from."""
-    where = "engines are built and run on the device they are for, where JetPack brings TensorRT"
+    where = f"JetPack brings it; {ON_THE_DEVICE}"
     if l4t_release() is not None:
         where = "it comes with JetPack, not from PyPI: make the environment with python3 -m venv --system-site-packages"
     try:
@@ -54,12 +76,12 @@ def l4t_release(root: Path = Path("/")) -> str | None:
     return f"{found[1]}.{found[2]}" if found else None
 
 
-def describe_machine(tensorrt_version: str, driver_version: int, capability: tuple[int, int]) -> Machine:
-    """Describe the machine at hand; a driver's version 12060 is CUDA 12.6."""
-    major, minor = capability
+def machine_here(cuda: Any, tensorrt_version: str) -> Machine:
+    """Return what engines built here are bound to, by pycuda's driver; its version 12060 is CUDA 12.6."""
+    version, (major, minor) = cuda.get_driver_version(), cuda.Device(DEVICE).compute_capability()
     return Machine(
         tensorrt=tensorrt_version,
-        cuda=f"{driver_version // 1000}.{driver_version % 1000 // 10}",
+        cuda=f"{version // 1000}.{version % 1000 // 10}",
         compute_capability=f"{major}.{minor}",
         l4t=l4t_release(),
         architecture=platform.machine(),

@@ -10,7 +10,7 @@ import pytest
 from benchmarks.candidates.engines import open_candidate
 from benchmarks.candidates.facts import artifact_candidate
 from benchmarks.measure import steps as session
-from benchmarks.measure.fresh_process import answer
+from benchmarks.measure.memory import answer
 from benchmarks.records.raw_samples import artifact_key, read_samples, row_key, samples_path
 from benchmarks.records.record import DOUBTFUL, FINISHED, NOT_RUN, PROFILING, read_records
 from benchmarks.run import main

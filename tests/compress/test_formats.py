@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from compress.coreml import coreml_format
-from compress.device_profile import load_profile
 from compress.export import export, main
 from compress.export_report import print_result
 from compress.formats import export_label, plan_artefacts
 from compress.request import ExportRequest
 from compress.request_check import check_request
 from runtime.errors import UserError
+from targets import read_target
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_whose_int8_file_it_is(target: str | None, label: str) -> None:
     request = ExportRequest("er-nano", "int8", ("onnx", "openvino"), target=target, quantizer="nncf")
     found = [
         (a.format, a.label, a.calibrated)
-        for a in plan_artefacts(request, None if target is None else load_profile(target))
+        for a in plan_artefacts(request, None if target is None else read_target(target))
     ]
     assert found == [("onnx", "fp32", False), ("onnx", label, True), ("openvino", "int8", True)]
 

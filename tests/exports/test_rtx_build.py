@@ -12,7 +12,7 @@ import pytest
 
 from compress.onnx.graph import Graph
 from compress.onnx.lint import forbidden_operators, lint
-from compress.tensorrt.rtx import check_build
+from compress.tensorrt.builder import check_build
 from tests.fixtures.variant_files import PRECISIONS, write_variant
 from training.network import VARIANTS
 

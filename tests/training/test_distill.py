@@ -131,24 +131,13 @@ def test_the_plan(
     run(recipe, tmp_path / "run", "--dry-run", "--store", str(tmp_path / "store"), "--images", "16")
     lines = dict(line.split(None, 1) for line in capsys.readouterr().out.splitlines() if not line.startswith("step "))
     assert lines["network"] == "er-nano, 1.00 M parameters"
-    assert lines["teacher"].startswith("er-xs, 2.60 M parameters, sha256 ")
+    assert lines["teacher"].startswith("er-xs, sha256 ")
     assert lines["data"] == "synthetic, 16 images, 1.2 epochs"
     assert lines["steps"] == "6: 4 of 4 crops of 64 px, 2 of 2 crops of 96 px"
     assert lines["distillation"].startswith("joints 10, joints_image 1, heatmap 0.1; grows over 4 steps; labels x 1;")
     assert "joints 10" in lines["labels"]
-    assert lines["store"] == "at most 0 MB"
     assert float(lines["time"].split()[0]) >= 0 and "h on CPU, " in lines["time"]
-    assert lines["on"].startswith("one H100  about 0.00 h: an estimate, not measured there")
     assert not (tmp_path / "run").exists() and not (tmp_path / "store").exists() and not (tmp_path / "empty").exists()
-
-
-def test_an_older_recipe_is_read(
-    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    older = "# \u4e21\u624b\n" + recipe.read_text(encoding="utf-8") + "presence = 0.5\nfeatures = 0.2\n"
-    recipe.write_text(older, encoding="utf-8")
-    run(recipe, tmp_path / "run", "--dry-run")
-    assert "left out, as they are no terms any more: features, presence" in capsys.readouterr().err
 
 
 def test_training_by_the_labels_alone_leaves_the_table_out(synthetic_root: Path, recipe: Path, tmp_path: Path) -> None:
@@ -171,7 +160,6 @@ def test_training_by_the_labels_alone_leaves_the_table_out(synthetic_root: Path,
         (None, ["--check-stored", "3"], "needs the --store DIR"),
         (None, ["--check-stored", "3", "--store", "s"], "nothing is stored in s"),
         (lambda text: text.replace("draws = 1", "draws = 0"), ["--store", "s"], "only with 'draws' of 1 or more"),
-        (lambda text: text.replace("er-nano", "er-s"), [], "fewer than the student er-s with 6.95 M"),
         (None, ["--teacher", "er-xxs"], "unknown teacher 'er-xxs'; did you mean er-xs"),
         (None, ["--data", "nowhere"], "nowhere"),
     ],

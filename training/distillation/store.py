@@ -33,7 +33,6 @@ from training.distillation.teacher import Batch, Teacher
 
 FORMAT = 2
 TOLERANCE = 5e-3  # absolute, and relative to larger values: float16's rounding and that of another batch size
-FLOAT16_MAX = 65504.0
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ class StoredTeacher:
         """Rows (B, width) by the teacher."""
         lesson = self.teacher.teach(batch)._asdict()
         row = torch.cat([lesson[name].flatten(1).float() for name in self.shapes], dim=1)
-        return row.clamp(-FLOAT16_MAX, FLOAT16_MAX).half().cpu().numpy()
+        return row.half().cpu().numpy()
 
     def open(self, crop_px: int) -> NDArray[np.void]:
         """All rows of one crop size, mapped; created, sparse, where they are not there.
@@ -139,12 +138,6 @@ def check_stored(stored: StoredTeacher, crops_px: Iterable[int], count: int, dev
             raise UserError(f"stored outputs differ from the teacher's ({where}): remove {stored.root}")
         largest = max(largest, float(gap.max()))
     return len(chosen), largest
-
-
-def stored_bytes(teacher: Teacher, spec: StoreSpec, images: int, crops_px: Iterable[int]) -> int:
-    """Of the stores of these crop sizes when every image has been seen in every draw."""
-    shapes = stored_shapes(teacher.facts.grid, spec.temperature is not None)
-    return len(set(crops_px)) * images * spec.draws * _row_type(shapes).itemsize
 
 
 def checksum(row: NDArray[np.float16]) -> int:

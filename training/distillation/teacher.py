@@ -24,8 +24,7 @@ from training.checkpoint import check_hand_model, load_network, read_facts, weig
 from training.distillation.lesson import Grid, Lesson, lesson_of_outputs, log_marginals
 from training.distillation.spec import DistillSpec
 from training.losses import DEPTH_RANGE_M
-from training.network import VARIANTS, ERNet, Outputs, build
-from training.network.count import count_parameters_m
+from training.network import VARIANTS, ERNet, Outputs
 
 Batch = dict[str, Tensor]
 
@@ -36,7 +35,6 @@ class TeacherFacts:
 
     name: str  # for people
     sha256: str  # of the weights' file
-    parameters_m: float
     crop_px: int  # it looks at
     grid: Grid  # of its heat maps
 
@@ -60,7 +58,7 @@ class NetworkTeacher:
         self.spec, self.bf16 = spec, bf16
         self.network = network.eval().requires_grad_(False)
         self.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.facts = TeacherFacts(name, sha256, count_parameters_m(network), variant.crop_px, (variant.map_size,) * 3)
+        self.facts = TeacherFacts(name, sha256, variant.crop_px, (variant.map_size,) * 3)
 
     @torch.no_grad()
     def teach(self, batch: Batch) -> Lesson:
@@ -81,11 +79,8 @@ class OnnxTeacher:
 
     def __init__(self, backend: Backend, name: str, sha256: str) -> None:
         info, heatmap = backend.info, backend.info.heatmap
-        with torch.device("meta"):
-            parameters_m = count_parameters_m(build(info.variant))
-        grid = (heatmap.depth, heatmap.height, heatmap.width)
         self.backend = backend
-        self.facts = TeacherFacts(name, sha256, parameters_m, info.input_px, grid)
+        self.facts = TeacherFacts(name, sha256, info.input_px, (heatmap.depth, heatmap.height, heatmap.width))
 
     def teach(self, batch: Batch) -> Lesson:
         """See Teacher."""
@@ -113,16 +108,6 @@ def open_teacher(spec: DistillSpec, hands: HandPair, device: torch.device, bf16:
     network, facts = load_network(path, variant)
     check_hand_model(path, facts.hand_model["name"], facts.hand_model["sha256"], hands)
     return NetworkTeacher(network, variant, file_sha256(path), spec, device, bf16)
-
-
-def check_size(teacher: Teacher, student: ERNet) -> None:
-    """A UserError unless the teacher is at least the student's size."""
-    own_m, size_m = count_parameters_m(student), teacher.facts.parameters_m
-    if size_m < own_m:
-        raise UserError(
-            f"the teacher {teacher.facts.name} has {size_m:.2f} M parameters, fewer than the student "
-            f"{student.variant.name} with {own_m:.2f} M: give a larger --teacher"
-        )
 
 
 def resize_crops(images: Tensor, side_px: int) -> Tensor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from training.distillation.lesson import Grid, Lesson, log_marginals, move_mass, resize_plane
 from training.distillation.spec import DistillSpec
@@ -38,7 +39,8 @@ def heatmap_term(
     log_plane, log_depth = log_marginals(student, grid, temperature)
     target_plane = resize_plane(plane, *log_plane.shape[-2:])
     target_depth = move_mass(depth, log_depth.shape[-1])
-    divergence = _divergence(target_plane, log_plane).sum(dim=(-1, -2)) + _divergence(target_depth, log_depth).sum(-1)
+    plane_nats = functional.kl_div(log_plane, target_plane, reduction="none").sum(dim=(-1, -2))
+    divergence = plane_nats + functional.kl_div(log_depth, target_depth, reduction="none").sum(dim=-1)
     return temperature**2 * masked_mean(divergence, visible)
 
 
@@ -100,8 +102,3 @@ def _mesh(layer: HandLayer, rotation6d: Tensor, shape: Tensor) -> tuple[Tensor, 
     vertices, joints = layer(matrix_from_6d(rotation6d), shape)
     wrist = joints[:, :, :1]
     return vertices - wrist, joints - wrist
-
-
-def _divergence(target: Tensor, log_probability: Tensor) -> Tensor:
-    """Summands of the Kullback-Leibler divergence; nothing where the target is 0."""
-    return torch.xlogy(target, target) - target * log_probability

@@ -69,12 +69,6 @@ def world_size() -> int:
     return distributed.get_world_size() if is_distributed() else 1
 
 
-def wait_for_all() -> None:
-    """Go on when every process is here."""
-    if is_distributed():
-        distributed.barrier()
-
-
 def mean_over_processes(value: Tensor) -> Tensor:
     """The processes' mean of a number that carries no gradient."""
     if not is_distributed():
@@ -110,18 +104,14 @@ class SyncedBatchNorm2d(nn.BatchNorm2d):
         moments = torch.stack([values.sum(dim=(0, 2, 3)), (values * values).sum(dim=(0, 2, 3))])
         mean, square = all_reduce(moments) / count
         variance = (square - mean * mean).clamp(min=0)
-        self._remember(mean.detach(), variance.detach() * count / (count - 1))
+        assert self.num_batches_tracked is not None and self.running_mean is not None and self.running_var is not None
+        assert self.momentum is not None, "no norm of this project averages over all batches"
+        self.num_batches_tracked.add_(1)
+        self.running_mean.lerp_(mean.detach(), self.momentum)
+        self.running_var.lerp_(variance.detach() * count / (count - 1), self.momentum)
         scale = self.weight * torch.rsqrt(variance + self.eps)
         normed = values * scale[:, None, None] + (self.bias - mean * scale)[:, None, None]
         return normed.to(input.dtype)
-
-    def _remember(self, mean: Tensor, variance: Tensor) -> None:
-        """Move the running statistics, by the momentum or, where it is None, to the mean of all batches so far."""
-        assert self.num_batches_tracked is not None and self.running_mean is not None and self.running_var is not None
-        self.num_batches_tracked.add_(1)
-        momentum = 1 / self.num_batches_tracked if self.momentum is None else self.momentum
-        self.running_mean.lerp_(mean, momentum)
-        self.running_var.lerp_(variance, momentum)
 
 
 def synchronise_norms(module: nn.Module) -> None:

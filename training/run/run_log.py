@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import itertools
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +42,11 @@ class RunLog:
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
-        return {"rows": self.rows, "sums": self.sums, "steps": self.steps}
+        return dict(vars(self))
 
     def load(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint."""
-        self.rows, self.sums, self.steps = state["rows"], state["sums"], state["steps"]
+        vars(self).update(state)
 
     def write(self, path: Path) -> None:
         """The table as CSV: empty cells where a row has no such figure."""
@@ -80,15 +79,11 @@ def draw_curves(rows: list[Row], path: Path) -> None:
             points = [(row["samples"] / 1000, row[name]) for row in rows if name in row]
             if points:
                 axis.plot(*zip(*points, strict=True), label=name, marker="o" if name.startswith("val") else None, ms=3)
-        for previous, row in itertools.pairwise(rows):
-            if row["crop_px"] != previous["crop_px"]:
-                axis.axvline(previous["samples"] / 1000, color="gray", lw=0.8, ls=":")
         axis.set(title=title, xlabel="thousand samples")
         axis.grid(alpha=0.3)
         if len(names) > 1:
             axis.legend()
-    dataset = next((row["dataset"] for row in reversed(rows) if "dataset" in row), "")
-    figure.suptitle(f"validation: {dataset}; dotted: the crop grows")
+    figure.suptitle(next((f"validation: {row['dataset']}" for row in reversed(rows) if "dataset" in row), ""))
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     pyplot.close(figure)

@@ -10,12 +10,13 @@ from itertools import chain
 import torch
 
 from runtime.errors import UserError
-from runtime.hand.hand_model import load_hand_models
+from runtime.hand.hand_model import HandPair, load_hand_models
 from training.checkpoint import load_network, weights_of
 from training.data.cache import cache_dir
 from training.data.mixture import SYNTHETIC, FrameSet
+from training.distillation.spec import DistillSpec
 from training.distillation.store import StoredTeacher, StoreSpec, check_stored
-from training.distillation.teacher import check_size, open_teacher
+from training.distillation.teacher import open_teacher
 from training.distillation.terms import Distilled
 from training.dry_run import describe
 from training.hands.layer import HandLayer
@@ -45,12 +46,7 @@ def train(args: argparse.Namespace) -> int:
         else:
             network = network_of(args, recipe)
         objective = Supervised(network, HandLayer(*hands), recipe.losses, recipe.bf16)
-        if args.dry_run:
-            parallel.say(describe(recipe, objective, SYNTHETIC if frames is None else frames.label, device))
-            return 0
-        settings = settings_of(args, f"{recipe.variant}-qat" if args.qat else recipe.variant, drawn)
-        parallel.say(f"weights: {Trainer(recipe, settings, objective, hands, device).run(frames)}")
-    return 0
+        return _plan_or_train(args, recipe, objective, hands, frames, drawn, device)
 
 
 def distil(args: argparse.Namespace) -> int:
@@ -61,12 +57,11 @@ def distil(args: argparse.Namespace) -> int:
         raise UserError(f"{source} has no [distill] table: add one with the teacher and the terms' weights")
     spec = recipe.distill if args.teacher is None else replace(recipe.distill, teacher=args.teacher)
     recipe = replace(recipe, distill=spec)
-    stored_as = _store_spec(args, recipe)
+    stored_as = _store_spec(args, recipe, spec)
     with parallel.process_group() as device:
         hands = load_hand_models(args.hand_model)
         network = network_of(args, recipe)
         teacher = open_teacher(spec, hands, device, recipe.bf16 or spec.bf16)
-        check_size(teacher, network)
         drawn = drawn_here(args, device, images_stay=stored_as is not None)
         frames = None if _unrendered(args) else open_train(args.data, hands, _rendered(recipe, drawn))
         recipe = recipe.for_images(recipe.images if frames is None or drawn else len(frames))
@@ -78,12 +73,26 @@ def distil(args: argparse.Namespace) -> int:
                 print(f"{count} stored outputs recomputed: the largest difference is {largest:.0%} of the tolerance")
                 return 0
         objective = Distilled(network, HandLayer(*hands), recipe.losses, spec, teacher, recipe.bf16)
-        if args.dry_run:
-            label = SYNTHETIC if frames is None else frames.label
-            parallel.say(describe(recipe, objective, label, device, stored_as))
-            return 0
-        settings = settings_of(args, f"{recipe.variant}-distilled", drawn)
-        parallel.say(f"weights: {Trainer(recipe, settings, objective, hands, device).run(frames)}")
+        return _plan_or_train(args, recipe, objective, hands, frames, drawn, device)
+
+
+def _plan_or_train(
+    args: argparse.Namespace,
+    recipe: Recipe,
+    objective: Supervised,
+    hands: HandPair,
+    frames: FrameSet | None,
+    drawn: Drawn | None,
+    device: torch.device,
+) -> int:
+    """End either command line: say what would be done, or do it."""
+    if args.dry_run:
+        parallel.say(describe(recipe, objective, SYNTHETIC if frames is None else frames.label, device))
+        return 0
+    kind = "-qat" if recipe.qat else "-distilled" if recipe.distill else ""
+    folder = args.run_dir or cache_dir() / "runs" / f"{recipe.variant}{kind}"
+    settings = RunSettings(folder, tuple(args.data), args.workers, args.minutes, drawn)
+    parallel.say(f"weights: {Trainer(recipe, settings, objective, hands, device).run(frames)}")
     return 0
 
 
@@ -154,18 +163,11 @@ def _rendered(recipe: Recipe, drawn: Drawn | None) -> int:
     return recipe.images if drawn is None else min(recipe.images, 48)
 
 
-def settings_of(args: argparse.Namespace, name: str, drawn: Drawn | None) -> RunSettings:
-    """Where and how long; `name` is the folder's in the cache, where none is given."""
-    folder = args.run_dir or cache_dir() / "runs" / name
-    return RunSettings(folder, tuple(args.data), args.workers, args.minutes, drawn)
-
-
-def _store_spec(args: argparse.Namespace, recipe: Recipe) -> StoreSpec | None:
+def _store_spec(args: argparse.Namespace, recipe: Recipe, spec: DistillSpec) -> StoreSpec | None:
     """What is stored, if anything; a UserError for what cannot be."""
-    if args.check_stored is not None and args.store is None:
-        raise UserError("--check-stored needs the --store DIR to check")
-    spec = recipe.distill
-    if args.store is None or spec is None:
+    if args.store is None:
+        if args.check_stored is not None:
+            raise UserError("--check-stored needs the --store DIR to check")
         return None
     if not spec.draws:
         raise UserError("stored outputs come round again only with 'draws' of 1 or more in [distill]: set it")

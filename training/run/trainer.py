@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 from tqdm import tqdm
@@ -41,7 +41,6 @@ from training.run.run_log import ROW_STEPS, Row, RunLog, draw_curves
 
 CHECKPOINT_SECONDS = 600
 VALIDATION_IMAGES = 512
-SMOOTHING = 0.98  # of the figures on the progress line
 
 Batch = dict[str, Tensor]
 
@@ -69,12 +68,7 @@ class Trainer:
     """A run: objective, optimiser, average, log, and the step they are at. Everything is on `device`."""
 
     def __init__(
-        self,
-        recipe: Recipe,
-        settings: RunSettings,
-        objective: Supervised,
-        hands: HandPair,
-        device: torch.device,
+        self, recipe: Recipe, settings: RunSettings, objective: Supervised, hands: HandPair, device: torch.device
     ) -> None:
         for stage in recipe.stages:
             if stage.batch % (processes := parallel.world_size()):
@@ -124,7 +118,6 @@ class Trainer:
         parallel.say(f"run folder: {self.settings.folder}; {self.settings.workers} processes start to load images")
         first = self.step
         began = saved = 0.0  # the time of the first step
-        shown: dict[str, float] = {}
         with tqdm(total=recipe.steps, desc=recipe.variant, unit="step", disable=parallel.rank() != 0) as bar:
             while self.step < recipe.steps:
                 stage = recipe.stage_at(self.step)
@@ -135,16 +128,13 @@ class Trainer:
                     images = len(batch["image"]) * parallel.world_size()
                     self.samples += images
                     self.log.add({**figures, "images": images, "seconds": now - step_began, "waiting": waited_s})
-                    figures["images_per_s"] = images / (now - step_began)
-                    for name, value in figures.items():
-                        shown[name] = SMOOTHING * shown.get(name, value) + (1 - SMOOTHING) * value
                     if self.steps_done % ROW_STEPS == 0:
                         self.log.close_row(self._facts_of_row())
                     # Behind its time the run skips steps of the schedule, so that rate and crop end where they should.
                     spent = (now - began) / 60 / max(self.settings.minutes, 1e-9)
                     due = first + min(1.0, parallel.largest(spent, self.device)) * (recipe.steps - first)
                     self.step = max(self.step + 1, int(due))
-                    bar.set_postfix({k: f"{v:.3g}" for k, v in shown.items()}, refresh=False)
+                    bar.set_postfix({k: f"{v:.3g}" for k, v in figures.items()}, refresh=False)
                     bar.update(self.step - bar.n)
                     if self.step < recipe.steps and parallel.largest(now - saved, self.device) > CHECKPOINT_SECONDS:
                         self.save(origin, frames, validation)
@@ -175,10 +165,7 @@ class Trainer:
         """One step on a batch from the loader; the figures, as numbers."""
         loss, figures = self.compute(batch)
         if parallel.largest(float(not torch.isfinite(loss)), self.device):
-            path = self.settings.folder / f"not_finite_step{self.step}_process{parallel.rank()}.pt"
-            torch.save(batch, path)
-            kept = f"the batch is kept in {path}, the last checkpoint is untouched"
-            raise UserError(f"the loss is not finite at step {self.step}; {kept}")
+            raise UserError(f"the loss is not finite at step {self.step}; the last checkpoint is untouched")
         self.update(loss)
         values = parallel.mean_over_processes(torch.stack([value.float() for value in figures.values()]))
         return dict(zip(figures, values.tolist(), strict=True))
@@ -293,7 +280,8 @@ class Trainer:
             self._write_checkpoint(origin)
             row = self.log.rows[-1].items()
             parallel.say(", ".join(f"{k} {v:.5g}" if isinstance(v, float) else f"{k} {v}" for k, v in row))
-        parallel.wait_for_all()
+        if parallel.is_distributed():
+            distributed.barrier()
 
     def origin(self, frames: FrameSet) -> dict[str, str]:
         """What decides what comes out of a run, of a network that has not been trained yet."""

@@ -2,7 +2,7 @@
 
     python -m training.tools.run_results ship --recipe FILE --run-dir DIR  # weights to training/weights/, with card
     python -m training.tools.run_results add --recipe FILE --run-dir DIR --method "scratch"  # a run's record
-    python -m training.tools.run_results [--check]  # write, or only compare, the report
+    python -m training.tools.run_results  # the report
 
 A record is a card with the method's name; nothing in the report is typed by hand.
 """
@@ -90,6 +90,11 @@ def add(recipe: Recipe, weights: Path, method: str) -> Path:
     return _write(RECORDS / f"{recipe.variant}_{slug}_{facts['samples']}_seed{facts['seed']}.json", record)
 
 
+def read_records() -> list[Record]:
+    """All that were kept."""
+    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RECORDS.glob("*.json"))]
+
+
 def write_report(records: Sequence[Record]) -> str:
     """The report as Markdown. Runs of one student, method and length are averaged over their seeds."""
     groups: dict[tuple[int, bool, str, int], list[Record]] = {}
@@ -98,8 +103,9 @@ def write_report(records: Sequence[Record]) -> str:
         key = (place, record["method"] != "scratch", record["method"], record["training"]["samples"])
         groups.setdefault(key, []).append(record)
     alone = {(key[0], key[3]): _mean(runs, "mpjpe_mm") for key, runs in groups.items() if _is_plain(runs[0])}
-    best = {record["variant"]: min(_mean([r], "mpjpe_mm") for r in records if r["variant"] == record["variant"])
-            for record in records}  # fmt: skip
+    best: dict[str, float] = {}
+    for record in records:
+        best[record["variant"]] = min(best.get(record["variant"], np.inf), record["accuracy"]["mpjpe_mm"])
     rows = []
     for key, runs in sorted(groups.items()):
         spread = f"{np.ptp([run['accuracy']['mpjpe_mm'] for run in runs]):.2f}" if len(runs) > 1 else "one seed"
@@ -169,7 +175,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--recipe", type=Path, help="ship, add: the recipe the run was trained by")
     parser.add_argument("--run-dir", type=Path, help="ship, add: the run's folder")
     parser.add_argument("--method", help="add: what it was trained by, 'scratch' without a teacher")
-    parser.add_argument("--check", action="store_true", help="report: write nothing, fail where it is stale")
     args = parser.parse_args(arguments)
     of_run = args.do in ("ship", "add")
     given = tuple(value is not None for value in (args.recipe, args.run_dir, args.method))
@@ -180,10 +185,7 @@ def main(arguments: list[str] | None = None) -> int:
         weights = args.run_dir / f"{recipe.variant}.safetensors"
         print(ship(recipe, weights) if args.do == "ship" else add(recipe, weights, args.method))
     else:
-        text = write_report([json.loads(path.read_text(encoding="utf-8")) for path in sorted(RECORDS.glob("*.json"))])
-        if args.check:
-            return 0 if REPORT.read_text(encoding="utf-8") == text else 1
-        write_text_atomic(REPORT, text)
+        write_text_atomic(REPORT, write_report(read_records()))
         print(REPORT)
     return 0
 

@@ -1,4 +1,4 @@
-"""The crops that travel with the project."""
+"""The crops that travel with the project, and engines against the ONNX files they name, on them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.devices.shipped_crops import COUNT, FILE, SIDE_PX, pack, shipped_crops
+from benchmarks.devices.shipped_crops import (
+    COUNT,
+    FILE,
+    SIDE_PX,
+    pack,
+    parity_problem,
+    shipped_crops,
+    shipped_distance_mm,
+)
+from runtime.files import file_sha256
+from tests.conftest import MakeModel
+from tests.fixtures.engine_files import install, write_engine
+from tests.fixtures.fake_gpu import FakeGpu
 
 
 @pytest.mark.parametrize("crop_px", [160, 256])
@@ -24,3 +36,18 @@ def test_packing_keeps_the_picture(tmp_path: Path) -> None:
     path = tmp_path / "crops.npz"
     path.write_bytes(pack(crops))
     assert np.abs(shipped_crops(SIDE_PX, path).astype(int) - crops).mean() < 2  # JPEG, twice
+
+
+def test_an_engine_file_and_the_onnx_file_it_names(
+    tmp_path: Path, make_model: MakeModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(monkeypatch, FakeGpu())
+    source = make_model("er-s_64_fp16.onnx")
+    mean_mm = shipped_distance_mm(write_engine(tmp_path, onnx_sha256=file_sha256(source)))
+    assert parity_problem("fp16", mean_mm)  # the made engine's numbers are no hands
+
+
+@pytest.mark.parametrize(("mean_mm", "fits"), [(0.1, True), (0.21, False), (float("nan"), False)])
+def test_what_differs_too_much_or_is_no_number_fails(mean_mm: float, fits: bool) -> None:
+    reason = parity_problem("fp32", mean_mm)
+    assert reason is None if fits else reason and reason.endswith("more than 0.2: do not use it")

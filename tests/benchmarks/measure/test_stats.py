@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.measure.conditions import Conditions
-from benchmarks.measure.doubt import doubts
+from benchmarks.measure.doubt import Conditions, doubts
 from benchmarks.measure.stats import change, drift_pct, mean_interval, ratio, summarise
 from benchmarks.records.record import Clocks, Device, Ratio, Runtime
 

@@ -6,26 +6,25 @@ from collections import Counter
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from compress.coreml.convert import PackageFacts, PackageOptions, as_stored, write_package
+from compress.coreml.convert import PackageFacts, as_stored, write_package
 from compress.coreml.evaluator import Evaluator
-from compress.coreml.package import Program, TensorType, package_bytes, read_model, read_program
+from compress.coreml.package import computing, dtype_of, package_bytes, read_function, read_model
 from compress.coreml.package_check import check_package, package_input
 from compress.coreml.weight_storage import MIN_ELEMENTS
 from runtime.backends.contract import OUTPUT_SHAPES, OUTPUT_UNITS
-from runtime.errors import UserError
 from runtime.hand.hand_model import load_hand_models
 from training.network import ERNet, build
 
 CROPS = np.random.default_rng(0).integers(0, 256, (2, 160, 160, 3), dtype=np.uint8)
-PLAIN, IMAGE = PackageOptions(), PackageOptions("iOS17", image_input=True)
 
-Made = tuple[Path, PackageFacts, Program]
+Made = tuple[Path, PackageFacts, Any]  # the MIL function last
 Maker = Callable[..., Made]
 
 
@@ -41,23 +40,24 @@ def made(network: ERNet, tmp_path_factory: pytest.TempPathFactory) -> Maker:
     folder = tmp_path_factory.mktemp("packages")
 
     @cache
-    def make(precision: str, options: PackageOptions = PLAIN) -> Made:
-        path = folder / f"{precision}-{options.deployment_target}-{options.image_input}.mlpackage"
-        facts = write_package(network, path, precision, options)
-        return path, facts, read_program(path, read_model(path))
+    def make(precision: str, target: str = "iOS16", image_input: bool = False) -> Made:
+        path = folder / f"{precision}-{target}-{image_input}.mlpackage"
+        facts = write_package(network, path, precision, target, image_input)
+        return path, facts, read_function(path)
 
     return make
 
 
 @pytest.mark.slow
 def test_facts(made: Maker, network: ERNet) -> None:
-    path, facts, program = made("fp16")
+    path, facts, function = made("fp16")
     assert facts.weights == "fp16" and not facts.image_input
-    assert facts.deployment_target == "iOS16" and program.opset == "CoreML6"
+    assert facts.deployment_target == "iOS16"
     assert facts.bytes == package_bytes(path)
-    assert sum(facts.operations.values()) == len(program.operations)
-    assert program.inputs == {"image": TensorType("fp32", (1, 3, 160, 160))} and program.images == frozenset()
-    assert program.outputs == {name: TensorType("fp32", shape) for name, shape in OUTPUT_SHAPES.items()}
+    assert sum(facts.operations.values()) == len(computing(function))
+    assert [(v.name, dtype_of(v), v.shape) for v in function.inputs.values()] == [("image", "fp32", (1, 3, 160, 160))]
+    given = {v.name: (dtype_of(v), v.shape) for v in function.outputs}
+    assert given == {name: ("fp32", shape) for name, shape in OUTPUT_SHAPES.items()}
     assert facts.keep_fp32 == ("normalisation", "soft-argmax")
     parameters = sum(p.numel() for p in as_stored(network, "fp16").parameters())
     assert 2 * parameters < facts.bytes < 2 * parameters + 150_000
@@ -71,7 +71,7 @@ def test_metadata_says_units(made: Maker) -> None:
         assert list(output.type.multiArrayType.shape) == facts["shape"]
     assert "er-nano" in description.metadata.shortDescription and "right, left" in description.metadata.shortDescription
     assert description.input[0].shortDescription.startswith("RGB, 0..1; NCHW")
-    (given,) = read_model(made("fp16", IMAGE)[0]).description.input
+    (given,) = read_model(made("fp16", "iOS17", True)[0]).description.input
     picture = given.type.imageType
     assert (picture.width, picture.height) == (160, 160) and picture.colorSpace == picture.RGB
     assert "0..1" not in given.shortDescription  # Core ML gives pixels, 0..255
@@ -80,8 +80,8 @@ def test_metadata_says_units(made: Maker) -> None:
 @pytest.mark.slow
 def test_a_picture_gives_the_same_hands(made: Maker) -> None:
     """Scaling lies inside; pixels are what Core ML hands over."""
-    plain, picture = Evaluator(made("fp16", PackageOptions("iOS17"))[0]), Evaluator(made("fp16", IMAGE)[0])
-    assert picture.images == {"image"} and made("fp16", IMAGE)[2].images == {"image"}
+    plain, picture = Evaluator(made("fp16", "iOS17")[0]), Evaluator(made("fp16", "iOS17", True)[0])
+    assert picture.images == {"image"} and plain.images == set()
     for arithmetic in ("fp32", "fp16"):  # the scaling is kept in fp32
         for crop in CROPS:
             one = plain(package_input(plain, crop), arithmetic)
@@ -92,63 +92,41 @@ def test_a_picture_gives_the_same_hands(made: Maker) -> None:
 
 @pytest.mark.slow
 def test_what_is_kept_in_fp32(made: Maker) -> None:
-    _, facts, program = made("fp16")
-    kept = Counter(op.kind for op in program.operations if any(kind.dtype == "fp32" for kind in op.outputs))
+    _, facts, function = made("fp16")
+    kept = Counter(op.op_type for op in computing(function) if any(dtype_of(value) == "fp32" for value in op.outputs))
     assert kept["cast"] == len(OUTPUT_SHAPES)
     assert kept["mul"] + kept["sub"] > 2
     assert kept["softmax"] == 1  # that of the heat maps, not of attention
     assert not {"conv", "matmul", "layer_norm"} & kept.keys()
-    assert program.operations[0].kind in ("sub", "mul")  # the picture, before it is rounded
+    assert computing(function)[0].op_type in ("sub", "mul")  # the picture, before it is rounded
     assert {rule.rule: rule.kinds for rule in facts.leaves_neural_engine} == {"fp32 arithmetic": dict(kept)}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("precision", "target"), [("w8", "iOS16"), ("palette6", "iOS16"), ("palette6", "iOS18")])
-def test_the_package_holds_the_rounded_network(made: Maker, network: ERNet, precision: str, target: str) -> None:
-    path, facts, _ = made(precision, PackageOptions(target))
+@pytest.mark.parametrize("target", ["iOS16", "iOS18"])
+def test_the_package_holds_the_rounded_network(made: Maker, network: ERNet, target: str) -> None:
+    path, facts, _ = made("w8", target)
     inside: dict[tuple[int, ...], list[np.ndarray]] = {}
     for value in Evaluator(path).constants.values():
         if isinstance(value, torch.Tensor):
             inside.setdefault(tuple(value.shape), []).append(value.numpy())
-    parts = as_stored(network, precision).modules()
+    parts = as_stored(network, "w8").modules()
     weights = [part.weight.detach().numpy() for part in parts if isinstance(part, nn.Conv2d | nn.Linear)]
     for weight in weights:
         assert any(np.array_equal(value, weight) for value in inside[weight.shape])
     large = [weight for weight in weights if weight.size > MIN_ELEMENTS]
     assert len(large) > 50
-    share, scales = {
-        "w8": (1.0, sum(2 * len(weight) for weight in large)),
-        "palette6": (0.75, 128 * len(large)),
-    }[precision]
+    scales = sum(2 * len(weight) for weight in large)
     operations = 700 * len(large)  # the text of each, and its entries in the file, which begin at multiples of 64
-    assert facts.bytes < made("fp16")[1].bytes - (2 - share) * sum(w.size for w in large) + scales + operations
+    assert facts.bytes < made("fp16")[1].bytes - sum(w.size for w in large) + scales + operations
 
 
 @pytest.mark.slow
 def test_fp32_is_the_network_as_given(made: Maker, network: ERNet) -> None:
-    path, facts, program = made("fp32")
+    path, facts, function = made("fp32")
     assert facts.weights is None and facts.keep_fp32 == ()
-    assert {kind.dtype for op in program.operations for kind in op.outputs} == {"fp32"}
+    assert {dtype_of(value) for op in computing(function) for value in op.outputs} == {"fp32"}
     parity = check_package(network, path, "fp32", CROPS, load_hand_models())
     other = check_package(build("er-nano").eval(), path, "fp32", CROPS, load_hand_models())
     assert "the program is not the network" in other.reasons[0]
     assert parity.reasons == ()
-
-
-@pytest.mark.slow
-def test_a_package_is_replaced_and_nothing_else_is_left(network: ERNet, tmp_path: Path) -> None:
-    path = tmp_path / "a.mlpackage"
-    path.mkdir()
-    (path / "old").write_text("old")
-    write_package(network, path, "fp32")
-    assert not (path / "old").exists() and [p.name for p in tmp_path.iterdir()] == ["a.mlpackage"]
-    with pytest.raises(UserError, match="create its folder first"):
-        write_package(network, tmp_path / "absent" / "a.mlpackage", "fp32")
-
-
-@pytest.mark.slow
-def test_a_network_that_breaks_the_contract(network: ERNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(OUTPUT_SHAPES, "camera", (1, 2, 4))
-    with pytest.raises(ValueError, match=r"the program gives .*camera"):
-        write_package(network, tmp_path / "a.mlpackage", "fp32")
-    assert list(tmp_path.iterdir()) == []

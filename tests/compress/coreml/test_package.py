@@ -14,9 +14,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from compress.coreml.__main__ import describe, main
-from compress.coreml.package import TensorType, embed, package_sha256, read_model, read_program, replace_package
+from compress.coreml.package import (
+    computing,
+    embed,
+    leaving,
+    package_sha256,
+    read_function,
+    read_model,
+    replace_package,
+    stored_numbers,
+)
 from runtime.backends.contract import METADATA_KEY
 from runtime.errors import UserError
+from tests.fixtures.mil_programs import write_program
 
 MODEL = "Data/com.apple.CoreML/model.mlmodel"
 
@@ -30,25 +40,32 @@ def refuse(path: Path) -> str:
 
 
 def test_a_program_is_read(small_package: Path) -> None:
-    program = read_program(small_package, read_model(small_package))
-    assert program.opset == "CoreML6" and program.inputs == {"x": TensorType("fp32", (1, 3, 8, 8))}
-    assert program.outputs == {"found": TensorType("fp32", (1, 8)), "soft": TensorType("fp32", (1, 36))}
-    kinds = [operation.kind for operation in program.operations]
+    function = read_function(small_package)
+    kinds = [operation.op_type for operation in computing(function)]
     assert kinds == ["sub", "conv", "relu", "reduce_mean", "linear", "slice_by_index", "reshape", "softmax"]
-    assert program.operations[1].outputs == (TensorType("fp32", (1, 8, 6, 6)),)
-    assert program.stored == {"fp32": 216 + 64 + 1 + 8}  # two weights, 0.5, a bias of zeros
+    assert stored_numbers(function) == {"fp32": 216 + 64 + 1 + 8}  # two weights, 0.5, a bias of zeros
+
+
+def test_what_leaves(tmp_path: Path) -> None:
+    def build(mb: Any, x: Any) -> Any:
+        x = mb.gather(x=mb.gather(x=x, indices=[1, 0], axis=1), indices=[0, 1], axis=0)
+        return mb.softmax(x=mb.reshape(x=mb.relu(x=x), shape=[1, 1, 2, 1, 2]), axis=-1)
+
+    function = read_function(write_program(tmp_path / "a.mlpackage", (2, 2), build, "fp16"))
+    found = {rule.rule: rule.kinds for rule in leaving(function)}
+    assert found["gathering by index"] == {"gather": 2}
+    assert found["rank above 4"] == {"reshape": 1, "softmax": 1, "cast": 1}
+    assert found["fp32 arithmetic"] == {"cast": 1}  # of what the package gives
 
 
 def test_the_command(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(copied)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("damaged.mlpackage: 0.0") and lines[0].endswith(" MB, opset CoreML6")
+    assert lines[0].startswith("damaged.mlpackage: 0.0") and lines[0].endswith(" MB")
     assert lines[1:4] == ["takes x 1x3x8x8 fp32", "gives found 1x8 fp32", "gives soft 1x36 fp32"]
     assert lines[4].startswith("8 operations: 1 conv, 1 linear, ") and lines[5] == "largest rank 4"
     assert lines[6].startswith("may leave the Neural Engine: 8 by fp32 arithmetic (1 conv, ")
-    assert lines[7:] == ["weights: 289 numbers as fp32", "no passport: it was not written by python compress/export.py"]
-    embed(copied, {"variant": "er-s\nand more", "precision": "w8", "dataset": None})
-    assert describe(copied)[-2:] == ["variant: er-s?and more", "precision: w8"]
+    assert lines[7:] == ["weights: 289 numbers as fp32"]
 
 
 def test_the_passport_is_embedded_and_replaced(copied: Path) -> None:
@@ -86,11 +103,11 @@ def test_what_is_no_package(tmp_path: Path, tiny_model: Path, copied: Path) -> N
     ("edit", "says"),
     [
         (lambda m: m.neuralNetwork.SetInParent(), "holds no ML program"),
-        (lambda m: m.mlProgram.functions.clear(), "its program is damaged"),
-        (lambda m: setattr(m.mlProgram.functions["main"], "opset", "CoreML\n9"), "its program is damaged"),
+        (lambda m: m.mlProgram.functions.clear(), "its program cannot be read"),
+        (lambda m: setattr(m.mlProgram.functions["main"], "opset", "CoreML\n9"), "its program cannot be read"),
         (
             lambda m: m.mlProgram.functions["main"].block_specializations["CoreML6"].outputs.append("a\nb"),
-            "its program is damaged",
+            "its program cannot be read",
         ),
     ],
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +16,12 @@ from torch import nn
 
 from compress.coreml import quiet
 from compress.coreml.evaluator import Evaluator
-from compress.coreml.package import package_bytes, read_model, read_program
+from compress.coreml.package import package_bytes, read_function, stored_numbers
 from compress.coreml.weight_storage import (
     INT8_MAX,
     MIN_ELEMENTS,
-    PALETTE_BITS,
-    ROUNDINGS,
     compress,
-    palette_of,
     round_fp16,
-    round_palette6,
     round_w8,
     rounded,
 )
@@ -54,31 +49,10 @@ def test_w8_is_steps_of_one_scale_per_output(weight: NDArray[np.float32]) -> Non
 @given(MATRICES)
 def test_rounding_twice_is_rounding_once(weight: NDArray[np.float32]) -> None:
     """What lets coremltools' own compression find the same integers again."""
-    for rounding in (round_fp16, round_w8, round_palette6):
+    for rounding in (round_fp16, round_w8):
         once = rounding(weight)
         assert np.array_equal(rounding(once), once)
         assert np.array_equal(once, once.astype(np.float16))
-
-
-def test_palette_has_64_values_and_is_near_the_best() -> None:
-    rounded = round_palette6(WEIGHT)
-    values = np.unique(rounded)
-    assert len(values) == 1 << PALETTE_BITS
-    error = ((rounded - WEIGHT) ** 2).mean()
-    uniform = np.linspace(WEIGHT.min(), WEIGHT.max(), 64)
-    straight = uniform[np.abs(WEIGHT[..., None] - uniform).argmin(axis=-1)]
-    assert error < 0.6 * ((straight - WEIGHT) ** 2).mean()
-    # Each weight takes its nearest value.
-    centres = [(a + b) / 2 for a, b in pairwise(values)]
-    assert np.array_equal(rounded, values[np.searchsorted(centres, round_fp16(WEIGHT))])
-
-
-def test_palette_of_many_equal_fp16_numbers() -> None:
-    """numpy sorts large fp16 arrays of few values wrongly on some CPUs: np.unique then gives values twice."""
-    weight = RNG.choice(RNG.normal(size=64).astype(np.float16), 100_000)
-    palette, places = palette_of(weight)
-    assert np.all(np.diff(palette.astype(np.float32)) > 0)
-    assert np.array_equal(palette[places], weight)
 
 
 # ---- storage
@@ -87,33 +61,31 @@ MATRIX = RNG.normal(0, 0.05, (50, 40 * 36)).astype(np.float32)
 ODD = RNG.normal(0, 1, (60, 50)).astype(np.float32)  # of 3000 different numbers
 
 
-@pytest.mark.parametrize("name", ["w8", "palette6"])
-def test_a_package_holds_exactly_the_rounded_weights(name: str, tmp_path: Path) -> None:
-    rounding = ROUNDINGS[name]
+def test_a_package_holds_exactly_the_rounded_weights(tmp_path: Path) -> None:
 
     def layers(mb: Any, x: Any) -> Any:
         """A convolution and a linear of rounded weights, and one constant that was not rounded."""
-        x = mb.reshape(x=mb.conv(x=x, weight=rounding(WEIGHT), name="seen"), shape=[1, 40 * 36])
-        return mb.mul(x=mb.linear(x=x, weight=rounding(MATRIX), name="made"), y=ODD, name="odd")
+        x = mb.reshape(x=mb.conv(x=x, weight=round_w8(WEIGHT), name="seen"), shape=[1, 40 * 36])
+        return mb.mul(x=mb.linear(x=x, weight=round_w8(MATRIX), name="made"), y=ODD, name="odd")
 
     model, path = make_model((1, 30, 8, 8), layers, "fp16"), tmp_path / "a.mlpackage"
     with quiet():
-        compress(model, name).save(str(path))
-    stored = read_program(path, read_model(path)).stored
+        compress(model).save(str(path))
+    stored = stored_numbers(read_function(path))
     assert WEIGHT.size + MATRIX.size in stored.values() and stored["fp16"] >= ODD.size  # the odd one stays fp16
     constants = [value for value in Evaluator(path).constants.values() if isinstance(value, torch.Tensor)]
-    for expected in (rounding(WEIGHT), rounding(MATRIX), round_fp16(ODD)):
+    for expected in (round_w8(WEIGHT), round_w8(MATRIX), round_fp16(ODD)):
         (found,) = (value.numpy() for value in constants if value.shape == expected.shape)
         assert np.array_equal(found, expected)
-    numbers = {"w8": 1.0, "palette6": 0.75}[name] * (WEIGHT.size + MATRIX.size)
-    assert package_bytes(path) < numbers + 2 * ODD.size + 16384
+    assert package_bytes(path) < WEIGHT.size + MATRIX.size + 2 * ODD.size + 16384
 
 
 # ---- the network
 
 
 @pytest.mark.parametrize(
-    ("variant", "name", "rounding"), [("er-nano", "w8", round_w8), ("er-s", "palette6", round_palette6)]
+    ("variant", "name", "rounding"),
+    [("er-nano", "w8", round_w8), ("er-s", "w8", round_w8), ("er-s", "fp16", round_fp16)],
 )
 def test_a_rounded_network(variant: str, name: str, rounding: Any) -> None:
     torch.manual_seed(0)
@@ -127,6 +99,7 @@ def test_a_rounded_network(variant: str, name: str, rounding: Any) -> None:
             weight = part.weight.detach().numpy()
             assert np.array_equal(weight, rounding(weight))
         if isinstance(part, WindowAttention):
-            assert len(part.attention_biases.unique()) <= 1 << PALETTE_BITS
+            biases = part.attention_biases.detach().numpy()
+            assert np.array_equal(biases, rounding(biases))
     for parameter in copied.parameters():
         assert torch.equal(parameter, parameter.half().float())

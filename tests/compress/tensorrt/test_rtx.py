@@ -10,9 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compress.tensorrt.__main__ import main
-from compress.tensorrt.rtx import check_build
-from runtime.errors import UserError
+from compress.tensorrt.builder import check_build
 from tests.compress.tensorrt.conftest import small_graph
 
 trt = pytest.importorskip("tensorrt_rtx")
@@ -39,15 +37,9 @@ def test_what_tensorrt_does_not_take_fails(tmp_path: Path, changes: dict[str, An
     assert re.search(reason, check.reasons[0])
 
 
-def test_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    good, bad = small_graph(tmp_path / "good.onnx", "int8"), small_graph(tmp_path / "bad.onnx", "int8", bias=True)
-    assert main(["--check", str(good)]) == 0
-    assert "passed (TensorRT for RTX" in capsys.readouterr().out
-    assert main(["--check", str(good), str(bad)]) == 1
-    assert "failed; TensorRT cannot parse the model" in capsys.readouterr().out
-    with pytest.raises(UserError, match="--target has no effect with --check"):
-        main(["--check", str(good), "--target", "jetson-orin-nano"])
+def test_one_line_says_how_it_went(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = small_graph(tmp_path / "good.onnx", "int8")
+    assert str(check_build(path, "int8")).startswith("passed (TensorRT for RTX")
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
-    assert main(["--check", str(good)]) == 1
-    said = capsys.readouterr().out
-    assert "not_run; " in said and "pip install tensorrt-rtx" in said
+    said = str(check_build(path, "int8"))
+    assert said.startswith("not_run; ") and "pip install tensorrt-rtx" in said

@@ -19,7 +19,7 @@ from training.data.frames import Frames
 from training.distillation import store
 from training.distillation.lesson import Lesson, stored_shapes
 from training.distillation.spec import DistillSpec
-from training.distillation.store import StoredTeacher, StoreSpec, check_stored, stored_bytes
+from training.distillation.store import StoredTeacher, StoreSpec, check_stored
 from training.distillation.teacher import Batch, NetworkTeacher
 from training.network import build
 
@@ -95,15 +95,6 @@ def test_another_teacher_data_or_augmentation_is_another_store(
         ),
     ]
     assert len({stored.folder(64) for stored in chosen}) == len(chosen)
-
-
-def test_the_size_is_known_before(frames: Frames, teacher: Counting, tmp_path: Path) -> None:
-    # 2 x (16 x 6 + 10 + 21 x 3) outputs, and heat maps of 25 cells and 5 bins for 2 x 21 joints
-    row_bytes = 2 * (2 * (96 + 10 + 63) + 42 * (25 + 5)) + 4
-    assert stored_bytes(teacher, SPEC, len(frames), (64, 96, 64)) == 2 * 24 * row_bytes
-    stored = StoredTeacher(teacher, tmp_path, frames, SPEC)
-    stored.open(64)
-    assert (stored.folder(64) / "rows.npy").stat().st_size == pytest.approx(24 * row_bytes, abs=300)
 
 
 def test_a_disk_too_small_is_said_before(

@@ -17,10 +17,9 @@ from runtime.hand.hand_model import load_hand_models
 from training import checkpoint
 from training.checkpoint import WeightFacts, save_weights
 from training.distillation.spec import DistillSpec
-from training.distillation.teacher import NetworkTeacher, check_size, open_teacher, resize_crops
+from training.distillation.teacher import NetworkTeacher, open_teacher, resize_crops
 from training.losses import DEPTH_RANGE_M
 from training.network import ERNet, build
-from training.network.count import count_parameters_m
 
 HANDS = load_hand_models()
 CPU = torch.device("cpu")
@@ -101,8 +100,7 @@ def test_an_onnx_teacher_says_what_its_network_does(network: ERNet, onnx_file: P
             assert value is None
         else:
             assert torch.allclose(value, getattr(expected, name), atol=1e-4), name
-    assert (teacher.facts.parameters_m, teacher.facts.crop_px) == (count_parameters_m(network), 160)
-    assert teacher.facts.sha256 == file_sha256(onnx_file)
+    assert (teacher.facts.sha256, teacher.facts.crop_px) == (file_sha256(onnx_file), 160)
 
 
 def test_a_weight_file_and_the_weights_that_come_with_a_variant(tmp_path: Path) -> None:
@@ -112,9 +110,6 @@ def test_a_weight_file_and_the_weights_that_come_with_a_variant(tmp_path: Path) 
         assert (teacher.facts.name, teacher.facts.crop_px, teacher.facts.sha256) == ("er-xs", 224, sha256)
         lesson = teacher.teach(images(64))
         assert lesson.plane is not None and lesson.plane.shape == (3, 2, 21, 7, 7)
-    check_size(teacher, build("er-xs"))
-    with pytest.raises(UserError, match=r"er-xs has 2\.60 M parameters, fewer than the student er-s with 6\.95 M"):
-        check_size(teacher, build("er-s"))
 
 
 def test_teachers_that_are_none(tmp_path: Path, make_model: Callable[..., Path]) -> None:
