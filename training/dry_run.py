@@ -12,17 +12,13 @@ from torch import Tensor
 from training.distillation.store import StoreSpec, stored_bytes
 from training.distillation.terms import Distilled
 from training.hands import HANDS
-from training.network import VARIANTS, build
-from training.network.count import count_gmac, count_parameters_m
+from training.network.count import count_parameters_m
 from training.objective import Supervised
 from training.recipe import Recipe, Stage
 from training.run import parallel
 from training.run.optim import parameter_groups
 
 TIMED_STEPS = 3
-# Trained pictures a second on one H100, batch 256 at the variant's own crop, eager bf16, images at hand.
-H100_IMAGES_PER_S = {"er-s": 2230, "er-xs": 4760, "er-nano": 4250}
-TEACHING = 1 / 3  # of a training step: the forward pass alone
 CPU_BATCH = 8  # tried on a CPU in place of a larger one: its time grows with the batch
 
 
@@ -55,28 +51,7 @@ def describe(
         f"step         {', '.join(f'{seconds:.2f} s' for seconds in times_s)}, a teacher's part included",
         f"time         {hours:.2f} h on {parallel.hardware_name(device)}, if images load in time",
     ]
-    if "H100" not in lines[-1]:
-        lines.append(f"on one H100  about {h100_hours(recipe, objective):.2f} h: an estimate, not measured there")
     return "\n".join(lines)
-
-
-def h100_hours(recipe: Recipe, objective: Supervised) -> float:
-    """Hours of a run on one H100, from speeds measured there, or from er-s's in proportion to the operations."""
-    seconds = 0.0
-    for stage in recipe.stages:
-        own_px = objective.network.variant.crop_px
-        seconds_per_image = (stage.crop_px / own_px) ** 2 / _h100_images_per_s(recipe.variant)
-        if isinstance(objective, Distilled) and objective.teacher.facts.name in VARIANTS:
-            seconds_per_image += TEACHING / _h100_images_per_s(objective.teacher.facts.name)
-        seconds += stage.steps * stage.batch * seconds_per_image
-    return seconds / 3600
-
-
-def _h100_images_per_s(variant: str) -> float:
-    if variant in H100_IMAGES_PER_S:
-        return H100_IMAGES_PER_S[variant]
-    gmac = [count_gmac(build(name), VARIANTS[name].crop_px) for name in ("er-s", variant)]
-    return H100_IMAGES_PER_S["er-s"] * gmac[0] / gmac[1]
 
 
 def step_seconds(objective: Supervised, recipe: Recipe, stage: Stage, device: torch.device) -> float:

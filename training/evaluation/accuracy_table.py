@@ -26,7 +26,6 @@ class Setting:
     synthetic: bool
     has_3d: bool
     split: str
-    boxes: str  # that the crops are cut by, as the reader names them
     n_missing: int  # images left out because their files are missing
     human_unmarked: str | None  # why it is not known which images people annotated; None where it is
     mean_pose_mpjpe_mm: float | None  # by mcp-scaled; None without a train split
@@ -37,7 +36,7 @@ def print_table(setting: Setting, scores: Scores, protocols: Sequence[Protocol])
     """The figures with their data set in the header, the published ones below, on InterHand2.6M alone."""
     missing = f", {setting.n_missing} left out because their files are missing" if setting.n_missing else ""
     images = f"{scores.n_images} images, {scores.n_interacting} interacting{missing}"
-    print(f"{setting.dataset}, {setting.split}: {images}; boxes: {setting.boxes}")
+    print(f"{setting.dataset}, {setting.split}: {images}")
     if setting.has_3d:
         _print_mm(setting, scores, protocols)
     _print_points(setting, scores.points.figures())
@@ -73,7 +72,7 @@ def _print_mm(setting: Setting, scores: Scores, protocols: Sequence[Protocol]) -
             "so give --hand-model mano.npz (python -m training.hands.convert_mano)."
         )
     if comparable := compared(protocols, setting):
-        print("Published figures are those of InterHand2.6M's whole test split, with the methods' own boxes.")
+        print("Published figures are those of InterHand2.6M's whole test split.")
         for protocol in comparable:
             _print_published(protocol, scores)
 

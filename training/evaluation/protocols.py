@@ -13,7 +13,7 @@ DIR (apps/eval.py), InterWild and ER (data/InterHand26M/InterHand26M.py). True v
 
 P1 to P4 leave the root's own zero error out of the mean. Every evaluator above counts it: `as_published` counts it too.
 `er` is ER's and EANet's evaluator with its quirks, each a switch of `Protocol`; `ER_WITHOUT_QUIRKS` has them off.
-Quirk 6, test boxes from RootNet's file, is the reader's affair.
+Quirk 6, test boxes from RootNet's file, is left out: the boxes are the annotated ones.
 
 Beside the original figures: PA-MPJPE (a similarity per hand, no reflection, over the joints that count and the root),
 and AUC (area under the share of joints within a threshold, over 0 to 50 mm after the protocol's alignment; 1 is

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from benchmarks.records import raw_samples
 from benchmarks.records.raw_samples import read_samples, row_key, samples_path, write_samples
-from benchmarks.records.record import FAILED, BadJson, Verdict, parse_record, read_records, write_records
+from benchmarks.records.record import FAILED, Verdict, parse_record, read_records, write_records
 from runtime.errors import UserError
 from tests.fixtures.made_records import made_points, made_record
+from training.typed_tables import BadTable
 
 CONTENT = asdict(made_record())
 LINE = json.dumps(CONTENT)
@@ -44,15 +45,15 @@ def test_there_and_back(tmp_path: Path) -> None:
         ({"kind": "pear"}, "kind 'pear'"),
         ({"verdict": {"status": "GREAT", "reasons": []}}, "status 'GREAT'"),
         ({"latency_ms": None}, "missing from a finished record"),
-        ({"name": 3}, "'3' is not str at name"),
-        ({"device": {"cores": 4}}, r"a field is missing at device\.name"),
-        ({"surprise": 1}, "unknown field"),
+        ({"name": 3}, "name: must be of type str"),
+        ({"device": {"cores": 4}}, r"device\.name: is missing"),
+        ({"surprise": 1}, "unknown key"),
         ({"command": "a\nb"}, "short line of text"),
-        ({"energy_mj_per_frame": 10**400}, "not finite"),
+        ({"energy_mj_per_frame": 10**400}, "must be finite"),
     ],
 )
 def test_what_is_wrong_is_named(change: dict[str, object], message: str) -> None:
-    with pytest.raises(BadJson, match=message):
+    with pytest.raises(BadTable, match=message):
         parse_record(json.dumps(CONTENT | change))
 
 
@@ -94,5 +95,5 @@ JSON = st.recursive(
 def test_any_value_in_any_field(field: str, value: object) -> None:
     try:
         assert parse_record(json.dumps(CONTENT | {field: value})).schema_version == 1
-    except BadJson as error:
+    except BadTable as error:
         assert "\n" not in str(error)
