@@ -1,7 +1,7 @@
 """One self-contained page of records: python benchmarks/report.py RECORDS... -o report.html
 
 What the rows say in words, plots, examples, table, doubts and commands in one file that needs no network. The raw
-samples beside the records (.npz) give joints, occlusion and examples; without them these parts are left out.
+samples beside the records (.npz) give joints and examples; without them these parts are left out.
 """
 
 from __future__ import annotations
@@ -36,11 +36,10 @@ def main(arguments: list[str] | None = None) -> int:
             from benchmarks.page.drawing import write_png
             from benchmarks.page.html import make_page
             from benchmarks.page.plots import make_plots
-            from compress.onnx.precision_plan import read_plan
         except ImportError as error:
             raise UserError(f"{error.name} is missing: pip install -e '.[report]'") from None
 
-        plots = make_plots(rows, [read_plan(path) for path in args.plans])
+        plots = make_plots(rows)
         if args.output is not None:
             write_text_atomic(args.output, make_page(rows, plots))
             written.append(args.output)
@@ -58,7 +57,6 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = CommandParser(__doc__ or "")
     parser.add_argument("records", type=Path, nargs="+", metavar="RECORDS", help="of python benchmarks/run.py")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE.html", help="the page")
-    parser.add_argument("--plans", type=Path, nargs="+", default=[], metavar="PLAN", help="of compress.sensitivity")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="all columns and digits")
     parser.add_argument("--md", type=Path, metavar="FILE", help="a table for a text")
     parser.add_argument("--png", type=Path, metavar="FOLDER", help="every plot, for print")

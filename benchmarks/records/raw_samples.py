@@ -6,7 +6,6 @@ Of each timed row (THREADS is - where the engine has no such setting):
     stages_ms (M, 3) float32        pre, infer, post of whole calls of the runner (artefacts alone)
 Of each artefact whose accuracy was measured, over the data set's images in their order:
     joint_mm (N, 2, 21) float32     error of each joint by the protocol; nan where it does not count
-    overlap (N,) float32            of the two hands' outlines (convex hulls of their joints) over their union
     example_{best,median,worst} (K,) uint8   a JPEG: the crop, and the same with what was found drawn over it
     example_error_mm (3,) float32   mean joint error of these three images
 """
