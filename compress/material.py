@@ -14,7 +14,8 @@ import torch
 
 from compress.artefact import Artefact
 from compress.check.scoring import LabelledCrops, load_labelled_crops
-from compress.crops import Crops, calibration_crops
+from compress.crops import Crops, calibration_crops, digest
+from compress.onnx.calibration import METHODS
 from compress.onnx.to_onnx import OPSET
 from compress.passport import git_commit, tool_versions
 from compress.prune import Pruned, PruneRequest, recover, shrink
@@ -67,6 +68,12 @@ class Material:
         """The crops that ranges are measured on, after their name."""
         request, crop_px = self.request, self.network.variant.crop_px
         return calibration_crops(request.calib_data, request.calib_samples, self.train, crop_px)
+
+    @property
+    def calibration_facts(self) -> dict[str, Any]:
+        """What passports say of it."""
+        (name, crops), method = self.calibration, self.request.calib_method
+        return {"data": name, "n_images": len(crops), "sha256": digest(crops), "method": method, **METHODS[method]}
 
 
 def pruning_request(request: ExportRequest) -> PruneRequest:

@@ -139,7 +139,6 @@ def frames_sha256(frames: FrameSet) -> str:
 def weights_of(variant: str) -> Path:
     """The weights that come with the project; a UserError where there are none."""
     get_variant(variant)
-    path = shipped_weights(variant)
-    if path is None:
+    if (path := shipped_weights(variant)) is None:
         raise UserError(f"no weights come with '{variant}': train it (training/train.py) and give the file")
     return path

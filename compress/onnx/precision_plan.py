@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -96,6 +96,13 @@ def nodes_of(plan: Plan, model: ModelProto) -> QuantizedNodes:
     if not nodes.quantized:
         raise UserError("the plan leaves nothing to quantise: export with --fp32 instead")
     return nodes
+
+
+def choose_nodes(
+    model: ModelProto, keep_float: Sequence[str], plan: Path | None, variant: str, flavour: str
+) -> QuantizedNodes:
+    """What of a float model is quantised: as the plan of this variant and flavour says, or all but the patterns."""
+    return select_nodes(model, keep_float) if plan is None else nodes_of(read_plan(plan, variant, flavour), model)
 
 
 def write_plan(path: Path, plan: Plan) -> None:

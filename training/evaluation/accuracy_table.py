@@ -12,7 +12,6 @@ from training.evaluation.protocols import ER, HUMAN, MCP_SCALED, Protocol, Resul
 from training.evaluation.published_figures import DATASET, published_for
 from training.evaluation.scores import Scores
 
-FITTED_MODEL = "MANO"  # InterHand2.6M's and HIC's
 _ROW = "{:24s} {:>9s} {:>8s} {:>8s} {:>9s} {:>9s} {:>12s} {:>6s} {:>8s}"
 _POINT_ROW = "{:24s} {:>8s} {:>8s} {:>13s} {:>8s} {:>10s} {:>8s} {:>9s}"
 _PUBLISHED_ROW = "  {:56s} {:>7s} {:>7s} {:>7s} {:>7s} {:>7s}"
@@ -66,11 +65,8 @@ def _print_mm(setting: Setting, scores: Scores, protocols: Sequence[Protocol]) -
         print("er is ER's own evaluator, quirks and all; the row without them is the honest one.")
     if HUMAN in protocols and setting.human_unmarked:
         print(f"human counts all images: {setting.human_unmarked}.")
-    if not setting.synthetic and FITTED_MODEL not in setting.hand_model:
-        print(
-            f"The set's fits are {FITTED_MODEL}'s: on hand model '{setting.hand_model}' mesh figures mean nothing, "
-            "so give --hand-model mano.npz (python -m training.hands.convert_mano)."
-        )
+    if not setting.synthetic and "MANO" not in setting.hand_model:
+        print(f"The set's fits are MANO's: mesh figures on '{setting.hand_model}' mean nothing, give --hand-model.")
     if comparable := compared(protocols, setting):
         print("Published figures are those of InterHand2.6M's whole test split.")
         for protocol in comparable:
