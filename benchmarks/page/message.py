@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from benchmarks.candidates.candidate import BARE_BACKBONE, MEDIAPIPE_HANDS, network_name
 from benchmarks.page.rows import Row, artifacts, is_pruned, measured
-from benchmarks.records.columns import COLUMNS, interval, number
+from benchmarks.records.columns import COLUMNS, interval
 from benchmarks.records.record import Record
+from training.evaluation.text_table import number
 
 CELLS = ("name", "size_mb", "p50_ms", "times_faster", "mpjpe_mm", "delta_vs_fp32_mm")
 

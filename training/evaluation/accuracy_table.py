@@ -7,14 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from training.evaluation.points import NOTE, PointFigures
+from training.evaluation.points import HEADINGS, NOTE, point_cells
 from training.evaluation.protocols import ER, HUMAN, MCP_SCALED, Protocol, Result
 from training.evaluation.published_figures import DATASET, published_for
 from training.evaluation.scores import Scores
-
-_ROW = "{:24s} {:>9s} {:>8s} {:>8s} {:>9s} {:>9s} {:>12s} {:>6s} {:>8s}"
-_POINT_ROW = "{:24s} {:>8s} {:>8s} {:>13s} {:>8s} {:>10s} {:>8s} {:>9s}"
-_PUBLISHED_ROW = "  {:56s} {:>7s} {:>7s} {:>7s} {:>7s} {:>7s}"
+from training.evaluation.text_table import number, print_columns
 
 
 @dataclass(frozen=True)
@@ -38,28 +35,22 @@ def print_table(setting: Setting, scores: Scores, protocols: Sequence[Protocol])
     print(f"{setting.dataset}, {setting.split}: {images}")
     if setting.has_3d:
         _print_mm(setting, scores, protocols)
-    _print_points(setting, scores.points.figures())
-
-
-def _print_points(setting: Setting, figures: Sequence[PointFigures]) -> None:
     print(f"\nin the picture, {setting.dataset}")
-    print(_POINT_ROW.format("kind", "pictures", "hands", "median error", "PCK", "PCK, seen", "AUC", "presence"))
-    for row in figures:
-        cells = (row.median_error, row.pck, row.pck_seen, row.auc, row.presence)
-        print(_POINT_ROW.format(row.kind, str(row.n_images), str(row.n_hands), *(_cell(value, 3) for value in cells)))
+    print_columns([HEADINGS, *map(point_cells, scores.points.figures())])
     print(NOTE)
 
 
 def _print_mm(setting: Setting, scores: Scores, protocols: Sequence[Protocol]) -> None:
-    accuracy = scores.accuracy(setting.dataset)
-    print(f"mean pose: {_cell(setting.mean_pose_mpjpe_mm)} mm MPJPE by {MCP_SCALED.name}; ", end="")
-    print(f"presence: right on {accuracy.presence_accuracy:.1%} of hands\n")
-    print(_ROW.format("protocol", "MPJPE all", "single", "two", "MPVPE", "MRRPE", "PA-MPJPE", "AUC", "images"))
+    presence = f"presence: right on {scores.accuracy(setting.dataset).presence_accuracy:.1%} of hands"
+    print(f"mean pose: {number(setting.mean_pose_mpjpe_mm)} mm MPJPE by {MCP_SCALED.name}; {presence}\n")
+    rows: list[tuple[str, ...]] = [
+        ("protocol", "MPJPE all", "single", "two", "MPVPE", "MRRPE", "PA-MPJPE", "AUC", "images")
+    ]
     for protocol in protocols:
         result = scores.result(protocol)
-        cells = map(_cell, (*_figures(result), result.pa_mpjpe_mm.all))
-        count = str(result.n_single + result.n_interacting)
-        print(_ROW.format(protocol.name, *cells, _cell(result.auc.all, 3), count))
+        cells = map(number, (*_figures(result), result.pa_mpjpe_mm.all))
+        rows.append((protocol.name, *cells, number(result.auc.all, 3), str(result.n_single + result.n_interacting)))
+    print_columns(rows)
     print("mm; AUC of joints within 0 to 50 mm. The root's own zero error is left out of MPJPE, but not by er.")
     if ER in protocols:
         print("er is ER's own evaluator, quirks and all; the row without them is the honest one.")
@@ -95,23 +86,19 @@ def compared(protocols: Sequence[Protocol], setting: Setting) -> tuple[Protocol,
 
 
 def _print_published(protocol: Protocol, scores: Scores) -> None:
-    title = f"published, {protocol.name}"
-    print("\n" + _PUBLISHED_ROW.format(title, "all", "single", "two", "MPVPE", "MRRPE")[2:])
+    rows: list[tuple[str, ...]] = [(f"published, {protocol.name}", "all", "single", "two", "MPVPE", "MRRPE")]
     for row in published_for(protocol.name):
         groups = (row.mpjpe_all_mm, row.mpjpe_single_mm, row.mpjpe_interacting_mm)
-        cells = map(_cell, (*groups, row.mpvpe_mm, row.mrrpe_mm))
-        print(_PUBLISHED_ROW.format(f"{row.method} ({row.source})", *cells))
+        rows.append((f"  {row.method} ({row.source})", *map(number, (*groups, row.mpvpe_mm, row.mrrpe_mm))))
     counted = _figures(scores.result(protocol.as_published()))
-    print(_PUBLISHED_ROW.format("this one, the root's zero error counted as they do", *map(_cell, counted)))
+    rows.append(("  this one, the root's zero error counted as they do", *map(number, counted)))
+    print()
+    print_columns(rows)
 
 
 def _figures(result: Result) -> tuple[float, ...]:
     groups = result.mpjpe_mm
     return groups.all, groups.single, groups.interacting, result.mpvpe_mm.all, result.mrrpe_mm
-
-
-def _cell(value: float | None, digits: int = 2) -> str:
-    return "-" if value is None or math.isnan(value) else f"{value:.{digits}f}"
 
 
 def without_nan(value: Any) -> Any:
