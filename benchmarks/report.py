@@ -26,11 +26,8 @@ def main(arguments: list[str] | None = None) -> int:
     shown = measured(rows)
     if not shown:
         raise UserError(f"no row of {', '.join(map(str, args.records))} came to an end: measure again")
-    if args.csv is not None:
-        write_text_atomic(args.csv, to_csv(shown))
-    if args.md is not None:
-        write_text_atomic(args.md, to_markdown(shown))
-    written = [path for path in (args.csv, args.md) if path is not None]
+    texts = {args.csv: to_csv(shown), args.md: to_markdown(shown)}
+    plots = []
     if args.output is not None or args.png is not None:
         try:  # matplotlib and jinja2 are heavy, and the report alone needs them
             from benchmarks.page.drawing import write_png
@@ -40,14 +37,15 @@ def main(arguments: list[str] | None = None) -> int:
             raise UserError(f"{error.name} is missing: pip install -e '.[report]'") from None
 
         plots = make_plots(rows)
-        if args.output is not None:
-            write_text_atomic(args.output, make_page(rows, plots))
-            written.append(args.output)
-        if args.png is not None:
-            args.png.mkdir(parents=True, exist_ok=True)
-            for plot in plots:
-                write_png(plot, args.png / f"{plot.key}.png")
-                written.append(args.png / f"{plot.key}.png")
+        texts[args.output] = make_page(rows, plots)
+    written = [path for path in texts if path is not None]
+    for path in written:
+        write_text_atomic(path, texts[path])
+    if args.png is not None:
+        args.png.mkdir(parents=True, exist_ok=True)
+        for plot in plots:
+            written.append(args.png / f"{plot.key}.png")
+            write_png(plot, written[-1])
     for path in written:
         print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
     return 0

@@ -25,7 +25,7 @@ from runtime.errors import UserError
 from runtime.files import file_sha256
 from runtime.hand.hand_model import HandModel, HandPair
 from targets import Target
-from training.checkpoint import load_network, weights_of
+from training.checkpoint import check_hand_model, load_network, weights_of
 from training.data.dataset import open_frames
 from training.data.frames import Frames
 from training.losses import DEPTH_RANGE_M
@@ -94,12 +94,7 @@ def load_weights(
         return Weights(build(request.variant).eval(), {"random": True, "sha256": None})
     path = request.checkpoint or weights_of(request.variant)
     weights = _read_weights(path, request.variant)
-    made_for = weights.facts["hand_model"]
-    if made_for["sha256"] != hands[0].sha256:
-        raise UserError(
-            f"the weights were trained on hand model '{made_for['name']}', not on '{hands[0].name}': "
-            "give the matching --hand-model or other weights"
-        )
+    check_hand_model(path, **weights.facts["hand_model"], hands=hands)
     if (spec := int8_spec_of(weights.network)) is None:
         return weights
     plain = replace(weights, network=float_network(weights.network, rounded=False))

@@ -30,7 +30,6 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.errors import unknown_name
 from runtime.hand.joints import INTERHAND_TO_JOINTS, JOINT_COUNT, MIDDLE_MCP, WRIST
 
 Floats = NDArray[np.floating]
@@ -120,13 +119,6 @@ ER = Protocol(
 # The same alignment and images; every error counts once, where it belongs.
 ER_WITHOUT_QUIRKS = replace(ER, name="er, no quirks", mask="joints", average="all", root_counts=False, fit_needed=True)
 PROTOCOLS: Mapping[str, Protocol] = {p.name: p for p in (WRIST_ONLY, MCP_SCALED, WRIST_SCALED, HUMAN, ER)}
-
-
-def get_protocol(name: str) -> Protocol:
-    """The protocol of that name; a UserError with the names a command takes and the nearest where there is none."""
-    if name not in PROTOCOLS:
-        raise unknown_name("protocol", name, (*PROTOCOLS, "all"))
-    return PROTOCOLS[name]
 
 
 @dataclass(frozen=True)

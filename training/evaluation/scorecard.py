@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.errors import UserError
+from runtime.errors import UserError, unknown_name
 from runtime.hand.hand_model import HandPair, load_hand_models
 from training.data.dataset import open_frames
 from training.data.frames import Frames, drop_missing, named
@@ -18,7 +18,7 @@ from training.data.readers.interhand import human_ids
 from training.evaluation.accuracy_table import Setting, compared, print_table, to_json
 from training.evaluation.baselines import mean_pose_mpjpe_mm
 from training.evaluation.predictions import Predictor, evaluate, file_predictor, network_predictor
-from training.evaluation.protocols import ER, ER_WITHOUT_QUIRKS, MCP_SCALED, PROTOCOLS, Protocol, get_protocol
+from training.evaluation.protocols import ER, ER_WITHOUT_QUIRKS, MCP_SCALED, PROTOCOLS, Protocol
 from training.evaluation.published_figures import DATASET
 
 
@@ -72,10 +72,10 @@ def _checkpoint_predictor(checkpoint: Path | None, variant: str, hands: HandPair
 
 def protocols_of(name: str | None) -> tuple[Protocol, ...]:
     """What --protocol stands for; ER's own always with its honest twin."""
-    if name is None:
-        chosen: tuple[Protocol, ...] = (MCP_SCALED, ER)
-    else:
-        chosen = tuple(PROTOCOLS.values()) if name == "all" else (get_protocol(name),)
+    if name not in (None, "all", *PROTOCOLS):
+        raise unknown_name("protocol", str(name), (*PROTOCOLS, "all"))
+    of_name = {None: (MCP_SCALED, ER), "all": tuple(PROTOCOLS.values())}
+    chosen: tuple[Protocol, ...] = of_name[name] if name in of_name else (PROTOCOLS[str(name)],)
     return (*chosen, ER_WITHOUT_QUIRKS) if ER in chosen else chosen
 
 

@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from runtime.errors import UserError
-from runtime.hand.hand_model import HandModel, HandPair, skin
+from runtime.hand.hand_model import HandPair, skin
 from runtime.hand.joints import INTERHAND_TO_JOINTS
 from runtime.hand.rotations import matrix_from_axis_angle
 from runtime.image.crop import MAX_BOX_PX
@@ -55,14 +55,13 @@ Keys = list[tuple[str, str]]
 
 
 def read_frames(root: Path, split: str, hands: HandPair) -> Frames:
-    """The images of a split below `root`, in the order of the annotation file; indexed at the first reading.
-
-    Raises UserError for missing, unreadable or inconsistent annotation files.
-    """
+    """The images of a split below `root`, in the order of the annotation file; a UserError for bad files."""
     if not root.is_dir():
         raise UserError(f"no data set at {root}: give --data a folder that holds annotations/ and images/")
     about = read_json(root / "dataset.json") if (root / "dataset.json").is_file() else {}
-    _check_hand_model(about, hands[0], root)
+    made_with = about.get("hand_model", {}).get("sha256", hands[0].sha256)
+    if made_with != hands[0].sha256:
+        raise UserError(f"{root} was made with another hand model than '{hands[0].name}': generate it again")
     files = [root / "annotations" / split / f"InterHand2.6M_{split}_{part}.json" for part in PARTS]
 
     wrong = f"{root}: annotations of '{split}' are not in InterHand2.6M's format"
@@ -79,12 +78,6 @@ def read_frames(root: Path, split: str, hands: HandPair) -> Frames:
         kinds=HAND_KINDS if kinds is None else tuple(kinds.tolist()),
         **arrays,
     )
-
-
-def _check_hand_model(about: dict[str, Any], hand: HandModel, root: Path) -> None:
-    made_with = about.get("hand_model", {}).get("sha256")
-    if made_with is not None and made_with != hand.sha256:
-        raise UserError(f"{root} was made with another hand model than '{hand.name}': generate it again")
 
 
 def _locate(root: Path, split: str, names: NDArray[np.bytes_]) -> tuple[Path, tuple[str, ...], NDArray[np.int32]]:
