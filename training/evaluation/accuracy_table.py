@@ -43,15 +43,12 @@ def print_table(setting: Setting, scores: Scores, protocols: Sequence[Protocol])
 def _print_mm(setting: Setting, scores: Scores, protocols: Sequence[Protocol]) -> None:
     presence = f"presence: right on {scores.accuracy(setting.dataset).presence_accuracy:.1%} of hands"
     print(f"mean pose: {number(setting.mean_pose_mpjpe_mm)} mm MPJPE by {MCP_SCALED.name}; {presence}\n")
-    rows: list[tuple[str, ...]] = [
-        ("protocol", "MPJPE all", "single", "two", "MPVPE", "MRRPE", "PA-MPJPE", "AUC", "images")
-    ]
+    rows: list[tuple[str, ...]] = [("protocol", "MPJPE all", "single", "two", "MPVPE", "MRRPE", "images")]
     for protocol in protocols:
         result = scores.result(protocol)
-        cells = map(number, (*_figures(result), result.pa_mpjpe_mm.all))
-        rows.append((protocol.name, *cells, number(result.auc.all, 3), str(result.n_single + result.n_interacting)))
+        rows.append((protocol.name, *map(number, _figures(result)), str(result.n_single + result.n_interacting)))
     print_columns(rows)
-    print("mm; AUC of joints within 0 to 50 mm. The root's own zero error is left out of MPJPE, but not by er.")
+    print("mm. The root's own zero error is left out of MPJPE, but not by er.")
     if ER in protocols:
         print("er is ER's own evaluator, quirks and all; the row without them is the honest one.")
     if HUMAN in protocols and setting.human_unmarked:
