@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.records import raw_samples
-from benchmarks.records.raw_samples import read_samples, row_key, samples_path, write_samples
+from benchmarks.records.raw_samples import artifact_key, read_samples, samples_path, write_samples
 from benchmarks.records.record import FAILED, Verdict, parse_record, read_records, write_records
 from runtime.errors import UserError
 from tests.fixtures.made_records import made_points, made_record
@@ -25,8 +25,8 @@ LINE = json.dumps(CONTENT)
 def test_there_and_back(tmp_path: Path) -> None:
     samples = samples_path(tmp_path / "records.jsonl")
     assert samples.name == "records.npz" and read_samples(samples) == {}
-    write_samples(samples, {row_key("a", None, "runs_ms"): np.arange(3)})
-    assert read_samples(samples)["a|-|runs_ms"].tolist() == [0, 1, 2]
+    write_samples(samples, {artifact_key("a", "joint_mm"): np.arange(3)})
+    assert read_samples(samples)["a|joint_mm"].tolist() == [0, 1, 2]
     records = [
         replace(made_record(), points=made_points("photographs")),
         made_record("er-s_224_int8", 20.0),
