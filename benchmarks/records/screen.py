@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from benchmarks.records.columns import COLUMNS, interval
-from benchmarks.records.points import FILE_HEADINGS, tables
 from benchmarks.records.record import NOT_RUN, Record
-from training.evaluation.points import NOTE
+from training.evaluation.points import HEADINGS, NOTE, point_cells
 from training.evaluation.text_table import print_columns
 
+FILE_HEADINGS = ("file", *HEADINGS)
 SHOWN = ("name", "size_mb", "mpjpe_mm", "delta_vs_fp32_mm", "p50_ms", "p99_ms", "rss_peak_mb")
+
+
+def point_tables(records: Iterable[Record]) -> dict[str, list[tuple[str, ...]]]:
+    """Return figures in the picture as rows under FILE_HEADINGS by data set, each file once; apart from millimetres."""
+    found: dict[str, dict[tuple[str, str], tuple[str, ...]]] = {}
+    for record in records:
+        for part in record.points:
+            found.setdefault(part.dataset, {})[record.name, part.kind] = (record.name, *point_cells(part))
+    return {dataset: list(rows.values()) for dataset, rows in found.items()}
 
 
 def print_run(records: Sequence[Record]) -> None:
@@ -21,7 +30,7 @@ def print_run(records: Sequence[Record]) -> None:
     data = next((record.accuracy for record in records if record.accuracy), None)
     if data is not None:
         print(f"accuracy: {data.dataset}, {data.n_images} images, protocol {data.protocol}")
-    for dataset, rows in tables(ran).items():
+    for dataset, rows in point_tables(ran).items():
         print(f"\nin the picture, {dataset}")
         print_columns([FILE_HEADINGS, *rows], left=(0, 1))
     if any(record.points for record in ran):

@@ -59,7 +59,7 @@ def test_rows_are_measured_and_kept(
         assert row.accuracy and row.accuracy.synthetic and row.accuracy.n_images == 32
         kinds = [(part.dataset.partition(" (")[0], part.kind) for part in row.points if part.kind != "all"]
         assert {"SynthHands v2", "COCO-WholeBody", "HInt"} == {part.dataset.partition(" (")[0] for part in row.points}
-        assert {("COCO-WholeBody", "no hand"), ("HInt", "epick"), ("SynthHands v2", "two hands")} <= set(kinds)
+        assert {("COCO-WholeBody", "no hand"), ("HInt", "epick")} <= set(kinds)
         (bound,) = row.predictions
         assert bound.target == "raspberry-pi-5" and bound.lower_bound_ms > 0
         assert row.samples == "records.npz"
