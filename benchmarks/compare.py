@@ -24,8 +24,8 @@ from benchmarks.measure.stats import Interval, change, mean_interval
 from benchmarks.records.columns import size_mb
 from benchmarks.records.raw_samples import Arrays, artifact_key, read_samples, samples_path
 from benchmarks.records.record import DOUBTFUL, FAILED, PROFILING, Record, read_records
-from benchmarks.records.screen import print_table
 from runtime.errors import CommandParser, UserError, run_command
+from training.evaluation.text_table import print_columns
 
 # From the worst to what needs no look.
 VERDICTS = REGRESSION, REAL, IMPROVEMENT, NOISE, SAME = ("REGRESSION", "real, small", "improvement", "noise", "same")
@@ -159,7 +159,7 @@ def print_comparison(comparison: Comparison) -> None:
         span = f"{one.change.low:+.2f} to {one.change.high:+.2f} {unit}"
         said = f"{one.verdict}{' (doubtful rows)' if one.doubtful else ''}"
         rows.append((one.row, one.figure, one.old, one.new, f"{one.change.estimate:+.2f} {unit}", span, said))
-    print_table(rows, left=(0, 6))
+    print_columns(rows, left=(0, 6))
     for line in comparison.broken:
         print(f"no longer runs: {line}")
     for line in comparison.notes:

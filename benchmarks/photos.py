@@ -100,16 +100,13 @@ def main(arguments: list[str] | None = None) -> int:
     output = args.output_dir / "photos.json"
     write_text_atomic(output, json.dumps({**about, **figures}, indent=1) + "\n")
     print_skipped(figures["skipped"])
-    print(f"photographs: {figures['photos']}, hands: {figures['hands']}; {_words(figures['photos_with'])}")
+    with_hands = ", ".join(f"{n} with {name.replace('_', ' ')}" for name, n in figures["photos_with"].items())
+    print(f"photographs: {figures['photos']}, hands: {figures['hands']}; {with_hands}")
     print(f"{'ms':8} {'p50':>8} {'p95':>8}   threads: {args.threads}, {runner.provider}")
     for stage, ms in figures["ms"].items():
         print(f"{stage:8} {ms['p50']:8.1f} {ms['p95']:8.1f}")
     print(*(args.output_dir / name for name in figures["sheets"]), output, sep="\n")
     return 0
-
-
-def _words(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} with {name.replace('_', ' ')}" for name, count in counts.items())
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:

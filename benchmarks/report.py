@@ -1,7 +1,7 @@
 """One self-contained page of records: python benchmarks/report.py RECORDS... -o report.html
 
 What the rows say in words, plots, examples, table, doubts and commands in one file that needs no network. The raw
-samples beside the records (.npz) give joints, occlusion and examples; without them these parts are left out.
+samples beside the records (.npz) give joints and examples; without them these parts are left out.
 """
 
 from __future__ import annotations
@@ -26,29 +26,26 @@ def main(arguments: list[str] | None = None) -> int:
     shown = measured(rows)
     if not shown:
         raise UserError(f"no row of {', '.join(map(str, args.records))} came to an end: measure again")
-    if args.csv is not None:
-        write_text_atomic(args.csv, to_csv(shown))
-    if args.md is not None:
-        write_text_atomic(args.md, to_markdown(shown))
-    written = [path for path in (args.csv, args.md) if path is not None]
+    texts = {args.csv: to_csv(shown), args.md: to_markdown(shown)}
+    plots = []
     if args.output is not None or args.png is not None:
         try:  # matplotlib and jinja2 are heavy, and the report alone needs them
             from benchmarks.page.drawing import write_png
             from benchmarks.page.html import make_page
             from benchmarks.page.plots import make_plots
-            from compress.onnx.precision_plan import read_plan
         except ImportError as error:
             raise UserError(f"{error.name} is missing: pip install -e '.[report]'") from None
 
-        plots = make_plots(rows, [read_plan(path) for path in args.plans])
-        if args.output is not None:
-            write_text_atomic(args.output, make_page(rows, plots))
-            written.append(args.output)
-        if args.png is not None:
-            args.png.mkdir(parents=True, exist_ok=True)
-            for plot in plots:
-                write_png(plot, args.png / f"{plot.key}.png")
-                written.append(args.png / f"{plot.key}.png")
+        plots = make_plots(rows)
+        texts[args.output] = make_page(rows, plots)
+    written = [path for path in texts if path is not None]
+    for path in written:
+        write_text_atomic(path, texts[path])
+    if args.png is not None:
+        args.png.mkdir(parents=True, exist_ok=True)
+        for plot in plots:
+            written.append(args.png / f"{plot.key}.png")
+            write_png(plot, written[-1])
     for path in written:
         print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
     return 0
@@ -58,7 +55,6 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = CommandParser(__doc__ or "")
     parser.add_argument("records", type=Path, nargs="+", metavar="RECORDS", help="of python benchmarks/run.py")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE.html", help="the page")
-    parser.add_argument("--plans", type=Path, nargs="+", default=[], metavar="PLAN", help="of compress.sensitivity")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="all columns and digits")
     parser.add_argument("--md", type=Path, metavar="FILE", help="a table for a text")
     parser.add_argument("--png", type=Path, metavar="FOLDER", help="every plot, for print")

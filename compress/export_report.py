@@ -18,6 +18,7 @@ from runtime.files import write_text_atomic
 from runtime.machine import processor_name
 from training.checkpoint import shipped_weights
 from training.data.cache import cache_dir, locked
+from training.evaluation.text_table import number, print_columns
 from training.network import VARIANTS, build
 from training.network.count import count_gmac, count_parameters_m
 
@@ -84,16 +85,15 @@ def add_to_report(path: Path, name: str, entry: dict[str, Any]) -> None:
 def print_result(entry: dict[str, Any], output_dir: Path, hand_model: Path | None = None) -> None:
     """The table and the verdict."""
     print(f"\n{entry['variant']}, {entry['dataset']}, protocol mcp-scaled, one thread")
-    layout = "{:28s} {:>6s} {:>9s} {:>8s} {:>9s} {:>9s} {:>8s} {:>18s}"
-    print(layout.format("file", "MB", "MPJPE mm", "lost mm", "MPVPE mm", "MRRPE mm", "ms", "faster"))
+    rows: list[tuple[str, ...]] = [("file", "MB", "MPJPE mm", "lost mm", "MPVPE mm", "MRRPE mm", "ms", "faster")]
     for name, facts in entry["files"].items():
         speed = facts["latency_ms"]
         ratio = speed.get("times_faster_than_fp32")
         faster = f"{ratio['median']:.2f} ({ratio['min']:.2f}-{ratio['max']:.2f})" if ratio else "-"
         errors = [facts["accuracy"].get(key) for key in ("mpjpe_mm", "delta_vs_fp32_mm", "mpvpe_mm", "mrrpe_mm")]
-        cells = ["-" if value is None else f"{value:.3f}" for value in (*errors, speed["median"])]
-        print(layout.format(f"{name}.onnx", f"{facts['bytes'] / 1e6:.2f}", *cells, faster))
-    print(layout.format("mean pose", "", f"{entry['mean_pose_mpjpe_mm']:.3f}", *[""] * 5).rstrip())
+        cells = [number(value, 3) for value in (*errors, speed["median"])]
+        rows.append((f"{name}.onnx", number(facts["bytes"] / 1e6), *cells, faster))
+    print_columns([*rows, ("mean pose", "", number(entry["mean_pose_mpjpe_mm"], 3), *[""] * 5)])
     parity = entry["parity"]
     worst = "{vertex_mm:.5f} mm, {projection_px:.5f} px over {n_images} crops"
     print("parity with torch: " + worst.format(**parity))
@@ -116,12 +116,14 @@ def print_result(entry: dict[str, Any], output_dir: Path, hand_model: Path | Non
 
 def print_variants() -> None:
     """The table of variants, counted, not typed."""
-    layout = "{:8s} {:>7s} {:>9s} {:>8s} {:>7s} {:>8s}  {:12s} {}"
-    print(layout.format("variant", "crop px", "params M", "at most", "GMAC", "at most", "weights", "what for"))
+    rows: list[tuple[str, ...]] = [
+        ("variant", "crop px", "params M", "at most", "GMAC", "at most", "weights", "what for")
+    ]
     for name, variant in VARIANTS.items():
         network = build(name)
         params, gmac = count_parameters_m(network), count_gmac(network, variant.crop_px)
         counts = (f"{params:.2f}", f"{variant.params_budget_m:g}", f"{gmac:.3f}", f"{variant.gmac_budget:g}")
         shipped = "shipped" if shipped_weights(name) else "not shipped"
-        print(layout.format(name, str(variant.crop_px), *counts, shipped, variant.purpose))
+        rows.append((name, str(variant.crop_px), *counts, shipped, variant.purpose))
+    print_columns(rows, left=(0, 6, 7))
     print(f"formats: {', '.join(FORMATS)}")

@@ -14,7 +14,8 @@ import torch
 
 from compress.artefact import Artefact
 from compress.check.scoring import LabelledCrops, load_labelled_crops
-from compress.crops import Crops, calibration_crops
+from compress.crops import Crops, calibration_crops, digest
+from compress.onnx.calibration import METHODS
 from compress.onnx.to_onnx import OPSET
 from compress.passport import git_commit, tool_versions
 from compress.prune import Pruned, PruneRequest, recover, shrink
@@ -24,7 +25,7 @@ from runtime.errors import UserError
 from runtime.files import file_sha256
 from runtime.hand.hand_model import HandModel, HandPair
 from targets import Target
-from training.checkpoint import load_network, weights_of
+from training.checkpoint import check_hand_model, load_network, weights_of
 from training.data.dataset import open_frames
 from training.data.frames import Frames
 from training.losses import DEPTH_RANGE_M
@@ -68,6 +69,12 @@ class Material:
         request, crop_px = self.request, self.network.variant.crop_px
         return calibration_crops(request.calib_data, request.calib_samples, self.train, crop_px)
 
+    @property
+    def calibration_facts(self) -> dict[str, Any]:
+        """What passports say of it."""
+        (name, crops), method = self.calibration, self.request.calib_method
+        return {"data": name, "n_images": len(crops), "sha256": digest(crops), "method": method, **METHODS[method]}
+
 
 def pruning_request(request: ExportRequest) -> PruneRequest:
     """What is asked of compress.prune."""
@@ -87,12 +94,7 @@ def load_weights(
         return Weights(build(request.variant).eval(), {"random": True, "sha256": None})
     path = request.checkpoint or weights_of(request.variant)
     weights = _read_weights(path, request.variant)
-    made_for = weights.facts["hand_model"]
-    if made_for["sha256"] != hands[0].sha256:
-        raise UserError(
-            f"the weights were trained on hand model '{made_for['name']}', not on '{hands[0].name}': "
-            "give the matching --hand-model or other weights"
-        )
+    check_hand_model(path, **weights.facts["hand_model"], hands=hands)
     if (spec := int8_spec_of(weights.network)) is None:
         return weights
     plain = replace(weights, network=float_network(weights.network, rounded=False))

@@ -61,6 +61,15 @@ def save_weights(path: Path, state: dict[str, Tensor], facts: WeightFacts) -> No
         save_file(stored, temporary, metadata={"er_edge": json.dumps(asdict(facts))})
 
 
+def read_header(path: Path) -> str | None:
+    """What a safetensors file of this project has in its header; None of another's. UserError for a damaged one."""
+    try:
+        with safe_open(path, "pt") as file:
+            return (file.metadata() or {}).get("er_edge")
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path} is not a whole safetensors file ({error}): copy or download it again") from error
+
+
 def read_facts(path: Path) -> WeightFacts:
     """The facts in a weight file's header; a UserError where it is not one of this project's."""
     if not path.is_file():
@@ -70,11 +79,7 @@ def read_facts(path: Path) -> WeightFacts:
         raise UserError(f"{path} is a torch file: give the .safetensors that a run leaves in its folder; {how}")
     if path.stat().st_size > MAX_WEIGHT_BYTES:
         raise UserError(f"{path} is too large for a checkpoint of this project")
-    try:
-        with safe_open(path, "pt") as file:
-            header = (file.metadata() or {}).get("er_edge")
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path} is not a whole safetensors file ({error}): copy or download it again") from error
+    header = read_header(path)
     if header is None:
         raise UserError(f"{path} was not written by this project's training (no 'er_edge' in its header)")
     try:
@@ -139,7 +144,6 @@ def frames_sha256(frames: FrameSet) -> str:
 def weights_of(variant: str) -> Path:
     """The weights that come with the project; a UserError where there are none."""
     get_variant(variant)
-    path = shipped_weights(variant)
-    if path is None:
+    if (path := shipped_weights(variant)) is None:
         raise UserError(f"no weights come with '{variant}': train it (training/train.py) and give the file")
     return path

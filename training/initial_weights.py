@@ -10,12 +10,11 @@ import re
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
 from runtime.errors import UserError
-from training.checkpoint import MAX_WEIGHT_BYTES, load_network
+from training.checkpoint import MAX_WEIGHT_BYTES, load_network, read_header
 from training.network import ERNet
 from training.network.backbones.mobilenet import MobileNetV4, UniversalInvertedBottleneck
 from training.network.blocks import ConvBN
@@ -41,7 +40,7 @@ def initialise(network: ERNet, path: Path) -> str:
 
     UserError where the file does not fit, naming the first difference.
     """
-    if path.suffix == ".safetensors" and _is_own(path):
+    if path.suffix == ".safetensors" and read_header(path) is not None:
         loaded, facts = load_network(path, network.variant.name)
         if facts.qat is not None:
             raise UserError(f"{path} was trained to be int8, its norms are folded: start from the weights it came from")
@@ -98,14 +97,6 @@ def _from_timm_mobilenet(backbone: MobileNetV4, public: dict[str, Tensor]) -> di
             modules |= {f"{place}.{part}.conv": f"{own}.c", f"{place}.{part}.bn": f"{own}.bn"}
     split = {name: name.rpartition(".") for name in public}
     return {f"{modules.get(module, module)}.{leaf}": public[name] for name, (module, _, leaf) in split.items()}
-
-
-def _is_own(path: Path) -> bool:
-    try:
-        with safe_open(path, "pt") as file:
-            return "er_edge" in (file.metadata() or {})
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path} is not a whole safetensors file ({error})") from error
 
 
 def _read_state(path: Path) -> dict[str, Tensor]:

@@ -96,11 +96,9 @@ def normalise_joints_image(cells: Tensor, grid: tuple[int, int, int]) -> Tensor:
 
 def masked_l1(predicted: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     """Mean absolute difference where mask, of leading shape, is 1; zero where it is nowhere."""
-    difference = (
-        (predicted - target).abs().flatten(mask.dim()).mean(dim=-1)
-        if predicted.dim() > mask.dim()
-        else ((predicted - target).abs())
-    )
+    difference = (predicted - target).abs()
+    if predicted.dim() > mask.dim():
+        difference = difference.flatten(mask.dim()).mean(dim=-1)
     return masked_mean(difference, mask)
 
 

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import math
 import sys
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-from cattrs import ClassValidationError, Converter, ForbiddenExtraKeysError, transform_error
-
-from runtime.errors import UserError, unknown_name
+from runtime.errors import UserError
 from training.data.augment import AugmentSpec
 from training.distillation.spec import DistillSpec
 from training.losses import LossWeights
 from training.network import get_variant
+from training.typed_tables import BadTable, structure
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -151,16 +149,13 @@ def default_recipe_path(variant: str) -> Path:
 def read_recipe(path: Path) -> Recipe:
     """Read a recipe. Unknown keys, wrong types and values out of range are a UserError that names the key."""
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        recipe = structure(Recipe, tomllib.loads(path.read_text(encoding="utf-8-sig")))
     except OSError as error:
         raise UserError(f"cannot read the recipe {path}: {error.strerror}") from error
+    except BadTable as error:
+        raise UserError(f"{path}: {error}") from error
     except ValueError as error:
         raise UserError(f"{path} is not valid TOML: {error}") from error
-    try:
-        recipe = _converter().structure(content, Recipe)
-    except ClassValidationError as error:
-        problem, _, place = transform_error(error, format_exception=_problem)[0].rpartition(" @ $")
-        raise UserError(f"{path}: {place.lstrip('.') + ': ' if place else ''}{problem}") from error
     get_variant(recipe.variant)
     if not recipe.stages:
         raise UserError(f"{path}: a recipe needs at least one [[stages]] with crop_px, batch and steps or epochs")
@@ -174,29 +169,3 @@ def read_recipe(path: Path) -> Recipe:
     if qat is not None and min(qat.steps, qat.batch, qat.calibration_images) < 1:
         raise UserError(f"{path}: qat: steps, batch and calibration_images must be at least 1")
     return recipe
-
-
-def _converter() -> Converter:
-    """Tables to dataclasses; nothing is converted but a whole number to a float."""
-    converter = Converter(forbid_extra_keys=True)
-
-    def strictly(value: Any, kind: Any) -> Any:
-        if type(value) is kind or (kind is float and type(value) is int):
-            return kind(value)
-        raise ValueError(f"must be of type {kind.__name__}")
-
-    for kind in (bool, int, float, str):
-        converter.register_structure_hook(kind, strictly)
-    return converter
-
-
-def _problem(error: BaseException, _: type | None) -> str:
-    """What a user is told of one value; the nearest name for an unknown key."""
-    match error:
-        case ForbiddenExtraKeysError():
-            return str(unknown_name("key", min(error.extra_fields), [f.name for f in fields(error.cl)]))
-        case KeyError():
-            return "is missing"
-        case ValueError():
-            return str(error)
-    return "a table of keys and values is expected"

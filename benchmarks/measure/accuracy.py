@@ -24,16 +24,6 @@ EXAMPLE_PX = 288  # side of each of an example's two pictures
 JPEG_QUALITY = 85
 
 
-def outline_overlap(points: NDArray[np.float32], seen: NDArray[np.bool_]) -> float:
-    """Return intersection over union of the convex hulls of two hands' joints (2, 21, 2) that are seen; 0 with one."""
-    if (seen.sum(axis=1) < 3).any():
-        return 0.0
-    right, left = (cv2.convexHull(points[side][seen[side]]) for side in range(2))
-    shared = max(float(cv2.intersectConvexConvex(right, left)[0]), 0.0)
-    union = cv2.contourArea(right) + cv2.contourArea(left) - shared
-    return shared / union if union > 0 else 0.0
-
-
 def measure_accuracy(
     runner: Runner, test: LabelledCrops, name: str
 ) -> tuple[AccuracyMm | None, list[PointAccuracy], Arrays]:
@@ -56,9 +46,7 @@ def measure_accuracy(
         return None, points, {}
     errors = [measure(MCP_SCALED, batch, truth) for batch, truth in zip(batches, test.truth, strict=True)]
     joint_mm = np.concatenate([np.where(e.joint_counts, e.joint_mm, np.nan) for e in errors]).astype(np.float32)
-    shown = (pair for truth in test.truth for pair in zip(truth.points, truth.point_valid, strict=True))
-    overlap = np.array([outline_overlap(*pair) for pair in shown], np.float32)
-    arrays = {"joint_mm": joint_mm, "overlap": overlap, **draw_examples(runner, frames, joint_mm)}
+    arrays = {"joint_mm": joint_mm, **draw_examples(runner, frames, joint_mm)}
     accuracy = AccuracyMm(synthetic=frames.synthetic, **without_nan(asdict(scores.accuracy(frames.label))))
     return accuracy, points, arrays
 

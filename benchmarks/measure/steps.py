@@ -23,7 +23,7 @@ from benchmarks.measure.latency import Timed, time_candidates
 from benchmarks.measure.memory import measure_fresh
 from benchmarks.measure.stats import ratio, summarise
 from benchmarks.records.columns import mpjpe_mm
-from benchmarks.records.raw_samples import Arrays, artifact_key, row_key, samples_path
+from benchmarks.records.raw_samples import artifact_key, samples_path
 from benchmarks.records.record import DOUBTFUL, FINISHED, Input, Ratio, Record, Runtime, StagesMs, Verdict
 from benchmarks.records.run_records import Sheet
 from runtime.errors import UserError, first_line
@@ -106,7 +106,6 @@ def measure_latencies(plan: Plan, sheet: Sheet, threads: int) -> None:
         row = sheet[plan.key(candidates[name], threads)]
         row = replace(row, device=replace(row.device, temp_start_c=start_c, temp_end_c=end_c))
         sheet.put(timed_row(row, result, opened[name], plan, samples_path(sheet.path).name))
-        sheet.keep_samples({row_key(*row.key, what): array for what, array in run_samples(result).items()})
     rows = [sheet[plan.key(candidate, threads)] for candidate in candidates.values()]
     for row in derived(rows, {name: plan.baseline(candidate) for name, candidate in candidates.items()}):
         sheet.put(row)
@@ -182,10 +181,3 @@ def timed_row(row: Record, timed: Timed, opened: Opened, plan: Plan, samples: st
         samples=samples,
         verdict=Verdict(DOUBTFUL if reasons else FINISHED, reasons),
     )
-
-
-def run_samples(timed: Timed) -> Arrays:
-    """Return the raw samples of one row (benchmarks.records.raw_samples)."""
-    block = np.repeat(np.arange(len(timed.blocks)), [len(part) for part in timed.blocks])
-    samples: Arrays = {"runs_ms": np.concatenate(timed.blocks).astype(np.float32), "block": block.astype(np.uint16)}
-    return samples if timed.stages_ms is None else samples | {"stages_ms": timed.stages_ms}

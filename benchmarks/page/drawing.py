@@ -31,7 +31,7 @@ OTHER_COLOUR, GREY = "#8a8f98", "#444444"
 STAGE_COLOURS = ("#bbccee", "#4477aa", "#ccddaa")
 PRECISION_MARKS = {"fp32": "o", "fp16": "s", "int8": "^", "w8": "D"}
 OTHER_MARK = "P"
-WIDTH_IN, WIDE_IN, HEIGHT_IN = 5.2, 6.4, 3.7
+WIDTH_IN, HEIGHT_IN = 5.2, 3.7
 DOTS_PER_INCH = 200
 STYLE: dict[Any, Any] = {
     "font.size": 9,
@@ -58,7 +58,6 @@ class Plot:
     title: str
     draw: Callable[[Axes], None]
     note: str = ""
-    wide: bool = False  # it takes the whole width of the page
     height_in: float = HEIGHT_IN
 
 
@@ -92,6 +91,13 @@ def legend(axes: Axes, handles: Sequence[Artist] = (), columns: int = 2) -> None
     """Put the legend above the plot, where it covers nothing."""
     handles = handles or axes.get_legend_handles_labels()[0]
     axes.figure.legend(handles=handles, loc="outside upper left", ncols=columns, columnspacing=1.2)
+
+
+def curve(axes: Axes, record: Record, x: Any, y: Any) -> None:
+    """Draw a file's curve: in the colour of its variant, dashed where it is not fp32."""
+    style: Any = "-" if record.artifact.precision == "fp32" else (0, (4, 2))
+    (line,) = axes.plot(x, y, label=record.name, color=colour_of(record.variant), linestyle=style)
+    tip(line, record.name)
 
 
 def horizontal(axes: Axes, label: str) -> None:
@@ -128,7 +134,7 @@ def widened(values: Sequence[float], least: float) -> tuple[float, float]:
 def drawn(plot: Plot, title: str = "") -> Iterator[Figure]:
     """Draw a plot, to be saved within the block."""
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": plot.key}):  # the same file from the same figures
-        figure = Figure(figsize=(WIDE_IN if plot.wide else WIDTH_IN, plot.height_in), layout="constrained")
+        figure = Figure(figsize=(WIDTH_IN, plot.height_in), layout="constrained")
         plot.draw(figure.add_subplot())
         figure.suptitle(title, fontsize=11)
         yield figure

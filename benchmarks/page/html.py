@@ -15,9 +15,9 @@ from benchmarks.page.figure_table import shown_columns
 from benchmarks.page.message import make_message
 from benchmarks.page.rows import Row, artifacts, measured, unpruned
 from benchmarks.records.columns import Column
-from benchmarks.records.points import HEADINGS, tables
 from benchmarks.records.raw_samples import EXAMPLES
 from benchmarks.records.record import DOUBTFUL, FAILED, NOT_RUN, PROFILING
+from benchmarks.records.screen import FILE_HEADINGS, point_tables
 from training.evaluation.points import NOTE
 
 _JPEG = b"\xff\xd8\xff"
@@ -52,7 +52,7 @@ def make_page(rows: Sequence[Row], plots: Sequence[Plot]) -> str:
     )
     return environment.get_template("page.html").render(
         message=make_message(shown),
-        points={"headings": HEADINGS, "note": NOTE, "tables": tables(row.record for row in shown)},
+        points={"headings": FILE_HEADINGS, "note": NOTE, "tables": point_tables(row.record for row in shown)},
         synthetic=list(dict.fromkeys(synthetic)),
         devices=_devices(rows),
         columns=columns,

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from benchmarks.candidates.candidate import BARE_BACKBONE, MEDIAPIPE_HANDS, network_name
 from benchmarks.page.rows import Row, artifacts, is_pruned, measured
-from benchmarks.records.columns import COLUMNS, interval, number
+from benchmarks.records.columns import COLUMNS, interval
 from benchmarks.records.record import Record
+from training.evaluation.text_table import number
 
 CELLS = ("name", "size_mb", "p50_ms", "times_faster", "mpjpe_mm", "delta_vs_fp32_mm")
 
@@ -34,14 +35,6 @@ def make_message(rows: Sequence[Row]) -> Message:
     if int8:
         sentences.append(f"{_at(threads)}, int8 makes {_gains(int8)} times as fast as fp32{_losses(int8)}.")
     sentences.append(_times(int8 or files))
-    names = {record.name for record in int8}
-    again = [row.record for row in here if row.record.name in names and row.record.times_faster]
-    for more in dict.fromkeys(record.runtime.threads for record in again):
-        if more != threads:
-            same = [record for record in again if record.runtime.threads == more]
-            best = max(record.times_faster.median for record in same if record.times_faster)
-            word = "gains less" if best > 1.1 else "does not pay"
-            sentences.append(f"{_at(more)} the factors are {_gains(same)}: int8 {word} there.")
     synthetic = any(record.accuracy is not None and record.accuracy.synthetic for record in files)
     error = "MPJPE mm (synthetic)" if synthetic else "MPJPE mm"
     headings = ("file", "MB", "ms", "int8 gain over fp32", error, "lost mm", "time / MediaPipe", "time / backbone")

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from benchmarks.measure.stats import mean_interval
 from benchmarks.page import drawing
 from benchmarks.page.drawing import HEIGHT_IN, Plot, log_axis, tip, widened
-from benchmarks.page.rows import Group, Row, artifacts, devices, groups, measured, unpruned
+from benchmarks.page.rows import Group, Row, artifacts, devices, groups, unpruned
 from benchmarks.records.columns import figure, mpjpe_mm, size_mb
 from benchmarks.records.record import Record
-from compress.onnx.precision_plan import Plan
 from runtime.hand.joints import JOINT_NAMES
 from runtime.hand.presence import PRESENT_FROM, presence_rows
 
-OVERLAPS = (0.0, 0.1, 0.25, 1.0)  # of the hands' outlines, upper ends of the bins
-MIN_IMAGES = 5  # of a bin
 CURVE_END = 0.4  # of a point curve, in sides of the hand's box
 LEAST_MM = 2.0  # that an axis of errors spans
 LEAST_RATIO = 3.0  # that a logarithmic axis spans
@@ -38,7 +33,7 @@ WAYS = {"boxed": "box given", "found": "found"}
 STAGES = {"pre": "crop and scale", "infer": "network", "post": "decode and skin both hands"}
 
 
-def make_plots(rows: Sequence[Row], plans: Sequence[Plan] = ()) -> list[Plot]:
+def make_plots(rows: Sequence[Row]) -> list[Plot]:
     """Return all plots that have something to show."""
     plots: list[Plot | None] = []
     for group in groups(rows):
@@ -47,13 +42,10 @@ def make_plots(rows: Sequence[Row], plans: Sequence[Plan] = ()) -> list[Plot]:
             here = artifacts(row for row in members if row.record.device.name == device)
             plots += [against_cost(*cost, group, device, here) for cost in COSTS]
         if known := _with_errors(unpruned(artifacts(members))):
-            plots += [by_joint(group, known), by_overlap(group, known)]
+            plots.append(by_joint(group, known))
     plots += [point_curve(dataset, found) for dataset, found in _point_curves(rows).items()]
     for device in devices(rows):
-        here = [row for row in measured(rows) if row.record.device.name == device]
-        plots.append(stages(device, artifacts(here)))
-        plots += [spread(device, threads, here) for threads in dict.fromkeys(r.record.runtime.threads for r in here)]
-    plots += [blocks(plan) for plan in plans]
+        plots.append(stages(device, artifacts(row for row in rows if row.record.device.name == device)))
     plots.append(reliability([row.record.variant or "" for row in artifacts(rows)]))
     return [plot for plot in plots if plot is not None]
 
@@ -103,10 +95,7 @@ def by_joint(group: Group, known: Sequence[WithErrors]) -> Plot:
             mean_mm = np.nanmean(errors[:, :, counted], axis=(0, 1))
             means += mean_mm.tolist()
             names = [JOINT_NAMES[joint].replace("_", " ") for joint in counted]
-            style = "-" if row.record.artifact.precision == "fp32" else (0, (4, 2))
-            colour = drawing.colour_of(row.record.variant)
-            (line,) = axes.plot(names, mean_mm, label=row.record.name, color=colour, linestyle=style)
-            tip(line, row.record.name)
+            drawing.curve(axes, row.record, names, mean_mm)
         axes.tick_params(axis="x", rotation=60, labelsize=7.5)
         axes.set(ylabel=_error_label(group), ylim=widened(means, LEAST_MM))
         drawing.legend(axes)
@@ -114,63 +103,12 @@ def by_joint(group: Group, known: Sequence[WithErrors]) -> Plot:
     return Plot(_key("joints", *group), "Error of each joint", draw, group[0], height_in=4.2)
 
 
-def by_overlap(group: Group, known: Sequence[WithErrors]) -> Plot | None:
-    """Plot the mean error of images over how far the hands overlap in them; None where too few images say so."""
-    binned = [
-        (row, errors, [one for one in _bins_of(row, errors) if one[1].sum() >= MIN_IMAGES]) for row, errors in known
-    ]
-    names = list(dict.fromkeys(name for _, _, bins in binned for name, _ in bins))
-    if not names:
-        return None
-
-    def draw(axes: Axes) -> None:
-        width = 0.8 / len(binned)
-        for place, (row, errors, bins) in enumerate(binned):
-            colour = drawing.colour_of(row.record.variant)
-            face = colour if row.record.artifact.precision == "fp32" else f"{colour}88"
-            for number, (name, chosen) in enumerate(bins):
-                mean = mean_interval(np.nanmean(errors[chosen], axis=(1, 2)))
-                at = names.index(name) + (place - (len(binned) - 1) / 2) * width
-                label = row.record.name if number == 0 else None
-                (bar,) = axes.bar(at, mean.estimate, width * 0.92, color=face, edgecolor=colour, label=label)
-                axes.plot([at, at], [mean.low, mean.high], color="#444444", linewidth=0.8)
-                tip(bar, f"{row.record.name}, {name}: {mean.estimate:.1f} mm ({mean.low:.1f} to {mean.high:.1f})")
-        axes.set_xticks(range(len(names)), names)
-        axes.set(xlabel="overlap of the hands", ylabel=_error_label(group))
-        axes.grid(False, axis="x")
-        drawing.legend(axes)
-
-    note = f"{group[0]}; overlap of the two hands' outlines over their union; 95 % intervals over images"
-    return Plot(_key("overlap", *group), "Error by occlusion", draw, note, height_in=4.2)
-
-
-def _bins_of(row: Row, errors: NDArray[Any]) -> list[tuple[str, NDArray[np.bool_]]]:
-    """Return names of the bins and the images in them, of those on which an error was measured."""
-    hands = np.isfinite(errors).any(axis=2)
-    return [
-        (name, chosen & hands.any(axis=1)) for name, chosen in overlap_bins(row.seen("overlap", 1), hands.all(axis=1))
-    ]
-
-
-def overlap_bins(overlap: NDArray[np.floating], pair: NDArray[np.bool_]) -> list[tuple[str, NDArray[np.bool_]]]:
-    """Return names and images of the bins: one hand, two apart, then by how far they overlap."""
-    found = [("one hand", ~pair), ("two, apart", pair & (overlap <= OVERLAPS[0]))]
-    for low, high in pairwise(OVERLAPS):
-        name = f"{low:.0%} to {high:.0%}" if high < 1 else f"over {low:.0%}"
-        found.append((name, pair & (overlap > low) & (overlap <= high)))
-    return found
-
-
 def point_curve(dataset: str, known: Sequence[tuple[Record, Sequence[float]]]) -> Plot:
     """Plot the share of joints that lie within a distance of where they are in the picture."""
 
     def draw(axes: Axes) -> None:
         for record, curve in known:
-            style = "-" if record.artifact.precision == "fp32" else (0, (4, 2))
-            limits = np.linspace(0, CURVE_END, len(curve))
-            colour = drawing.colour_of(record.variant)
-            (line,) = axes.plot(limits, curve, label=record.name, color=colour, linestyle=style)
-            tip(line, record.name)
+            drawing.curve(axes, record, np.linspace(0, CURVE_END, len(curve)), curve)
         axes.set(xlabel="distance, sides of the hand's box", ylabel=f"share of joints\n{dataset}", ylim=(0, 1))
         drawing.legend(axes)
 
@@ -212,48 +150,6 @@ def stages(device: str, rows: Sequence[Row]) -> Plot | None:
     return Plot(_key("stages", device), "One call of the runner", draw, device, height_in=height)
 
 
-def spread(device: str, threads: int | None, rows: Sequence[Row]) -> Plot:
-    """Plot how the runs of each row scatter: from the shortest to the 99th percentile, and the median."""
-    timed = [(row.record, row.record.latency_ms) for row in rows if row.record.runtime.threads == threads]
-    known = sorted(((record, ms) for record, ms in timed if ms is not None), key=lambda pair: pair[1].p50)
-
-    def draw(axes: Axes) -> None:
-        for place, (record, ms) in enumerate(known):
-            style = drawing.point_style(record)
-            axes.plot([ms.min, ms.p99], [place, place], color=style["color"], linewidth=1.2, alpha=0.6)
-            face = style["color"] if record.kind == "artifact" else "white"
-            (point,) = axes.plot([ms.p50], [place], markersize=6, **{**style, "markerfacecolor": face})
-            tip(point, f"{record.name}: median {ms.p50:.2f} ms, shortest {ms.min:.2f}, 99 % within {ms.p99:.2f}")
-        axes.set_yticks(range(len(known)), [record.name for record, _ in known], fontsize=7.5)
-        axes.set_ylim(len(known) - 0.5, -0.5)
-        axes.set(xlabel="ms: shortest run, median, 99th percentile")
-        log_axis(axes, 0.8 * min(ms.min for _, ms in known), 1.2 * max(ms.p99 for _, ms in known))
-
-    title = "Scatter of single runs" + ("" if threads is None else f", threads: {threads}")
-    note = f"{device}; filled: files of this project, in their variant's colour; hollow: peers"
-    key = _key("runs", device, str(threads or "-"))
-    return Plot(key, title, draw, note, wide=True, height_in=0.8 + 0.17 * len(known))
-
-
-def blocks(plan: Plan) -> Plot:
-    """Plot what each block alone costs in accuracy when it is int8."""
-    worst = sorted(plan.sensitivities, key=lambda block: -block.lost_mm)
-
-    def draw(axes: Axes) -> None:
-        colour = drawing.colour_of(plan.variant)
-        colours = ["#444444" if block.block in plan.keep_float else colour for block in worst]
-        bars = axes.barh([block.block for block in worst], [block.lost_mm for block in worst], color=colours)
-        for block, bar in zip(worst, bars, strict=True):
-            tip(bar, f"{block.block}: {block.lost_mm:+.3f} mm lost, {block.saved_ms:+.2f} ms saved")
-        axes.set_xlim(right=max(0.1, axes.get_xlim()[1]))
-        drawing.horizontal(axes, f"MPJPE lost, mm: {plan.dataset}")
-
-    kept = ", ".join(plan.keep_float) or "nothing"
-    note = f"{plan.variant}, {plan.dataset}, {plan.n_images} images; the plan leaves in float: {kept}"
-    title = f"int8, block by block: {plan.variant}"
-    return Plot(_key("blocks", plan.variant), title, draw, note, height_in=max(0.8 + BAR_IN * len(worst), HEIGHT_IN))
-
-
 def reliability(variants: Sequence[str]) -> Plot | None:
     """Plot how often a hand was there, over the probability that the runner gave it, as `tools.presence` wrote it."""
     known = {variant: row for variant, row in presence_rows().items() if variant in variants}
@@ -278,10 +174,8 @@ def reliability(variants: Sequence[str]) -> Plot | None:
 
 
 def _with_errors(rows: Sequence[Row]) -> list[WithErrors]:
-    found = [(row, row.seen("joint_mm", 3), row.seen("overlap", 1)) for row in rows]
-    return [
-        (row, errors) for row, errors, overlap in found if np.isfinite(errors).any() and len(overlap) == len(errors)
-    ]
+    found = [(row, row.seen("joint_mm", 3)) for row in rows]
+    return [(row, errors) for row, errors in found if np.isfinite(errors).any()]
 
 
 def _error_label(group: Group) -> str:

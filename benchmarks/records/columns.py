@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from benchmarks.records.record import Ratio, Record
+from training.evaluation.text_table import number
 
 Value = str | float | None
 
@@ -25,11 +26,6 @@ class Column:
         """Return the value as it is shown; a dash for nothing."""
         value = self.value(record)
         return value if isinstance(value, str) else number(value, self.digits or 0)
-
-
-def number(value: float | None, digits: int) -> str:
-    """Return a dash for nothing."""
-    return "-" if value is None else f"{value:.{digits}f}"
 
 
 def interval(ratio: Ratio | None) -> str:

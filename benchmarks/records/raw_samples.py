@@ -1,12 +1,7 @@
-"""Raw samples beside the records: `records.npz` of `records.jsonl`, arrays by `ROW|THREADS|WHAT` or `ARTIFACT|WHAT`.
+"""Raw samples beside the records: `records.npz` of `records.jsonl`, arrays by `ARTIFACT|WHAT`.
 
-Of each timed row (THREADS is - where the engine has no such setting):
-    runs_ms (N,) float32            every counted run of the network alone
-    block (N,) uint16               its block
-    stages_ms (M, 3) float32        pre, infer, post of whole calls of the runner (artefacts alone)
 Of each artefact whose accuracy was measured, over the data set's images in their order:
     joint_mm (N, 2, 21) float32     error of each joint by the protocol; nan where it does not count
-    overlap (N,) float32            of the two hands' outlines (convex hulls of their joints) over their union
     example_{best,median,worst} (K,) uint8   a JPEG: the crop, and the same with what was found drawn over it
     example_error_mm (3,) float32   mean joint error of these three images
 """
@@ -32,11 +27,6 @@ Arrays = dict[str, NDArray[Any]]
 def samples_path(records: Path) -> Path:
     """Return the raw samples' file of a file of records."""
     return records.with_suffix(".npz")
-
-
-def row_key(name: str, threads: int | None, what: str) -> str:
-    """Return the key of a timed row's array."""
-    return f"{name}|{'-' if threads is None else threads}|{what}"
 
 
 def artifact_key(name: str, what: str) -> str:

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from benchmarks.records.typed_json import BadJson, parse_json
 from runtime.errors import UserError
 from runtime.files import write_text_atomic
+from training.typed_tables import BadTable, structure
 
 SCHEMA_VERSION = 1
 KINDS = ("artifact", "peer")
@@ -249,8 +249,8 @@ def read_records(path: Path) -> list[Record]:
         try:
             record = parse_record(line)
             if record.key in records:
-                raise BadJson(f"'{record.name}' is there twice for {record.runtime.threads} threads")
-        except BadJson as error:
+                raise BadTable(f"'{record.name}' is there twice for {record.runtime.threads} threads")
+        except BadTable as error:
             raise UserError(f"{path}, line {number}: {error}; make it again with python benchmarks/run.py") from None
         records[record.key] = record
     if not records:
@@ -259,15 +259,19 @@ def read_records(path: Path) -> list[Record]:
 
 
 def parse_record(line: str) -> Record:
-    """Read one line; a BadJson says what is wrong with it."""
-    record = parse_json(Record, line)
+    """Read one line; a BadTable says what is wrong with it."""
+    try:
+        content = json.loads(line)
+    except (ValueError, RecursionError):
+        raise BadTable("it is not JSON") from None
+    record = structure(Record, content)
     if record.schema_version != SCHEMA_VERSION:
-        raise BadJson(f"it is not a record of schema version {SCHEMA_VERSION}")
+        raise BadTable(f"it is not a record of schema version {SCHEMA_VERSION}")
     if record.kind not in KINDS or record.verdict.status not in STATUSES:
-        raise BadJson(f"unknown kind '{record.kind[:40]}' or status '{record.verdict.status[:40]}'")
+        raise BadTable(f"unknown kind '{record.kind[:40]}' or status '{record.verdict.status[:40]}'")
     latency = record.latency_ms
     if latency is not None and (latency.min <= 0 or not latency.blocks_p50):
-        raise BadJson("latency_ms: times are above 0, in one block at least")
+        raise BadTable("latency_ms: times are above 0, in one block at least")
     if latency is None and record.verdict.status in (FINISHED, DOUBTFUL):
-        raise BadJson("latency_ms is missing from a finished record")
+        raise BadTable("latency_ms is missing from a finished record")
     return record

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from benchmarks.records.columns import COLUMNS, interval
-from benchmarks.records.points import HEADINGS, tables
 from benchmarks.records.record import NOT_RUN, Record
-from training.evaluation.points import NOTE
+from training.evaluation.points import HEADINGS, NOTE, point_cells
+from training.evaluation.text_table import print_columns
 
+FILE_HEADINGS = ("file", *HEADINGS)
 SHOWN = ("name", "size_mb", "mpjpe_mm", "delta_vs_fp32_mm", "p50_ms", "p99_ms", "rss_peak_mb")
+
+
+def point_tables(records: Iterable[Record]) -> dict[str, list[tuple[str, ...]]]:
+    """Return figures in the picture as rows under FILE_HEADINGS by data set, each file once; apart from millimetres."""
+    found: dict[str, dict[tuple[str, str], tuple[str, ...]]] = {}
+    for record in records:
+        for part in record.points:
+            found.setdefault(part.dataset, {})[record.name, part.kind] = (record.name, *point_cells(part))
+    return {dataset: list(rows.values()) for dataset, rows in found.items()}
 
 
 def print_run(records: Sequence[Record]) -> None:
@@ -20,9 +30,9 @@ def print_run(records: Sequence[Record]) -> None:
     data = next((record.accuracy for record in records if record.accuracy), None)
     if data is not None:
         print(f"accuracy: {data.dataset}, {data.n_images} images, protocol {data.protocol}")
-    for dataset, rows in tables(ran).items():
+    for dataset, rows in point_tables(ran).items():
         print(f"\nin the picture, {dataset}")
-        print_table([HEADINGS, *rows], left=(0, 1))
+        print_columns([FILE_HEADINGS, *rows], left=(0, 1))
     if any(record.points for record in ran):
         print(NOTE)
     for name, bounds in {record.name: record.predictions for record in ran}.items():
@@ -40,7 +50,7 @@ def print_rows(rows: Sequence[Record]) -> None:
     table = [(*(COLUMNS[key].title for key in SHOWN), "x fp32", "verdict")]
     for row in rows:
         table.append((*(COLUMNS[key].text(row) for key in SHOWN), interval(row.times_faster), row.verdict.status))
-    print_table(table, left=(0, len(SHOWN) + 1))
+    print_columns(table, left=(0, len(SHOWN) + 1))
     peers = [row for row in rows if row.kind == "peer" and row.times_faster is None]  # other networks
     for row in (row for row in rows if row.kind == "artifact"):
         for peer in peers:
@@ -49,12 +59,3 @@ def print_rows(rows: Sequence[Record]) -> None:
     for row in rows:
         if row.verdict.reasons:
             print(f"  {row.name}: {'; '.join(row.verdict.reasons)}")
-
-
-def print_table(rows: Sequence[Sequence[str]], left: Sequence[int]) -> None:
-    """Print columns as wide as they need be, all but those named `left` aligned to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        pairs = enumerate(zip(row, widths, strict=True))
-        sides = [text.ljust(width) if i in left else text.rjust(width) for i, (text, width) in pairs]
-        print("  ".join(sides).rstrip())

@@ -52,10 +52,7 @@ def quantize(
     method: str = DEFAULT_METHOD,
     nodes: QuantizedNodes | None = None,
 ) -> QuantizedNodes:
-    """Write the int8 file, for `cpu` or `trt`, of a float file, its ranges measured on crops.
-
-    nodes: a plan's, instead of the spec's patterns.
-    """
+    """Write the int8 file, for `cpu` or `trt`, of a float file, its ranges measured on crops; nodes: a plan's."""
     nodes = nodes or select_nodes(load_float(source), spec.keep_float)
     ranges = measure_ranges(source, crops, method)
     if flavour == "trt":

@@ -7,18 +7,18 @@ files in fp32 on CPUs, from one end to the other, and an overflow on the way doe
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from compress.crops import Crops
-from compress.onnx.graph import constants_of, load_float, replace_nodes, values_inside
+from compress.onnx.graph import constants_of, load_float, values_inside
 from runtime.errors import UserError
 
 if TYPE_CHECKING:
-    from onnx import ModelProto, NodeProto
+    from onnx import ModelProto
 
 KEEP_FP32_TYPES = ("LayerNormalization", "Softmax", "ReduceMean")
 FP16_MAX = 65504.0
@@ -80,58 +80,18 @@ def float_tensors(model: ModelProto) -> list[str]:
     return [name for name in made if types.get(name) == onnx.TensorProto.FLOAT]
 
 
-def to_half(model: ModelProto, kept: Container[str]) -> ModelProto:
-    """The model with all float nodes but the `kept` ones in fp16; inputs and outputs stay float32.
-
-    A tensor is stored in the type of the node that makes it and turned once for readers of the other type, so that
-    nothing between two kept nodes passes through fp16. Nodes that make floats of none (constants, casts) are kept too:
-    their type is written inside them.
-    """
+def to_half(model: ModelProto, kept: Iterable[str]) -> ModelProto:
+    """The model with all float nodes but the `kept` ones in fp16; inputs and outputs stay float32."""
     import onnx
-    from onnx import TensorProto, helper, numpy_helper
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+    from onnxruntime.transformers.onnx_model import OnnxModel
 
-    half, single = TensorProto.FLOAT16, TensorProto.FLOAT
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
-    graph = result.graph
-    constants = {name: value for name, value in constants_of(model).items() if value.dtype == np.float32}
-    types = {value.name: single for value in graph.input if value.type.tensor_type.elem_type == single}
-    floats, outputs = set(float_tensors(model)), {value.name for value in graph.output}
-    turned: dict[tuple[str, int], str] = {}
-    nodes: list[NodeProto] = []
-
-    def cast(name: str, other: str, to: int) -> None:
-        nodes.append(helper.make_node("Cast", [name], [other], f"{name}_cast", to=to))
-
-    def typed(name: str, wanted: int) -> str:
-        """The tensor in this type."""
-        if name in constants and wanted == half:
-            return turned.setdefault((name, half), f"{name}_fp16")
-        if types.get(name, wanted) == wanted:
-            return name
-        if (name, wanted) not in turned:
-            turned[name, wanted] = f"{name}_{'fp16' if wanted == half else 'fp32'}"
-            cast(name, turned[name, wanted], wanted)
-        return turned[name, wanted]
-
-    for node in graph.node:
-        reads_floats = any(name in types or name in constants for name in node.input)
-        wanted = half if reads_floats and node.name not in kept else single
-        if reads_floats:
-            node.input[:] = [typed(name, wanted) for name in node.input]
-        nodes.append(node)
-        for index, name in enumerate(node.output):
-            if name in floats:
-                types[name] = wanted
-                if wanted == half and name in outputs:
-                    node.output[index] = turned[name, half] = f"{name}_fp16"
-                    types[name] = single
-                    cast(node.output[index], name, single)
-    graph.initializer.extend(
-        numpy_helper.from_array(constants[name].astype(np.float16), stored)
-        for (name, _), stored in turned.items()
-        if name in constants
-    )
-    replace_nodes(result, nodes)
-    onnx.checker.check_model(result, full_check=True)
-    return result
+    own = onnx.ModelProto()  # the converter changes what it is given
+    own.CopyFrom(model)
+    half = OnnxModel(convert_float_to_float16(own, keep_io_types=True, op_block_list=[], node_block_list=list(kept)))
+    # What lies between two kept nodes was turned into fp16, where it overflows, and back.
+    half.remove_cascaded_cast_nodes()
+    half.remove_useless_cast_nodes()
+    half.topological_sort()
+    onnx.checker.check_model(half.model, full_check=True)
+    return half.model

@@ -9,14 +9,13 @@ from typing import Any
 
 from compress.artefact import BASELINE, NNCF, PARITY_FAILED, Artefact, Verdict
 from compress.check.parity import check_parity, check_trained_parity
-from compress.crops import digest, load_crops
+from compress.crops import load_crops
 from compress.material import Material
-from compress.onnx.calibration import METHODS
 from compress.onnx.flavours import quantize, store_weights, write_trained
 from compress.onnx.graph import load_float
 from compress.onnx.half import convert_to_fp16
 from compress.onnx.lint import lint
-from compress.onnx.precision_plan import nodes_of, read_plan
+from compress.onnx.precision_plan import choose_nodes
 from compress.onnx.to_onnx import write_onnx
 from compress.openvino.nncf_quantizer import quantize_onnx
 from compress.passport import embed
@@ -91,18 +90,15 @@ def _make_int8(artefact: Artefact, material: Material, source: Path) -> Artefact
     elif not artefact.calibrated:
         done = {"flavour": flavour, "stored": list(store_weights(source, path))}
     else:
-        name, crops = material.calibration
+        crops, calibration = material.calibration[1], material.calibration_facts
         spec = QuantizeSpec((*KEEP_FLOAT, *request.keep_float), material.reduce_range and flavour != "trt")
-        plan_flavour = "cpu" if flavour == NNCF else flavour
-        plan = None if request.plan is None else read_plan(request.plan, request.variant, plan_flavour)
-        planned = None if plan is None else nodes_of(plan, load_float(source))
+        of_plan = "cpu" if flavour == NNCF else flavour
+        nodes = choose_nodes(load_float(source), spec.keep_float, request.plan, request.variant, of_plan)
         if flavour == NNCF:
-            nodes = quantize_onnx(source, path, crops, spec, request.calib_method, planned)
+            quantize_onnx(source, path, crops, spec, request.calib_method, nodes)
         else:
-            nodes = quantize(source, path, crops, spec, flavour, request.calib_method, planned)
+            quantize(source, path, crops, spec, flavour, request.calib_method, nodes)
         done = {"flavour": flavour, **asdict(spec), **asdict(nodes)}
-        calibration = {"data": name, "n_images": len(crops), "sha256": digest(crops)}
-        calibration |= {"method": request.calib_method, **METHODS[request.calib_method]}
     if flavour != NNCF and (violations := lint(onnx.load(path), flavour)):  # a fault of this program, not of the user
         raise ValueError(f"{path.name} breaks its rules: {violations[0]} (and {len(violations) - 1} more)")
     return replace(artefact, quantisation=done, calibration=calibration)

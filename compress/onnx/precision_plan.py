@@ -8,18 +8,17 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
-
-import cattrs
 
 from compress.onnx.calibration import graph_sha256
 from compress.onnx.quantize import QuantizedNodes, select_nodes
 from runtime.errors import UserError
 from runtime.files import write_text_atomic
 from training.quantisation.int8_rules import module_path
+from training.typed_tables import structure
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -99,6 +98,13 @@ def nodes_of(plan: Plan, model: ModelProto) -> QuantizedNodes:
     return nodes
 
 
+def choose_nodes(
+    model: ModelProto, keep_float: Sequence[str], plan: Path | None, variant: str, flavour: str
+) -> QuantizedNodes:
+    """What of a float model is quantised: as the plan of this variant and flavour says, or all but the patterns."""
+    return select_nodes(model, keep_float) if plan is None else nodes_of(read_plan(plan, variant, flavour), model)
+
+
 def write_plan(path: Path, plan: Plan) -> None:
     write_text_atomic(path, json.dumps(asdict(plan), indent=1) + "\n")
 
@@ -108,10 +114,10 @@ def read_plan(path: Path, variant: str | None = None, flavour: str = "cpu") -> P
     try:
         if path.stat().st_size > MAX_BYTES:
             raise UserError(f"{path} is too large for a plan")
-        plan = cattrs.structure(json.loads(path.read_text(encoding="utf-8-sig")), Plan)
+        plan = structure(Plan, json.loads(path.read_text(encoding="utf-8-sig")))
     except OSError as error:
         raise UserError(f"cannot read the plan {path}: {error.strerror}") from error
-    except (cattrs.BaseValidationError, TypeError, ValueError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not a plan of this version: python -m compress.sensitivity writes them") from error
     if variant not in (None, plan.variant):
         raise UserError(f"{path} is a plan for '{plan.variant}', not for '{variant}'")

@@ -16,7 +16,7 @@ from typing import Any
 from compress.crops import Crops
 from compress.onnx.calibration import METHODS
 from compress.onnx.graph import load_float
-from compress.onnx.quantize import QuantizedNodes, select_nodes
+from compress.onnx.quantize import QuantizedNodes
 from runtime.backends.contract import INPUT_NAME
 from runtime.errors import UserError, first_line
 from runtime.runner import graph_input
@@ -27,15 +27,13 @@ _NO_OPERATIONS = ("Constant", "Parameter", "Result")
 
 
 def quantize_onnx(
-    source: Path, target: Path, crops: Crops, spec: QuantizeSpec, method: str, nodes: QuantizedNodes | None
-) -> QuantizedNodes:
-    """Write the int8 file of a float ONNX file; nodes: a plan's, instead of the spec's patterns."""
+    source: Path, target: Path, crops: Crops, spec: QuantizeSpec, method: str, nodes: QuantizedNodes
+) -> None:
+    """Write the int8 file of a float ONNX file with these nodes."""
     import onnx
 
     model = load_float(source)
-    nodes = nodes or select_nodes(model, spec.keep_float)
     onnx.save(_quantize(model, [node.name for node in model.graph.node], nodes, crops, spec, method), target)
-    return nodes
 
 
 def quantize_openvino(model: Any, nodes: QuantizedNodes, crops: Crops, spec: QuantizeSpec, method: str) -> Any:

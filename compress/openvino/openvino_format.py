@@ -9,12 +9,9 @@ from typing import Any
 
 from compress.artefact import PARITY_FAILED, Artefact, Verdict
 from compress.check.parity import compare
-from compress.crops import digest
 from compress.material import Material
-from compress.onnx.calibration import METHODS
 from compress.onnx.graph import load_float
-from compress.onnx.precision_plan import nodes_of, read_plan
-from compress.onnx.quantize import select_nodes
+from compress.onnx.precision_plan import choose_nodes
 from compress.openvino.nncf_quantizer import quantize_openvino
 from runtime.backends.contract import METADATA_KEY
 from runtime.backends.openvino_engine import OpenVINOBackend, import_openvino, read_model
@@ -74,18 +71,12 @@ def describe(facts: dict[str, Any]) -> list[str]:
 
 
 def _quantize(artefact: Artefact, model: Any, source: Path, material: Material) -> tuple[Artefact, Any]:
-    request, (name, crops) = material.request, material.calibration
+    request, crops = material.request, material.calibration[1]
     spec = QuantizeSpec((*KEEP_FLOAT, *request.keep_float), material.reduce_range)
-    graph = load_float(source)
-    if request.plan is None:
-        nodes = select_nodes(graph, spec.keep_float)
-    else:
-        nodes = nodes_of(read_plan(request.plan, request.variant), graph)
+    nodes = choose_nodes(load_float(source), spec.keep_float, request.plan, request.variant, "cpu")
     model = quantize_openvino(model, nodes, crops, spec, request.calib_method)
-    calibration = {"data": name, "n_images": len(crops), "sha256": digest(crops)}
-    calibration |= {"method": request.calib_method, **METHODS[request.calib_method]}
     done = {"quantizer": "nncf", **asdict(spec), **asdict(nodes)}
-    return replace(artefact, quantisation=done, calibration=calibration), model
+    return replace(artefact, quantisation=done, calibration=material.calibration_facts), model
 
 
 def _save(model: Any, path: Path, facts: dict[str, Any], halve: bool = False) -> None:

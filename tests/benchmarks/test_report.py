@@ -22,7 +22,7 @@ def test_everything_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert main([str(made_report(tmp_path)), *words]) == 0
     assert "er-xs_224_int8" in (tmp_path / "r.csv").read_text()
     assert "| er-xs_224_int8 |" in (tmp_path / "r.md").read_text()
-    assert len(list((tmp_path / "plots").glob("*.png"))) == 9
+    assert len(list((tmp_path / "plots").glob("*.png"))) == 7
     assert "r.html: " in capsys.readouterr().out
 
 
@@ -37,7 +37,6 @@ def test_mistakes(tmp_path: Path) -> None:
         r"end it in \.html": [records, "-o", str(tmp_path / "r.txt")],
         "cannot be a folder": [records, "--png", str(tmp_path / "file")],
         "cannot read the records": [str(tmp_path / "absent.jsonl"), "-o", page],
-        "cannot read the plan": [records, "-o", page, "--plans", str(tmp_path / "absent.json")],
         "came to an end": [str(missing), "-o", page],
     }
     for message, arguments in cases.items():

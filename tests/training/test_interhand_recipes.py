@@ -63,7 +63,7 @@ def test_teacher_and_students_on_a_made_tree(
         assert facts.teacher is not None and facts.teacher["name"] == "er" and not facts.synthetic
 
 
-def test_a_dry_run_says_hours_here(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_dry_run_says_hours(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["--recipe", str(RECIPES["er-xs"]), "--data", str(tree), "--batch", "1", "--dry-run"]
     assert train.main(command) == 0
     lines = dict(line.split(None, 1) for line in capsys.readouterr().out.splitlines())

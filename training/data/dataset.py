@@ -23,39 +23,26 @@ from training.data.samples import Sample, load_sample, or_next
 READERS = (hic, coco_wholebody, hint, reinterhand)  # beside InterHand2.6M's; each knows its files
 
 
-def open_frames(
-    data: str,
-    split: str,
-    hands: HandPair,
-    count: int | None = None,
-    *,
-    human_only: bool = False,
-    boxes: str = "annotated",
-) -> Frames:
+def open_frames(data: str, split: str, hands: HandPair, count: int | None = None) -> Frames:
     """The images of a split: of the folder `data`, whose files tell the data set, or of a synthetic set.
 
     `count` takes the first so many images, the same on every machine; the synthetic set is generated up to there.
-    `human_only` and `boxes` are InterHand2.6M's (see read_frames). A UserError for a data set that is not there or
-    damaged, or an option that it does not have.
+    A UserError for a data set that is not there or damaged.
     """
     root = Path(data)
-    synthetic = Source(data).synthetic
-    found = [] if synthetic else [(reader, place) for reader in READERS if (place := reader.find_root(root))]
-    if (synthetic or found) and (human_only or boxes != "annotated"):
-        raise UserError("only InterHand2.6M has a human-annotated subset and RootNet boxes: leave the options out")
-    if synthetic:
+    if Source(data).synthetic:
         from training.data.synthhands import SPLIT_IMAGES, TABLES, ensure_synthetic  # numba takes long to import
 
         count = SPLIT_IMAGES[split] if count is None else count
         return read_frames(ensure_synthetic(split, count, table=TABLES[data]), split, hands).first(count)
-    if found:
-        reader, place = found[0]
+    if found := next(((reader, place) for reader in READERS if (place := reader.find_root(root))), None):
+        reader, place = found
         frames = reader.read_frames(place, split, hands)
     elif root.is_dir() and not (root / "annotations").is_dir():
         known = "; ".join(f"{reader.NAME}: {reader.FILES}" for reader in READERS)
         raise UserError(f"{root} is no data set that can be read (InterHand2.6M: annotations/, images/; {known})")
     else:
-        frames = read_frames(root, split, hands, human_only=human_only, boxes=boxes)
+        frames = read_frames(root, split, hands)
     return frames if count is None else frames.first(min(count, len(frames)))
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +13,6 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from runtime.errors import UserError
-from training.data.cache import cache_dir
 
 Floats = NDArray[np.float32]
 Chosen = slice | NDArray[np.bool_] | NDArray[np.integer]
@@ -118,18 +115,8 @@ class Frames:
         return replace(self, **{key: array[chosen] for key, array in arrays.items() if array is not None})
 
     def on_disk(self) -> NDArray[np.bool_]:
-        """(N,) whether each image is below image_root.
-
-        Folders are listed, not files asked for one by one. That nothing is missing is remembered (per folder and list
-        of names, in the project's cache), so images deleted afterwards are first noticed when they are read.
-        """
-        names = np.ascontiguousarray(self.file_names)
-        seen = hashlib.sha256(f"{self.image_root.resolve()!r} {self.folders}\n".encode())
-        seen.update(self.folder_of.tobytes() + names.tobytes())
-        note = cache_dir() / "index" / "complete" / seen.hexdigest()
-        if note.is_file():
-            return np.ones(len(self), bool)
-        there = np.zeros(len(self), bool)
+        """(N,) whether each image is below image_root. Folders are listed, not files asked for one by one."""
+        names, there = np.ascontiguousarray(self.file_names), np.zeros(len(self), bool)
         folder, files = None, frozenset[str]()
         order = np.lexsort((names, self.folder_of))  # so that one folder's list is held at a time
         for index in tqdm(order, desc="looking for images", unit="img", leave=False, delay=2):
@@ -137,10 +124,6 @@ class Frames:
             if (self.folder_of[index], parent) != folder:
                 folder, files = (self.folder_of[index], parent), _list_files(self.path(index).parent)
             there[index] = name in files
-        if there.all() and len(self):
-            with contextlib.suppress(OSError):  # it will be looked for again
-                note.parent.mkdir(parents=True, exist_ok=True)
-                note.touch()
         return there
 
 

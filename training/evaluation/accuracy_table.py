@@ -7,15 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from training.evaluation.points import NOTE, PointFigures
+from training.evaluation.points import HEADINGS, NOTE, point_cells
 from training.evaluation.protocols import ER, HUMAN, MCP_SCALED, Protocol, Result
 from training.evaluation.published_figures import DATASET, published_for
 from training.evaluation.scores import Scores
-
-FITTED_MODEL = "MANO"  # InterHand2.6M's and HIC's
-_ROW = "{:24s} {:>9s} {:>8s} {:>8s} {:>9s} {:>9s} {:>12s} {:>6s} {:>8s}"
-_POINT_ROW = "{:24s} {:>8s} {:>8s} {:>13s} {:>8s} {:>10s} {:>8s} {:>9s}"
-_PUBLISHED_ROW = "  {:56s} {:>7s} {:>7s} {:>7s} {:>7s} {:>7s}"
+from training.evaluation.text_table import number, print_columns
 
 
 @dataclass(frozen=True)
@@ -26,7 +22,6 @@ class Setting:
     synthetic: bool
     has_3d: bool
     split: str
-    boxes: str  # that the crops are cut by, as the reader names them
     n_missing: int  # images left out because their files are missing
     human_unmarked: str | None  # why it is not known which images people annotated; None where it is
     mean_pose_mpjpe_mm: float | None  # by mcp-scaled; None without a train split
@@ -37,43 +32,31 @@ def print_table(setting: Setting, scores: Scores, protocols: Sequence[Protocol])
     """The figures with their data set in the header, the published ones below, on InterHand2.6M alone."""
     missing = f", {setting.n_missing} left out because their files are missing" if setting.n_missing else ""
     images = f"{scores.n_images} images, {scores.n_interacting} interacting{missing}"
-    print(f"{setting.dataset}, {setting.split}: {images}; boxes: {setting.boxes}")
+    print(f"{setting.dataset}, {setting.split}: {images}")
     if setting.has_3d:
         _print_mm(setting, scores, protocols)
-    _print_points(setting, scores.points.figures())
-
-
-def _print_points(setting: Setting, figures: Sequence[PointFigures]) -> None:
     print(f"\nin the picture, {setting.dataset}")
-    print(_POINT_ROW.format("kind", "pictures", "hands", "median error", "PCK", "PCK, seen", "AUC", "presence"))
-    for row in figures:
-        cells = (row.median_error, row.pck, row.pck_seen, row.auc, row.presence)
-        print(_POINT_ROW.format(row.kind, str(row.n_images), str(row.n_hands), *(_cell(value, 3) for value in cells)))
+    print_columns([HEADINGS, *map(point_cells, scores.points.figures())])
     print(NOTE)
 
 
 def _print_mm(setting: Setting, scores: Scores, protocols: Sequence[Protocol]) -> None:
-    accuracy = scores.accuracy(setting.dataset)
-    print(f"mean pose: {_cell(setting.mean_pose_mpjpe_mm)} mm MPJPE by {MCP_SCALED.name}; ", end="")
-    print(f"presence: right on {accuracy.presence_accuracy:.1%} of hands\n")
-    print(_ROW.format("protocol", "MPJPE all", "single", "two", "MPVPE", "MRRPE", "PA-MPJPE", "AUC", "images"))
+    presence = f"presence: right on {scores.accuracy(setting.dataset).presence_accuracy:.1%} of hands"
+    print(f"mean pose: {number(setting.mean_pose_mpjpe_mm)} mm MPJPE by {MCP_SCALED.name}; {presence}\n")
+    rows: list[tuple[str, ...]] = [("protocol", "MPJPE all", "single", "two", "MPVPE", "MRRPE", "images")]
     for protocol in protocols:
         result = scores.result(protocol)
-        cells = map(_cell, (*_figures(result), result.pa_mpjpe_mm.all))
-        count = str(result.n_single + result.n_interacting)
-        print(_ROW.format(protocol.name, *cells, _cell(result.auc.all, 3), count))
-    print("mm; AUC of joints within 0 to 50 mm. The root's own zero error is left out of MPJPE, but not by er.")
+        rows.append((protocol.name, *map(number, _figures(result)), str(result.n_single + result.n_interacting)))
+    print_columns(rows)
+    print("mm. The root's own zero error is left out of MPJPE, but not by er.")
     if ER in protocols:
         print("er is ER's own evaluator, quirks and all; the row without them is the honest one.")
     if HUMAN in protocols and setting.human_unmarked:
         print(f"human counts all images: {setting.human_unmarked}.")
-    if not setting.synthetic and FITTED_MODEL not in setting.hand_model:
-        print(
-            f"The set's fits are {FITTED_MODEL}'s: on hand model '{setting.hand_model}' mesh figures mean nothing, "
-            "so give --hand-model mano.npz (python -m training.hands.convert_mano)."
-        )
+    if not setting.synthetic and "MANO" not in setting.hand_model:
+        print(f"The set's fits are MANO's: mesh figures on '{setting.hand_model}' mean nothing, give --hand-model.")
     if comparable := compared(protocols, setting):
-        print("Published figures are those of InterHand2.6M's whole test split, with the methods' own boxes.")
+        print("Published figures are those of InterHand2.6M's whole test split.")
         for protocol in comparable:
             _print_published(protocol, scores)
 
@@ -100,23 +83,19 @@ def compared(protocols: Sequence[Protocol], setting: Setting) -> tuple[Protocol,
 
 
 def _print_published(protocol: Protocol, scores: Scores) -> None:
-    title = f"published, {protocol.name}"
-    print("\n" + _PUBLISHED_ROW.format(title, "all", "single", "two", "MPVPE", "MRRPE")[2:])
+    rows: list[tuple[str, ...]] = [(f"published, {protocol.name}", "all", "single", "two", "MPVPE", "MRRPE")]
     for row in published_for(protocol.name):
         groups = (row.mpjpe_all_mm, row.mpjpe_single_mm, row.mpjpe_interacting_mm)
-        cells = map(_cell, (*groups, row.mpvpe_mm, row.mrrpe_mm))
-        print(_PUBLISHED_ROW.format(f"{row.method} ({row.source})", *cells))
+        rows.append((f"  {row.method} ({row.source})", *map(number, (*groups, row.mpvpe_mm, row.mrrpe_mm))))
     counted = _figures(scores.result(protocol.as_published()))
-    print(_PUBLISHED_ROW.format("this one, the root's zero error counted as they do", *map(_cell, counted)))
+    rows.append(("  this one, the root's zero error counted as they do", *map(number, counted)))
+    print()
+    print_columns(rows)
 
 
 def _figures(result: Result) -> tuple[float, ...]:
     groups = result.mpjpe_mm
     return groups.all, groups.single, groups.interacting, result.mpvpe_mm.all, result.mrrpe_mm
-
-
-def _cell(value: float | None, digits: int = 2) -> str:
-    return "-" if value is None or math.isnan(value) else f"{value:.{digits}f}"
 
 
 def without_nan(value: Any) -> Any:

@@ -24,12 +24,14 @@ from numpy.typing import NDArray
 
 from runtime.hand.joints import MIDDLE_MCP, WRIST
 from training.evaluation.protocols import HandBatch, Truth
+from training.evaluation.text_table import number
 
 CURVE = tuple(round(0.02 * step, 2) for step in range(21))  # of the box's side
 PCK_AT = 0.2
 LEAST_METACARPAL = 0.3  # of the box's side
 MIN_JOINTS = 6
 ALL = "all"
+HEADINGS = ("kind", "pictures", "hands", "median error", "PCK", "PCK, seen", "AUC", "presence right")
 NOTE = (
     "Median error in lengths of the middle finger's metacarpal. PCK: joints within 0.2 of their hand's box; a hand "
     "said to be absent has none. Presence: pictures right in every hand known of."
@@ -49,6 +51,12 @@ class PointFigures:
     auc: float
     presence: float
     curve: list[float]  # over CURVE; nothing without hands
+
+
+def point_cells(found: Any) -> tuple[str, ...]:
+    """Figures, as PointFigures or as a record has them, under HEADINGS."""
+    figures = (found.median_error, found.pck, found.pck_seen, found.auc, found.presence)
+    return found.kind, str(found.n_images), str(found.n_hands), *(number(figure, 3) for figure in figures)
 
 
 def measure_points(predicted: HandBatch, truth: Truth) -> dict[str, NDArray[Any]]:

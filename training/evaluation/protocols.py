@@ -13,11 +13,9 @@ DIR (apps/eval.py), InterWild and ER (data/InterHand26M/InterHand26M.py). True v
 
 P1 to P4 leave the root's own zero error out of the mean. Every evaluator above counts it: `as_published` counts it too.
 `er` is ER's and EANet's evaluator with its quirks, each a switch of `Protocol`; `ER_WITHOUT_QUIRKS` has them off.
-Quirk 6, test boxes from RootNet's file, is the reader's affair.
+Quirk 6, test boxes from RootNet's file, is left out: the boxes are the annotated ones.
 
-Beside the original figures: PA-MPJPE (a similarity per hand, no reflection, over the joints that count and the root),
-and AUC (area under the share of joints within a threshold, over 0 to 50 mm after the protocol's alignment; 1 is
-perfect). Errors are measured on every hand that is there, whatever presence was predicted. Hand axis [right, left]; the
+Errors are measured on every hand that is there, whatever presence was predicted. Hand axis [right, left]; the
 project's joint order.
 """
 
@@ -30,15 +28,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.errors import unknown_name
 from runtime.hand.joints import INTERHAND_TO_JOINTS, JOINT_COUNT, MIDDLE_MCP, WRIST
 
 Floats = NDArray[np.floating]
 Bools = NDArray[np.bool_]
 
 RIGHT, LEFT, INTERACTING = 0, 1, 2  # hand types; 3 is no hand
-AUC_LIMIT_MM = 50.0
-PA_MIN_JOINTS = 4  # fewer lie on each other after any alignment
 # Joint k of our order is masked by what the file says of its joint k (see Protocol.mask).
 _INTERHAND_MASK = np.argsort(INTERHAND_TO_JOINTS)
 
@@ -122,13 +117,6 @@ ER_WITHOUT_QUIRKS = replace(ER, name="er, no quirks", mask="joints", average="al
 PROTOCOLS: Mapping[str, Protocol] = {p.name: p for p in (WRIST_ONLY, MCP_SCALED, WRIST_SCALED, HUMAN, ER)}
 
 
-def get_protocol(name: str) -> Protocol:
-    """The protocol of that name; a UserError with the names a command takes and the nearest where there is none."""
-    if name not in PROTOCOLS:
-        raise unknown_name("protocol", name, (*PROTOCOLS, "all"))
-    return PROTOCOLS[name]
-
-
 @dataclass(frozen=True)
 class Groups:
     """A figure over all images that count, those of a single hand, and those of two; nan where there are none."""
@@ -145,8 +133,6 @@ class Result:
     mpjpe_mm: Groups
     mpvpe_mm: Groups
     mrrpe_mm: float  # over interacting images with both wrists annotated
-    pa_mpjpe_mm: Groups
-    auc: Groups
     n_single: int  # images of which a joint counts
     n_interacting: int
 
@@ -157,8 +143,6 @@ class Errors:
 
     joint_mm: Floats  # (N, 2, 21)
     joint_counts: Bools  # (N, 2, 21)
-    pa_mm: Floats  # (N, 2, 21)
-    pa_counts: Bools  # (N, 2, 21)
     vertex_mm: Floats  # (N, 2) mean over the vertices
     vertex_counts: Bools  # (N, 2)
     translation_mm: Floats  # (N,)
@@ -185,15 +169,11 @@ def measure(protocol: Protocol, predicted: HandBatch, truth: Truth) -> Errors:
     true_joints = mesh_joints if protocol.joints == "mesh" else truth.joints
     joint_mm = _distances_mm(protocol, predicted.joints, predicted.joints, true_joints, true_joints)
     vertex_mm = _distances_mm(protocol, predicted.vertices, predicted.joints, truth.vertices, mesh_joints).mean(axis=-1)
-    pa_counts = counts & (counts.sum(axis=-1, keepdims=True) >= PA_MIN_JOINTS)
-    aligned = similarity_align(predicted.joints, true_joints, pa_counts)
     if not protocol.root_counts:
         counts = counts & (np.arange(JOINT_COUNT) != protocol.root)
     return Errors(
         joint_mm=joint_mm,
         joint_counts=counts,
-        pa_mm=np.linalg.norm(aligned - true_joints, axis=-1) * 1000,
-        pa_counts=pa_counts,
         vertex_mm=vertex_mm,
         vertex_counts=hands & truth.has_mesh & images[:, None],
         translation_mm=np.linalg.norm(predicted.relative_translation - truth.relative_translation, axis=-1) * 1000,
@@ -204,25 +184,6 @@ def measure(protocol: Protocol, predicted: HandBatch, truth: Truth) -> Errors:
 def bone_length(joints: Floats) -> Floats:
     """(..., 21, 3) -> (...) length of the bone wrist - middle MCP."""
     return np.linalg.norm(joints[..., MIDDLE_MCP, :] - joints[..., WRIST, :], axis=-1)
-
-
-def similarity_align(points: Floats, target: Floats, counts: Bools) -> NDArray[np.float64]:
-    """Points (..., J, 3) turned, scaled and moved onto `target` by least squares over the joints that count (..., J).
-
-    Never mirrored. After Umeyama, PAMI 1991. Where nothing counts, any finite points.
-    """
-    weight = counts[..., None].astype(np.float64)
-    total = np.maximum(weight.sum(axis=-2, keepdims=True), 1)
-    from_mean = (points * weight).sum(axis=-2, keepdims=True) / total
-    to_mean = (target * weight).sum(axis=-2, keepdims=True) / total
-    source, goal = points - from_mean, target - to_mean
-    u, stretch, vt = np.linalg.svd(np.swapaxes(goal * weight, -1, -2) @ source)
-    sign = np.ones_like(stretch)
-    sign[..., -1] = np.sign(np.linalg.det(u) * np.linalg.det(vt))
-    rotation = (u * sign[..., None, :]) @ vt
-    spread = np.maximum((source**2 * weight).sum(axis=(-2, -1)), 1e-18)
-    scale = (stretch * sign).sum(axis=-1) / spread
-    return scale[..., None, None] * source @ np.swapaxes(rotation, -1, -2) + to_mean
 
 
 def _distances_mm(
@@ -243,7 +204,7 @@ class Tally:
     def __init__(self, protocol: Protocol) -> None:
         self.protocol = protocol
         # Sum and count; by group (single, interacting), hand and joint.
-        self._joint, self._pa, self._within = (np.zeros((2, 2, 2, JOINT_COUNT)) for _ in range(3))
+        self._joint = np.zeros((2, 2, 2, JOINT_COUNT))
         self._vertex = np.zeros((2, 2))
         self._translation = np.zeros(2)
         self._images = np.zeros(2, int)
@@ -251,7 +212,6 @@ class Tally:
     def add(self, predicted: HandBatch, truth: Truth) -> None:
         """Count the images of a batch."""
         errors = measure(self.protocol, predicted, truth)
-        within = np.clip(1 - errors.joint_mm / AUC_LIMIT_MM, 0, 1)  # the area under one joint's step, exactly
         vertex_mm, vertex_counts = errors.vertex_mm, errors.vertex_counts
         if self.protocol.vertices_per == "image":
             hands = np.where(truth.hand_type == INTERACTING, 2, 1)
@@ -259,12 +219,7 @@ class Tally:
             vertex_counts = vertex_counts.sum(axis=1) == hands
         groups = (truth.hand_type != INTERACTING, truth.hand_type == INTERACTING)
         for group, images in enumerate(groups):
-            for sums, values, counts in (
-                (self._joint, errors.joint_mm, errors.joint_counts),
-                (self._within, within, errors.joint_counts),
-                (self._pa, errors.pa_mm, errors.pa_counts),
-            ):
-                sums[:, group] += _sum_and_count(values[images], counts[images])
+            self._joint[:, group] += _sum_and_count(errors.joint_mm[images], errors.joint_counts[images])
             self._vertex[:, group] += [part.sum() for part in _sum_and_count(vertex_mm[images], vertex_counts[images])]
             self._images[group] += errors.joint_counts[images].any(axis=(1, 2)).sum()
         self._translation += _sum_and_count(errors.translation_mm, errors.translation_counts)
@@ -273,17 +228,15 @@ class Tally:
         """The figures of all that was counted."""
         total, count = self._vertex
         return Result(
-            mpjpe_mm=self._average(self._joint),
+            mpjpe_mm=self._average(),
             mpvpe_mm=Groups(ratio(total.sum(), count.sum()), *(ratio(t, n) for t, n in zip(total, count, strict=True))),
             mrrpe_mm=ratio(*self._translation),
-            pa_mpjpe_mm=self._average(self._pa),
-            auc=self._average(self._within),
             n_single=int(self._images[0]),
             n_interacting=int(self._images[1]),
         )
 
-    def _average(self, sums: Floats) -> Groups:
-        total, count = sums
+    def _average(self) -> Groups:
+        total, count = self._joint
         if self.protocol.average == "all":
             single, interacting = (ratio(total[g].sum(), count[g].sum()) for g in range(2))
             return Groups(ratio(total.sum(), count.sum()), single, interacting)

@@ -9,15 +9,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.errors import UserError
+from runtime.errors import UserError, unknown_name
 from runtime.hand.hand_model import HandPair, load_hand_models
 from training.data.dataset import open_frames
 from training.data.frames import Frames, drop_missing, named
 from training.data.mixture import Source
+from training.data.readers.interhand import human_ids
 from training.evaluation.accuracy_table import Setting, compared, print_table, to_json
 from training.evaluation.baselines import mean_pose_mpjpe_mm
 from training.evaluation.predictions import Predictor, evaluate, file_predictor, network_predictor
-from training.evaluation.protocols import ER, ER_WITHOUT_QUIRKS, MCP_SCALED, PROTOCOLS, Protocol, get_protocol
+from training.evaluation.protocols import ER, ER_WITHOUT_QUIRKS, MCP_SCALED, PROTOCOLS, Protocol
+from training.evaluation.published_figures import DATASET
 
 
 def report(args: argparse.Namespace) -> int:
@@ -28,7 +30,7 @@ def report(args: argparse.Namespace) -> int:
         predict, crop_px = file_predictor(args.model, args.hand_model)
     else:
         predict, crop_px = _checkpoint_predictor(args.checkpoint, args.variant, hands)
-    test = open_frames(args.data, args.split, hands, args.images, boxes=args.boxes)
+    test = open_frames(args.data, args.split, hands, args.images)
     if not test.has_3d:
         if args.protocol is not None:
             raise UserError(f"--protocol has no effect on {test.name}: it has 2D joints alone, measured in the picture")
@@ -44,7 +46,6 @@ def report(args: argparse.Namespace) -> int:
         synthetic=test.synthetic,
         has_3d=test.has_3d,
         split=args.split,
-        boxes=args.boxes,
         n_missing=len(test) - len(found),
         human_unmarked=unmarked,
         mean_pose_mpjpe_mm=mean_pose_mm,
@@ -71,10 +72,10 @@ def _checkpoint_predictor(checkpoint: Path | None, variant: str, hands: HandPair
 
 def protocols_of(name: str | None) -> tuple[Protocol, ...]:
     """What --protocol stands for; ER's own always with its honest twin."""
-    if name is None:
-        chosen: tuple[Protocol, ...] = (MCP_SCALED, ER)
-    else:
-        chosen = tuple(PROTOCOLS.values()) if name == "all" else (get_protocol(name),)
+    if name not in (None, "all", *PROTOCOLS):
+        raise unknown_name("protocol", str(name), (*PROTOCOLS, "all"))
+    of_name = {None: (MCP_SCALED, ER), "all": tuple(PROTOCOLS.values())}
+    chosen: tuple[Protocol, ...] = of_name[name] if name in of_name else (PROTOCOLS[str(name)],)
     return (*chosen, ER_WITHOUT_QUIRKS) if ER in chosen else chosen
 
 
@@ -93,10 +94,10 @@ def human_annotated(
     data: str, split: str, hands: HandPair, frames: Frames
 ) -> tuple[NDArray[np.bool_] | None, str | None]:
     """Which images people annotated (N,); or None, and why that is not known."""
-    if frames.synthetic:
-        return None, "a synthetic set has no annotators"
+    if not frames.name.startswith(DATASET):
+        return None, f"only {DATASET} says it"
     try:
-        chosen = open_frames(data, split, hands, human_only=True)
+        chosen = human_ids(Path(data), split, open_frames(data, split, hands).annotation_id)
     except UserError as error:
         return None, str(error)
-    return np.isin(frames.annotation_id, chosen.annotation_id), None
+    return np.isin(frames.annotation_id, chosen), None

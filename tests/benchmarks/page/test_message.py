@@ -28,7 +28,6 @@ def test_int8_beside_fp32_and_peers() -> None:
         "mm (made (synthetic)).",
         "er-xs and er-s take 2.50 and 20.0 ms a crop: 0.50 and 4.00 times as long as MediaPipe's landmarks of two "
         "hands, which give no meshes, and 0.50 and 4.00 times as long as the bare backbone in fp32.",
-        "On 4 threads the factors are er-xs 0.90: int8 does not pay there.",
     ]
     cells = ("er-xs_224_int8", "3.00", "2.50", "2.00 (2.00-2.00)", "21.40", "0.04", "0.50", "0.50")
     assert message.headings[4] == "MPJPE mm (synthetic)" and message.files[0] == cells

@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.records import raw_samples
-from benchmarks.records.raw_samples import read_samples, row_key, samples_path, write_samples
-from benchmarks.records.record import FAILED, BadJson, Verdict, parse_record, read_records, write_records
+from benchmarks.records.raw_samples import artifact_key, read_samples, samples_path, write_samples
+from benchmarks.records.record import FAILED, Verdict, parse_record, read_records, write_records
 from runtime.errors import UserError
 from tests.fixtures.made_records import made_points, made_record
+from training.typed_tables import BadTable
 
 CONTENT = asdict(made_record())
 LINE = json.dumps(CONTENT)
@@ -24,8 +25,8 @@ LINE = json.dumps(CONTENT)
 def test_there_and_back(tmp_path: Path) -> None:
     samples = samples_path(tmp_path / "records.jsonl")
     assert samples.name == "records.npz" and read_samples(samples) == {}
-    write_samples(samples, {row_key("a", None, "runs_ms"): np.arange(3)})
-    assert read_samples(samples)["a|-|runs_ms"].tolist() == [0, 1, 2]
+    write_samples(samples, {artifact_key("a", "joint_mm"): np.arange(3)})
+    assert read_samples(samples)["a|joint_mm"].tolist() == [0, 1, 2]
     records = [
         replace(made_record(), points=made_points("photographs")),
         made_record("er-s_224_int8", 20.0),
@@ -44,15 +45,15 @@ def test_there_and_back(tmp_path: Path) -> None:
         ({"kind": "pear"}, "kind 'pear'"),
         ({"verdict": {"status": "GREAT", "reasons": []}}, "status 'GREAT'"),
         ({"latency_ms": None}, "missing from a finished record"),
-        ({"name": 3}, "'3' is not str at name"),
-        ({"device": {"cores": 4}}, r"a field is missing at device\.name"),
-        ({"surprise": 1}, "unknown field"),
+        ({"name": 3}, "name: must be of type str"),
+        ({"device": {"cores": 4}}, r"device\.name: is missing"),
+        ({"surprise": 1}, "unknown key"),
         ({"command": "a\nb"}, "short line of text"),
-        ({"energy_mj_per_frame": 10**400}, "not finite"),
+        ({"energy_mj_per_frame": 10**400}, "must be finite"),
     ],
 )
 def test_what_is_wrong_is_named(change: dict[str, object], message: str) -> None:
-    with pytest.raises(BadJson, match=message):
+    with pytest.raises(BadTable, match=message):
         parse_record(json.dumps(CONTENT | change))
 
 
@@ -94,5 +95,5 @@ JSON = st.recursive(
 def test_any_value_in_any_field(field: str, value: object) -> None:
     try:
         assert parse_record(json.dumps(CONTENT | {field: value})).schema_version == 1
-    except BadJson as error:
+    except BadTable as error:
         assert "\n" not in str(error)

@@ -10,8 +10,8 @@ import onnx
 import pytest
 from onnx import ModelProto, helper, numpy_helper
 
-from compress.onnx.flavours import FLAVOURS, quantize, store_weights
-from compress.onnx.lint import lint, main
+from compress.onnx.flavours import quantize, store_weights
+from compress.onnx.lint import RULES, lint, main
 from runtime.errors import UserError
 from tests.fixtures.graphs import parse_graph
 from training.quantisation.int8_rules import QuantizeSpec
@@ -73,7 +73,7 @@ def add(model: ModelProto, *nodes: onnx.NodeProto) -> None:
     model.graph.node.extend(nodes)
 
 
-@pytest.mark.parametrize("flavour", FLAVOURS)
+@pytest.mark.parametrize("flavour", RULES)
 def test_what_obeys_is_clean(flavour: str) -> None:
     model = small(flavour)
     onnx.checker.check_model(model, full_check=True)
@@ -197,21 +197,21 @@ def exported(nano: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     """er-nano in every flavour."""
     crops = np.random.default_rng(0).integers(0, 256, (3, 160, 160, 3), np.uint8)
     folder = tmp_path_factory.mktemp("flavours")
-    files = {name: folder / f"{name}.onnx" for name in FLAVOURS}
+    files = {name: folder / f"{name}.onnx" for name in RULES}
     store_weights(nano, files["coreml-w8"])
     for name in BOTH:
         quantize(nano, files[name], crops, QuantizeSpec(), name)
     return files
 
 
-@pytest.mark.parametrize("flavour", FLAVOURS)
+@pytest.mark.parametrize("flavour", RULES)
 def test_what_is_written_obeys_its_own_rules_alone(exported: dict[str, Path], flavour: str) -> None:
     model = onnx.load(exported[flavour])
     assert lint(model, flavour, (10, 3)) == ()
     integers = sum(n.op_type == ("Cast" if flavour == "coreml-w8" else "QuantizeLinear") for n in model.graph.node)
     assert integers > 20
     if flavour in BOTH:  # a graph without Q/DQ breaks no rule about them
-        assert all(lint(model, other) for other in FLAVOURS if other != flavour)
+        assert all(lint(model, other) for other in RULES if other != flavour)
 
 
 def test_the_command(exported: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import shutil
 from dataclasses import replace
@@ -64,24 +63,6 @@ def test_missing_images_are_named(frames: Frames, tmp_path: Path) -> None:
     assert drop_missing(rest) == (rest, [])
     with pytest.raises(UserError, match="none of the 48 images is below"):
         drop_missing(replace(frames, image_root=tmp_path / "nowhere"))
-
-
-@pytest.mark.parametrize("writable", [True, False])
-def test_nothing_missing_is_remembered_and_something_missing_is_not(
-    frames: Frames, monkeypatch: pytest.MonkeyPatch, writable: bool
-) -> None:
-    path = frames.path(0)
-    aside = path.rename(path.with_suffix(".aside"))
-    assert drop_missing(frames)[1] == [frames.file_names[0].decode()]
-    aside.rename(path)
-    if not writable:
-        monkeypatch.setenv("ER_EDGE_CACHE", str(path / "cache"))
-    assert drop_missing(frames) == (frames, [])
-    monkeypatch.setattr(os, "scandir", lambda _: pytest.fail("looked again"))
-    if writable:
-        assert drop_missing(frames) == (frames, [])
-    with pytest.raises(pytest.fail.Exception):
-        drop_missing(frames.first(5))  # other names
 
 
 def test_the_label_says_what_is_synthetic(frames: Frames) -> None:

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from runtime.hand.joints import JOINT_COUNT, JOINT_NAMES, MIDDLE_MCP
-from runtime.hand.rotations import matrix_from_axis_angle
 from training.evaluation.protocols import (
     ER,
     ER_WITHOUT_QUIRKS,
@@ -26,8 +25,6 @@ from training.evaluation.protocols import (
     Result,
     Tally,
     Truth,
-    measure,
-    similarity_align,
 )
 from training.evaluation.scores import Scores
 
@@ -139,9 +136,8 @@ def test_human_averages_single_and_interacting_by_halves_of_its_own_images() -> 
 def test_labels_against_themselves(protocol: Protocol) -> None:
     truth = labels(RIGHT, LEFT, INTERACTING)
     measured = result(protocol, as_prediction(truth), truth)
-    figures = (measured.mpjpe_mm.all, measured.mpvpe_mm.all, measured.mrrpe_mm, measured.pa_mpjpe_mm.all)
-    assert figures == near(0, 0, 0, 0)
-    assert measured.auc.all == pytest.approx(1)
+    figures = (measured.mpjpe_mm.all, measured.mpvpe_mm.all, measured.mrrpe_mm)
+    assert figures == near(0, 0, 0)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=lambda p: p.name)
@@ -244,40 +240,6 @@ def test_all_quirks_together() -> None:
     assert mpjpe(ER, predicted, truth) == near((63 + 21) / 62, 63 / 21, 21 / 41)
 
 
-# PA-MPJPE and AUC.
-
-
-def test_similarities_do_not_change_pa() -> None:
-    truth = labels(INTERACTING)
-    one = np.stack([np.random.default_rng(1).normal(size=(JOINT_COUNT, 3)) * 0.1, hand()])[None]
-    moved = 1.7 * one @ matrix_from_axis_angle(np.array([0.4, -2.0, 1.0])).T + [0.3, -0.2, 1.0]
-    translation, present = truth.relative_translation, truth.present
-    before = measure(MCP_SCALED, HandBatch(one, one, translation, present, truth.points), truth).pa_mm
-    after = measure(MCP_SCALED, HandBatch(moved, moved, translation, present, truth.points), truth).pa_mm
-    assert np.allclose(before, after, atol=1e-6) and before[0, 0].min() > 0
-    assert after[0, 1].max() < 1e-6  # the labels moved
-
-
-def test_pa_never_mirrors() -> None:
-    mirrored = hand() * [-1, 1, 1]
-    aligned = similarity_align(mirrored, hand(), np.ones(JOINT_COUNT, bool))
-    assert np.linalg.norm(aligned - hand(), axis=1).mean() > 0.005
-
-
-def test_pa_of_too_few_joints_is_not_measured() -> None:
-    valid = np.zeros((1, 2, JOINT_COUNT), bool)
-    valid[..., :3] = True
-    truth = labels(INTERACTING, joint_valid=valid)
-    assert np.isnan(result(WRIST_ONLY, as_prediction(truth), truth).pa_mpjpe_mm.all)
-
-
-def test_auc_is_the_area_under_the_share_of_correct_joints() -> None:
-    # 25 mm is within half of the thresholds, 60 mm within none; the other 19 joints of each hand within all.
-    truth = labels(INTERACTING)
-    measured = result(MCP_SCALED, off_by(truth, [[25, 60]]), truth).auc
-    assert measured.all == pytest.approx((38 + 0.5) / 40)
-
-
 # Sums and names.
 
 
@@ -311,4 +273,4 @@ def test_the_accuracy_of_cards() -> None:
 def test_nothing_to_measure_is_nan() -> None:
     truth = labels(RIGHT)
     measured = result(MCP_SCALED, as_prediction(truth), truth)
-    assert np.isnan([measured.mpjpe_mm.all, measured.mpvpe_mm.all, measured.mrrpe_mm, measured.auc.all]).all()
+    assert np.isnan([measured.mpjpe_mm.all, measured.mpvpe_mm.all, measured.mrrpe_mm]).all()

@@ -59,10 +59,7 @@ def _file(root: Path, part: str) -> Path:
 
 
 def read_frames(root: Path, split: str, hands: HandPair) -> Frames:
-    """The hands that are labelled and the pictures without people, shuffled; indexed at the first reading.
-
-    Raises UserError for missing, unreadable or inconsistent files.
-    """
+    """The hands that are labelled and the pictures without people, shuffled; a UserError for files that are not so."""
     part = "val" if split == "test" else "train"
     file = _file(root, part)
     wrong = f"{file} is not in {NAME}'s format"

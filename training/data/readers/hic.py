@@ -56,10 +56,7 @@ def find_root(data: Path) -> Path | None:
 
 
 def read_frames(root: Path, split: str, hands: HandPair) -> Frames:
-    """The annotated images in the order of HIC.json; the hand model is fitted to their meshes at the first reading.
-
-    Raises UserError for missing, unreadable or inconsistent files, and meshes that are not of this hand model.
-    """
+    """The annotated images in the order of HIC.json; a UserError for bad files, and meshes of another hand model."""
     if split != "test":
         raise UserError(f"HIC is a test set: it has no split '{split}'")
     wrong = f"{root / FILES} is not in HIC's format"

@@ -51,10 +51,7 @@ def _folders(root: Path, split: str) -> list[Path]:
 
 
 def read_frames(root: Path, split: str, hands: HandPair) -> Frames:
-    """The pictures of a split, shuffled; indexed at the first reading.
-
-    Raises UserError for missing, unreadable or inconsistent files.
-    """
+    """The pictures of a split, shuffled; a UserError for missing, unreadable or inconsistent files."""
     folders = _folders(root, split)
     if not folders:
         raise UserError(f"{root} has no folder {split.upper()}_{PLACES[0]} or the like: HInt's '{split}' is missing")

@@ -5,10 +5,9 @@
                                                InterHand2.6M_{5,30}fps_batch{0,1,...}/images/{split}/...
     aid_human_annot_{split}.txt                one annotation number per line: what people annotated; from InterWild's
                                                authors; here, in annotations/ or in annotations/{split}/
-    rootnet_output/rootnet_interhand2.6m_output_{split}.json        or in annotations/rootnet/
 
-The 5 and the 30 frames per second releases have the same form; each has its own annotations, human-annotated numbers
-and RootNet boxes, and they do not mix. Which one it is, the frame numbers say, where there are enough of them; folders'
+The 5 and the 30 frames per second releases have the same form; each has its own annotations and human-annotated
+numbers, and they do not mix. Which one it is, the frame numbers say, where there are enough of them; folders'
 names say nothing. The synthetic set is written in the same form, so this is its reader, too; it may have pictures of
 hand type "none", and a "category" of each picture, by which figures are given.
 
@@ -17,8 +16,7 @@ What the files leave open, and what is done here:
   Pictures whose joints are all invalid are kept: the masks of a sample leave nothing of them but presence.
 - A hand without a fit is null, or its frame or capture is not in the file at all: both are `has_mano` False.
 - Pictures without annotation, or whose box has no extent, cannot be cropped: they are left out, and counted once.
-- RootNet's boxes are the annotated ones made square and 1.25 times as large, and its users crop them as they are. They
-  are given divided by 1.25 here, since the runner's crop enlarges every box by that. Its depths are not read.
+- RootNet's boxes, which some published figures were measured with, are not read.
 """
 
 from __future__ import annotations
@@ -26,7 +24,6 @@ from __future__ import annotations
 import itertools
 from array import array
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -36,17 +33,16 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from runtime.errors import UserError
-from runtime.hand.hand_model import HandModel, HandPair, skin
+from runtime.hand.hand_model import HandPair, skin
 from runtime.hand.joints import INTERHAND_TO_JOINTS
 from runtime.hand.rotations import matrix_from_axis_angle
-from runtime.image.crop import BOX_SCALE, MAX_BOX_PX
+from runtime.image.crop import MAX_BOX_PX
 from training.data.frames import HAND_KINDS, HAND_TYPES, SIDES, Floats, Frames
 from training.data.readers.index import Arrays, open_index, say
 from training.data.readers.json_stream import read_json, stream_items
 from training.data.readers.pictures import check_joint_order
 
 PARTS = ("data", "camera", "joint_3d", "MANO_NeuralAnnot")
-BOXES = ("annotated", "rootnet")
 MIN_BOX_PX = 1.0
 MAX_NAME_BYTES = 512
 MAX_ID_FILE_BYTES = 1 << 28
@@ -58,21 +54,14 @@ _JOINTS = 42
 Keys = list[tuple[str, str]]
 
 
-def read_frames(
-    root: Path, split: str, hands: HandPair, *, human_only: bool = False, boxes: str = "annotated"
-) -> Frames:
-    """The images of a split below `root`, in the order of the annotation file; indexed at the first reading.
-
-    Args:
-        human_only: what people annotated (H in the papers), else everything (H+M).
-        boxes: "annotated" or "rootnet", the ones most published figures were measured with.
-
-    Raises UserError for missing, unreadable or inconsistent annotation files.
-    """
+def read_frames(root: Path, split: str, hands: HandPair) -> Frames:
+    """The images of a split below `root`, in the order of the annotation file; a UserError for bad files."""
     if not root.is_dir():
         raise UserError(f"no data set at {root}: give --data a folder that holds annotations/ and images/")
     about = read_json(root / "dataset.json") if (root / "dataset.json").is_file() else {}
-    _check_hand_model(about, hands[0], root)
+    made_with = about.get("hand_model", {}).get("sha256", hands[0].sha256)
+    if made_with != hands[0].sha256:
+        raise UserError(f"{root} was made with another hand model than '{hands[0].name}': generate it again")
     files = [root / "annotations" / split / f"InterHand2.6M_{split}_{part}.json" for part in PARTS]
 
     wrong = f"{root}: annotations of '{split}' are not in InterHand2.6M's format"
@@ -80,7 +69,7 @@ def read_frames(
     kinds = arrays.pop("kinds", None)
     name = "InterHand2.6M 30 fps" if arrays.pop("frame_step") in STEPS_AT_30_FPS else "InterHand2.6M"
     image_root, folders, folder_of = _locate(root, split, arrays["file_names"])
-    frames = Frames(
+    return Frames(
         name=about.get("name", name),
         synthetic=bool(about.get("synthetic", False)),
         image_root=image_root,
@@ -89,15 +78,6 @@ def read_frames(
         kinds=HAND_KINDS if kinds is None else tuple(kinds.tolist()),
         **arrays,
     )
-    if human_only:
-        frames = frames.subset(np.isin(frames.annotation_id, _human_ids(root, split, frames.annotation_id)))
-    return frames if boxes == "annotated" else _with_rootnet_boxes(frames, root, split)
-
-
-def _check_hand_model(about: dict[str, Any], hand: HandModel, root: Path) -> None:
-    made_with = about.get("hand_model", {}).get("sha256")
-    if made_with is not None and made_with != hand.sha256:
-        raise UserError(f"{root} was made with another hand model than '{hand.name}': generate it again")
 
 
 def _locate(root: Path, split: str, names: NDArray[np.bytes_]) -> tuple[Path, tuple[str, ...], NDArray[np.int32]]:
@@ -124,17 +104,13 @@ def _locate(root: Path, split: str, names: NDArray[np.bytes_]) -> tuple[Path, tu
     return root, tuple(folder.relative_to(root).as_posix() for folder in found), folder_of
 
 
-def _find(name: str, folders: Sequence[Path], what: str) -> Path:
-    paths = [folder / name for folder in folders]
-    found = next((path for path in paths if path.is_file()), None)
-    if found is None:
-        raise UserError(f"{what} needs {paths[0]}: download it, or choose without it")
-    return found
-
-
-def _human_ids(root: Path, split: str, known: NDArray[np.int64]) -> NDArray[np.int64]:
-    folders = (root / "annotations" / split, root / "annotations", root)
-    path = _find(f"aid_human_annot_{split}.txt", folders, "the human-annotated subset")
+def human_ids(root: Path, split: str, known: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Numbers, among those that are known, of the annotations that people made (H in the papers)."""
+    name = f"aid_human_annot_{split}.txt"
+    paths = [folder / name for folder in (root / "annotations" / split, root / "annotations", root)]
+    path = next((path for path in paths if path.is_file()), None)
+    if path is None:
+        raise UserError(f"the human-annotated subset needs {paths[0]}: download it, or choose without it")
     if path.stat().st_size > MAX_ID_FILE_BYTES:
         raise UserError(f"{path} is too large for a list of annotation numbers")
     try:
@@ -145,30 +121,6 @@ def _human_ids(root: Path, split: str, known: NDArray[np.int64]) -> NDArray[np.i
     if strangers:
         raise UserError(f"{strangers} of {len(ids)} numbers in {path} are not annotated here: it is another release's")
     return ids
-
-
-def _with_rootnet_boxes(frames: Frames, root: Path, split: str) -> Frames:
-    folders = (root / "rootnet_output", root / "annotations" / "rootnet")
-    path = _find(f"rootnet_interhand2.6m_output_{split}.json", folders, "boxes from RootNet")
-
-    def build() -> Arrays:
-        ids, boxes = array("q"), array("d")
-        for item in stream_items(path, None):
-            ids.append(item["annot_id"])
-            boxes.extend(np.asarray(item["bbox"], np.float64).reshape(4))
-        found = np.array(boxes).reshape(-1, 4)
-        size = found[:, 2:] / BOX_SCALE
-        shrunk = np.concatenate([found[:, :2] + (found[:, 2:] - size) / 2, size], axis=1)
-        order = np.argsort(np.array(ids), kind="stable")
-        return {"annotation_id": np.array(ids)[order], "bbox": shrunk[order].astype(np.float32)}
-
-    arrays = open_index([path], "rootnet", build, f"{path} is not in the form of RootNet's output")
-    row = np.searchsorted(arrays["annotation_id"], frames.annotation_id)
-    row = np.minimum(row, len(arrays["annotation_id"]) - 1)
-    without = int((arrays["annotation_id"][row] != frames.annotation_id).sum()) if len(row) else 0
-    if without or not len(arrays["annotation_id"]):
-        raise UserError(f"{path} lacks boxes of {without} of {len(frames)} images: it is another release's")
-    return replace(frames, bbox=arrays["bbox"][row])
 
 
 def _to_arrays(files: Sequence[Path], hands: HandPair) -> Arrays:

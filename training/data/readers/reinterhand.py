@@ -55,10 +55,7 @@ def find_root(data: Path) -> Path | None:
 
 
 def read_frames(root: Path, split: str, hands: HandPair) -> Frames:
-    """The pictures of a split, shuffled; indexed at the first reading.
-
-    Raises UserError for missing, unreadable or inconsistent files.
-    """
+    """The pictures of a split, shuffled; a UserError for missing, unreadable or inconsistent files."""
     captures = _captures(root, split)
     folders = [folder for capture in captures for folder in sorted((capture / PICTURES).glob("*")) if folder.is_dir()]
     if not folders:

@@ -203,5 +203,3 @@ def test_other_splits_and_options(root: Path) -> None:
     assert len(open_frames(str(root), "test", HANDS, 2)) == 2
     with pytest.raises(UserError, match="HIC is a test set: it has no split 'train'"):
         open_frames(str(root), "train", HANDS)
-    with pytest.raises(UserError, match=r"only InterHand2\.6M has a human"):
-        open_frames(str(root), "test", HANDS, human_only=True)

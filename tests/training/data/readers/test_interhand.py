@@ -16,10 +16,9 @@ import pytest
 from runtime.errors import UserError
 from runtime.hand.hand_model import load_hand_models, skin
 from runtime.hand.joints import INTERHAND_TO_JOINTS, WRIST
-from training.data.dataset import open_frames
 from training.data.frames import HAND_TYPES, Frames, drop_missing
 from training.data.readers import interhand
-from training.data.readers.interhand import read_frames
+from training.data.readers.interhand import human_ids, read_frames
 from training.data.samples import load_sample
 from training.data.synthhands.table import CATEGORIES
 
@@ -222,37 +221,13 @@ def test_what_people_annotated(copy: Path, folder: str) -> None:
     human = everything.annotation_id[[5, 2, 9]]
     path = copy / folder / "aid_human_annot_train.txt"
     path.write_text("".join(f"{number}\n" for number in human))
-    assert open_frames(str(copy), "train", HANDS, human_only=True).annotation_id.tolist() == sorted(human)
+    assert human_ids(copy, "train", everything.annotation_id).tolist() == human.tolist()
     path.write_text("999999 0\n")
     with pytest.raises(UserError, match=r"1 of 2 numbers .* another release's"):
-        read_frames(copy, "train", HANDS, human_only=True)
+        human_ids(copy, "train", np.arange(9))
     path.write_text("one\n")
     with pytest.raises(UserError, match="not a list of annotation numbers"):
-        read_frames(copy, "train", HANDS, human_only=True)
-
-
-def test_boxes_from_rootnet(copy: Path) -> None:
-    """The runner's crop of such a box is RootNet's own square."""
-    from runtime.image.crop import crop_from_box
-
-    frames = read_frames(copy, "train", HANDS)
-    boxes = [
-        {"annot_id": int(number), "bbox": [10.0 + k, -20.0, 250.0, 250.0], "abs_depth": [900.0, 950.0]}
-        for k, number in enumerate(frames.annotation_id)
-    ]
-    path = copy / "rootnet_output" / "rootnet_interhand2.6m_output_train.json"
-    path.parent.mkdir()
-    path.write_text(json.dumps(boxes[::-1]))
-    found = open_frames(str(copy), "train", HANDS, 5, boxes="rootnet")
-    for k in range(5):
-        crop = crop_from_box(found.bbox[k], 224)
-        assert crop.size_px == pytest.approx(250) and crop.center_px == pytest.approx([135 + k, 105])
-    path.write_text(json.dumps(boxes[4:]))
-    with pytest.raises(UserError, match="lacks boxes of 4 of 48 images"):
-        read_frames(copy, "train", HANDS, boxes="rootnet")
-    path.write_text('[{"annot_id": 1}]')
-    with pytest.raises(UserError, match="not in the form of RootNet's output"):
-        read_frames(copy, "train", HANDS, boxes="rootnet")
+        human_ids(copy, "train", np.arange(9))
 
 
 def test_what_is_not_there(copy: Path) -> None:
@@ -261,11 +236,7 @@ def test_what_is_not_there(copy: Path) -> None:
     with pytest.raises(UserError, match="cannot read"):
         read_frames(copy / "annotations", "train", HANDS)
     with pytest.raises(UserError, match=r"human-annotated subset needs .*aid_human_annot_train.txt"):
-        read_frames(copy, "train", HANDS, human_only=True)
-    with pytest.raises(UserError, match=r"boxes from RootNet needs .*output_train.json"):
-        read_frames(copy, "train", HANDS, boxes="rootnet")
-    with pytest.raises(UserError, match=r"only InterHand2\.6M has a human"):
-        open_frames("synthetic", "train", HANDS, 5, boxes="rootnet")
+        human_ids(copy, "train", np.arange(9))
 
 
 @pytest.mark.parametrize("cut_at", ["folders", "pictures"])

@@ -76,8 +76,6 @@ def test_each_is_known_by_its_files_and_its_labels_lie_on_the_picture(tree: Path
     again = opened(tree)
     assert isinstance(again.joint_valid, np.memmap) and np.array_equal(again.bbox, frames.bbox)
     assert draw_sheet(frames, HANDS, 4, 0).any()
-    with pytest.raises(UserError, match=r"only InterHand2\.6M has a human"):
-        open_frames(str(tree), "test", HANDS, human_only=True)
 
 
 def test_coco(tmp_path: Path) -> None:
