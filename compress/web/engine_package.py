@@ -24,21 +24,21 @@ _NPM_SECONDS = 600
 def write_engine(folder: Path) -> None:
     """Write what the page loads of it: scripts, and WebAssembly by gzip, which the page undoes (41 MB become 10)."""
     folder.mkdir()
-    with tarfile.open(_package(), "r:gz") as package:
+    with tarfile.open(package(), "r:gz") as archive:
         for name in _SCRIPTS:  # .js: some servers know no .mjs
-            (folder / f"{name}.js").write_bytes(_member(package, f"{name}.mjs"))
+            (folder / f"{name}.js").write_bytes(_member(archive, f"{name}.mjs"))
         for name in _CORES:
-            packed = gzip.compress(_member(package, f"{name}.wasm"), mtime=0)
+            packed = gzip.compress(_member(archive, f"{name}.wasm"), mtime=0)
             (folder / f"{name}.wasm.gz").write_bytes(packed)
 
 
-def _member(package: tarfile.TarFile, name: str) -> bytes:
-    file = package.extractfile(f"package/dist/{name}")
+def _member(archive: tarfile.TarFile, name: str) -> bytes:
+    file = archive.extractfile(f"package/dist/{name}")
     assert file is not None, f"{NAME} {VERSION} has {name}"
     return file.read()
 
 
-def _package() -> Path:
+def package() -> Path:
     """Return the package in the cache, checked; npm brings it the first time. A UserError says what to do."""
     folder = cache_dir() / "npm"
     path = folder / f"{NAME}-{VERSION}.tgz"

@@ -41,7 +41,8 @@ async function load() {
   const wasm = await loadEngine("wasm", fetched, threads);
   detect = await openModel(wasm, palms);
   [engine, run] = [wasm, await openModel(wasm, model)];
-  let why = isolated ? "" : "; one thread, as this page is not isolated: serve it with python runtime/web.py, by https or on this device";
+  await time(() => run(noise(3 * facts.input_px ** 2), [1, 3, facts.input_px, facts.input_px]), 3, 1); // warms up
+  let why = isolated ? "" : ", as this page is not isolated: serve it with python runtime/web.py, by https or on this device";
   if (wanted !== "wasm") why += await tryWebGpu(model);
   at("engine").textContent = `${facts.name} in ${engine.kind === "wasm" ? `WASM, SIMD, ${threads} thread${threads > 1 ? "s" : ""}` : "WebGPU"}${why}`;
 }
@@ -49,6 +50,7 @@ async function load() {
 /** Take WebGPU where it works, agrees with WASM and is faster; the reason where it is not taken. */
 async function tryWebGpu(model) {
   if (!(await navigator.gpu?.requestAdapter().catch(() => null))) return "; no WebGPU here";
+  say("Trying WebGPU …");
   try {
     const gpu = await loadEngine("webgpu", fetched, 1);
     const runGpu = await openModel(gpu, model);
@@ -58,7 +60,7 @@ async function tryWebGpu(model) {
     const apart = one.hands.flatMap((hand, i) => [...hand.vertices].map((v, k) => Math.abs(v - other.hands[i].vertices[k])));
     const mean = apart.reduce((a, b) => a + b) / apart.length;
     if (!(mean < AGREE_M)) return `; WebGPU gives other hands here (${(1000 * mean).toFixed(1)} mm)`;
-    const ms = async (network) => quantile((await time(() => network(image, shape), 20, 1)).slice(2), 0.5);
+    const ms = async (network) => quantile(await time(() => network(image, shape), 20, 1), 0.5);
     const [slow, fast] = [await ms(run), await ms(runGpu)];
     if (wanted === "auto" && !(fast < slow)) return `; WebGPU is slower here (${fast.toFixed(1)} ms, WASM ${slow.toFixed(1)})`;
     [engine, run] = [gpu, runGpu];
@@ -112,7 +114,7 @@ function show(hands, spent) {
   for (const [stage, ms] of Object.entries(spent)) times[stage] = [...(times[stage] ?? []), ms].slice(-KEPT);
   shown = [...shown, performance.now()].slice(-30);
   const fps = shown.length > 1 ? (1000 * (shown.length - 1)) / (shown.at(-1) - shown[0]) : null;
-  at("fps").textContent = running && fps ? `${fps.toFixed(1)} frames a second` : "";
+  at("fps").textContent = running && fps ? `${fps.toFixed(1)} fps` : "";
   const rows = Object.keys(STAGES).filter((stage) => times[stage]);
   at("times").replaceChildren(...rows.map((stage) => {
     const row = document.createElement("tr");

@@ -32,7 +32,7 @@ export async function loadEngine(kind, read, threads) {
 
 /** Open a model file in it: `(Float32Array, shape) -> outputs by name`, each a Float32Array. */
 export async function openModel(engine, bytes) {
-  const options = { executionProviders: [engine.kind], graphOptimizationLevel: "all" };
+  const options = { executionProviders: [engine.kind], graphOptimizationLevel: "all", logSeverityLevel: 3 };
   const session = await engine.ort.InferenceSession.create(bytes, options);
   return async (image, shape) => {
     const outputs = await session.run({ image: new engine.ort.Tensor("float32", image, shape) });
