@@ -111,6 +111,7 @@ _FORMATS = (
         untimed="the page measures itself in the browser that shows it",
         steps=web_format,
         passport_suffix=".web.json",
+        int8_flavour="cpu",
     ),
 )
 FORMATS: Mapping[str, Format] = {row.name: row for row in _FORMATS}

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 import runtime
-from compress.artefact import NOT_RUN, PARITY_FAILED, Artefact, Verdict
+from compress.artefact import NOT_RUN, PARITY_FAILED, WEIGHTS_ONLY, Artefact, Verdict
 from compress.coreml.hand_json import to_json
 from compress.coreml.package import package_bytes
 from compress.crops import Crops
@@ -37,7 +37,7 @@ _RUNTIME = Path(runtime.__file__).parent
 
 def make(artefact: Artefact, material: Material, made: tuple[Artefact, ...]) -> Artefact:
     """Write the folder around the ONNX file of the same precision, and hold its JavaScript against Python."""
-    source = next(a for a in made if a.precision == artefact.precision and a.flavour != "trt")
+    source = next(a for a in made if a.precision == artefact.precision and a.flavour in (None, "cpu", WEIGHTS_ONLY))
     facts = material.facts | {"precision": artefact.precision}
     try:
         write_page(artefact.path, source.path, facts, material.hands)

@@ -6,7 +6,7 @@ export const CROP_OVER_BOX = 1.25;
 const BOX_OVER_JOINTS = 1.5, STAY_WITHIN = 0.1, HOLD_FRAMES = 5;
 const APART_FROM = 1.9, TOGETHER_WITHIN = 1.6;
 const FOUND_WITHIN_M = 0.035, KEPT_WITHIN_M = 0.055; // mesh and heat maps, the network's two branches, agree on hands
-const SECOND_EVERY = 10; // frames between two searches for a hand that is missing
+const SECOND_EVERY = 4; // frames between two searches for a hand that is missing
 const LEAST_PX = 8;
 
 /** The square {x, y, size} that the network looks at. */

@@ -1,4 +1,4 @@
-"""The page in Chromium: hands in pictures and a camera's frames, a record that the report reads, what may be missing."""
+"""The page in Chromium: hands in pictures and camera frames, a record that the report reads, what may be missing."""
 
 from __future__ import annotations
 
