@@ -41,7 +41,7 @@ class NodeBackend:
     def __init__(self, folder: Path, info: ModelInfo) -> None:
         node = shutil.which("node")
         if node is None:
-            raise UserError("node is missing, which runs the page's network to check it: install Node.js 20 or newer")
+            raise UserError("node is missing, which runs the page's network to check it: install Node.js")
         self.info = info
         # Optimised from the start: V8 would get there while the first thousand images are slow.
         command = [node, "--no-liftoff", str(_SCRIPT), str(folder)]

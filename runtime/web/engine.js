@@ -15,6 +15,7 @@ export const fetched = async (name) => {
 };
 
 async function gunzip(bytes) {
+  if (bytes[0] !== 0x1f || bytes[1] !== 0x8b) return bytes; // some servers call it an encoding, and the browser undid it
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +16,25 @@ from runtime.errors import UserError
 from runtime.hand.hand_model import load_hand_models
 from tests.conftest import tiny_passport
 from training.checkpoint import load_network, weights_of
+from training.data.cache import CACHE_VARIABLE, cache_dir
+
+CACHE = cache_dir()  # the user's, before other tests take one of their own
 
 
 @pytest.fixture(scope="session")
-def engine() -> None:
-    """What makes a page's engine is there: in the user's cache, or by npm."""
+def engine() -> Iterator[None]:
+    """The engine's package is there, from the user's cache or by npm, whatever cache a test has."""
     if shutil.which("node") is None:
-        pytest.skip("no node: apt install nodejs")
-    try:
-        engine_package.package()
-    except UserError as error:
-        pytest.skip(str(error))
+        pytest.skip("no node: apt install nodejs npm")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(CACHE_VARIABLE, str(CACHE))
+        try:
+            path = engine_package.package()
+        except UserError as error:
+            pytest.skip(str(error))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine_package, "package", lambda: path)
+        yield
 
 
 @pytest.fixture(scope="session")

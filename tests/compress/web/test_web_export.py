@@ -15,7 +15,7 @@ from benchmarks.devices.shipped_crops import shipped_crops
 from compress.export import export
 from compress.export_report import print_result
 from compress.request import ExportRequest
-from compress.web import engine_package
+from compress.web.engine_package import package
 from compress.web.web_format import TOLERANCE_MM, TOLERANCE_PX, check_page, open_page
 from runtime.errors import UserError
 from runtime.files import file_sha256
@@ -71,11 +71,9 @@ def test_all_is_in_the_folder(page: Path) -> None:
 
 @pytest.mark.slow
 def test_an_export_ends_with_a_verdict_and_its_page_has_the_exported_model(
-    engine: None, small_request: ExportRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+    engine: None, small_request: ExportRequest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    tarball = engine_package.package()
     request = replace(small_request, formats=("onnx", "web"), output_dir=tmp_path)
-    monkeypatch.setattr(engine_package, "package", lambda: tarball)  # not in the tests' own cache
     entry = export(request)
     assert entry["formats"]["web"]["status"] == "passed", entry["formats"]["web"]
     folder = tmp_path / "er-nano_160_int8.web"
@@ -95,13 +93,13 @@ def test_without_npm_or_with_another_package_it_is_said_what_to_do(
     monkeypatch.setenv("ER_EDGE_CACHE", str(tmp_path))
     monkeypatch.setenv("PATH", "")
     with pytest.raises(UserError, match=r"npm is missing.*install Node\.js, or put https://.* by hand"):
-        engine_package.package()
+        package()
     path = tmp_path / "npm" / "onnxruntime-web-1.30.0.tgz"
     path.write_bytes(b"something else")
     with pytest.raises(UserError, match="was not the package of that name"):
-        engine_package.package()
+        package()
     assert not path.exists()
     (tmp_path / "npm").rmdir()
     (tmp_path / "npm").touch()
     with pytest.raises(UserError, match="cannot write to the cache"):
-        engine_package.package()
+        package()
