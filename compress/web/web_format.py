@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from runtime.files import file_sha256
 from runtime.hand.decode import decode
 from runtime.hand.hand_model import HandPair
 from runtime.hand.joints import MANO_TO_JOINTS
+from runtime.hand.presence import presence_rule
 from runtime.image.crop import crop_of_image
 from runtime.runner import Runner, graph_input
 from training.evaluation.predictions import Predictor, runner_predictor
@@ -65,6 +66,7 @@ def write_page(folder: Path, model: Path, facts: dict[str, Any], hands: HandPair
     page = {key: facts[key] for key in ("variant", "input_px", "heatmap")}
     page |= {"name": model.stem, "outputs": list(OUTPUT_SHAPES), "joint_order": MANO_TO_JOINTS.tolist()}
     page |= {"tips": [hand.tips.tolist() for hand in hands], "runtime": {"name": NAME, "version": VERSION}}
+    page["presence"] = asdict(presence_rule(facts["variant"]))
     page["artifact"] = {"path": model.name, "format": "web", "precision": facts["precision"], "opset": facts["opset"]}
     page["artifact"] |= {"params_m": facts["parameters_m"], "gmac": facts["gmac"]}
     _write_facts(folder, page)

@@ -77,7 +77,7 @@ async function tryWebGpu(model) {
 }
 
 /** A look at one crop of the frame, and a search of it all; both add to `spent`, ms. */
-function eyes(spent, size, far) {
+function eyes(spent, size) {
   const add = (stage, start) => (spent[stage] = (spent[stage] ?? 0) + performance.now() - start);
   const side = facts.input_px;
   const look = async (box) => {
@@ -94,7 +94,7 @@ function eyes(spent, size, far) {
     add("mesh", start);
     return hands;
   };
-  const find = async () => {
+  const find = async (far) => {
     const start = performance.now();
     const boxes = await findHands(detect, frame, size, far);
     add("find", start);
@@ -148,9 +148,8 @@ async function openPicture(file) {
   view.classList.remove("mirrored");
   await alone(async () => {
     const spent = {}, size = take(picture, Math.round(factor * picture.width), Math.round(factor * picture.height));
-    const { look, find } = eyes(spent, size, true);
-    const boxes = await find();
-    show(boxes.length ? await lookAtFound(look, boxes) : null, spent);
+    const { look, find } = eyes(spent, size);
+    show(await lookAtFound(look, await find(true), facts.presence), spent);
   });
   say("");
 }
@@ -185,12 +184,12 @@ async function startCamera() {
   view.classList.toggle("mirrored", faces === "user");
   say("");
   forget();
-  const tracker = new Tracker();
+  const tracker = new Tracker(facts.presence);
   while (running === stream) {
     await alone(async () => {
       if (running !== stream || !video.videoWidth) return;
       const spent = {}, size = take(video, video.videoWidth, video.videoHeight);
-      const { look, find } = eyes(spent, size, false);
+      const { look, find } = eyes(spent, size);
       show(await tracker.next(look, find, size), spent);
     });
     await new Promise(requestAnimationFrame);

@@ -5,7 +5,7 @@ import { pixels } from "./picture.js";
 const GRIDS = [[8, 2], [16, 6]]; // side of a cell in px, anchors that share its centre
 const NORMAL = 192, CLOSE = 112, FAR = 384; // longer side of the picture at each look
 const SURE = 0.6, SECOND = 0.4, FAR_SURE = 0.8;
-const OVERLAP = 0.3, SHIFT = 0.5, SCALE = 2.2, APART = 1.9;
+const OVERLAP = 0.3, SHIFT = 0.5, SCALE = 2.2, APART = 0.6;
 
 /** The picture at a size, in the middle of a canvas whose sides are multiples of 32. */
 async function look(detect, picture, size, side) {
@@ -56,13 +56,13 @@ function merge(palms) {
   return merged;
 }
 
-function handBox({ points }) {
+function handBox({ points, score }) {
   const [low, high, wrist, , knuckle] = points;
   const palm = Math.max(high[0] - low[0], high[1] - low[1]);
   const [dx, dy] = [knuckle[0] - wrist[0], knuckle[1] - wrist[1]];
   const length = Math.max(Math.hypot(dx, dy), 1e-9), side = SCALE * palm;
   const x = (low[0] + high[0]) / 2 + (SHIFT * palm * dx) / length, y = (low[1] + high[1]) / 2 + (SHIFT * palm * dy) / length;
-  return { x: x - side / 2, y: y - side / 2, width: side, height: side };
+  return { x: x - side / 2, y: y - side / 2, width: side, height: side, score };
 }
 
 /** Boxes of at most two hands, the surest first. `far`: small hands, too, which takes longer. */
@@ -77,9 +77,9 @@ export async function findHands(detect, picture, size, far) {
   return palms.some((palm) => palm.score >= least) ? palms.slice(0, 2).map(handBox) : [];
 }
 
-/** Whether two boxes want a crop each. */
-export function boxesApart([one, other]) {
+/** Whether two boxes are so far apart, `share` of the distance, that each wants a crop of its own. */
+export function boxesApart([one, other], share = 1) {
   if (!other) return false;
   const apart = Math.hypot(one.x + one.width / 2 - other.x - other.width / 2, one.y + one.height / 2 - other.y - other.height / 2);
-  return apart > APART * Math.max(one.width, other.width);
+  return apart > share * APART * Math.max(one.width, other.width);
 }

@@ -1,12 +1,13 @@
-// From frame to frame: where to look. runtime/video/tracking.py's rules, with the finder in place of its search.
+// From frame to frame: where to look, by runtime/video/tracking.py's rules.
 
 import { boxesApart } from "./finder.js";
+import { inOnePlace, judge, PRESENT_FROM } from "./presence.js";
 
 export const CROP_OVER_BOX = 1.25;
 const BOX_OVER_JOINTS = 1.5, STAY_WITHIN = 0.1, HOLD_FRAMES = 5;
-const APART_FROM = 1.9, TOGETHER_WITHIN = 1.6;
-const FOUND_WITHIN_M = 0.035, KEPT_WITHIN_M = 0.055; // mesh and heat maps, the network's two branches, agree on hands
-const SECOND_EVERY = 4; // frames between two searches for a hand that is missing
+const KEPT_SHARE = 0.5; // of the presence that a hand takes to be found, to be kept
+const SEARCH_EVERY = 4; // frames between two searches for a hand that is missing
+const TOGETHER_SHARE = 0.85, FINDER_OVER_JOINTS = 1.2;
 const LEAST_PX = 8;
 
 /** The square {x, y, size} that the network looks at. */
@@ -40,24 +41,23 @@ function near(one, other) {
   return Math.max(...edges.map(Math.abs)) <= STAY_WITHIN * Math.max(one.width, one.height);
 }
 
-function disagreementM(hand) {
-  const apart = hand.points.map((p, j) => Math.hypot(p[0] - hand.heatmap[j][0], p[1] - hand.heatmap[j][1]));
-  return hand.camera.scale > 0 ? apart.reduce((a, b) => a + b) / apart.length / hand.camera.scale : Infinity;
+/** The square that the finder would give around joints. */
+function squareOf(points) {
+  const box = around(points), side = FINDER_OVER_JOINTS * Math.max(box.width, box.height);
+  return { x: box.x + (box.width - side) / 2, y: box.y + (box.height - side) / 2, width: side, height: side };
 }
 
-const only = (seen, withinM) => ({
-  ...seen,
-  hands: seen.hands.map((hand) => ({ ...hand, present: hand.present && disagreementM(hand) <= withinM })),
-});
-const presentOf = (seen) => seen.hands.filter((hand) => hand.present);
+const only = (seen, kept) => ({ ...seen, hands: seen.hands.map((hand) => ({ ...hand, present: kept(hand) })) });
+const presentOf = (seen) => (seen ? seen.hands.filter((hand) => hand.present) : []);
 const joined = (right, left) => ({ hands: [right.hands[0], left.hands[1]], translation: [0, 0, 0], together: false });
 
 /** Hands of found boxes: one look at both, or one at each where they are apart, each side where it is surer. */
-export async function lookAtFound(look, boxes) {
-  if (!boxesApart(boxes)) return look(unionOf(boxes));
-  const one = await look(boxes[0]), other = await look(boxes[1]);
+export async function lookAtFound(look, found, rule) {
+  if (!found.length) return null;
+  if (!boxesApart(found)) return judge(await look(unionOf(found)), rule, found);
+  const one = await look(found[0]), other = await look(found[1]);
   const swapped = other.hands[0].presence + one.hands[1].presence > one.hands[0].presence + other.hands[1].presence;
-  return swapped ? joined(other, one) : joined(one, other);
+  return judge(swapped ? joined(other, one) : joined(one, other), rule, found);
 }
 
 export class Tracker {
@@ -65,39 +65,46 @@ export class Tracker {
   seen = {}; // side -> {frame, points}
   boxes = {}; // both, or right and left
 
-  /** `look(box)` -> hands, `find()` -> boxes of hands in the whole picture; both of this frame. */
+  constructor(rule) {
+    this.rule = rule;
+  }
+
+  /** `look(box)` -> hands, `find(far)` -> boxes of hands in the whole picture; both of this frame. */
   async next(look, find, size) {
     let hands = await this.#lookAgain(look);
-    const count = hands ? presentOf(hands).length : 0;
-    if (count === 0 || (count === 1 && this.frame % SECOND_EVERY === 0)) {
-      const boxes = await find();
-      if (boxes.length > count) {
-        const found = only(await lookAtFound(look, boxes), FOUND_WITHIN_M);
-        if (!hands || presentOf(found).length > count) hands = found;
-      }
+    const known = presentOf(hands), itsTurn = this.frame % SEARCH_EVERY === 0;
+    if (!known.length) hands = (await lookAtFound(look, await find(itsTurn), this.rule)) ?? hands;
+    else if (known.length === 1 && itsTurn) {
+      const found = await find(false), both = found.length === 2 ? await lookAtFound(look, found, this.rule) : null;
+      const present = presentOf(both);
+      if (present.length === 2 && present.some((hand) => inOnePlace(hand, known[0]))) hands = both;
     }
     this.frame++;
-    if (hands) for (const hand of presentOf(hands)) this.seen[hand.side] = { frame: this.frame, points: hand.points };
+    for (const hand of presentOf(hands)) this.seen[hand.side] = { frame: this.frame, points: hand.points };
     this.#moveBoxes(size);
     return hands;
   }
 
   async #lookAgain(look) {
     const { both, right, left } = this.boxes;
-    if (right && left) return only(joined(await look(right), await look(left)), KEPT_WITHIN_M);
+    const kept = (seen) => only(judge(seen, this.rule), ({ side, present, presence }) =>
+      present || (this.frame - (this.seen[side]?.frame ?? -Infinity) < HOLD_FRAMES && presence > KEPT_SHARE * PRESENT_FROM));
     const box = both ?? right ?? left;
-    return box ? only(await look(box), KEPT_WITHIN_M) : null;
+    if (!(right && left)) return box ? kept(await look(box)) : null;
+    const hands = joined(kept(await look(right)), kept(await look(left))), present = presentOf(hands);
+    if (present.length < 2 || !inOnePlace(...present)) return hands;
+    const surer = present[1].presence > present[0].presence ? present[1] : present[0]; // both crops show one hand
+    return only(hands, ({ side }) => side === surer.side);
   }
 
   /** Boxes around what was seen lately; a box stays where it is as long as it fits. */
   #moveBoxes(size) {
     const recent = Object.entries(this.seen).filter(([, { frame }]) => this.frame - frame <= HOLD_FRAMES);
     let wanted = Object.fromEntries(recent.map(([side, { points }]) => [side, boxOf(points, size)]).filter(([, box]) => box));
-    const boxes = Object.values(wanted), longer = (box) => Math.max(box.width, box.height);
-    if (boxes.length === 2) {
+    const share = Object.keys(this.boxes).length === 2 ? TOGETHER_SHARE : 1;
+    if (Object.keys(wanted).length === 2 && !boxesApart(recent.map(([, { points }]) => squareOf(points)), share)) {
       const both = boxOf(recent.flatMap(([, { points }]) => points), size);
-      const limit = Object.keys(this.boxes).length === 2 ? TOGETHER_WITHIN : APART_FROM;
-      if (both && longer(both) <= limit * Math.max(...boxes.map(longer))) wanted = { both };
+      if (both) wanted = { both };
     }
     const stays = Object.entries(this.boxes).filter(([key, box]) => wanted[key] && near(box, wanted[key]));
     this.boxes = { ...wanted, ...Object.fromEntries(stays) };
