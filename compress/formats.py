@@ -18,6 +18,7 @@ from compress.onnx.flavours import FLAVOURS
 from compress.openvino import openvino_format
 from compress.request import ExportRequest
 from compress.tensorrt import tensorrt_format
+from compress.web import web_format
 from targets import Target
 from training.evaluation.predictions import Predictor
 
@@ -102,6 +103,15 @@ _FORMATS = (
         int8_flavour=NNCF,
         needs=("openvino", "nncf"),
         profiled_as="onnx",
+    ),
+    Format(
+        name="web",
+        suffix=".web",
+        precisions={name: name for name in ("fp32", "int8", "w8")},
+        untimed="the page measures itself in the browser that shows it",
+        steps=web_format,
+        passport_suffix=".web.json",
+        int8_flavour="cpu",
     ),
 )
 FORMATS: Mapping[str, Format] = {row.name: row for row in _FORMATS}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ class Row:
 
     record: Record
     samples: Arrays
+    sampled_as: str | None = None  # its name among the samples, where that is not the record's
 
     @property
     def title(self) -> str:
@@ -39,21 +40,28 @@ class Row:
 
     def seen(self, what: str, dimensions: int) -> NDArray[Any]:
         """Return a raw array of the artefact (benchmarks.records.raw_samples); empty where there is no such array."""
-        array = self.samples.get(artifact_key(self.record.name, what))
+        array = self.samples.get(artifact_key(self.sampled_as or self.record.name, what))
         fits = array is not None and array.ndim == dimensions and array.dtype.kind in "fui"
         return array if array is not None and fits else np.empty((0,) * dimensions)
 
 
 def read_rows(paths: Sequence[Path]) -> list[Row]:
-    """Read all rows of all files; a UserError where one cannot be read, or two hold the same row."""
+    """Read all rows of all files; a UserError where one cannot be read, or two hold the same row.
+
+    A row of the same name as an earlier one, but of another model file, is told apart by that file's hash.
+    """
     rows: dict[tuple[str, str, int | None], Row] = {}
+    hashes: dict[str, str] = {}
     for path in paths:
         samples = read_samples(samples_path(path))
         for record in read_records(path):
+            name, sha256 = record.name, record.artifact.sha256
+            if sha256 is not None and hashes.setdefault(name, sha256) != sha256:
+                record = replace(record, name=f"{name} (another model, {sha256[:8]})")
             key = (record.device.name, *record.key)
             if key in rows:
                 raise UserError(f"{path}: '{record.name}' on {record.device.name} is in another file, too: give one")
-            rows[key] = Row(record, samples)
+            rows[key] = Row(record, samples, name)
     return list(rows.values())
 
 

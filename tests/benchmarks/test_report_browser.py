@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from benchmarks.report import main
+from tests.fixtures.browser import PHONE, needs_browser, open_browser
 from tests.fixtures.made_records import made_report
 
-webdriver = pytest.importorskip("selenium.webdriver")
-CHROME = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-DRIVER = shutil.which("chromedriver")
-FLAGS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--hide-scrollbars", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage"),
-    "--host-resolver-rules=MAP * ~NOTFOUND",  # offline
-)
-MISSING = "no chromium with its driver: apt install chromium-driver"
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROME is None or DRIVER is None, reason=MISSING)]
+pytestmark = [pytest.mark.slow, needs_browser]
 MPJPE = "MPJPE mm, made (synthetic)"
 
 
@@ -28,19 +19,9 @@ MPJPE = "MPJPE mm, made (synthetic)"
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     folder = tmp_path_factory.mktemp("page")
     assert main([str(made_report(folder)), "-o", str(folder / "report.html")]) == 0
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROME
-    for flag in (*FLAGS, f"--user-data-dir={folder / 'profile'}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    try:
-        driver.set_window_size(1280, 900)
+    with open_browser(folder) as driver:
         driver.get((folder / "report.html").as_uri())
         yield driver
-        assert driver.get_log("browser") == []
-    finally:
-        driver.quit()
 
 
 def ask(browser: Any, expression: str) -> Any:
@@ -56,7 +37,7 @@ def names(browser: Any) -> list[str]:
 def test_plots_and_verdicts_are_seen(browser: Any) -> None:
     svgs = "[...document.querySelectorAll('.plot svg')]"
     tips = ask(browser, f"{svgs}.map(s => s.querySelectorAll('title').length)")
-    assert len(tips) == 7 and min(tips) >= 1 and tips[0] == 3
+    assert len(tips) == 10 and min(tips) >= 1 and tips[0] == 3
     assert all(w > 300 and h > 100 for w, h in ask(browser, f"{svgs}.map(s => [s.clientWidth, s.clientHeight])"))
     verdict = browser.find_elements("css selector", "#rows th")[1]
     assert verdict.text == "verdict" and verdict.rect["x"] + verdict.rect["width"] <= 1280
@@ -90,8 +71,7 @@ def test_filtering(browser: Any) -> None:
 
 
 def test_on_a_phone(browser: Any) -> None:
-    phone = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", PHONE)
     browser.refresh()
     assert ask(browser, "document.documentElement.scrollWidth") <= 390  # wide tables scroll by themselves
     assert max(ask(browser, "[...document.querySelectorAll('.plot svg')].map(s => s.clientWidth)")) <= 390

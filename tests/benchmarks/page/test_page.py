@@ -16,6 +16,7 @@ from benchmarks.page.html import make_page, pick_examples
 from benchmarks.page.plots import make_plots
 from benchmarks.page.rows import Row, artifacts, devices, groups, is_pruned, measured, read_rows, unpruned
 from benchmarks.records.raw_samples import artifact_key
+from benchmarks.records.record import write_records
 from runtime.errors import UserError
 from tests.fixtures.made_records import made_report
 
@@ -45,6 +46,12 @@ def test_samples_belong_to_their_file(tmp_path: Path) -> None:
     assert row.seen("nothing", 1).size == row.seen("joint_mm", 2).size == 0
     with pytest.raises(UserError, match=r"again\.jsonl: 'er-xs_224_int8' on made CPU is in another file"):
         read_rows([path, made_report(tmp_path, "again")])
+    browser = replace(row.record, device=replace(row.record.device, name="a phone"))
+    other = replace(browser, artifact=replace(browser.artifact, sha256="1" * 64), device=row.record.device)
+    write_records(tmp_path / "phone.jsonl", [browser])
+    write_records(tmp_path / "other.jsonl", [other])
+    *_, same, another = read_rows([path, tmp_path / "phone.jsonl", tmp_path / "other.jsonl"])
+    assert same.record.name == row.record.name and another.record.name == "er-xs_224_int8 (another model, 11111111)"
     path.with_suffix(".npz").unlink()
     assert all(row.seen("joint_mm", 3).size == 0 for row in read_rows([path]))
 
