@@ -25,7 +25,7 @@ from compress.artefact import NNCF, WEIGHTS_ONLY
 from compress.crops import Crops
 from compress.onnx.calibration import DEFAULT_METHOD, Ranges, affine_of, calibrate
 from compress.onnx.graph import load_float
-from compress.onnx.passes import compact, one_gelu, store_as_int8, widen
+from compress.onnx.passes import compact, one_gelu, own_biases, store_as_int8, widen
 from compress.onnx.quantize import QuantizedNodes, run_quantizer, select_nodes
 from training.quantisation.int8_rules import Affine, ModuleRanges, QuantizeSpec, module_path
 
@@ -126,6 +126,7 @@ def _write_cpu(
     # which saves two roundings and keeps GELU one node.
     options = {"OpTypesToExcludeOutputQuantization": ["Gemm"]}
     plain = load_float(source)
+    own_biases(plain, nodes.quantized)
     names = [*nodes.quantized, *(node.name for node in folded_relus(plain, nodes))]
     run_quantizer(one_gelu(plain), target, names, affine, signed=False, reduce_range=spec.reduce_range, options=options)
     model = onnx.load(target)

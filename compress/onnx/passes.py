@@ -73,6 +73,18 @@ def widen(model: ModelProto) -> bool:
     return True
 
 
+def own_biases(model: ModelProto, nodes: Iterable[str]) -> None:
+    """Give these nodes biases of their own: a norm may read the same one (untrained, all are 0), and is not rounded."""
+    from onnx import numpy_helper
+
+    constants, quantized = constants_of(model), set(nodes)
+    for node in model.graph.node:
+        if node.name in quantized and len(node.input) > 2:
+            bias, node.input[2] = constants[node.input[2]], f"{node.name}_bias"
+            model.graph.initializer.append(numpy_helper.from_array(bias, node.input[2]))
+    replace_nodes(model, model.graph.node)
+
+
 def _first_layer(graph: Graph) -> list[NodeProto] | None:
     """The nodes of FIRST_LAYER from the image on, each read by the next alone."""
     nodes: list[NodeProto] = []
