@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import re
 import warnings
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,19 +57,6 @@ def select_nodes(model: ModelProto, keep_float: Sequence[str]) -> QuantizedNodes
     return QuantizedNodes(tuple(quantized), tuple(kept))
 
 
-def own_constants(model: ModelProto, nodes: Sequence[str]) -> None:
-    """Give nodes that are quantised constants that no other node reads: exporters share equal ones, such as zeros."""
-    by_name = {tensor.name: tensor for tensor in model.graph.initializer}
-    readers = Counter(name for node in model.graph.node for name in node.input)
-    quantised = set(nodes)
-    for node in model.graph.node:
-        for index, name in enumerate(node.input):
-            if node.name in quantised and name in by_name and readers[name] > 1:
-                own = model.graph.initializer.add()
-                own.CopyFrom(by_name[name])
-                own.name = node.input[index] = f"{name}_of_{node.name}"
-
-
 def run_quantizer(
     model: ModelProto,
     target: Path,
@@ -86,7 +72,6 @@ def run_quantizer(
     """
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
-    own_constants(model, nodes)
     activation_type = QuantType.QInt8 if signed else QuantType.QUInt8
     types = {"scale": np.float32, "zero_point": np.int8 if signed else np.uint8}
     known = {
