@@ -29,6 +29,7 @@ from training.data.samples import read_rgb
 PICTURES = 600  # of the split
 RIDGE = 1e-4  # keeps the weight of evidence that decides everything finite
 WAYS = ("boxed", "found")
+SPEAKS = (0, 1, -1, 1)  # for or against a hand: what EVIDENCE may say
 BINS = 10
 Floats = NDArray[np.float64]
 
@@ -91,7 +92,13 @@ def joined(cases: Sequence[Cases]) -> Cases:
 def fitted(cases: Cases) -> dict[str, Any]:
     """Fit the weights of one way of looking, and say how good they are on what they were not fitted on."""
     own, other = ~cases.held_out, cases.held_out
-    weights = fit_weights(cases.evidence[own], cases.there[own])
+    speaks = np.array(SPEAKS[: cases.evidence.shape[1]])
+    used = np.full(len(speaks), True)
+    weights = np.zeros(len(speaks))
+    while ((weights * speaks < 0) & used).any() or not weights.any():  # what few pictures turn round is left out
+        used &= weights * speaks >= 0
+        weights = np.zeros(len(speaks))
+        weights[used] = fit_weights(cases.evidence[own][:, used], cases.there[own])
     chance, there = 1 / (1 + np.exp(-cases.evidence[other] @ weights)), cases.there[other] > 0.5
     bins = np.minimum((chance * BINS).astype(int), BINS - 1)
     filled = [bins == number for number in range(BINS) if (bins == number).any()]

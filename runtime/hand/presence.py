@@ -9,6 +9,7 @@ wrong (Platt, "Probabilistic Outputs for Support Vector Machines", 1999).
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from runtime.finder.finder import FoundBoxes
 from runtime.hand.hands import Hand, Hands
 
+Floats = NDArray[np.floating[Any]]
 PRESENCE_PATH = Path(__file__).parents[1] / "assets" / "presence.json"
 ANY_VARIANT = "any"  # the row of variants that have none
 PRESENT_FROM = 0.5
@@ -29,7 +31,7 @@ PRESENT_FROM = 0.5
 EVIDENCE = ("constant", "network", "disagreement", "finder")
 _LOGIT_LIMIT = 4.0  # of both: on rendered pictures the network is surer than it can be on others
 _LEAST_M, _MOST_M = 0.008, 1.0  # on hands the branches are 8 to 30 mm apart: nearer is no surer
-_SAME_PLACE = 0.25  # of a hand's size: two that are nearer may be one, seen twice
+_SAME_PLACE = 0.25  # of a hand's size: two middles, or two wrists, that are nearer may be of one hand, seen twice
 _IN_BOX = 0.75  # sides of the finder's box from its centre within which a hand is the one that it found
 _MISSED_SCORE = 0.1  # stands for the finder's, where it did not see the hand
 
@@ -44,9 +46,12 @@ class PresenceRule:
     def judge(self, hands: Hands, found: FoundBoxes | None = None) -> Hands:
         """Give both hands their probability; `presence` is the network's own so far. found: where a finder looked."""
         logits = evidence(hands, found) @ np.array(self.boxed if found is None else self.found)
+        sure = 1 / (1 + np.exp(-logits))
+        if found is not None and len(found.boxes) == 1 and _near(hands.right, hands.left, lambda points: points[0]):
+            sure[sure.argmin()] = min(sure.min(), 1 - sure.max())  # the finder saw one hand, and two share no wrist
         right, left = (
             replace(hand, presence=float(presence), present=bool(presence > PRESENT_FROM))
-            for hand, presence in zip((hands.right, hands.left), 1 / (1 + np.exp(-logits)), strict=True)
+            for hand, presence in zip((hands.right, hands.left), sure, strict=True)
         )
         return replace(hands, right=right, left=left)
 
@@ -88,8 +93,7 @@ def disagreement_m(hand: Hand) -> float:
 
 def in_one_place(first: Hand, second: Hand) -> bool:
     """Whether two hands are nearer to each other than hands mostly are: likely one hand, seen twice."""
-    size = max(np.ptp(hand.joints_image, axis=0).max() for hand in (first, second))
-    return bool(np.linalg.norm(_middle(first) - _middle(second)) < _SAME_PLACE * size)
+    return _near(first, second, _mean)
 
 
 def _finder_scores(pair: tuple[Hand, Hand], found: FoundBoxes) -> list[float]:
@@ -105,13 +109,18 @@ def _finder_scores(pair: tuple[Hand, Hand], found: FoundBoxes) -> list[float]:
     return scores
 
 
-def _middle(hand: Hand) -> NDArray[np.floating[Any]]:
-    middle: NDArray[np.floating[Any]] = hand.joints_image.mean(axis=0)
+def _near(first: Hand, second: Hand, place: Callable[[Floats], Floats]) -> bool:
+    size = max(np.ptp(hand.joints_image, axis=0).max() for hand in (first, second))
+    return bool(np.linalg.norm(place(first.joints_image) - place(second.joints_image)) < _SAME_PLACE * size)
+
+
+def _mean(points: Floats) -> Floats:
+    middle: Floats = points.mean(axis=0)
     return middle
 
 
 def _sides_away(hand: Hand, box: NDArray[np.float64]) -> float:
-    return float(np.linalg.norm(_middle(hand) - (box[:2] + box[2:] / 2)) / box[2:].max())
+    return float(np.linalg.norm(_mean(hand.joints_image) - (box[:2] + box[2:] / 2)) / box[2:].max())
 
 
 def _logit(probability: float) -> float:

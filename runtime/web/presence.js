@@ -12,11 +12,13 @@ function disagreementM({ points, heatmap, camera }) {
   return camera.scale > 0 ? mean(points.map((p, j) => distance(p, heatmap[j]))) / camera.scale : Infinity;
 }
 
-/** Whether two hands are likely one, seen twice. */
-export function inOnePlace(one, other) {
+function near(one, other, place) {
   const extent = ({ points }) => Math.max(...[0, 1].map((i) => Math.max(...points.map((p) => p[i])) - Math.min(...points.map((p) => p[i]))));
-  return distance(middle(one), middle(other)) < SAME_PLACE * Math.max(extent(one), extent(other));
+  return distance(place(one), place(other)) < SAME_PLACE * Math.max(extent(one), extent(other));
 }
+
+/** Whether two hands are likely one, seen twice. */
+export const inOnePlace = (one, other) => near(one, other, middle);
 
 /** The score of the box that each hand lies in; no two share one, and the surer hand has the choice. */
 function finderScores(hands, found) {
@@ -32,12 +34,16 @@ function finderScores(hands, found) {
 /** The same hands with their probability; `found`: the finder's boxes, where it looked. */
 export function judge(seen, rule, found = null) {
   const scores = found && finderScores(seen.hands, found);
-  const hands = seen.hands.map((hand, i) => {
+  const sure = seen.hands.map((hand, i) => {
     const apart = Math.log(Math.min(Math.max(disagreementM(hand), LEAST_M), MOST_M) / LEAST_M);
     const evidence = [1, logit(hand.presence), apart, ...(found ? [logit(scores[i])] : [])];
     const weights = found ? rule.found : rule.boxed;
-    const presence = 1 / (1 + Math.exp(-evidence.reduce((sum, value, k) => sum + value * weights[k], 0)));
-    return { ...hand, presence, present: presence > PRESENT_FROM };
+    return 1 / (1 + Math.exp(-evidence.reduce((sum, value, k) => sum + value * weights[k], 0)));
   });
+  if (found?.length === 1 && near(...seen.hands, ({ points }) => points[0])) { // the finder saw one hand, and two share no wrist
+    const [least, most] = [Math.min(...sure), Math.max(...sure)];
+    sure[sure.indexOf(least)] = Math.min(least, 1 - most);
+  }
+  const hands = seen.hands.map((hand, i) => ({ ...hand, presence: sure[i], present: sure[i] > PRESENT_FROM }));
   return { ...seen, hands };
 }
