@@ -101,16 +101,16 @@ class SyncedBatchNorm2d(nn.BatchNorm2d):
             return super().forward(input)
         values = input.float()
         count = values.numel() // values.shape[1] * world_size()
-        moments = torch.stack([values.sum(dim=(0, 2, 3)), (values * values).sum(dim=(0, 2, 3))])
-        mean, square = all_reduce(moments) / count
-        variance = (square - mean * mean).clamp(min=0)
+        mean = all_reduce(values.sum(dim=(0, 2, 3))) / count
+        centred = values - mean[:, None, None]  # the mean of squares less the mean's square loses flat pictures' digits
+        variance = all_reduce((centred * centred).sum(dim=(0, 2, 3))) / count
         assert self.num_batches_tracked is not None and self.running_mean is not None and self.running_var is not None
         assert self.momentum is not None, "no norm of this project averages over all batches"
         self.num_batches_tracked.add_(1)
         self.running_mean.lerp_(mean.detach(), self.momentum)
         self.running_var.lerp_(variance.detach() * count / (count - 1), self.momentum)
         scale = self.weight * torch.rsqrt(variance + self.eps)
-        normed = values * scale[:, None, None] + (self.bias - mean * scale)[:, None, None]
+        normed = centred * scale[:, None, None] + self.bias[:, None, None]
         return normed.to(input.dtype)
 
 
