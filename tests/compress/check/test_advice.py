@@ -43,7 +43,9 @@ def test_advice(files: dict[str, Path], label: str, ratio: Ratio, wanted: str) -
 
 
 def test_a_file_that_was_not_timed() -> None:
-    assert "made for another" in advice.advise([Artefact("onnx", "fp32", "fp32"), Artefact("onnx", "int8", "int8-trt")])
+    assert "no other ONNX file was timed" in advice.advise(
+        [Artefact("onnx", "fp32", "fp32"), Artefact("onnx", "int8", "int8-trt")]
+    )
 
 
 def test_the_cpu_is_named(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
