@@ -36,7 +36,7 @@ plan: $(STAMP)
 	$(BIN)/python compress/export.py --variant er-xs --int8 --plan exports/er-xs.plan.json --overwrite
 
 presence: $(STAMP)
-	$(BIN)/python -m benchmarks.tools.presence --model exports/er-*_int8.onnx
+	$(BIN)/python -m benchmarks.tools.fit_presence --model exports/er-*_int8.onnx
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

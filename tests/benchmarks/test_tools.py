@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.tools import clip, presence
+from benchmarks.tools import clip, fit_presence
 from benchmarks.tools.readme_table import current_pages
 
 COMMITTED = Path(__file__).parents[2] / "docs/clip.webp"
@@ -25,7 +25,7 @@ def test_presence_is_fitted_and_written(
     tiny_model: Path, synthetic_cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "presence.json"
-    assert presence.main(["--model", str(tiny_model), "--images", "48", "-o", str(path)]) == 0
+    assert fit_presence.main(["--model", str(tiny_model), "--images", "48", "-o", str(path)]) == 0
     rows = json.loads(path.read_text())["variants"]
     assert list(rows) == ["any", "er-s"] and rows["er-s"] == rows["any"]
     assert len(rows["any"]["boxed"]["weights"]) == 3 and len(rows["any"]["found"]["weights"]) == 4
@@ -37,7 +37,7 @@ def test_the_fit_finds_the_weights_that_made_the_answers() -> None:
     rng, wanted = np.random.default_rng(0), np.array([0.5, -1.0, 2.0])
     rows = np.column_stack([np.ones(20_000), rng.normal(size=(20_000, 2))])
     chance = 1 / (1 + np.exp(-rows @ wanted))
-    weights = presence.fit_weights(rows, (rng.random(len(rows)) < chance).astype(float))
+    weights = fit_presence.fit_weights(rows, (rng.random(len(rows)) < chance).astype(float))
     np.testing.assert_allclose(weights, wanted, atol=0.08)
 
 

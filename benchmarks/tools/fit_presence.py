@@ -3,7 +3,7 @@
 A logistic regression is fitted on every other picture of the validation split of the synthetic set, which shows hands
 touching, apart, alone and none; its figures are of the rest.
 
-python -m benchmarks.tools.presence --model exports/er-s_224_int8.onnx exports/er-xs_224_int8.onnx
+python -m benchmarks.tools.fit_presence --model exports/er-s_224_int8.onnx exports/er-xs_224_int8.onnx
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
         for way in WAYS:
             wrong = rows[variant][way]
             print(f"{variant}, {way}: {wrong['false_alarms']:.1%} false alarms, {wrong['misses']:.1%} missed")
-    about = {"made_by": "python -m benchmarks.tools.presence", "evidence": EVIDENCE, "present_from": PRESENT_FROM}
+    about = {"made_by": "python -m benchmarks.tools.fit_presence", "evidence": EVIDENCE, "present_from": PRESENT_FROM}
     lines = ",\n".join(f"  {json.dumps(variant)}: {json.dumps(row)}" for variant, row in rows.items())
     write_text_atomic(args.output, f'{json.dumps(about)[:-1]}, "variants": {{\n{lines}\n}}}}\n')
     return 0
