@@ -2,8 +2,8 @@
 
 The network alone shows hands on faces, sleeves and walls, where its heat maps and its mesh, two branches, put the
 joints in different places. A logistic regression weighs that up, one for boxes that were given and one for those of
-the finder. `python -m benchmarks.tools.fit_presence` fits it for each variant and writes down on what, and how often it is
-wrong (Platt, "Probabilistic Outputs for Support Vector Machines", 1999).
+the finder. `python -m benchmarks.tools.fit_presence` fits it for each variant and writes down on what, and how often it
+is wrong (Platt, "Probabilistic Outputs for Support Vector Machines", 1999).
 """
 
 from __future__ import annotations
