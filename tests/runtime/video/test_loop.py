@@ -192,7 +192,11 @@ def test_json_lines(clip: Path, tiny_model: Path, tmp_path: Path, capsys: pytest
 
 def run_demo(arguments: list[str]) -> subprocess.Popen[str]:
     command = [sys.executable, "runtime/demo.py", *arguments]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # Under nohup SIGHUP would be ignored here, and rightly by the demo as well.
+    heard = lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL)  # noqa: E731
+    return subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heard
+    )
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
