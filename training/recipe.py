@@ -9,7 +9,7 @@ from pathlib import Path
 
 from runtime.errors import UserError
 from training.data.augment import AugmentSpec
-from training.distillation.spec import DistillSpec
+from training.distillation.spec import GONE_TERMS, DistillSpec
 from training.losses import LossWeights
 from training.network import get_variant
 from training.typed_tables import BadTable, structure
@@ -149,7 +149,12 @@ def default_recipe_path(variant: str) -> Path:
 def read_recipe(path: Path) -> Recipe:
     """Read a recipe. Unknown keys, wrong types and values out of range are a UserError that names the key."""
     try:
-        recipe = structure(Recipe, tomllib.loads(path.read_text(encoding="utf-8-sig")))
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        distill = content.get("distill")
+        if isinstance(distill, dict) and (gone := sorted(GONE_TERMS & distill.keys())):
+            print(f"{path}: distill: left out, as they are no terms any more: {', '.join(gone)}", file=sys.stderr)
+            content["distill"] = {key: value for key, value in distill.items() if key not in GONE_TERMS}
+        recipe = structure(Recipe, content)
     except OSError as error:
         raise UserError(f"cannot read the recipe {path}: {error.strerror}") from error
     except BadTable as error:

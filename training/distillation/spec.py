@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 TERMS = ("joints", "vertices", "joints_image", "heatmap")
+GONE_TERMS = {"rotations", "relative_translation", "presence", "features", "relational"}  # older recipes have them
 
 
 @dataclass(frozen=True)
