@@ -47,7 +47,7 @@ def test_pruned_weights(variant: str) -> None:
     assert 0.29 <= lost <= 0.32
 
 
-@pytest.mark.parametrize(("variant", "share"), [("er-xs", 0.72), ("er-s", 0.72)])
+@pytest.mark.parametrize(("variant", "share"), [("er-xs", 0.68), ("er-s", 0.69)])
 def test_clearly_better_than_the_mean_pose(variant: str, share: float) -> None:
     card = card_of(weights_of(variant))
     assert card["accuracy"]["mpjpe_mm"] <= share * card["mean_pose_mpjpe_mm"]
