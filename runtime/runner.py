@@ -18,7 +18,7 @@ from runtime.backends.contract import Backend, ModelInfo, input_shape
 from runtime.backends.opening import open_backend
 from runtime.errors import UserError
 from runtime.finder.finder import Finder, FoundBoxes
-from runtime.finder.hand_boxes import boxes_apart
+from runtime.finder.hand_boxes import Boxes, boxes_apart
 from runtime.hand.decode import decode
 from runtime.hand.hand_model import HandPair, load_hand_models
 from runtime.hand.hands import Hands, absent_hands, join_hands
@@ -87,10 +87,10 @@ class Runner:
         if found.pair_box is None:
             return replace(absent_hands(self.models), stages_ms=find_ms)
         if boxes_apart(found.boxes):
-            one, other = (self._look(rgb, box) for box in found.boxes)
-            # Each side from the crop that the network is surer of it in.
-            swapped = other.right.presence + one.left.presence > one.right.presence + other.left.presence
-            hands = join_hands(other, one) if swapped else join_hands(one, other)
+            # A fist alone may be either hand: a look at both says better which is which, and whether.
+            pair, one, other = (self._look(rgb, box) for box in (found.pair_box, *found.boxes))
+            swapped = _right_is_second(pair, one, other, found.boxes)
+            hands = join_hands(other, one, pair) if swapped else join_hands(one, other, pair)
         else:
             hands = self._look(rgb, found.pair_box)
         hands = self.presence.judge(hands, found)
@@ -155,6 +155,16 @@ class Runner:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _right_is_second(pair: Hands, one: Hands, other: Hands, boxes: Boxes) -> bool:
+    """Whether the right hand lies in the second of two boxes: by where a look at both has the hands, in distances
+    between the boxes, and by the presence that a look at each has of either side. Both are -2..2."""
+    centres = boxes[:, :2] + boxes[:, 2:] / 2
+    right, left = (np.linalg.norm(hand.joints_image.mean(axis=0) - centres, axis=1) for hand in (pair.right, pair.left))
+    nearer = (right[0] + left[1] - right[1] - left[0]) / max(np.linalg.norm(centres[0] - centres[1]), 1)
+    surer = other.right.presence + one.left.presence - one.right.presence - other.left.presence
+    return bool(nearer + surer > 0)
 
 
 def load(

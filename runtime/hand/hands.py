@@ -6,7 +6,7 @@ Camera axes: x right, y down, z away. Joints are in the order of `runtime.hand.j
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, Literal
 
@@ -100,10 +100,18 @@ class Hands:
         }
 
 
-def join_hands(with_right: Hands, with_left: Hands) -> Hands:
-    """Make one of hands that were seen in a crop each; `stages_ms` is the sum of both."""
+def join_hands(with_right: Hands, with_left: Hands, with_both: Hands | None = None) -> Hands:
+    """Make one of hands that were seen in a crop each; `stages_ms` is the sum.
+
+    with_both: what a crop around both says, where there is one: a hand is as present as where it is seen best.
+    """
     right, left = with_right.right, with_left.left
-    stages_ms = {stage: ms + with_left.stages_ms.get(stage, 0.0) for stage, ms in with_right.stages_ms.items()}
+    looks = [with_right, with_left]
+    if with_both is not None:
+        right = replace(right, presence=max(right.presence, with_both.right.presence))
+        left = replace(left, presence=max(left.presence, with_both.left.presence))
+        looks.append(with_both)
+    stages_ms = {stage: sum(hands.stages_ms.get(stage, 0.0) for hands in looks) for stage in with_right.stages_ms}
     return Hands(right, left, distance_in_picture(right, left), stages_ms, together=False)
 
 

@@ -30,7 +30,6 @@ from training.data.synthhands.table import V2, Table
 
 ANNOTATION_PARTS = ("data", "camera", "joint_3d", "MANO_NeuralAnnot")
 DATASET_FILE = "dataset.json"
-RENDERER_VERSION = 2
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
@@ -86,7 +85,7 @@ def _identity(studio: Studio) -> dict[str, Any]:
         "generator_version": studio.table.version,
         "seed": SEED,
         "hand_model": {"name": model.name, "sha256": model.sha256},
-        "renderer": RENDERER_VERSION,
+        "renderer": studio.table.revision,
         **({"backgrounds_sha256": hashlib.sha256(names.encode()).hexdigest()} if names else {}),
     }
 

@@ -12,12 +12,15 @@ class Table:
     """Shares are 0..1 of the pictures, where nothing else is said; ranges are uniform from the first to the second."""
 
     version: int
+    revision: int = 3  # of the pictures: another one where a change of the code makes others
     # Hands
     empty: float = 0.08  # no hand at all
     single: float = 0.33  # one hand
     apart: float = 0.33  # of pairs: they do not touch
     apart_m: Range = (0.02, 0.55)  # up to three hand boxes
     signs: float = 0.40  # of hands: every finger on its own, as in counting and spelling
+    free: float = 0.50  # of hands that touch nothing: in any direction; fewer are kept, as arms stand in cameras' way
+    fingertips: float = 0.10  # of touching pairs: fingers pointing at each other
     sleeved: float = 0.45
     ringed: float = 0.05
     watched: float = 0.05
@@ -66,9 +69,12 @@ V2 = Table(version=2)
 # Two touching hands or one, from the front, in front of something blurred: what the set showed first.
 V1 = Table(
     version=1,
+    revision=2,
     empty=0.0,
     apart=0.0,
     signs=0.0,
+    free=0.0,
+    fingertips=0.0,
     ringed=0.0,
     watched=0.0,
     holding=0.0,

@@ -40,12 +40,8 @@ class Arm:
         return self.girth * WRIST_RADIUS_M
 
 
-def sample_arm(side: int, wrist: Floats, wrist_axis: Floats, rng: np.random.Generator) -> Arm:
-    """An arm from `wrist` (3,): leaves the hand along `wrist_axis`, bends towards the body, and again at the elbow.
-
-    `side` is 0 for right, 1 for left.
-    """
-    home = FOREARM_DIRECTIONS[side]
+def sample_arm(home: Floats, wrist: Floats, wrist_axis: Floats, rng: np.random.Generator) -> Arm:
+    """An arm from `wrist` (3,): leaves the hand along `wrist_axis`, bends towards `home`, and again at the elbow."""
     forearm = unit(0.8 * wrist_axis + 0.5 * home + rng.normal(0, 0.10, 3))
     upper = unit(0.6 * forearm + home * [0.5, 0.9, 0.7])
     fine_m = np.linspace(0, ARM_STATIONS_M[-1], 181)

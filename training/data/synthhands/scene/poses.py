@@ -55,6 +55,7 @@ _STRAIGHT = Mode(0, (4, 7), (8, 8), (0, 0, 0, 0))
 # Counting and spelling: each finger, and the thumb, is as in a mode of its own. Share of the fingers, of the thumbs.
 SIGN = "sign"
 _SIGN_FINGERS = {"open": 0.40, "fist": 0.36, "grip": 0.14, "claw": 0.10}
+_SIGNED_FISTS = 0.15  # of the signs: all fingers closed
 _SIGN_THUMBS = {"open": 0.45, "fist": 0.35, "relaxed": 0.20}
 
 
@@ -64,7 +65,10 @@ def sample_pose(rig: Rig, rng: np.random.Generator, signs: float = 0.0) -> tuple
     weights = np.array([mode.weight for mode in MODES.values()])
     for _ in range(_POSE_TRIES):
         signed = signs and rng.random() < signs
-        name = SIGN if signed else names[int(rng.choice(len(names), p=weights / weights.sum()))]
+        if signed:
+            name = "fist" if rng.random() < _SIGNED_FISTS else SIGN
+        else:
+            name = names[int(rng.choice(len(names), p=weights / weights.sum()))]
         rotations = rotations_from_angles(rig, sample_angles(name, rig, rng))
         if self_overlap_mm(rig, rotations) <= SELF_OVERLAP_MM:
             return name, rotations

@@ -114,7 +114,9 @@ _KINDS = {
     "crossing": _Kind(0.10, (20, 45), 1, (0.6, 0, 0.7), 0.50, False, 0.5),
     "free": _Kind(0.08, (0, 65), 1, (0.4, 0, 0), 0.80, False),
 }
+_FINGERTIPS = _Kind(0.0, (0, 75), 1, (1, 0, 0), 0.20, False, 2.5)
 PRONATION_LIMIT_DEG = 110.0
+_ALIKE = 0.4  # of free hands: held up, and of pairs both the same way
 
 
 @lru_cache(maxsize=4)
@@ -135,14 +137,16 @@ def sample_scene(table: Table, subject: Subject, capture: int, frame: int, rng: 
     hands: tuple[PlacedHand, ...] = ()
     if hand_type == schedule.INTERACTING:
         apart = place(Trait.APART, capture, frame) < table.apart
-        kind, hands = _sample_pair(subject, table.signs, table.apart_m if apart else None, rng)
+        kind, hands = _sample_pair(subject, table, apart, rng)
     elif hand_type != schedule.NONE:
         side = SIDES.index(hand_type)
         mode, rotations = sample_pose(subject.rig, rng, table.signs)
-        direction = tilted(FOREARM_DIRECTIONS[side], *_TILT_DEG, rng)
+        home, direction = FOREARM_DIRECTIONS[side], tilted(FOREARM_DIRECTIONS[side], *_TILT_DEG, rng)
         pronation = rng.uniform(-PRONATION_LIMIT_DEG, PRONATION_LIMIT_DEG)
+        if table.free and rng.random() < table.free:
+            home, direction, pronation = _free_directions(rng)[side]
         rotations = _oriented(subject, side, rotations, direction, pronation)
-        kind, hands = "one hand", (_place(subject, side, mode, rotations, np.zeros(3), rng),)
+        kind, hands = "one hand", (_place(subject, side, mode, rotations, np.zeros(3), home, rng),)
     if hands:
         hands = _centred(subject, hands, rng)
     # Touching hands hold nothing: it would be in the other hand's way.
@@ -165,34 +169,51 @@ def wrist_direction(joints: Floats) -> Floats:
 Pair = tuple[str, tuple[PlacedHand, ...]]
 
 
-def _sample_pair(subject: Subject, signs: float, apart_m: tuple[float, float] | None, rng: np.random.Generator) -> Pair:
+def _free_directions(rng: np.random.Generator) -> list[tuple[Floats, Floats, float]]:
+    """Where a right and a left hand's arms come from, which way wrists are, and palms' turns, whatever the body is."""
+    up = unit(np.array([0.0, 1.0, 0.0]) + rng.normal(0, 0.25, 3))
+    palm_deg = float(rng.choice([0.0, 90.0, -90.0, 180.0]))
+    alike = rng.random() < _ALIKE
+    drawn = []
+    for _ in range(2):
+        direction = unit(up + rng.normal(0, 0.2, 3)) if alike else unit(rng.normal(size=3))
+        turn_deg = palm_deg + rng.normal(0, 30) if alike else rng.uniform(-180, 180)
+        drawn.append((tilted(direction, 20, 45, rng), direction, turn_deg))
+    return drawn
+
+
+def _sample_pair(subject: Subject, table: Table, apart: bool, rng: np.random.Generator) -> Pair:
     for _ in range(_PAIR_TRIES):
-        pair = _try_pair(subject, signs, apart_m, rng)
+        pair = _try_pair(subject, table, apart, rng)
         if pair is not None:
             return pair
     raise RuntimeError(f"no pair of hands without penetration in {_PAIR_TRIES} tries")
 
 
-def _try_pair(
-    subject: Subject, signs: float, apart_m: tuple[float, float] | None, rng: np.random.Generator
-) -> Pair | None:
+def _try_pair(subject: Subject, table: Table, apart: bool, rng: np.random.Generator) -> Pair | None:
     name = str(rng.choice(list(_KINDS), p=[kind.weight for kind in _KINDS.values()]))
     kind = _KINDS[name]
+    if table.fingertips and rng.random() < table.fingertips:
+        name, kind = "fingertips", _FINGERTIPS
+    free = _free_directions(rng) if apart and table.free and rng.random() < table.free else None
     modes, rotations, spheres = [], [], []
     for side in range(2):
-        mode, fingers = sample_pose(subject.rig, rng, signs)
+        mode, fingers = sample_pose(subject.rig, rng, table.signs)
         home = unit(FOREARM_DIRECTIONS[side] + kind.inwards * rng.random() * np.array([2 * side - 1, -0.3, 0]))
         turn = rng.normal(kind.pronation_deg[0] * (kind.left_palm if side else 1), kind.pronation_deg[1])
         turn = float(np.clip(turn, -PRONATION_LIMIT_DEG, PRONATION_LIMIT_DEG))
-        full = _oriented(subject, side, fingers, tilted(home, *_TILT_DEG, rng), turn)
+        direction = tilted(home, *_TILT_DEG, rng)
+        if free is not None:
+            _, direction, turn = free[side]
+        full = _oriented(subject, side, fingers, direction, turn)
         modes.append(mode)
         rotations.append(full)
         centres = posed_spheres(subject.rig, mirrored(full) if side else full)
         spheres.append(centres @ MIRROR if side else centres)
-    gap_mm = rng.uniform(*GAP_MM) if apart_m is None else 1000 * rng.uniform(*apart_m)
+    gap_mm = 1000 * rng.uniform(*table.apart_m) if apart else rng.uniform(*GAP_MM)
     towards = np.array(kind.offset) * (rng.choice([-1.0, 1.0]) if kind.both_signs else 1.0)
     direction = unit(towards + rng.normal(0, kind.offset_noise, 3))
-    if apart_m is not None:  # beside each other, as arms have them
+    if apart:  # beside each other, as arms have them
         direction = unit(np.array([1.0, 0.0, 0.0]) + rng.normal(0, 0.35, 3))
     start = spheres[0].mean(axis=0) - spheres[1].mean(axis=0) + rng.normal(0, 0.008, 3)
     radii = subject.rig.sphere_radii
@@ -200,9 +221,10 @@ def _try_pair(
     if not np.isfinite(slide):
         return None
     shift = start + slide * direction
-    right = _place(subject, 0, modes[0], rotations[0], np.zeros(3), rng)
-    left = _place(subject, 1, modes[1], rotations[1], shift, rng)
-    if apart_m is not None:
+    homes = FOREARM_DIRECTIONS if free is None else [home for home, _, _ in free]
+    right = _place(subject, 0, modes[0], rotations[0], np.zeros(3), homes[0], rng)
+    left = _place(subject, 1, modes[1], rotations[1], shift, homes[1], rng)
+    if apart:
         return (
             ("hands apart", (right, left)) if _arms_clear(right, left, np.zeros(3), subject, spheres, shift) else None
         )
@@ -229,15 +251,22 @@ def _oriented(subject: Subject, side: int, fingers: Floats, direction: Floats, p
 
 
 def _place(
-    subject: Subject, side: int, mode: str, rotations: Floats, translation: Floats, rng: np.random.Generator
+    subject: Subject,
+    side: int,
+    mode: str,
+    rotations: Floats,
+    translation: Floats,
+    home: Floats,
+    rng: np.random.Generator,
 ) -> PlacedHand:
+    """A hand in the world, whose arm comes from `home` (3,)."""
     model = subject.models[side]
     pose: Floats = axis_angle_from_matrix(rotations).astype(np.float64).reshape(48)
     pose[3:] -= model.hands_mean
     pose = pose.round(POSE_DIGITS)
     vertices, joints = pose_hand(model, pose, subject.shapes[side], translation)
     wrist = vertices[wrist_loop(model)].mean(axis=0)
-    arm = sample_arm(side, wrist, wrist_direction(joints), rng)
+    arm = sample_arm(home, wrist, wrist_direction(joints), rng)
     return PlacedHand(side, mode, pose, subject.shapes[side], translation, vertices, joints, arm)
 
 

@@ -4,8 +4,9 @@ import numpy as np
 
 from training.data.synthhands import schedule
 from training.data.synthhands.frame import Frame, Studio
+from training.data.synthhands.scene.body import FOREARM_DIRECTIONS
 from training.data.synthhands.scene.poses import MODES
-from training.data.synthhands.scene.scene import GAP_MM, Scene, pose_hand, signed_gap_mm
+from training.data.synthhands.scene.scene import GAP_MM, Scene, pose_hand, signed_gap_mm, wrist_direction
 from training.data.synthhands.table import V2
 
 
@@ -51,3 +52,12 @@ def test_things_are_between_thumb_and_fingers(frames: list[Frame]) -> None:
         assert hand.thing is not None
         assert np.linalg.norm(hand.thing[:, None] - hand.joints, axis=2).min() < 0.06
         assert np.ptp(hand.thing, axis=0).max() < 0.4
+
+
+def test_hands_that_touch_nothing_come_from_anywhere(frames: list[Frame]) -> None:
+    alone = [hand for frame in frames for hand in frame.scene.hands if frame.scene.kind in ("one hand", "hands apart")]
+    from_body = [float(wrist_direction(hand.joints) @ FOREARM_DIRECTIONS[hand.side]) for hand in alone]
+    limit = np.cos(np.deg2rad(60))  # wider than a hand of the body's turns
+    assert 0.1 < np.mean(np.array(from_body) < limit) < V2.free  # cameras see fewer of them
+    touching = [hand for frame in frames for hand in frame.scene.hands if frame.scene.kind == "fingertips"]
+    assert touching and {hand.side for hand in touching} == {0, 1}
