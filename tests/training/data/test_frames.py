@@ -66,5 +66,5 @@ def test_missing_images_are_named(frames: Frames, tmp_path: Path) -> None:
 
 
 def test_the_label_says_what_is_synthetic(frames: Frames) -> None:
-    assert frames.label == "SynthHands v2 (synthetic)"
+    assert frames.label == "SynthHands v2.1 (synthetic)"
     assert replace(frames, name="HIC", synthetic=False).label == "HIC"

@@ -35,7 +35,7 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS
 
 def default_root(table: Table = V2) -> Path:
     """The set's folder in the project's cache."""
-    return cache_dir() / f"synthhands-v{table.version}"
+    return cache_dir() / f"synthhands-{table.name}"
 
 
 def ensure_synthetic(
@@ -80,12 +80,12 @@ def _identity(studio: Studio) -> dict[str, Any]:
     model = studio.models[0]
     names = "\n".join(path.name for path in studio.photographs)
     return {
-        "name": f"SynthHands v{studio.table.version}",
+        "name": f"SynthHands {studio.table.name}",
         "synthetic": True,
         "generator_version": studio.table.version,
         "seed": SEED,
         "hand_model": {"name": model.name, "sha256": model.sha256},
-        "renderer": studio.table.revision,
+        "renderer": 2 + studio.table.revision,
         **({"backgrounds_sha256": hashlib.sha256(names.encode()).hexdigest()} if names else {}),
     }
 

@@ -12,7 +12,7 @@ class Table:
     """Shares are 0..1 of the pictures, where nothing else is said; ranges are uniform from the first to the second."""
 
     version: int
-    revision: int = 3  # of the pictures: another one where a change of the code makes others
+    revision: int = 1  # of the pictures, 0 the first: another one where the same seeds make others
     # Hands
     empty: float = 0.08  # no hand at all
     single: float = 0.33  # one hand
@@ -64,12 +64,17 @@ class Table:
     gray: float = 0.06
     jpeg: tuple[int, int] = (35, 96)
 
+    @property
+    def name(self) -> str:
+        """As figures and folders say it: `v1`, `v2.1`."""
+        return f"v{self.version}.{self.revision}" if self.revision else f"v{self.version}"
+
 
 V2 = Table(version=2)
 # Two touching hands or one, from the front, in front of something blurred: what the set showed first.
 V1 = Table(
     version=1,
-    revision=2,
+    revision=0,
     empty=0.0,
     apart=0.0,
     signs=0.0,
