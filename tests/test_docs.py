@@ -1,4 +1,4 @@
-"""Every command and snippet of the README runs, on small data."""
+"""Every command and snippet of the README and of the pages that go on from it runs, on small data."""
 
 from __future__ import annotations
 
@@ -19,17 +19,23 @@ from tests.fixtures.picture_sets import make_coco, make_hint
 from training.data.synthhands import ensure_synthetic
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+# In the order in which a reader meets them. Pages of devices have tests of their own.
+PAGES = (
+    README,
+    *((ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in ("data", "compressing", "benchmarks")),
+)
+TRAINING = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+SYNTHETIC = TRAINING[TRAINING.index("## Without InterHand2.6M") :]  # the rest wants days: its recipes have tests
+WORDS = 1100
 IMAGES = 48
 SMALL_EXPORT = f"--calib-samples {IMAGES} --test-images {IMAGES} --max-drop-mm 5"
-QAT_EXPORT = f"--test-images {IMAGES} --max-drop-mm 5 --output-dir exports"
 PRUNE_LITTLE = "--finetune-steps 1 --batch 4 --images 48"
 PRUNED_EXPORT = f"--calib-samples {IMAGES} --test-images {IMAGES} --max-drop-mm 50 --output-dir exports"
 SMALL_TRAINING = f"--images {IMAGES} --minutes 0.02"
 WRITTEN = (
-    "docs+example_overlay.png",
+    "example_overlay.png",
     "clip_overlay.mp4",
-    "docs+example_hands.glb",
     "er-s_224_int8.json",
     "er-xs_224_int8.onnx",
     "report.json",
@@ -55,11 +61,13 @@ SMALLER = {
     "python compress/export.py --variant er-xs --int8 --plan": None,
     "python -m compress.prune --variant er-xs --ratio 0.3 --finetune-steps 600": PRUNE_LITTLE,
     "python compress/export.py --variant er-xs --int8 --checkpoint runs/er-xs-p30": PRUNED_EXPORT,
-    "python compress/export.py --variant er-nano --int8 --checkpoint": PRUNED_EXPORT,
     "python compress/export.py --variant er-xs --int8 --target": SMALL_EXPORT + " --output-dir exports",
     "python -m compress.onnx.lint exports/er-xs_224_int8-trt.onnx": "",
     "python -m targets --list": "",
     "python compress/export.py --variant er-nano --int8 --format": None,  # tests/compress/test_formats.py runs this
+    "python compress/export.py --variant er-xs --int8 --format": None,  # and these
+    "python compress/export.py --variant er-xs --format coreml": None,
+    "python compress/export.py --variant er-xs --int8 --overwrite": SMALL_EXPORT + " --output-dir exports",
     "python benchmarks/run.py": "--images 8 --rounds 1 --seconds 0.02 --overwrite",
     "python benchmarks/compare.py": "--latency-pct 1000 --accuracy-mm 50",
     "python benchmarks/report.py": "",
@@ -68,8 +76,6 @@ SMALLER = {
     "python -m training.data.synthhands --split train": "",
     "python -m training.data.contact_sheet": "",
     "python training/train.py --variant er-xs --minutes": SMALL_TRAINING + " --run-dir run",
-    "python training/train.py --variant er-xs --qat": SMALL_TRAINING,
-    "python compress/export.py --variant er-xs --int8 --checkpoint runs/qat": QAT_EXPORT,
     "torchrun --nproc-per-node 2 training/train.py": SMALL_TRAINING,
     "python training/distill.py --recipe training/recipes/er-xs.toml --dry-run": "",
     "python training/distill.py --recipe training/recipes/er-nano.toml --store": SMALL_TRAINING,
@@ -77,18 +83,20 @@ SMALLER = {
 }
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.S)
+def blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page, re.S)
 
 
 def commands() -> list[str]:
-    lines = [line.split("  #")[0].strip() for block in blocks("sh") for line in block.splitlines()]
-    return [line for line in lines if line]
+    """Those of code blocks, and of the README's table of devices."""
+    lines = [line for page in (*PAGES, SYNTHETIC) for block in blocks(page, "sh") for line in block.splitlines()]
+    lines += re.findall(r"^\| [^|]+ \| `(python [^`]+)` \|", README, re.M)
+    return [command for line in lines if (command := line.split("  #")[0].strip())]
 
 
 def known(command: str) -> str:
     matches = [key for key in SMALLER if command.startswith(key)]
-    assert matches, f"the README's command is not tested: {command}"
+    assert matches, f"this command is not tested: {command}"
     return max(matches, key=len)
 
 
@@ -97,9 +105,22 @@ def test_the_first_screen_has_the_two_commands() -> None:
     assert "make export" in head and "make test" in head
 
 
-def test_links_lead_somewhere() -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", README):
-        assert (ROOT / target).exists(), target
+def test_the_readme_is_short() -> None:
+    made = README.index("<!-- variants:"), README.index("<!-- end of variants -->")
+    assert len((README[: made[0]] + README[made[1] :]).split()) <= WORDS
+
+
+@pytest.mark.parametrize("page", sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]), ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    """Files are there, and headings that a link names."""
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)#?([^)\s]*)\)", page.read_text(encoding="utf-8")):
+        there = page.parent / target if target else page
+        assert there.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", there.read_text(encoding="utf-8"), re.M)
+            assert anchor in {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}, (
+                anchor
+            )
 
 
 @pytest.mark.parametrize(
@@ -155,7 +176,7 @@ def test_all_commands_in_their_order(tmp_path: Path) -> None:
 
 def run_snippets(folder: Path, environment: dict[str, str]) -> None:
     prepare = "import cv2\nrgb = cv2.cvtColor(cv2.imread('docs/example.jpg'), cv2.COLOR_BGR2RGB)\n"
-    for snippet in blocks("python"):
+    for snippet in blocks(README, "python"):
         done = subprocess.run(
             [sys.executable, "-c", prepare + snippet], cwd=folder, env=environment, capture_output=True, text=True
         )
