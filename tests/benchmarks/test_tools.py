@@ -1,4 +1,4 @@
-"""The README's clip and tables, and the fit of presence."""
+"""The README's tables, and the fit of presence."""
 
 from __future__ import annotations
 
@@ -7,12 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from benchmarks.tools import clip, fit_presence
+from benchmarks.tools import fit_presence
 from benchmarks.tools.readme_table import current_pages
-
-COMMITTED = Path(__file__).parents[2] / "docs/clip.webp"
 
 
 def test_the_pages_are_current() -> None:
@@ -39,14 +36,3 @@ def test_the_fit_finds_the_weights_that_made_the_answers() -> None:
     chance = 1 / (1 + np.exp(-rows @ wanted))
     weights = fit_presence.fit_weights(rows, (rng.random(len(rows)) < chance).astype(float))
     np.testing.assert_allclose(weights, wanted, atol=0.08)
-
-
-def test_a_clip_is_made_and_the_committed_one_plays(
-    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with Image.open(COMMITTED) as animation:
-        assert animation.n_frames == clip.SECONDS * clip.SHOWN_FPS  # type: ignore[attr-defined]
-    monkeypatch.setattr(clip, "SECONDS", 1)
-    assert clip.main(["--model", str(tiny_model), "-o", str(tmp_path / "clip.webp")]) == 0
-    with Image.open(tmp_path / "clip.webp") as animation:
-        assert (animation.n_frames, animation.size) == (clip.SHOWN_FPS, (1024, 334))  # type: ignore[attr-defined]

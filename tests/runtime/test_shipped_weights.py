@@ -11,8 +11,8 @@ from runtime.runner import Runner, load
 from runtime.video.smoothing import Smoother
 from runtime.video.tracking import Tracker
 from tests.conftest import tiny_passport
+from tests.fixtures.film import Film, Move
 from training.checkpoint import load_network, shipped_weights
-from training.data.synthhands.film import Film, Move
 from training.data.synthhands.frame import Studio, build_studio
 from training.data.synthhands.table import V1
 from training.losses import DEPTH_RANGE_M

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from compress.channels import find_groups, prune_by
 from runtime.hand.hand_model import load_hand_models
 from tests.fixtures.fake_device import FakeDevice
-from training.checkpoint import SHIPPED, load_network
 from training.distillation.spec import TERMS, DistillSpec
 from training.distillation.teacher import NetworkTeacher
 from training.distillation.terms import Distilled
@@ -41,7 +41,9 @@ def distilled(gpu: FakeDevice) -> Supervised:
 
 def recovered(gpu: FakeDevice) -> Supervised:
     """A pruned network that learns from its unpruned self, as compress/prune.py lets it."""
-    return taught(gpu, "er-nano", load_network(SHIPPED / "pruned-30" / "er-nano.safetensors", "er-nano")[0])
+    whole = build("er-nano")
+    scores = [torch.arange(float(len(group.order))) for group in find_groups(whole)[1]]
+    return taught(gpu, "er-nano", prune_by(whole, 0.3, scores))
 
 
 def taught(gpu: FakeDevice, by: str, student: ERNet) -> Supervised:

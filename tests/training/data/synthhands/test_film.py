@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from training.data.synthhands.film import Film, Move
+from tests.fixtures.film import Film, Move
 from training.data.synthhands.frame import Studio
 
 CAPTURE = 600_000
