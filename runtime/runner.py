@@ -159,12 +159,13 @@ class Runner:
 
 def _right_is_second(pair: Hands, one: Hands, other: Hands, boxes: Boxes) -> bool:
     """Whether the right hand lies in the second of two boxes: by where a look at both has the hands, in distances
-    between the boxes, and by the presence that a look at each has of either side. Both are -2..2."""
+    between the boxes, and by the presence that a look at each has of either side. Both are -2..2; the first counts
+    double: of hands alone in photographs the networks mistake many."""
     centres = boxes[:, :2] + boxes[:, 2:] / 2
     right, left = (np.linalg.norm(hand.joints_image.mean(axis=0) - centres, axis=1) for hand in (pair.right, pair.left))
     nearer = (right[0] + left[1] - right[1] - left[0]) / max(np.linalg.norm(centres[0] - centres[1]), 1)
     surer = other.right.presence + one.left.presence - one.right.presence - other.left.presence
-    return bool(nearer + surer > 0)
+    return bool(2 * nearer + surer > 0)
 
 
 def load(
