@@ -57,7 +57,7 @@ def export(request: ExportRequest) -> dict[str, Any]:
     planned = plan_artefacts(request, target)
     hands = load_hand_models(request.hand_model)
     with blaming(request.output_dir):
-        weights = load_weights(request, target, planned, hands)
+        weights = load_weights(request, hands)
         paths = [Path(file_stem(weights.network, a.label) + FORMATS[a.format].suffix) for a in planned]
         named = tuple(replace(artefact, path=path) for artefact, path in zip(planned, paths, strict=True))
         with staging(request, named) as stage:

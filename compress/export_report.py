@@ -95,10 +95,7 @@ def print_result(entry: dict[str, Any], output_dir: Path, hand_model: Path | Non
         rows.append((f"{name}.onnx", number(facts["bytes"] / 1e6), *cells, faster))
     print_columns([*rows, ("mean pose", "", number(entry["mean_pose_mpjpe_mm"], 3), *[""] * 5)])
     parity = entry["parity"]
-    worst = "{vertex_mm:.5f} mm, {projection_px:.5f} px over {n_images} crops"
-    print("parity with torch: " + worst.format(**parity))
-    if trained := parity["trained"]:
-        print("int8 with the network trained to be it, without the rounding of activations: " + worst.format(**trained))
+    print("parity with torch: {vertex_mm:.5f} mm, {projection_px:.5f} px over {n_images} crops".format(**parity))
     if pruning := entry["pruning"]:
         print("pruned: {:.3f} -> {:.3f} GMAC".format(*pruning["gmac"]))
     for name, facts in entry["formats"].items():

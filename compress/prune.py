@@ -80,8 +80,8 @@ def shrink(request: PruneRequest) -> Pruned:
     hands = load_hand_models(request.hand_model)
     source = request.checkpoint or weights_of(request.variant)
     original, facts = load_network(source, request.variant)
-    if facts.qat is not None or facts.widths is not None:
-        raise UserError(f"{source} is pruned or trained to be int8 already: give the float weights it came from")
+    if facts.widths is not None:
+        raise UserError(f"{source} is pruned already: give the weights it came from")
     frames = open_split(request.data, "train", hands, min(SCORED_IMAGES, request.images))
     scores = score_channels(original, HandLayer(*hands), scored_batches(frames, original.variant.crop_px))
     return Pruned(request, prune_by(original, request.ratio, scores), original, source, facts, hands)

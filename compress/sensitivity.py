@@ -23,6 +23,7 @@ from compress.onnx.calibration import graph_sha256
 from compress.onnx.flavours import measure_ranges, write_cpu
 from compress.onnx.graph import load_float
 from compress.onnx.precision_plan import Plan, Sensitivity, blocks_of, split_nodes, write_plan
+from compress.onnx.quantize import QuantizeSpec
 from compress.onnx.to_onnx import write_onnx
 from compress.passport import embed
 from compress.request import ExportRequest
@@ -32,7 +33,6 @@ from runtime.hand.hand_model import load_hand_models
 from runtime.machine import processor_name
 from training.data.dataset import open_frames
 from training.evaluation.predictions import file_predictor
-from training.quantisation.int8_rules import QuantizeSpec
 
 IMAGES = 160
 ROUNDS = 4
@@ -94,7 +94,7 @@ def make_plan(variant: str, max_drop_mm: float, checkpoint: Path | None = None, 
         raise UserError(f"--max-drop-mm {max_drop_mm} must be 0 or more")
     hands = load_hand_models()
     request = ExportRequest(variant, checkpoint=checkpoint, data=data)
-    weights = load_weights(request, None, (), hands)
+    weights = load_weights(request, hands)
     crop_px = weights.network.variant.crop_px
     crops = load_crops(
         open_frames(data, "train", hands, request.calib_samples), request.calib_samples, crop_px, "crops"

@@ -22,7 +22,6 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 IMAGES = 48
 SMALL_EXPORT = f"--calib-samples {IMAGES} --test-images {IMAGES} --max-drop-mm 5"
-QAT_EXPORT = f"--test-images {IMAGES} --max-drop-mm 5 --output-dir exports"
 PRUNE_LITTLE = "--finetune-steps 1 --batch 4 --images 48"
 PRUNED_EXPORT = f"--calib-samples {IMAGES} --test-images {IMAGES} --max-drop-mm 50 --output-dir exports"
 SMALL_TRAINING = f"--images {IMAGES} --minutes 0.02"
@@ -68,8 +67,6 @@ SMALLER = {
     "python -m training.data.synthhands --split train": "",
     "python -m training.data.contact_sheet": "",
     "python training/train.py --variant er-xs --minutes": SMALL_TRAINING + " --run-dir run",
-    "python training/train.py --variant er-xs --qat": SMALL_TRAINING,
-    "python compress/export.py --variant er-xs --int8 --checkpoint runs/qat": QAT_EXPORT,
     "torchrun --nproc-per-node 2 training/train.py": SMALL_TRAINING,
     "python training/distill.py --recipe training/recipes/er-xs.toml --dry-run": "",
     "python training/distill.py --recipe training/recipes/er-nano.toml --store": SMALL_TRAINING,

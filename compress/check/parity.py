@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,12 +14,10 @@ from tqdm import tqdm
 
 from compress.check.mesh_distance import mesh_distance
 from compress.crops import Crops
-from compress.onnx.passes import clip_instead_of_rounding
 from runtime.backends.contract import Outputs
 from runtime.backends.session import open_session
 from runtime.hand.hand_model import HandPair
 from runtime.runner import graph_input
-from training.quantisation.qat import clipping_network
 
 if TYPE_CHECKING:
     from training.network import ERNet
@@ -45,14 +43,11 @@ class Parity:
 
 def check_parity(network: ERNet, path: Path, crops: Crops, hands: HandPair) -> Parity:
     """Run both on every crop; compare the skinned vertices and the joints projected into the crop."""
-    return compare(network, _run_of(open_session(path)), crops, hands)
-
-
-def check_trained_parity(network: ERNet, path: Path, crops: Crops, hands: HandPair) -> Parity:
-    """The same for an int8 file and the network trained for it, both without rounding (onnx/passes.py says why)."""
-    # Optimised, linears with integer weights would round their inputs again.
-    session = open_session(clip_instead_of_rounding(path).SerializeToString(), optimise="none")
-    return compare(clipping_network(network), _run_of(session), crops, hands)
+    session = open_session(path)
+    names = [output.name for output in session.get_outputs()]
+    return compare(
+        network, lambda image: dict(zip(names, session.run(None, {"image": image}), strict=True)), crops, hands
+    )
 
 
 def compare(network: ERNet, run: Run, crops: Crops, hands: HandPair) -> Parity:
@@ -65,8 +60,3 @@ def compare(network: ERNet, run: Run, crops: Crops, hands: HandPair) -> Parity:
         actual.append(run(image))
     distance = mesh_distance(expected, actual, crops.shape[1], HandPair(*hands))
     return Parity(distance.vertex_mm, distance.projection_px, len(crops))
-
-
-def _run_of(session: Any) -> Run:
-    names = [output.name for output in session.get_outputs()]
-    return lambda image: dict(zip(names, session.run(None, {"image": image}), strict=True))

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from compress.crops import Crops, digest
 from compress.onnx.graph import values_inside
+from compress.onnx.quantize import Affine
 from runtime.errors import UserError
 from runtime.files import write_text_atomic
 from training.data.cache import cache_dir
-from training.quantisation.int8_rules import ACTIVATION_MAX, Affine
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -34,6 +34,7 @@ METHODS: dict[str, dict[str, float]] = {  # with their settings
 }
 FORMAT = 2  # of the cached ranges
 SAMPLES = 16384  # about so many values of a tensor and crop are looked at
+ACTIVATION_MAX = 255  # activations are uint8 with a zero point
 MIN_SPAN = 1e-8  # a tensor that never changes has no range
 
 Ranges = dict[str, tuple[float, float]]  # smallest and largest value by tensor

@@ -3,7 +3,7 @@
 - `cpu`: Q/DQ in onnxruntime's placement, which its kernels fuse: biases and the outputs of convolutions, after their
   ReLU, are quantised too, those of linears are not. Activations are uint8, weights int8 per channel, 7 bits where the
   CPU's sums may overflow (uint8 weights would not, but onnxruntime 1.32 has no fast kernels for them: er-xs ran 1.04
-  times as fast as in fp32, instead of 1.69). Ranges are measured on crops, or were trained.
+  times as fast as in fp32, instead of 1.69).
 - `trt`: explicit quantisation as TensorRT 8.5 to 11 reads it. Symmetric int8 with zero point 0 everywhere, activations
   per tensor, weights per output channel in 8 bits (tensor cores sum in 32), biases in float, and nothing quantised but
   the inputs and weights of convolutions and linears: TensorRT decides what it fuses. On 400 synthetic test images er-xs
@@ -17,7 +17,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,8 +26,7 @@ from compress.crops import Crops
 from compress.onnx.calibration import DEFAULT_METHOD, Ranges, affine_of, calibrate
 from compress.onnx.graph import load_float
 from compress.onnx.passes import compact, one_gelu, own_biases, store_as_int8, widen
-from compress.onnx.quantize import QuantizedNodes, run_quantizer, select_nodes
-from training.quantisation.int8_rules import Affine, ModuleRanges, QuantizeSpec, module_path
+from compress.onnx.quantize import Affine, QuantizedNodes, QuantizeSpec, run_quantizer, select_nodes
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
@@ -78,24 +77,20 @@ def write_cpu(
     source: Path, target: Path, nodes: QuantizedNodes, ranges: Ranges, spec: QuantizeSpec, *passes: Pass
 ) -> None:
     """The int8 file of a float file with just these nodes quantised; without passes, the rest is stored as float."""
+    import onnx
+
     affine = {tensor: affine_of(*ranges[tensor]) for tensor in cpu_tensors(load_float(source), nodes)}
-    _write_cpu(source, target, nodes, affine, spec, *passes)
-
-
-def write_trained(source: Path, target: Path, ranges: Mapping[str, ModuleRanges], spec: QuantizeSpec) -> QuantizedNodes:
-    """Write the int8 file of a float file whose ranges were trained; `ranges` by torch module."""
-    model = load_float(source)
-    nodes = select_nodes(model, spec.keep_float)
-    relu_of = {node.input[0]: node.output[0] for node in folded_relus(model, nodes)}
-    affine: dict[str, Affine] = {}
-    for node in model.graph.node:
-        if node.name in nodes.quantized:
-            trained = ranges[module_path(node.name)]
-            affine[node.input[0]] = trained.input
-            if trained.output is not None:
-                affine[relu_of.get(node.output[0], node.output[0])] = trained.output
-    _write_cpu(source, target, nodes, affine, spec, compact)
-    return nodes
+    # A linear's output goes to norms, GELU and residuals, all in float: onnxruntime's QGemm writes float for nothing,
+    # which saves two roundings and keeps GELU one node.
+    options = {"OpTypesToExcludeOutputQuantization": ["Gemm"]}
+    plain = load_float(source)
+    own_biases(plain, nodes.quantized)
+    names = [*nodes.quantized, *(node.name for node in folded_relus(plain, nodes))]
+    run_quantizer(one_gelu(plain), target, names, affine, signed=False, reduce_range=spec.reduce_range, options=options)
+    model = onnx.load(target)
+    for change in (widen, *passes):
+        change(model)
+    onnx.save(model, target)
 
 
 def cpu_tensors(model: ModelProto, nodes: QuantizedNodes) -> tuple[str, ...]:
@@ -115,24 +110,6 @@ def folded_relus(model: ModelProto, nodes: QuantizedNodes) -> list[NodeProto]:
     readers = Counter(name for node in model.graph.node for name in node.input)
     made = {n.output[0] for n in model.graph.node if n.op_type == "Conv" and n.name in nodes.quantized}
     return [n for n in model.graph.node if n.op_type == "Relu" and n.input[0] in made and readers[n.input[0]] == 1]
-
-
-def _write_cpu(
-    source: Path, target: Path, nodes: QuantizedNodes, affine: dict[str, Affine], spec: QuantizeSpec, *passes: Pass
-) -> None:
-    import onnx
-
-    # A linear's output goes to norms, GELU and residuals, all in float: onnxruntime's QGemm writes float for nothing,
-    # which saves two roundings and keeps GELU one node.
-    options = {"OpTypesToExcludeOutputQuantization": ["Gemm"]}
-    plain = load_float(source)
-    own_biases(plain, nodes.quantized)
-    names = [*nodes.quantized, *(node.name for node in folded_relus(plain, nodes))]
-    run_quantizer(one_gelu(plain), target, names, affine, signed=False, reduce_range=spec.reduce_range, options=options)
-    model = onnx.load(target)
-    for change in (widen, *passes):
-        change(model)
-    onnx.save(model, target)
 
 
 def write_trt(source: Path, target: Path, nodes: QuantizedNodes, ranges: Ranges) -> None:

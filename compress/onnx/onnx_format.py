@@ -8,22 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from compress.artefact import BASELINE, NNCF, PARITY_FAILED, Artefact, Verdict
-from compress.check.parity import check_parity, check_trained_parity
+from compress.check.parity import check_parity
 from compress.crops import load_crops
 from compress.material import Material
-from compress.onnx.flavours import quantize, store_weights, write_trained
+from compress.onnx.flavours import quantize, store_weights
 from compress.onnx.graph import load_float
 from compress.onnx.half import convert_to_fp16
 from compress.onnx.lint import lint
 from compress.onnx.precision_plan import choose_nodes
+from compress.onnx.quantize import KEEP_FLOAT, QuantizeSpec
 from compress.onnx.to_onnx import write_onnx
 from compress.openvino.nncf_quantizer import quantize_onnx
 from compress.passport import embed
 from runtime.files import file_sha256
 from training.evaluation.predictions import Predictor, file_predictor
-from training.network import ERNet
-from training.quantisation.int8_rules import KEEP_FLOAT, QuantizeSpec
-from training.quantisation.qat import float_network, int8_spec_of, ranges_of
 
 FP16_CROPS = 32  # that ranges for fp16 are measured on
 PARITY_CROPS = 64
@@ -31,23 +29,19 @@ PARITY_CROPS = 64
 
 def make(artefact: Artefact, material: Material, made: tuple[Artefact, ...]) -> Artefact:
     """Write the file and prove it: fp32 against the network, the others against the rules of their flavour."""
-    crops, path = material.test.crops[:PARITY_CROPS], artefact.path
-    parity, failed = None, ""
+    path = artefact.path
     if artefact.label == BASELINE:
         write_onnx(material.network, path)
-        parity, failed = check_parity(material.network, path, crops, material.hands), "fp32 file is not the network"
-        artefact = replace(artefact, parity={**asdict(parity), "trained": None})
+        parity = check_parity(material.network, path, material.test.crops[:PARITY_CROPS], material.hands)
+        artefact = replace(artefact, parity=asdict(parity))
+        if not parity.passed:
+            apart = f"{parity.vertex_mm:.3f} mm and {parity.projection_px:.3f} px apart"
+            reason = f"the fp32 file is not the network: {apart}"
+            artefact = replace(artefact, verdict=Verdict(PARITY_FAILED, (reason,)))
     else:
         artefact = replace(artefact, parity=made[0].parity)
         artefact = (_make_half if artefact.precision == "fp16" else _make_int8)(artefact, material, made[0].path)
-    if material.trained is not None and artefact.calibrated:
-        parity = check_trained_parity(material.trained, path, crops, material.hands)
-        failed = "int8 file is not the network that was trained to be int8"
-        artefact = replace(artefact, parity={**artefact.parity, "trained": asdict(parity)})
     embed(path, material.facts | {"precision": artefact.precision})  # the runner wants to know what it runs
-    if parity is not None and not parity.passed:
-        apart = f"{parity.vertex_mm:.3f} mm and {parity.projection_px:.3f} px apart"
-        artefact = replace(artefact, verdict=Verdict(PARITY_FAILED, (f"the {failed}: {apart}",)))
     return artefact
 
 
@@ -81,14 +75,11 @@ def _make_half(artefact: Artefact, material: Material, source: Path) -> Artefact
 
 
 def _make_int8(artefact: Artefact, material: Material, source: Path) -> Artefact:
-    """Of trained weights with the ranges they were trained with; of others with measured ones, or none at all."""
     import onnx
 
     request, path, flavour, calibration = material.request, artefact.path, artefact.flavour, None
     assert flavour is not None
-    if material.trained is not None:
-        done = write_trained_file(material.trained, path)
-    elif not artefact.calibrated:
+    if not artefact.calibrated:
         done = {"flavour": flavour, "stored": list(store_weights(source, path))}
     else:
         crops, calibration = material.calibration[1], material.calibration_facts
@@ -103,14 +94,3 @@ def _make_int8(artefact: Artefact, material: Material, source: Path) -> Artefact
     if flavour != NNCF and (violations := lint(onnx.load(path), flavour)):  # a fault of this program, not of the user
         raise ValueError(f"{path.name} breaks its rules: {violations[0]} (and {len(violations) - 1} more)")
     return replace(artefact, quantisation=done, calibration=calibration)
-
-
-def write_trained_file(trained: ERNet, path: Path) -> dict[str, Any]:
-    """Write the int8 file of a network trained to be int8; what its passport says of it."""
-    spec = int8_spec_of(trained)
-    assert spec is not None
-    source = path.with_suffix(".rounded.onnx")
-    write_onnx(float_network(trained, rounded=True), source, merged=False)  # each part has ranges of its own
-    nodes = write_trained(source, path, ranges_of(trained), spec)
-    source.unlink()
-    return {"flavour": "cpu", **asdict(spec), **asdict(nodes)}

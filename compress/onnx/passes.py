@@ -1,4 +1,4 @@
-"""Rewritings of a finished graph: a quicker first layer, less storage, and one form that is only there to be compared.
+"""Rewritings of a finished graph: a quicker first layer, less storage.
 
 - `widen`: onnxruntime's int8 convolution gathers its inputs pixel by pixel, and takes twice as long for the 3 bytes of
   an RGB pixel as for 4 (1.32, x86-64; a seventh of er-xs int8's time). A channel of zeros is added, with weights of
@@ -10,21 +10,16 @@
   bits of each row's range, and turned back by a Cast and a Mul, which runtimes fold when they load the file;
   DequantizeLinear onnxruntime repeats for every image.
 - `compact`: zero points, all alike, and the long names of tensors take most of what is left. It changes no number.
-- `clip_instead_of_rounding`: two exact implementations of one int8 network differ. Where a sum lies between integers
-  its last bit decides, and every layer amplifies that (0.3 mm per vertex between onnxruntime with optimisations and
-  without, er-xs). Clipped but not rounded they agree, if integer weights and ranges are the same in the same places.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from compress.onnx.graph import Graph, constants_of, replace_nodes
-from training.quantisation.int8_rules import Affine
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
@@ -167,24 +162,3 @@ def compact(model: ModelProto) -> None:
         node.output[:] = renamed(node.output)
     for tensor in model.graph.initializer:
         (tensor.name,) = renamed([tensor.name])
-
-
-def clip_instead_of_rounding(path: Path) -> ModelProto:
-    """The model with a Clip to their range in place of every rounding of activations (QuantizeLinear)."""
-    import onnx
-    from onnx import helper, numpy_helper
-
-    model = onnx.load(path)
-    constants, nodes = constants_of(model), []
-    for node in model.graph.node:
-        if node.op_type == "QuantizeLinear":
-            scale, zero_point = (constants[name] for name in node.input[1:])
-            names = [f"{node.output[0]}_{end}" for end in ("low", "high")]
-            for name, limit in zip(names, Affine(float(scale), int(zero_point)).limits, strict=True):
-                model.graph.initializer.append(numpy_helper.from_array(np.float32(limit), name))
-            node = helper.make_node("Clip", [node.input[0], *names], node.output, node.name)
-        elif node.op_type == "DequantizeLinear" and node.input[0] not in constants:
-            node = helper.make_node("Identity", node.input[:1], node.output, node.name)
-        nodes.append(node)
-    replace_nodes(model, nodes)
-    return model

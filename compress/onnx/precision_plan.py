@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from compress.onnx.calibration import graph_sha256
-from compress.onnx.quantize import QuantizedNodes, select_nodes
+from compress.onnx.quantize import QuantizedNodes, module_path, select_nodes
 from runtime.errors import UserError
 from runtime.files import write_text_atomic
-from training.quantisation.int8_rules import module_path
 from training.typed_tables import structure
 
 if TYPE_CHECKING:

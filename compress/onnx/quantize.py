@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,13 +18,33 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from runtime.errors import UserError
-from training.quantisation.int8_rules import Affine, matches, module_path
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
 # Every linear layer has a bias and is a Gemm; what is left as MatMul is attention and the soft-argmax.
 QUANTISED_TYPES = ("Conv", "Gemm")
+# Where a coordinate is read off or a pose is put together, 8 bits are too few.
+KEEP_FLOAT = (r"^extract\.heatmap", r"^regress\.(pose|hand)\.(\d\.)?mlp\.2", r"^regress\.(translation|pooled)\.2")
+
+
+@dataclass(frozen=True)
+class QuantizeSpec:
+    """What int8 flavour to write.
+
+    reduce_range: 7-bit weights, which cannot saturate the 16-bit sums of x86 CPUs without VNNI.
+    """
+
+    keep_float: tuple[str, ...] = KEEP_FLOAT  # regular expressions over torch module paths, or ONNX node names
+    reduce_range: bool = True
+
+
+@dataclass(frozen=True)
+class Affine:
+    """An integer q stands for scale * (q - zero_point)."""
+
+    scale: float
+    zero_point: int
 
 
 @dataclass(frozen=True)
@@ -45,12 +65,12 @@ def select_nodes(model: ModelProto, keep_float: Sequence[str]) -> QuantizedNodes
     ]
     for pattern in keep_float:
         try:
-            found = any(matches((pattern,), name, module_path(name)) for name in weighted)
+            found = any(_matches((pattern,), name, module_path(name)) for name in weighted)
         except re.error as error:
             raise UserError(f"--keep-float: {error.pattern!r} is not a regular expression ({error})") from error
         if not found:
             raise UserError(f"--keep-float {pattern!r} matches none of the {len(weighted)} quantisable nodes")
-    kept = [name for name in weighted if matches(keep_float, name, module_path(name))]
+    kept = [name for name in weighted if _matches(keep_float, name, module_path(name))]
     quantized = [name for name in weighted if name not in set(kept)]
     if not quantized:
         raise UserError("--keep-float leaves nothing to quantise: export with --fp32 instead")
@@ -101,3 +121,22 @@ def run_quantizer(
             )
     finally:
         logging.disable(before)
+
+
+def module_path(node: str) -> str:
+    """The torch module an ONNX node comes from: '/regress/pose.0/mlp/mlp.2/Gemm' -> 'regress.pose.0.mlp.2'.
+
+    A numbered child carries its container's name there, hence the repetitions; the operator comes last, with the fusion
+    that made it.
+    """
+    path: list[str] = []
+    for part in re.sub(r"/(Conv|Gemm|MatMul)(/.*)?$", "", node).strip("/").split("/"):
+        if path and part.startswith(path[-1] + "."):
+            path.pop()
+        path.append(part)
+    return ".".join(path)
+
+
+def _matches(patterns: Iterable[str], *names: str) -> bool:
+    """Whether one of the regular expressions is found in one of the names."""
+    return any(re.search(pattern, name) for pattern in patterns for name in names)

@@ -16,11 +16,10 @@ from typing import Any
 from compress.crops import Crops
 from compress.onnx.calibration import METHODS
 from compress.onnx.graph import load_float
-from compress.onnx.quantize import QuantizedNodes
+from compress.onnx.quantize import QuantizedNodes, QuantizeSpec
 from runtime.backends.contract import INPUT_NAME
 from runtime.errors import UserError, first_line
 from runtime.runner import graph_input
-from training.quantisation.int8_rules import QuantizeSpec
 
 _WITHOUT_BIAS = "/WithoutBiases"  # OpenVINO's ending of the operation that an ONNX node becomes, before its addition
 _NO_OPERATIONS = ("Constant", "Parameter", "Result")

@@ -12,12 +12,12 @@ from compress.check.parity import compare
 from compress.material import Material
 from compress.onnx.graph import load_float
 from compress.onnx.precision_plan import choose_nodes
+from compress.onnx.quantize import KEEP_FLOAT, QuantizeSpec
 from compress.openvino.nncf_quantizer import quantize_openvino
 from runtime.backends.contract import METADATA_KEY
 from runtime.backends.openvino_engine import OpenVINOBackend, import_openvino, read_model
 from runtime.files import file_sha256
 from training.evaluation.predictions import Predictor, file_predictor
-from training.quantisation.int8_rules import KEEP_FLOAT, QuantizeSpec
 
 PARITY_CROPS = 64
 

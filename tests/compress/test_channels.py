@@ -18,6 +18,7 @@ from compress.channels import KEEP, STEP, find_groups, prune_by, score_channels
 from compress.check.parity import check_parity
 from compress.onnx.flavours import quantize
 from compress.onnx.lint import lint
+from compress.onnx.quantize import QuantizeSpec
 from compress.onnx.to_onnx import write_onnx
 from compress.prune import PruneRequest, check, main
 from runtime.errors import UserError
@@ -28,7 +29,6 @@ from training.dry_run import random_batch
 from training.hands.layer import HandLayer
 from training.network import VARIANTS, ERNet, build
 from training.network.count import count_gmac
-from training.quantisation.int8_rules import QuantizeSpec
 from training.run import trainer
 
 HANDS = load_hand_models()

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from safetensors.torch import save_file
 
+from runtime.errors import UserError
 from runtime.hand.hand_model import load_hand_models
 from training.checkpoint import SHIPPED, load_network, read_facts, shipped_weights, weights_of
 from training.network.count import count_gmac
@@ -45,6 +48,14 @@ def test_pruned_weights(variant: str) -> None:
     assert facts.teacher is not None and facts.teacher["name"] == variant  # recovered from its unpruned self
     lost = 1 - count_gmac(network, network.variant.crop_px) / count_gmac(whole, whole.variant.crop_px)
     assert 0.29 <= lost <= 0.32
+
+
+def test_weights_trained_to_be_int8_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "er-nano.safetensors"
+    facts = asdict(read_facts(weights_of("er-nano"))) | {"qat": {"steps": 1000}}
+    save_file({}, path, metadata={"er_edge": json.dumps(facts)})
+    with pytest.raises(UserError, match="was trained to be int8, which is gone"):
+        load_network(path, "er-nano")
 
 
 @pytest.mark.parametrize(("variant", "share"), [("er-xs", 0.72), ("er-s", 0.72)])

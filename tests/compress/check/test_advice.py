@@ -13,7 +13,7 @@ from compress.check import advice
 from compress.check.timing import Ratio
 from compress.onnx.flavours import quantize
 from compress.onnx.half import convert_to_fp16
-from training.quantisation.int8_rules import QuantizeSpec
+from compress.onnx.quantize import QuantizeSpec
 
 
 @pytest.fixture(scope="module")

@@ -57,8 +57,8 @@ def test_zero_is_always_a_value() -> None:
     for low, high in ((0.5, 2.0), (-3.0, -1.0), (-1.0, 3.0), (0.0, 0.0), (1e-12, 1e-12)):
         affine = affine_of(low, high)
         assert 0 <= affine.zero_point <= 255 and affine.scale > 0
-        assert affine.limits[0] <= 0 <= affine.limits[1]
-        assert affine.limits[1] >= high - affine.scale and affine.limits[0] <= low + affine.scale
+        lowest, highest = ((q - affine.zero_point) * affine.scale for q in (0, 255))
+        assert highest >= high - affine.scale and lowest <= low + affine.scale
 
 
 def test_measured_once(tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,9 +12,9 @@ from onnx import ModelProto, helper, numpy_helper
 
 from compress.onnx.flavours import quantize, store_weights
 from compress.onnx.lint import RULES, lint, main
+from compress.onnx.quantize import QuantizeSpec
 from runtime.errors import UserError
 from tests.fixtures.graphs import parse_graph
-from training.quantisation.int8_rules import QuantizeSpec
 
 NODES = {
     "cpu": """

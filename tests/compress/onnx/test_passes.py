@@ -15,11 +15,10 @@ from onnx import ModelProto, TensorProto
 from compress.onnx.flavours import store_weights
 from compress.onnx.lint import lint
 from compress.onnx.passes import MIN_ELEMENTS, compact, one_gelu, store_as_int8, widen
-from compress.onnx.quantize import run_quantizer
+from compress.onnx.quantize import Affine, run_quantizer
 from runtime.backends.session import open_session
 from runtime.runner import graph_input
 from tests.fixtures.graphs import parse_graph
-from training.quantisation.int8_rules import Affine
 
 RNG = np.random.default_rng(0)
 WEIGHT = RNG.normal(0, 1, (80, 64)).astype(np.float32) * RNG.uniform(0.01, 3, (80, 1)).astype(np.float32)

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from onnx import ModelProto, numpy_helper
 
 from compress.onnx.flavours import folded_relus, quantize
-from compress.onnx.quantize import QuantizedNodes, select_nodes
+from compress.onnx.quantize import KEEP_FLOAT, QuantizedNodes, QuantizeSpec, select_nodes
 from runtime.errors import UserError
-from training.quantisation.int8_rules import KEEP_FLOAT, QuantizeSpec
 
 CROPS = np.random.default_rng(0).integers(0, 256, (4, 160, 160, 3), np.uint8)
 

@@ -13,14 +13,13 @@ import pytest
 from compress.crops import Crops
 from compress.export import export
 from compress.onnx.graph import load_float
-from compress.onnx.quantize import select_nodes
+from compress.onnx.quantize import KEEP_FLOAT, QuantizeSpec, select_nodes
 from compress.openvino import openvino_format
 from compress.openvino.nncf_quantizer import quantize_onnx, quantize_openvino
 from compress.request import ExportRequest
 from runtime.backends.opening import open_backend
 from runtime.backends.openvino_engine import passport_in, read_model
 from runtime.files import file_sha256
-from training.quantisation.int8_rules import KEEP_FLOAT, QuantizeSpec
 
 pytest.importorskip("nncf")
 STEM = "er-nano_160"
