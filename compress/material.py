@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 from dataclasses import asdict, dataclass, replace
@@ -20,7 +21,7 @@ from compress.onnx.to_onnx import OPSET
 from compress.passport import git_commit, tool_versions
 from compress.prune import Pruned, PruneRequest, recover, shrink
 from compress.request import ExportRequest
-from runtime.backends.contract import HAND_AXIS, INPUT_NAME, OUTPUT_UNITS, input_shape
+from runtime.backends.contract import HAND_AXIS, INPUT_NAME, OUTPUT_UNITS, ModelInfo, input_shape, parse_passport
 from runtime.errors import UserError
 from runtime.files import file_sha256
 from runtime.hand.hand_model import HandModel, HandPair
@@ -59,6 +60,10 @@ class Material:
     def reduce_range(self) -> bool:
         """Whether int8 weights keep to 7 bits: 8 may overflow on the target, or on some CPU where none is named."""
         return self.target is None or self.target.int8_saturates
+
+    def info(self, artefact: Artefact) -> ModelInfo:
+        """What the runner must know of a file of this export."""
+        return parse_passport(json.dumps(self.facts | {"precision": artefact.precision}), str(artefact.path))
 
     @cached_property
     def calibration(self) -> tuple[str, Crops]:

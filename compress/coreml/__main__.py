@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from compress.coreml.package import computing, dtype_of, leaving, package_bytes, read_function, stored_numbers
+from compress.coreml.package import computing, dtype_of, leaving, read_function, size_bytes, stored_numbers
 from runtime.errors import CommandParser, run_command
 
 
@@ -19,11 +19,11 @@ def describe(path: Path) -> list[str]:
     function = read_function(path)
     operations = computing(function)
     rules = [
-        f"may leave the Neural Engine: {sum(rule.kinds.values())} by {rule.rule} ({_counted(rule.kinds)})"
-        for rule in leaving(function)
+        f"may leave the Neural Engine: {sum(kinds.values())} by {rule} ({_counted(kinds)})"
+        for rule, kinds in leaving(function).items()
     ]
     lines = [
-        f"{path.name}: {package_bytes(path) / 1e6:.2f} MB",
+        f"{path.name}: {size_bytes(path) / 1e6:.2f} MB",
         *(f"takes {_typed(value)}" for value in function.inputs.values()),
         *(f"gives {_typed(value)}" for value in function.outputs),
         f"{len(operations)} operations: {_counted(Counter(op.op_type for op in operations))}",

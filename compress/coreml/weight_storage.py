@@ -7,7 +7,6 @@ rounded network loses nothing more. What is rounded: kernels and matrices of con
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,11 +39,7 @@ def round_w8(weight: Matrix) -> Matrix:
     return round_fp16(np.clip(np.rint(steps), -INT8_MAX, INT8_MAX) * scale)
 
 
-# By the name of the weight format: of large weights, after which fp16 takes nothing more.
-ROUNDINGS: dict[str, Callable[[Matrix], Matrix]] = {"fp16": round_fp16, "w8": round_w8}
-
-
-def rounded(network: ERNet, weights: str) -> ERNet:
+def rounded(network: ERNet, precision: str) -> ERNet:
     """Return a copy with norms folded into convolutions and every weight as the package will hold it."""
     # torch takes seconds to import.
     import torch
@@ -63,8 +58,8 @@ def rounded(network: ERNet, weights: str) -> ERNet:
     with torch.no_grad():
         for parameter in copied.parameters():
             parameter.copy_(parameter.half())
-        for weight in large:
-            weight.copy_(torch.from_numpy(ROUNDINGS[weights](weight.numpy())))
+        for weight in large if precision == "w8" else ():
+            weight.copy_(torch.from_numpy(round_w8(weight.numpy())))
     return copied
 
 

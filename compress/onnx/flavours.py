@@ -10,8 +10,6 @@
   lost -0.02 and er-s 0.03 mm; NNCF 3.4 on the same nodes and crops 0.04 and 0.08, and broke the rules (lint.py).
 - `coreml-w8`: smaller and not faster, weights alone as int8, for downloads. No activation is rounded: the hands are
   those of the float file on every CPU. Core ML packages: compress/coreml/weight_storage.py.
-- `nncf`: the layers of `cpu` by NNCF (compress/openvino/nncf_quantizer.py), to compare. It rounds inputs alone, which
-  OpenVINO fuses and onnxruntime does not; no rules of lint.py are meant for it.
 """
 
 from __future__ import annotations
@@ -21,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compress.artefact import NNCF, WEIGHTS_ONLY
+from compress.artefact import WEIGHTS_ONLY
 from compress.crops import Crops
 from compress.onnx.calibration import DEFAULT_METHOD, Ranges, affine_of, calibrate
 from compress.onnx.graph import load_float
@@ -31,12 +29,7 @@ from compress.onnx.quantize import Affine, QuantizedNodes, QuantizeSpec, run_qua
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
-FLAVOURS = {
-    "cpu": "int8",
-    "trt": "int8-trt",
-    NNCF: "int8-nncf",
-    WEIGHTS_ONLY: "w8",
-}  # in names of files
+FLAVOURS = {"cpu": "int8", "trt": "int8-trt", WEIGHTS_ONLY: "w8"}  # in names of files
 SIGNED_MAX = 127  # of the activations of `trt`
 
 Pass = Callable[["ModelProto"], object]  # changes a model

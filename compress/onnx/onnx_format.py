@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from compress.artefact import BASELINE, NNCF, PARITY_FAILED, Artefact, Verdict
+from compress import passport
+from compress.artefact import BASELINE, PARITY_FAILED, Artefact, Verdict
 from compress.check.parity import check_parity
 from compress.crops import load_crops
 from compress.material import Material
@@ -18,8 +18,6 @@ from compress.onnx.lint import lint
 from compress.onnx.precision_plan import choose_nodes
 from compress.onnx.quantize import KEEP_FLOAT, QuantizeSpec
 from compress.onnx.to_onnx import write_onnx
-from compress.openvino.nncf_quantizer import quantize_onnx
-from compress.passport import embed
 from runtime.files import file_sha256
 from training.evaluation.predictions import Predictor, file_predictor
 
@@ -41,7 +39,7 @@ def make(artefact: Artefact, material: Material, made: tuple[Artefact, ...]) -> 
     else:
         artefact = replace(artefact, parity=made[0].parity)
         artefact = (_make_half if artefact.precision == "fp16" else _make_int8)(artefact, material, made[0].path)
-    embed(path, material.facts | {"precision": artefact.precision})  # the runner wants to know what it runs
+    passport.embed(path, material.facts | {"precision": artefact.precision})  # the runner wants to know what it runs
     return artefact
 
 
@@ -50,21 +48,10 @@ def open_predictor(artefact: Artefact, material: Material) -> Predictor:
     return file_predictor(artefact.path, material.request.hand_model)[0]
 
 
-def write_passport(artefact: Artefact, facts: dict[str, Any]) -> Artefact:
-    """Into the file's metadata and beside it."""
-    import onnx
-
-    path = artefact.path
-    facts |= {"opset": onnx.load(path, load_external_data=False).opset_import[0].version}
-    embed(path, facts)
-    details = {"file": path.name, "bytes": path.stat().st_size, "sha256": file_sha256(path)}
-    path.with_suffix(".json").write_text(json.dumps(facts | details, indent=2) + "\n", encoding="utf-8")
-    return replace(artefact, details=details)
-
-
-def describe(facts: dict[str, Any]) -> list[str]:
-    """Nothing: ONNX files are the report's table."""
-    return []
+def embed(artefact: Artefact, facts: dict[str, Any]) -> dict[str, Any]:
+    """Into the file's metadata."""
+    opset = passport.embed(artefact.path, facts)
+    return {"opset": opset, "sha256": file_sha256(artefact.path)}
 
 
 def _make_half(artefact: Artefact, material: Material, source: Path) -> Artefact:
@@ -84,13 +71,9 @@ def _make_int8(artefact: Artefact, material: Material, source: Path) -> Artefact
     else:
         crops, calibration = material.calibration[1], material.calibration_facts
         spec = QuantizeSpec((*KEEP_FLOAT, *request.keep_float), material.reduce_range and flavour != "trt")
-        of_plan = "cpu" if flavour == NNCF else flavour
-        nodes = choose_nodes(load_float(source), spec.keep_float, request.plan, request.variant, of_plan)
-        if flavour == NNCF:
-            quantize_onnx(source, path, crops, spec, request.calib_method, nodes)
-        else:
-            quantize(source, path, crops, spec, flavour, request.calib_method, nodes)
+        nodes = choose_nodes(load_float(source), spec.keep_float, request.plan, request.variant, flavour)
+        quantize(source, path, crops, spec, flavour, request.calib_method, nodes)
         done = {"flavour": flavour, **asdict(spec), **asdict(nodes)}
-    if flavour != NNCF and (violations := lint(onnx.load(path), flavour)):  # a fault of this program, not of the user
+    if violations := lint(onnx.load(path), flavour):  # a fault of this program, not of the user
         raise ValueError(f"{path.name} breaks its rules: {violations[0]} (and {len(violations) - 1} more)")
     return replace(artefact, quantisation=done, calibration=calibration)

@@ -43,31 +43,11 @@ def open_predictor(artefact: Artefact, material: Material) -> Predictor:
     return file_predictor(artefact.path, material.request.hand_model)[0]
 
 
-def write_passport(artefact: Artefact, facts: dict[str, Any]) -> Artefact:
-    """Into the model and beside it."""
-    path, weights = artefact.path, artefact.path.with_suffix(".bin")
+def embed(artefact: Artefact, facts: dict[str, Any]) -> dict[str, Any]:
+    """Into the model."""
+    path = artefact.path
     _save(read_model(path), path, facts)
-    details = {
-        "file": path.name,
-        "bytes": path.stat().st_size + weights.stat().st_size,
-        "sha256": file_sha256(path),
-        "weights_sha256": file_sha256(weights),
-    }
-    Path(f"{path}.json").write_text(json.dumps(facts | details, indent=2) + "\n", encoding="utf-8")
-    return replace(artefact, details=details)
-
-
-def describe(facts: dict[str, Any]) -> list[str]:
-    """Lines for the screen, of its entry in the report."""
-    if "accuracy" not in facts:
-        return []
-    accuracy, speed = facts["accuracy"], facts["latency_ms"]
-    return [
-        f"  {facts['file']}, {facts['bytes'] / 1e6:.2f} MB, {facts['parity']['vertex_mm']:.4f} mm from torch (worst "
-        f"vertex of {facts['parity']['n_images']} crops); {accuracy['mpjpe_mm']:.3f} mm MPJPE "
-        f"({accuracy['delta_vs_fp32_mm']:+.3f}); {speed['median']:.3f} ms, "
-        f"{speed['times_faster_than_fp32']['median']:.2f} times the speed of fp32 in onnxruntime"
-    ]
+    return {"sha256": file_sha256(path), "weights_sha256": file_sha256(path.with_suffix(".bin"))}
 
 
 def _quantize(artefact: Artefact, model: Any, source: Path, material: Material) -> tuple[Artefact, Any]:

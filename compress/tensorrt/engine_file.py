@@ -156,14 +156,18 @@ def build(job: Job) -> Engine:
     return engine
 
 
-def renew_passport(path: Path) -> None:
-    """Describe the ONNX file as it is now: an export puts its passport into it when the engine is built already."""
+def renew_passport(path: Path) -> str:
+    """Describe the ONNX file as it is now: an export puts its passport into it when the engine is built already.
+
+    Gives the engine's hash.
+    """
     beside = path.with_suffix(".json")
     facts = json.loads(beside.read_text())
     onnx = path.with_name(facts["engine"]["onnx_file"])
     facts["engine"]["onnx_sha256"] = file_sha256(onnx)
     facts["model"], _ = read_model_passport(onnx)
     write_text_atomic(beside, json.dumps(facts, indent=2) + "\n")
+    return str(facts["engine"]["engine_sha256"])
 
 
 def read_model_passport(path: Path) -> tuple[dict[str, Any], str]:

@@ -189,12 +189,7 @@ def test_a_failed_export_leaves_nothing(
         (["--variant", "er-s", "--target", "raspberry-pi5"], "did you mean raspberry-pi-5"),
         (["--variant", "er-s", "--int8", "--fp16"], "not allowed with"),
         (["--variant", "er-s", "--int8", "--calib-method", "minmix"], "did you mean minmax"),
-        (["--variant", "er-s", "--int8", "--quantizer", "ncf"], "did you mean nncf"),
-        (["--variant", "er-s", "--quantizer", "nncf"], "no effect without --int8"),
-        (
-            ["--variant", "er-s", "--int8", "--quantizer", "nncf", "--format", "openvino"],
-            "for int8 ONNX files for CPUs",
-        ),
+        (["--variant", "er-s", "--calib-method", "minmax"], "no effect without --int8"),
         (["--variant", "er-s", "--format", "openvino", "--target", "apple-a16"], "apple-a16 has no onnx"),
         (["--variant", "er-s", "--finetune-steps", "3"], "no effect without --prune"),
         (["--variant", "er-s", "--prune", "0.3", "--random-weights"], "need trained weights"),

@@ -58,7 +58,7 @@ def test_the_exporter_gives_the_onnx_file_its_passport_last(tmp_path: Path, monk
     embed(source, tiny_passport() | {"precision": "int8", "variant": "er-xs"})
     with pytest.raises(UserError, match="was built from another"):
         check_engine(read_engine_passport(job.path)[0], job.path, job.path.read_bytes(), job.machine)
-    tensorrt_format.write_passport(Artefact("tensorrt", "int8", "int8", path=job.path), {})
+    tensorrt_format.embed(Artefact("tensorrt", "int8", "int8", path=job.path), {})
     passport, info = read_engine_passport(job.path)
     check_engine(passport, job.path, job.path.read_bytes(), job.machine)
     assert info.variant == "er-xs"
