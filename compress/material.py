@@ -16,7 +16,6 @@ import torch
 from compress.artefact import Artefact
 from compress.check.scoring import LabelledCrops, load_labelled_crops
 from compress.crops import Crops, calibration_crops, digest
-from compress.onnx.calibration import METHODS
 from compress.onnx.to_onnx import OPSET
 from compress.passport import git_commit, tool_versions
 from compress.prune import Pruned, PruneRequest, recover, shrink
@@ -75,7 +74,7 @@ class Material:
     def calibration_facts(self) -> dict[str, Any]:
         """What passports say of it."""
         (name, crops), method = self.calibration, self.request.calib_method
-        return {"data": name, "n_images": len(crops), "sha256": digest(crops), "method": method, **METHODS[method]}
+        return {"data": name, "n_images": len(crops), "sha256": digest(crops), "method": method}
 
 
 def pruning_request(request: ExportRequest) -> PruneRequest:

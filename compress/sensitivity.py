@@ -20,7 +20,7 @@ from compress.check.timing import one_frame, time_alternately
 from compress.crops import load_crops
 from compress.material import load_weights, network_facts
 from compress.onnx.calibration import graph_sha256
-from compress.onnx.flavours import measure_ranges, write_cpu
+from compress.onnx.flavours import look_inside, write_cpu
 from compress.onnx.graph import load_float
 from compress.onnx.precision_plan import Plan, Sensitivity, blocks_of, split_nodes, write_plan
 from compress.onnx.quantize import QuantizeSpec
@@ -111,7 +111,7 @@ def make_plan(variant: str, max_drop_mm: float, checkpoint: Path | None = None, 
         def measure(chosen: Sequence[str]) -> Trial:
             """Of the file in which these blocks are int8."""
             nodes = split_nodes(model, set(blocks) - set(chosen))
-            write_cpu(files["fp32"], files["int8"], nodes, ranges, QuantizeSpec(()))
+            write_cpu(files["fp32"], files["int8"], nodes, seen, QuantizeSpec(()))
             lost_mm = mpjpe_mm("int8") - fp32_mm
             runs = {name: one_frame(path, crops[0]) for name, path in files.items()}
             latency, ratios = time_alternately(runs, "fp32", rounds=ROUNDS)
@@ -121,7 +121,7 @@ def make_plan(variant: str, max_drop_mm: float, checkpoint: Path | None = None, 
         write_onnx(weights.network, files["fp32"])
         model = load_float(files["fp32"])
         blocks = blocks_of(model)
-        ranges, fp32_mm = measure_ranges(files["fp32"], crops), mpjpe_mm("fp32")
+        seen, fp32_mm = look_inside(files["fp32"], crops), mpjpe_mm("fp32")
         chosen, figures, alone = search(list(blocks), measure, max_drop_mm)
     return Plan(
         variant=variant,

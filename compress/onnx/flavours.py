@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING
 
 from compress.artefact import WEIGHTS_ONLY
 from compress.crops import Crops
-from compress.onnx.calibration import DEFAULT_METHOD, Ranges, affine_of, calibrate
+from compress.onnx.calibration import DEFAULT_METHOD, Seen, affine_of, calibrate
 from compress.onnx.graph import load_float
-from compress.onnx.passes import compact, one_gelu, own_biases, store_as_int8, widen
+from compress.onnx.passes import compact, correct_biases, one_gelu, own_biases, store_as_int8, widen
 from compress.onnx.quantize import Affine, QuantizedNodes, QuantizeSpec, run_quantizer, select_nodes
 
 if TYPE_CHECKING:
@@ -46,16 +46,16 @@ def quantize(
 ) -> QuantizedNodes:
     """Write the int8 file, for `cpu` or `trt`, of a float file, its ranges measured on crops; nodes: a plan's."""
     nodes = nodes or select_nodes(load_float(source), spec.keep_float)
-    ranges = measure_ranges(source, crops, method)
+    seen = look_inside(source, crops, method)
     if flavour == "trt":
-        write_trt(source, target, nodes, ranges)
+        write_trt(source, target, nodes, seen)
     else:
-        write_cpu(source, target, nodes, ranges, spec, store_as_int8, compact)
+        write_cpu(source, target, nodes, seen, spec, store_as_int8, compact)
     return nodes
 
 
-def measure_ranges(source: Path, crops: Crops, method: str = DEFAULT_METHOD) -> Ranges:
-    """Ranges of all tensors that could be rounded, so that every choice of nodes has the same, cached ones."""
+def look_inside(source: Path, crops: Crops, method: str = DEFAULT_METHOD) -> dict[str, Seen]:
+    """Calibrate all tensors that could be rounded, so that every choice of nodes has the same, cached ones."""
     model = load_float(source)
     every = select_nodes(model, ())
     # Whether a ReLU is folded depends on the choice: the tensors on both sides of each are measured.
@@ -67,23 +67,31 @@ def measure_ranges(source: Path, crops: Crops, method: str = DEFAULT_METHOD) -> 
 
 
 def write_cpu(
-    source: Path, target: Path, nodes: QuantizedNodes, ranges: Ranges, spec: QuantizeSpec, *passes: Pass
+    source: Path, target: Path, nodes: QuantizedNodes, seen: dict[str, Seen], spec: QuantizeSpec, *passes: Pass
 ) -> None:
     """The int8 file of a float file with just these nodes quantised; without passes, the rest is stored as float."""
     import onnx
 
-    affine = {tensor: affine_of(*ranges[tensor]) for tensor in cpu_tensors(load_float(source), nodes)}
     # A linear's output goes to norms, GELU and residuals, all in float: onnxruntime's QGemm writes float for nothing,
     # which saves two roundings and keeps GELU one node.
     options = {"OpTypesToExcludeOutputQuantization": ["Gemm"]}
-    plain = load_float(source)
-    own_biases(plain, nodes.quantized)
+    plain = _corrected(source, nodes, seen, spec)
+    affine = {tensor: affine_of(seen[tensor].low, seen[tensor].high) for tensor in cpu_tensors(plain, nodes)}
     names = [*nodes.quantized, *(node.name for node in folded_relus(plain, nodes))]
     run_quantizer(one_gelu(plain), target, names, affine, signed=False, reduce_range=spec.reduce_range, options=options)
     model = onnx.load(target)
     for change in (widen, *passes):
         change(model)
     onnx.save(model, target)
+
+
+def _corrected(source: Path, nodes: QuantizedNodes, seen: dict[str, Seen], spec: QuantizeSpec) -> ModelProto:
+    """The float file with the biases that its rounded weights want."""
+    model = load_float(source)
+    own_biases(model, nodes.quantized)
+    means = {name: entry.means for name, entry in seen.items()}
+    correct_biases(model, nodes.quantized, means, spec.weight_max)
+    return model
 
 
 def cpu_tensors(model: ModelProto, nodes: QuantizedNodes) -> tuple[str, ...]:
@@ -105,12 +113,13 @@ def folded_relus(model: ModelProto, nodes: QuantizedNodes) -> list[NodeProto]:
     return [n for n in model.graph.node if n.op_type == "Relu" and n.input[0] in made and readers[n.input[0]] == 1]
 
 
-def write_trt(source: Path, target: Path, nodes: QuantizedNodes, ranges: Ranges) -> None:
+def write_trt(source: Path, target: Path, nodes: QuantizedNodes, seen: dict[str, Seen]) -> None:
     """The int8 file of a float file with just these nodes quantised: their inputs are rounded, around 0."""
+    plain = _corrected(source, nodes, seen, QuantizeSpec(reduce_range=False))
     affine = {}
-    for node in load_float(source).graph.node:
+    for node in plain.graph.node:
         if node.name in nodes.quantized:
-            largest = max(abs(limit) for limit in ranges[node.input[0]])
+            largest = max(-seen[node.input[0]].low, seen[node.input[0]].high)
             affine[node.input[0]] = Affine(largest / SIGNED_MAX if largest > 0 else 1.0, 0)
     options = {
         "ActivationSymmetric": True,
@@ -118,7 +127,7 @@ def write_trt(source: Path, target: Path, nodes: QuantizedNodes, ranges: Ranges)
         "QuantizeBias": False,
         "OpTypesToExcludeOutputQuantization": ["Conv", "MatMul", "Gemm"],
     }
-    run_quantizer(load_float(source), target, nodes.quantized, affine, signed=True, reduce_range=False, options=options)
+    run_quantizer(plain, target, nodes.quantized, affine, signed=True, reduce_range=False, options=options)
 
 
 def store_weights(source: Path, target: Path) -> tuple[str, ...]:

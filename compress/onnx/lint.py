@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from compress.onnx.graph import NOTHING, QDQ, Graph
+from compress.onnx.graph import NOTHING, QDQ, Graph, attribute
 from runtime.errors import CommandParser, UserError, first_line, run_command, unknown_name
 
 if TYPE_CHECKING:
-    from onnx import ModelProto, NodeProto
+    from onnx import ModelProto
 
 WEIGHTED = ("Conv", "Gemm")
 IN_FLOAT = ("MatMul", "Softmax", "LayerNormalization")  # their inputs are not rounded
@@ -116,10 +116,10 @@ def weights_per_channel(graph: Graph) -> Found:
             continue
         integers, scale, zero_point = (graph.value(maker, index) for index in range(3))
         # Where a weight's output channels lie: along its rows, or columns in a Gemm that is not transposed.
-        expected = 0 if node.op_type == "Conv" or _attribute(node, "transB", 0) else 1
+        expected = 0 if node.op_type == "Conv" or attribute(node, "transB", 0) else 1
         if integers.dtype != np.int8 or zero_point.any():
             yield node.name, f"{integers.dtype} weights, or a zero point: int8 around 0 is expected"
-        axis = _attribute(maker, "axis", 1) % integers.ndim
+        axis = attribute(maker, "axis", 1) % integers.ndim
         if axis != expected or scale.size != integers.shape[expected]:
             yield (
                 node.name,
@@ -185,10 +185,6 @@ def weights_alone(graph: Graph) -> Found:
             )
             if node.op_type != "Cast" or not scales or len(scales) < len(readers) or not per_row:
                 yield node.name, "an int8 constant is not turned back by Cast and Mul"
-
-
-def _attribute(node: NodeProto, name: str, default: int) -> int:
-    return next((int(attribute.i) for attribute in node.attribute if attribute.name == name), default)
 
 
 _ROUNDED: tuple[Rule, ...] = (

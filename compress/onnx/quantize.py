@@ -38,6 +38,11 @@ class QuantizeSpec:
     keep_float: tuple[str, ...] = KEEP_FLOAT  # regular expressions over torch module paths, or ONNX node names
     reduce_range: bool = True
 
+    @property
+    def weight_max(self) -> int:
+        """Weights become integers from -weight_max to weight_max, per output channel."""
+        return 64 if self.reduce_range else 127
+
 
 @dataclass(frozen=True)
 class Affine:

@@ -13,12 +13,12 @@ import warnings
 from typing import Any
 
 from compress.crops import Crops
-from compress.onnx.calibration import METHODS
 from compress.onnx.quantize import QuantizedNodes, QuantizeSpec
 from runtime.backends.contract import INPUT_NAME
 from runtime.errors import UserError, first_line
 from runtime.runner import graph_input
 
+OUTSIDE = 1e-4  # share of the values
 _WITHOUT_BIAS = "/WithoutBiases"  # OpenVINO's ending of the operation that an ONNX node becomes, before its addition
 _NO_OPERATIONS = ("Constant", "Parameter", "Result")
 
@@ -35,12 +35,11 @@ def quantize_openvino(model: Any, nodes: QuantizedNodes, crops: Crops, spec: Qua
     except ImportError as error:
         raise UserError(f"nncf cannot be imported ({first_line(error)}): pip install -e '.[openvino]'") from None
     limits: dict[str, Any] = {}
-    if settings := METHODS[method]:  # of each crop the outermost values are left out, then the widest range is taken
-        outside = 1 - settings["percentile"] / 100
+    if method != "minmax":  # of each crop the outermost values are left out, then the widest range is taken
         for end in ("min", "max"):
             aggregator = ranges.AggregatorType[end.upper()]
             limits[end] = ranges.StatisticsCollectorParameters(
-                ranges.StatisticsType.QUANTILE, aggregator, quantile_outlier_prob=outside
+                ranges.StatisticsType.QUANTILE, aggregator, quantile_outlier_prob=OUTSIDE
             )
     overflow = advanced.OverflowFix.ENABLE if spec.reduce_range else advanced.OverflowFix.DISABLE  # 7 bits, or 8
     quantized = set(nodes.quantized)

@@ -20,7 +20,7 @@ def make(artefact: Artefact, material: Material, made: tuple[Artefact, ...]) -> 
     """Check that it builds, and build it where there is a GPU with TensorRT."""
     request = material.request
     source = next((a for a in made if a.precision == artefact.precision and a.flavour in (None, "trt")), made[0])
-    check = check_build(source.path, source.precision)
+    check = check_build(source.path)
     command = f"python -m compress.tensorrt {request.output_dir / source.path.name} --target {request.target or 'NAME'}"
     details = {"onnx": source.path.name, "build_command": command, "build_check": asdict(check)}
     notes = (f"build check: {check}",)
@@ -34,7 +34,7 @@ def make(artefact: Artefact, material: Material, made: tuple[Artefact, ...]) -> 
     except UserError as error:
         details["notes"] = (*notes, f"on the device: {command}")
         return replace(artefact, details=details, verdict=Verdict(status, (str(error),)))
-    details |= {"notes": notes, "engine": asdict(engine)}
+    details |= {"notes": notes, "engine": engine}
     return replace(artefact, path=job.path, details=details)
 
 

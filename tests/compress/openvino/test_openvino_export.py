@@ -102,7 +102,7 @@ def test_models_with_7_and_with_8_bits(nano: Path, crops: Crops) -> None:
     nodes = select_nodes(load_float(nano), KEEP_FLOAT)
     largest = []
     for reduce_range in (True, False):
-        model = quantize_openvino(read_model(nano), nodes, crops, QuantizeSpec(reduce_range=reduce_range), "percentile")
+        model = quantize_openvino(read_model(nano), nodes, crops, QuantizeSpec(reduce_range=reduce_range), "mse")
         constants = [op for op in model.get_ops() if op.get_type_name() == "Constant"]
         stored = [op.get_data().astype(int) for op in constants if op.get_element_type().get_type_name() == "i8"]
         largest.append(max(np.abs(values).max() for values in stored))
