@@ -44,7 +44,7 @@ class Sensitivity:
 
     block: str
     nodes: int
-    lost_mm: float  # MPJPE
+    apart_mm: float  # mean distance of the vertices from the fp32 file's
     saved_ms: float  # of the fp32 file's latency
 
 
@@ -63,7 +63,7 @@ class Plan:
     times_faster: float  # than fp32, on the machine it was found on
     machine: str
     sensitivities: tuple[Sensitivity, ...]
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
 
 
 def block_of(node: str) -> str:

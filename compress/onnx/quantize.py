@@ -6,13 +6,10 @@ soft-argmax and the last layers of the regression stay in float: they gain nothi
 
 from __future__ import annotations
 
-import logging
 import re
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -95,7 +92,11 @@ def run_quantizer(
 
     affine: of every activation that is rounded. signed: int8 activations instead of uint8.
     """
-    from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization import QuantType
+    from onnxruntime.quantization.calibrate import TensorData
+    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+    from onnxruntime.quantization.quant_utils import save_and_reload_model_with_shape_infer
+    from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
     activation_type = QuantType.QInt8 if signed else QuantType.QUInt8
     types = {"scale": np.float32, "zero_point": np.int8 if signed else np.uint8}
@@ -103,29 +104,24 @@ def run_quantizer(
         tensor: [{"quant_type": activation_type} | {key: np.array(getattr(value, key), types[key]) for key in types}]
         for tensor, value in affine.items()
     }
-    size = model.graph.input[0].type.tensor_type.shape.dim[-1].dim_value
-    # It calibrates even where all ranges are given: one black image is the least it takes.
-    images = iter([{"image": np.zeros((1, 3, size, size), np.float32)}])
-    before = logging.root.manager.disable
-    logging.disable(max(before, logging.WARNING))  # it logs advice that this module has already followed
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            quantize_static(
-                model,
-                target,
-                SimpleNamespace(get_next=lambda: next(images, None)),
-                quant_format=QuantFormat.QDQ,
-                per_channel=True,
-                reduce_range=reduce_range,
-                activation_type=activation_type,
-                weight_type=QuantType.QInt8,
-                calibrate_method=CalibrationMethod.MinMax,
-                nodes_to_quantize=list(nodes),
-                extra_options={"TensorQuantOverrides": known, **options},
-            )
-    finally:
-        logging.disable(before)
+    # The quantiser looks for a range of every tensor, and takes the ones above for those that it rounds.
+    made = [name for node in model.graph.node for name in node.output]
+    any_range = TensorData(lowest=np.float32(0), highest=np.float32(1))
+    # What `quantize_static` does after calibration, which takes two thirds of its time even where all ranges are given.
+    quantizer = QDQQuantizer(
+        save_and_reload_model_with_shape_infer(model),
+        per_channel=True,
+        reduce_range=reduce_range,
+        weight_qType=QuantType.QInt8,
+        activation_qType=activation_type,
+        tensors_range=dict.fromkeys([*affine, *made], any_range),
+        nodes_to_quantize=list(nodes),
+        nodes_to_exclude=[],
+        op_types_to_quantize=[*QDQRegistry, *QLinearOpsRegistry],
+        extra_options={"TensorQuantOverrides": known, **options},
+    )
+    quantizer.quantize_model()
+    quantizer.model.save_model_to_file(str(target))
 
 
 def module_path(node: str) -> str:
