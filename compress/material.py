@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import Path
@@ -92,9 +92,9 @@ def load_weights(request: ExportRequest, hands: HandPair) -> Weights:
         torch.manual_seed(0)
         return Weights(build(request.variant).eval(), {"random": True, "sha256": None})
     path = request.checkpoint or weights_of(request.variant)
-    weights = _read_weights(path, request.variant)
-    check_hand_model(path, **weights.facts["hand_model"], hands=hands)
-    return weights
+    network, facts = _read_weights(path, request.variant)
+    check_hand_model(path, **facts["hand_model"], hands=hands)
+    return Weights(network, facts)
 
 
 def recover_weights(request: ExportRequest, weights: Weights) -> Weights:
@@ -102,12 +102,12 @@ def recover_weights(request: ExportRequest, weights: Weights) -> Weights:
     if weights.pruned is None:
         return weights
     path, figures = recover(weights.pruned)
-    return replace(_read_weights(path, request.variant), pruning=figures)
+    return Weights(*_read_weights(path, request.variant), pruning=figures)
 
 
-def _read_weights(path: Path, variant: str) -> Weights:
+def _read_weights(path: Path, variant: str) -> tuple[ERNet, dict[str, Any]]:
     network, facts = load_network(path, variant)
-    return Weights(network, {"random": False, "sha256": file_sha256(path), **asdict(facts)})
+    return network, {"random": False, "sha256": file_sha256(path), **asdict(facts)}
 
 
 def gather(

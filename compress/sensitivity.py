@@ -8,9 +8,10 @@ the faster wins. Images are of the validation split: an export measures on other
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tqdm import tqdm
@@ -23,7 +24,7 @@ from compress.material import load_weights, network_facts
 from compress.onnx.calibration import graph_sha256
 from compress.onnx.flavours import look_inside, write_cpu
 from compress.onnx.graph import load_float
-from compress.onnx.precision_plan import Plan, Sensitivity, blocks_of, split_nodes, write_plan
+from compress.onnx.precision_plan import Plan, Sensitivity, blocks_of, split_nodes
 from compress.onnx.quantize import QuantizeSpec
 from compress.onnx.to_onnx import write_onnx
 from compress.passport import embed
@@ -167,7 +168,7 @@ def main(arguments: list[str] | None = None) -> int:
     output = args.output or Path(f"{args.variant}.plan.json")
     with atomic_path(output) as temporary:  # first, as it says what is wrong with a path before the long search
         plan = make_plan(args.variant, args.max_drop_mm, args.checkpoint, args.data)
-        write_plan(temporary, plan)
+        temporary.write_text(json.dumps(asdict(plan), indent=1) + "\n", encoding="utf-8")
     print_plan(plan)
     print(f"next: python compress/export.py --variant {args.variant} --int8 --plan {output}")
     return 0

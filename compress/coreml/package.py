@@ -9,7 +9,6 @@ import hashlib
 import json
 import shutil
 from collections import Counter
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -67,15 +66,6 @@ def read_function(path: Path) -> Any:
 def computing(function: Any) -> list[Any]:
     """Return the operations of a MIL function that compute: all but constants."""
     return [op for op in function.operations if not is_constant(op.op_type)]
-
-
-def stored_numbers(function: Any) -> dict[str, int]:
-    """Count constant numbers by the way they are stored: a float type, or the operation that unfolds them."""
-    found = Counter[str]()
-    for op in function.operations:
-        if is_constant(op.op_type) and (kind := dtype_of(op.outputs[0])).startswith("fp"):
-            found[kind if op.op_type == CONST else op.op_type] += prod(op.outputs[0].shape)
-    return dict(found.most_common())
 
 
 def dtype_of(value: Any) -> str:
