@@ -17,6 +17,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from compress.check.mesh_distance import mesh_distance
+from compress.check.parity import run_of
 from compress.check.scoring import load_labelled_crops, score
 from compress.check.timing import one_frame, time_alternately
 from compress.crops import load_crops
@@ -30,7 +31,6 @@ from compress.onnx.to_onnx import write_onnx
 from compress.passport import embed
 from compress.request import ExportRequest
 from runtime.backends.contract import Outputs
-from runtime.backends.session import open_session
 from runtime.errors import CommandParser, UserError, run_command
 from runtime.files import atomic_path
 from runtime.hand.hand_model import load_hand_models
@@ -97,10 +97,8 @@ def make_plan(variant: str, max_drop_mm: float, checkpoint: Path | None = None, 
         fp32, int8 = (Path(folder) / f"{name}.onnx" for name in ("fp32", "int8"))
 
         def outputs_of(path: Path) -> list[Outputs]:
-            session = open_session(path)
-            names = [output.name for output in session.get_outputs()]
-            inputs = ({"image": graph_input(crop)} for crop in images.crops[:IMAGES_ALONE])
-            return [dict(zip(names, session.run(None, given), strict=True)) for given in inputs]
+            run = run_of(path)
+            return [run(graph_input(crop)) for crop in images.crops[:IMAGES_ALONE]]
 
         def mpjpe_mm(path: Path) -> float:
             embed(path, facts)

@@ -62,24 +62,6 @@ def write_package(
     precision: fp32, fp16 or w8. image_input: it takes a CVPixelBuffer instead of an MLMultiArray. UserError where the
     folder cannot be written.
     """
-    model = _convert(network, precision, deployment_target, image_input)
-    try:
-        model.save(str(path))
-    except OSError as error:
-        raise write_error(path, error) from error
-
-
-def as_stored(network: ERNet, precision: str) -> ERNet:
-    """Return the torch network that a package of this precision holds: its parts merged, its weights rounded."""
-    # torch, which takes seconds to import.
-    from training.network.merged import merge
-
-    merged = merge(network)
-    return merged if precision == "fp32" else rounded(merged, precision)
-
-
-def _convert(network: ERNet, precision: str, deployment_target: str, image_input: bool) -> Any:
-    """coremltools' model, described."""
     # torch, which takes seconds to import.
     import torch
 
@@ -118,4 +100,16 @@ def _convert(network: ERNet, precision: str, deployment_target: str, image_input
     )
     for name, facts in OUTPUT_UNITS.items():
         model.output_description[name] = f"{facts['unit']}; {facts['shape']}"
-    return model
+    try:
+        model.save(str(path))
+    except OSError as error:
+        raise write_error(path, error) from error
+
+
+def as_stored(network: ERNet, precision: str) -> ERNet:
+    """Return the torch network that a package of this precision holds: its parts merged, its weights rounded."""
+    # torch, which takes seconds to import.
+    from training.network.merged import merge
+
+    merged = merge(network)
+    return merged if precision == "fp32" else rounded(merged, precision)

@@ -9,17 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from tqdm import tqdm
-
-from compress.check.mesh_distance import MeshDistance, mesh_distance
+from compress.check.mesh_distance import MeshDistance
+from compress.check.parity import compare
 from compress.coreml.convert import as_stored
 from compress.coreml.evaluator import Evaluator, NumericFault
 from compress.crops import Crops
 from runtime.backends.contract import INPUT_NAME, ModelInfo, Outputs
 from runtime.hand.hand_model import HandPair
 from runtime.hand.hands import Floats
-from runtime.runner import graph_input
 from training.network import ERNet
 
 FP32_TOLERANCE_MM = 0.05  # of any vertex
@@ -68,18 +65,10 @@ class EvaluatedPackage:
 def check_package(network: ERNet, path: Path, precision: str, crops: Crops, hands: HandPair) -> PackageParity:
     """Evaluate the package on every crop in both arithmetics; see the module."""
     evaluator, stored = Evaluator(path), as_stored(network, precision)
-    expected: list[Outputs] = []
-    exact: list[Outputs] = []
-    half: list[Outputs] = []
     try:
-        for crop in tqdm(crops, desc="numeric check", unit="img", leave=False):
-            image = graph_input(crop)
-            with torch.inference_mode():
-                outputs = stored(torch.from_numpy(image))._asdict()
-            expected.append({name: value.numpy() for name, value in outputs.items()})
-            exact.append(evaluator({INPUT_NAME: image}, "fp32"))
-            half.append(evaluator({INPUT_NAME: image}, "fp16"))
+        exact = compare(stored, lambda image: evaluator({INPUT_NAME: image}, "fp32"), crops, hands)
+        return PackageParity(
+            len(crops), exact, compare(stored, lambda image: evaluator({INPUT_NAME: image}, "fp16"), crops, hands)
+        )
     except NumericFault as problem:
         return PackageParity(len(crops), fault=str(problem))
-    fp32, fp16 = (mesh_distance(expected, found, network.variant.crop_px, HandPair(*hands)) for found in (exact, half))
-    return PackageParity(len(crops), fp32, fp16)

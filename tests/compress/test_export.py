@@ -24,7 +24,7 @@ from safetensors.torch import load_file, save_file
 from compress import export as command
 from compress import prune as pruning
 from compress.artefact import Artefact
-from compress.check import parity
+from compress.check import mesh_distance
 from compress.export import export, judge, main, parse_args
 from compress.export_report import add_to_report, print_result
 from compress.onnx.lint import lint
@@ -161,7 +161,7 @@ def test_a_failed_export_leaves_nothing(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(parity, "VERTEX_TOLERANCE_MM", 0.0)
+    monkeypatch.setattr(mesh_distance, "VERTEX_TOLERANCE_MM", 0.0)
     entry = export(replace(small_request, output_dir=tmp_path))
     assert entry["verdict"]["status"] == "parity_failed" and list(entry["files"]) == ["er-nano_160_fp32"]
     assert list(tmp_path.iterdir()) == []
