@@ -46,7 +46,6 @@ class ExportRequest:
     calib_method: str = option(DEFAULT_METHOD, f"of {', '.join(METHODS)}; default: {DEFAULT_METHOD}")
     test_images: int = option(1000, "held-out images accuracy is measured on", type=int)
     max_drop_mm: float = option(0.3, "MPJPE the export may lose against fp32", type=float)
-    keep_float: Sequence[str] = option((), "further nodes to leave in float", nargs="+", metavar="PATTERN")
     plan: Path | None = option(None, "what stays float, as python -m compress.sensitivity found it", type=Path)
     output_dir: Path = option(Path("exports"), "default: exports/", type=Path)
     overwrite: bool = option(False, "replace files of an earlier export", action="store_true")
@@ -54,6 +53,6 @@ class ExportRequest:
     @property
     def int8_only(self) -> tuple[str, ...]:
         """The flags that only int8 knows and that are not as they are by default."""
-        names = ("keep_float", "plan", "calib_samples", "calib_data", "calib_method")
+        names = ("plan", "calib_samples", "calib_data", "calib_method")
         changed = [name for name in names if getattr(self, name) != getattr(ExportRequest, name)]
         return tuple("--" + name.replace("_", "-") for name in changed)

@@ -29,8 +29,6 @@ def check_request(request: ExportRequest) -> Target | None:
             raise UserError(f"{flag} has no effect without --int8")
         if not any(artefact.calibrated for artefact in plan_artefacts(request, target)):
             raise UserError(f"{flag} has no effect: here weights alone become integers")
-    if request.plan is not None and request.keep_float:
-        raise UserError("--plan says what stays float: leave out --keep-float")
     if request.plan is not None:
         read_plan(request.plan, request.variant)
     if request.calib_method not in METHODS:

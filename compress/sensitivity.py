@@ -26,7 +26,6 @@ from compress.onnx.calibration import graph_sha256
 from compress.onnx.flavours import look_inside, write_cpu
 from compress.onnx.graph import load_float
 from compress.onnx.precision_plan import Plan, Sensitivity, blocks_of, split_nodes
-from compress.onnx.quantize import QuantizeSpec
 from compress.onnx.to_onnx import write_onnx
 from compress.passport import embed
 from compress.request import ExportRequest
@@ -106,7 +105,7 @@ def make_plan(variant: str, max_drop_mm: float, checkpoint: Path | None = None, 
 
         def write(chosen: Sequence[str]) -> None:
             """The file in which these blocks are int8."""
-            write_cpu(fp32, int8, split_nodes(model, set(blocks) - set(chosen)), seen, QuantizeSpec(()))
+            write_cpu(fp32, int8, split_nodes(model, set(blocks) - set(chosen)), seen, reduce_range=True)
 
         def times_faster(rounds: int) -> tuple[float, float]:
             """Of that file, and the fp32 file's ms; the ratio of neighbouring rounds is steadier than either time."""

@@ -24,7 +24,7 @@ from compress.crops import Crops
 from compress.onnx.calibration import DEFAULT_METHOD, Seen, affine_of, calibrate
 from compress.onnx.graph import load_float
 from compress.onnx.passes import compact, correct_biases, one_gelu, own_biases, store_as_int8, widen
-from compress.onnx.quantize import Affine, QuantizedNodes, QuantizeSpec, run_quantizer, select_nodes
+from compress.onnx.quantize import Affine, QuantizedNodes, run_quantizer, select_nodes, weight_max, weighted_nodes
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
@@ -39,25 +39,25 @@ def quantize(
     source: Path,
     target: Path,
     crops: Crops,
-    spec: QuantizeSpec,
     flavour: str = "cpu",
+    reduce_range: bool = True,
     method: str = DEFAULT_METHOD,
     nodes: QuantizedNodes | None = None,
 ) -> QuantizedNodes:
     """Write the int8 file, for `cpu` or `trt`, of a float file, its ranges measured on crops; nodes: a plan's."""
-    nodes = nodes or select_nodes(load_float(source), spec.keep_float)
+    nodes = nodes or select_nodes(load_float(source))
     seen = look_inside(source, crops, method)
     if flavour == "trt":
         write_trt(source, target, nodes, seen)
     else:
-        write_cpu(source, target, nodes, seen, spec, store_as_int8, compact)
+        write_cpu(source, target, nodes, seen, reduce_range, store_as_int8, compact)
     return nodes
 
 
 def look_inside(source: Path, crops: Crops, method: str = DEFAULT_METHOD) -> dict[str, Seen]:
     """Calibrate all tensors that could be rounded, so that every choice of nodes has the same, cached ones."""
     model = load_float(source)
-    every = select_nodes(model, ())
+    every = QuantizedNodes(weighted_nodes(model), ())
     # Whether a ReLU is folded depends on the choice: the tensors on both sides of each are measured.
     tensors = set(cpu_tensors(model, every))
     for node in model.graph.node:
@@ -67,7 +67,7 @@ def look_inside(source: Path, crops: Crops, method: str = DEFAULT_METHOD) -> dic
 
 
 def write_cpu(
-    source: Path, target: Path, nodes: QuantizedNodes, seen: dict[str, Seen], spec: QuantizeSpec, *passes: Pass
+    source: Path, target: Path, nodes: QuantizedNodes, seen: dict[str, Seen], reduce_range: bool, *passes: Pass
 ) -> None:
     """The int8 file of a float file with just these nodes quantised; without passes, the rest is stored as float."""
     import onnx
@@ -75,22 +75,22 @@ def write_cpu(
     # A linear's output goes to norms, GELU and residuals, all in float: onnxruntime's QGemm writes float for nothing,
     # which saves two roundings and keeps GELU one node.
     options = {"OpTypesToExcludeOutputQuantization": ["Gemm"]}
-    plain = _corrected(source, nodes, seen, spec)
+    plain = _corrected(source, nodes, seen, reduce_range)
     affine = {tensor: affine_of(seen[tensor].low, seen[tensor].high) for tensor in cpu_tensors(plain, nodes)}
     names = [*nodes.quantized, *(node.name for node in folded_relus(plain, nodes))]
-    run_quantizer(one_gelu(plain), target, names, affine, signed=False, reduce_range=spec.reduce_range, options=options)
+    run_quantizer(one_gelu(plain), target, names, affine, signed=False, reduce_range=reduce_range, options=options)
     model = onnx.load(target)
     for change in (widen, *passes):
         change(model)
     onnx.save(model, target)
 
 
-def _corrected(source: Path, nodes: QuantizedNodes, seen: dict[str, Seen], spec: QuantizeSpec) -> ModelProto:
+def _corrected(source: Path, nodes: QuantizedNodes, seen: dict[str, Seen], reduce_range: bool) -> ModelProto:
     """The float file with the biases that its rounded weights want."""
     model = load_float(source)
     own_biases(model, nodes.quantized)
     means = {name: entry.means for name, entry in seen.items()}
-    correct_biases(model, nodes.quantized, means, spec.weight_max)
+    correct_biases(model, nodes.quantized, means, weight_max(reduce_range))
     return model
 
 
@@ -115,7 +115,7 @@ def folded_relus(model: ModelProto, nodes: QuantizedNodes) -> list[NodeProto]:
 
 def write_trt(source: Path, target: Path, nodes: QuantizedNodes, seen: dict[str, Seen]) -> None:
     """The int8 file of a float file with just these nodes quantised: their inputs are rounded, around 0."""
-    plain = _corrected(source, nodes, seen, QuantizeSpec(reduce_range=False))
+    plain = _corrected(source, nodes, seen, reduce_range=False)
     affine = {}
     for node in plain.graph.node:
         if node.name in nodes.quantized:

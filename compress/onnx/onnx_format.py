@@ -16,7 +16,6 @@ from compress.onnx.graph import load_float
 from compress.onnx.half import convert_to_fp16
 from compress.onnx.lint import lint
 from compress.onnx.precision_plan import choose_nodes
-from compress.onnx.quantize import KEEP_FLOAT, QuantizeSpec
 from compress.onnx.to_onnx import write_onnx
 from runtime.files import file_sha256
 from training.evaluation.predictions import Predictor, file_predictor
@@ -64,16 +63,17 @@ def _make_half(artefact: Artefact, material: Material, source: Path) -> Artefact
 def _make_int8(artefact: Artefact, material: Material, source: Path) -> Artefact:
     import onnx
 
-    request, path, flavour, calibration = material.request, artefact.path, artefact.flavour, None
+    request, path, flavour = material.request, artefact.path, artefact.flavour
     assert flavour is not None
-    if not artefact.calibrated:
-        done = {"flavour": flavour, "stored": list(store_weights(source, path))}
+    done: dict[str, Any] = {"flavour": flavour}
+    if artefact.calibrated:
+        done["reduce_range"] = material.reduce_range and flavour != "trt"
+        nodes = choose_nodes(load_float(source), request.plan, request.variant, flavour)
+        crops = material.calibration[1]
+        done |= asdict(quantize(source, path, crops, flavour, done["reduce_range"], request.calib_method, nodes))
     else:
-        crops, calibration = material.calibration[1], material.calibration_facts
-        spec = QuantizeSpec((*KEEP_FLOAT, *request.keep_float), material.reduce_range and flavour != "trt")
-        nodes = choose_nodes(load_float(source), spec.keep_float, request.plan, request.variant, flavour)
-        quantize(source, path, crops, spec, flavour, request.calib_method, nodes)
-        done = {"flavour": flavour, **asdict(spec), **asdict(nodes)}
+        done["stored"] = store_weights(source, path)
     if violations := lint(onnx.load(path), flavour):  # a fault of this program, not of the user
         raise ValueError(f"{path.name} breaks its rules: {violations[0]} (and {len(violations) - 1} more)")
+    calibration = material.calibration_facts if artefact.calibrated else None
     return replace(artefact, quantisation=done, calibration=calibration)

@@ -8,13 +8,13 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Container, Sequence
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from compress.onnx.calibration import graph_sha256
-from compress.onnx.quantize import QuantizedNodes, module_path, select_nodes
+from compress.onnx.quantize import QuantizedNodes, module_path, select_nodes, weighted_nodes
 from runtime.errors import UserError
 from training.typed_tables import structure
 
@@ -74,21 +74,19 @@ def block_of(node: str) -> str:
 
 def blocks_of(model: ModelProto) -> Counter[str]:
     """How many quantisable nodes each block has, in the graph's order."""
-    return Counter(block_of(node) for node in select_nodes(model, ()).quantized)
+    return Counter(map(block_of, weighted_nodes(model)))
 
 
 def split_nodes(model: ModelProto, keep_float: Container[str]) -> QuantizedNodes:
     """The quantisable nodes, by whether their block stays float."""
-    nodes = select_nodes(model, ()).quantized
+    nodes = weighted_nodes(model)
     kept = tuple(node for node in nodes if block_of(node) in keep_float)
     return QuantizedNodes(tuple(node for node in nodes if node not in kept), kept)
 
 
-def choose_nodes(
-    model: ModelProto, keep_float: Sequence[str], plan: Path | None, variant: str, flavour: str
-) -> QuantizedNodes:
-    """What of a float model is quantised: as the plan of this variant and flavour says, or all but the patterns."""
-    return select_nodes(model, keep_float) if plan is None else nodes_of(read_plan(plan, variant, flavour), model)
+def choose_nodes(model: ModelProto, plan: Path | None, variant: str, flavour: str) -> QuantizedNodes:
+    """What of a float model is quantised: as the plan of this variant and flavour says, or by the rule for all."""
+    return select_nodes(model) if plan is None else nodes_of(read_plan(plan, variant, flavour), model)
 
 
 def nodes_of(plan: Plan, model: ModelProto) -> QuantizedNodes:

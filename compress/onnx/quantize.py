@@ -7,38 +7,20 @@ soft-argmax and the last layers of the regression stay in float: they gain nothi
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from runtime.errors import UserError
-
 if TYPE_CHECKING:
     from onnx import ModelProto
 
 # Every linear layer has a bias and is a Gemm; what is left as MatMul is attention and the soft-argmax.
 QUANTISED_TYPES = ("Conv", "Gemm")
-# Where a coordinate is read off or a pose is put together, 8 bits are too few.
-KEEP_FLOAT = (r"^extract\.heatmap", r"^regress\.(pose|hand)\.(\d\.)?mlp\.2", r"^regress\.(translation|pooled)\.2")
-
-
-@dataclass(frozen=True)
-class QuantizeSpec:
-    """What int8 flavour to write.
-
-    reduce_range: 7-bit weights, which cannot saturate the 16-bit sums of x86 CPUs without VNNI.
-    """
-
-    keep_float: tuple[str, ...] = KEEP_FLOAT  # regular expressions over torch module paths, or ONNX node names
-    reduce_range: bool = True
-
-    @property
-    def weight_max(self) -> int:
-        """Weights become integers from -weight_max to weight_max, per output channel."""
-        return 64 if self.reduce_range else 127
+# Modules of torch: where a coordinate is read off or a pose is put together, 8 bits are too few.
+KEEP_FLOAT = re.compile(r"extract\.heatmap|regress\.(pose|hand)\.(\d\.)?mlp\.2|regress\.(translation|pooled)\.2")
 
 
 @dataclass(frozen=True)
@@ -57,26 +39,23 @@ class QuantizedNodes:
     kept_float: tuple[str, ...]
 
 
-def select_nodes(model: ModelProto, keep_float: Sequence[str]) -> QuantizedNodes:
-    """Split the weighted convolutions and linears by the patterns; a pattern that matches nothing is a UserError."""
+def weighted_nodes(model: ModelProto) -> tuple[str, ...]:
+    """Every convolution and linear with constant weights."""
     constants = {tensor.name for tensor in model.graph.initializer}
-    weighted = [
-        node.name
-        for node in model.graph.node
-        if node.op_type in QUANTISED_TYPES and any(name in constants for name in node.input[1:])
-    ]
-    for pattern in keep_float:
-        try:
-            found = any(_matches((pattern,), name, module_path(name)) for name in weighted)
-        except re.error as error:
-            raise UserError(f"--keep-float: {error.pattern!r} is not a regular expression ({error})") from error
-        if not found:
-            raise UserError(f"--keep-float {pattern!r} matches none of the {len(weighted)} quantisable nodes")
-    kept = [name for name in weighted if _matches(keep_float, name, module_path(name))]
-    quantized = [name for name in weighted if name not in set(kept)]
-    if not quantized:
-        raise UserError("--keep-float leaves nothing to quantise: export with --fp32 instead")
-    return QuantizedNodes(tuple(quantized), tuple(kept))
+    nodes = (node for node in model.graph.node if node.op_type in QUANTISED_TYPES)
+    return tuple(node.name for node in nodes if any(name in constants for name in node.input[1:]))
+
+
+def select_nodes(model: ModelProto) -> QuantizedNodes:
+    """Of these all but KEEP_FLOAT."""
+    names = weighted_nodes(model)
+    kept = tuple(name for name in names if KEEP_FLOAT.match(module_path(name)))
+    return QuantizedNodes(tuple(name for name in names if name not in kept), kept)
+
+
+def weight_max(reduce_range: bool) -> int:
+    """Weights become integers from minus to plus this; 7 bits cannot saturate the 16-bit sums of CPUs without VNNI."""
+    return 64 if reduce_range else 127
 
 
 def run_quantizer(
@@ -136,8 +115,3 @@ def module_path(node: str) -> str:
             path.pop()
         path.append(part)
     return ".".join(path)
-
-
-def _matches(patterns: Iterable[str], *names: str) -> bool:
-    """Whether one of the regular expressions is found in one of the names."""
-    return any(re.search(pattern, name) for pattern in patterns for name in names)

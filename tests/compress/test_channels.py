@@ -18,7 +18,6 @@ from compress.channels import KEEP, STEP, find_groups, prune_by, score_channels
 from compress.check.parity import check_parity
 from compress.onnx.flavours import quantize
 from compress.onnx.lint import lint
-from compress.onnx.quantize import QuantizeSpec
 from compress.onnx.to_onnx import write_onnx
 from compress.prune import PruneRequest, check, main
 from runtime.errors import UserError
@@ -91,7 +90,7 @@ def test_the_file_is_the_network_and_can_be_int8(pruned: ERNet, tmp_path: Path) 
     write_onnx(pruned, tmp_path / "float.onnx")
     crops = np.random.default_rng(0).integers(0, 256, (3, 160, 160, 3), np.uint8)
     assert check_parity(pruned, tmp_path / "float.onnx", crops, HANDS).passed
-    quantize(tmp_path / "float.onnx", tmp_path / "int8.onnx", crops, QuantizeSpec())
+    quantize(tmp_path / "float.onnx", tmp_path / "int8.onnx", crops)
     assert lint(onnx.load(tmp_path / "int8.onnx"), "cpu") == ()
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from compress.onnx.calibration import graph_sha256
 from compress.onnx.precision_plan import Plan, Sensitivity, block_of, blocks_of, nodes_of, read_plan
-from compress.onnx.quantize import select_nodes
+from compress.onnx.quantize import weighted_nodes
 from compress.sensitivity import Trial, main, search
 from runtime.errors import UserError
 
@@ -35,7 +35,7 @@ PLAN = Plan(
 def test_blocks_hold_every_node_once(nano: Path) -> None:
     model = onnx.load(nano)
     blocks = blocks_of(model)
-    assert sum(blocks.values()) == len(select_nodes(model, ()).quantized)
+    assert sum(blocks.values()) == len(weighted_nodes(model))
     assert 20 < len(blocks) < 40
     assert blocks["regress.pose.mlp.2"] == 1 and "extract.heatmap" in blocks
 
@@ -67,7 +67,7 @@ def test_what_a_plan_says_of_a_graph(nano: Path) -> None:
     model = onnx.load(nano)
     nodes = nodes_of(replace(PLAN, graph_sha256=graph_sha256(model)), model)
     assert {block_of(node) for node in nodes.kept_float} == {"regress.pose.mlp.2"}
-    assert set(nodes.quantized) | set(nodes.kept_float) == set(select_nodes(model, ()).quantized)
+    assert set(nodes.quantized) | set(nodes.kept_float) == set(weighted_nodes(model))
     with pytest.raises(UserError, match="other weights"):
         nodes_of(PLAN, model)
     everything = replace(PLAN, graph_sha256=graph_sha256(model), keep_float=tuple(blocks_of(model)))
