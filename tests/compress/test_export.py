@@ -338,12 +338,6 @@ def test_a_signal(synthetic_cache: Path, tmp_path: Path, sent: signal.Signals, c
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_report_where_no_lock_can_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ER_EDGE_CACHE", "/dev/null/cache")
-    add_to_report(tmp_path / "report.json", "export", {})
-    assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
-
-
 def test_two_exports_into_one_folder_keep_both_entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ER_EDGE_CACHE", str(tmp_path / "cache"))
     report = tmp_path / "report.json"
