@@ -11,7 +11,6 @@ from training.evaluation.scores import Accuracy
 
 BASELINE = "fp32"
 WEIGHTS_ONLY = "coreml-w8"  # the int8 flavour that computes in float
-NNCF = "nncf"  # the one that NNCF places and rounds
 PASSED, NOT_RUN = "passed", "not_run"
 EXPORT_FAILED, PARITY_FAILED, ACCURACY_FAILED = "export_failed", "parity_failed", "accuracy_failed"
 

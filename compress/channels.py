@@ -30,6 +30,22 @@ from training.objective import Supervised
 
 STEP = 8  # channels
 KEEP = 0.25  # of a group's channels, at least
+# Layers that cut or join channels, or keep parameters for each: groups with one of them stay whole.
+FIXED = ("Split", "Concat", "Parameter", "LayerNorm")
+
+
+@dataclass
+class Layer:
+    """What a convolution or linear costs. Not frozen: widths shrink."""
+
+    positions: float  # output positions times kernel area
+    inputs: int
+    outputs: int
+    depthwise: bool
+
+    @property
+    def macs(self) -> float:
+        return self.positions * (self.outputs if self.depthwise else self.inputs * self.outputs)
 
 
 @dataclass
@@ -38,20 +54,35 @@ class Group:
 
     name: str  # of the layer that makes them
     handle: Any  # Torch-Pruning's group over all channels
+    readers: tuple[str, ...]  # layers that read these channels
+    makers: tuple[str, ...]  # layers that make or pass them on
     order: list[int]  # channels, the least important first
     scores: list[float]  # of the channels in that order
     kept: int
-    inputs_of: tuple[str, ...]  # layers that read these channels
-    outputs_of: tuple[str, ...]  # layers that make or pass them on
 
     @property
     def removable(self) -> bool:
         return self.kept - STEP >= max(STEP, math.ceil(KEEP * len(self.order)))
 
-    def step_score(self) -> float:
-        """Importance of the next channels to go."""
+    def widen(self, layers: dict[str, Layer], channels: int) -> float:
+        """Give it so many channels more, or fewer, here and in its layers; the multiply-accumulates that this takes."""
+        touched = [layers[name] for name in {*self.readers, *self.makers} & layers.keys()]
+        before = sum(layer.macs for layer in touched)
+        self.kept += channels
+        for name in self.readers:
+            if name in layers and not layers[name].depthwise:
+                layers[name].inputs += channels
+        for name in self.makers:
+            if name in layers:
+                layers[name].outputs += channels
+        return sum(layer.macs for layer in touched) - before
+
+    def price(self, layers: dict[str, Layer]) -> float:
+        """Importance of the next channels to go, for a multiply-accumulate that this saves."""
         gone = len(self.order) - self.kept
-        return sum(self.scores[gone : gone + STEP])
+        saved = -self.widen(layers, -STEP)
+        self.widen(layers, STEP)
+        return sum(self.scores[gone : gone + STEP]) / saved
 
 
 def score_channels(network: ERNet, layer: HandLayer, batches: Iterable[dict[str, Tensor]]) -> list[Tensor]:
@@ -89,9 +120,8 @@ def prune_by(network: ERNet, ratio: float, scores: list[Tensor]) -> ERNet:
         if gone := group.order[: len(group.order) - group.kept]:
             maker = pruned.get_submodule(group.name)
             graph.get_pruning_group(maker, group.handle[0].dep.handler, sorted(gone)).prune()
-    widths = differing_widths(pruned, build(network.variant.name))
-    rebuilt = build(network.variant.name, widths).eval()  # as it will be read from disk
-    rebuilt.load_state_dict(pruned.state_dict())
+    rebuilt = build(network.variant.name, differing_widths(pruned, build(network.variant.name))).eval()
+    rebuilt.load_state_dict(pruned.state_dict())  # as it will be read from disk
     return rebuilt
 
 
@@ -99,102 +129,66 @@ def find_groups(network: ERNet) -> tuple[Any, list[Group]]:
     """Torch-Pruning's dependency graph, and the groups that may be pruned."""
     import torch_pruning  # optional, and slow to import
 
-    crop_px = network.variant.crop_px
     names = {module: name for name, module in network.named_modules()}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         graph = torch_pruning.DependencyGraph().build_dependency(
             network,
-            torch.zeros(1, 3, crop_px, crop_px),
+            _image(network),
             output_transform=lambda outputs: torch.cat([value.flatten() for value in outputs]),
         )
         candidates = list(graph.get_all_groups(root_module_types=[nn.Conv2d, nn.Linear]))
     groups = []
     for handle in candidates:
-        members = [(item.dep.target.module, item.dep.handler) for item in handle]
-        kinds = {type(module).__name__ for module, _ in members}
-        if any(fixed in kind for kind in kinds for fixed in ("Split", "Concat", "Parameter", "LayerNorm")):
-            continue
-        layers = [(names[module], module, handler) for module, handler in members if module in names]
-        readers = [name for name, module, handler in layers if graph.is_in_channel_pruning_fn(handler)]
-        makers = [name for name, module, handler in layers if graph.is_out_channel_pruning_fn(handler)]
+        targets = [item.dep.target.module for item in handle]
+        layers = [(names[item.dep.target.module], item) for item in handle if item.dep.target.module in names]
+        readers = tuple(name for name, item in layers if graph.is_in_channel_pruning_fn(item.dep.handler))
+        makers = tuple(name for name, item in layers if graph.is_out_channel_pruning_fn(item.dep.handler))
         count = len(handle[0].idxs)
-        uneven = len({len(item.idxs) for item in handle if item.dep.target.module in names}) > 1
-        if not readers or count < 2 * STEP or uneven:
-            continue
-        name = names[handle[0].dep.target.module]
-        groups.append(Group(name, handle, list(range(count)), [0.0] * count, count, tuple(readers), tuple(makers)))
+        fixed = any(kind in type(module).__name__ for module in targets for kind in FIXED)
+        uneven = len({len(item.idxs) for _, item in layers}) > 1
+        if readers and count >= 2 * STEP and not fixed and not uneven:
+            order, scores = list(range(count)), [0.0] * count
+            groups.append(Group(names[targets[0]], handle, readers, makers, order, scores, count))
     return graph, groups
 
 
 def choose(network: ERNet, groups: list[Group], ratio: float) -> None:
     """Shrink `kept` of the groups until that share of the multiply-accumulates is saved, and not much more."""
-    costs = layer_costs(network)
+    layers = cost_layers(network)
     shrunk: list[Group] = []
     total, saved = count_gmac(network, network.variant.crop_px) * 1e9, 0.0
-    wanted = ratio * total
-    while saved < wanted:
+    while saved < ratio * total:
         candidates = [group for group in groups if group.removable]
         if not candidates:
             raise UserError(f"this network can lose {saved / total:.0%} of its multiply-accumulates at most")
-        group = min(candidates, key=lambda group: group.step_score() / step_cost(costs, group))
-        saved += step_cost(costs, group)
-        change_width(costs, group, -STEP)
-        shrunk.append(group)
+        shrunk.append(min(candidates, key=lambda group: group.price(layers)))
+        saved -= shrunk[-1].widen(layers, -STEP)
     for group in reversed(shrunk):  # the last step may have been a large one: what it made needless comes back
-        change_width(costs, group, STEP)
-        if saved - (returned := step_cost(costs, group)) >= wanted:
+        returned = group.widen(layers, STEP)
+        if saved - returned >= ratio * total:
             saved -= returned
         else:
-            change_width(costs, group, -STEP)
+            group.widen(layers, -STEP)
 
 
-@dataclass
-class LayerCost:
-    """Multiply-accumulates of one layer: positions x inputs x outputs (depthwise: x one of them)."""
-
-    positions: float  # output positions times kernel area
-    inputs: int
-    outputs: int
-    depthwise: bool
-
-    @property
-    def total(self) -> float:
-        return self.positions * (self.outputs if self.depthwise else self.inputs * self.outputs)
-
-
-def layer_costs(network: ERNet) -> dict[str, LayerCost]:
-    """Of every convolution and linear, from one run."""
-    crop_px = network.variant.crop_px
+def cost_layers(network: ERNet) -> dict[str, Layer]:
+    """Every convolution and linear, from one run."""
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network(torch.zeros(1, 3, crop_px, crop_px))
-    costs, flops = {}, counter.get_flop_counts()
+        network(_image(network))
+    found, flops = {}, counter.get_flop_counts()
     for name, layer in network.named_modules():
         macs = sum(flops.get(f"{type(network).__name__}.{name}", {}).values()) / 2
         if isinstance(layer, nn.Conv2d):
-            inputs, outputs, depthwise = layer.in_channels, layer.out_channels, layer.groups > 1
+            cost = Layer(1, layer.in_channels, layer.out_channels, layer.groups > 1)
         elif isinstance(layer, nn.Linear):
-            inputs, outputs, depthwise = layer.in_features, layer.out_features, False
+            cost = Layer(1, layer.in_features, layer.out_features, False)
         else:
             continue
-        costs[name] = LayerCost(macs / outputs / (1 if depthwise else inputs), inputs, outputs, depthwise)
-    return costs
+        cost.positions = macs / cost.macs
+        found[name] = cost
+    return found
 
 
-def step_cost(costs: dict[str, LayerCost], group: Group) -> float:
-    """What a step of this group saves, as things stand."""
-    layers = {*group.inputs_of, *group.outputs_of} & costs.keys()
-    trial = {name: copy.copy(costs[name]) for name in layers}
-    change_width(trial, copy.copy(group), -STEP)
-    return sum(costs[name].total - trial[name].total for name in layers)
-
-
-def change_width(costs: dict[str, LayerCost], group: Group, channels: int) -> None:
-    """Give a group so many channels more, or fewer, in its own count and in the costs."""
-    group.kept += channels
-    for name in group.inputs_of:
-        if name in costs and not costs[name].depthwise:
-            costs[name].inputs += channels
-    for name in group.outputs_of:
-        if name in costs:
-            costs[name].outputs += channels
+def _image(network: ERNet) -> Tensor:
+    return torch.zeros(1, 3, *[network.variant.crop_px] * 2)

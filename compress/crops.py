@@ -56,15 +56,14 @@ def load_own_crops(folder: Path, count: int, crop_px: int) -> Crops:
         try:
             image = read_image(path)
         except UserError:  # no picture, such as the `._NAME.jpg` that macOS puts beside each on a foreign disk
-            left_out.append(path.name)
-            continue
+            image = np.zeros((1, 1, 3), np.uint8)
         if image.max() < BLACK:
             left_out.append(path.name)
         else:
             crops.append(crop_of_image(image.shape[1], image.shape[0], crop_px).apply(image))
     if left_out:
-        names = ", ".join(left_out[:NAMED]) + (f" and {len(left_out) - NAMED} more" if len(left_out) > NAMED else "")
-        tqdm.write(f"warning: left out of {folder}, all black or no picture that can be read: {names}")
+        names = ", ".join(left_out[:NAMED]) + (", ..." if len(left_out) > NAMED else "")
+        tqdm.write(f"warning: {len(left_out)} left out of {folder}, all black or no picture that can be read: {names}")
     if not crops:
         raise UserError(f"{folder} holds no picture that can be used ({', '.join(IMAGE_SUFFIXES)})")
     return np.stack(crops)

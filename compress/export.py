@@ -8,6 +8,7 @@ Files are put in place only when all ONNX files have passed; nothing that existe
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import os
 import secrets
@@ -29,7 +30,7 @@ from compress.artefact import ACCURACY_FAILED, BASELINE, NOT_RUN, PASSED, PENDIN
 from compress.check.advice import advise
 from compress.check.scoring import score
 from compress.check.timing import one_frame, time_alternately
-from compress.coreml.package import replace_package
+from compress.coreml.package import replace_package, size_bytes
 from compress.export_report import add_to_report, make_entry, print_result, print_variants, read_report, verdict_of
 from compress.formats import FORMATS, PRECISIONS, export_label, plan_artefacts
 from compress.material import Material, gather, load_weights, recover_weights
@@ -57,7 +58,7 @@ def export(request: ExportRequest) -> dict[str, Any]:
     planned = plan_artefacts(request, target)
     hands = load_hand_models(request.hand_model)
     with blaming(request.output_dir):
-        weights = load_weights(request, target, planned, hands)
+        weights = load_weights(request, hands)
         paths = [Path(file_stem(weights.network, a.label) + FORMATS[a.format].suffix) for a in planned]
         named = tuple(replace(artefact, path=path) for artefact, path in zip(planned, paths, strict=True))
         with staging(request, named) as stage:
@@ -166,12 +167,18 @@ def time_all(artefacts: Artefacts, material: Material) -> Artefacts:
 
 
 def write_passports(artefacts: Artefacts, material: Material) -> Artefacts:
-    """Into every file that is there, and beside it."""
+    """Into every file that is there, and beside it; with the file's size and hash, they are the artefact's details."""
     done = []
     for artefact in artefacts:
-        steps, untimed = FORMATS[artefact.format].steps, FORMATS[artefact.format].untimed
         if artefact.path.exists():
-            artefact = steps.write_passport(artefact, passport(artefact, material.facts, untimed))
+            row = FORMATS[artefact.format]
+            facts = passport(artefact, material.facts, row.untimed)
+            details = {"file": artefact.path.name, **artefact.details, **row.steps.embed(artefact, facts)}
+            beside, *files = row.paths(artefact.path)
+            details["bytes"] = sum(map(size_bytes, files))
+            if not beside.exists():  # an engine's is older than its export's
+                beside.write_text(json.dumps(facts | details, indent=2) + "\n", encoding="utf-8")
+            artefact = replace(artefact, details=details)
         done.append(artefact)
     return tuple(done)
 

@@ -95,16 +95,12 @@ def print_result(entry: dict[str, Any], output_dir: Path, hand_model: Path | Non
         rows.append((f"{name}.onnx", number(facts["bytes"] / 1e6), *cells, faster))
     print_columns([*rows, ("mean pose", "", number(entry["mean_pose_mpjpe_mm"], 3), *[""] * 5)])
     parity = entry["parity"]
-    worst = "{vertex_mm:.5f} mm, {projection_px:.5f} px over {n_images} crops"
-    print("parity with torch: " + worst.format(**parity))
-    if trained := parity["trained"]:
-        print("int8 with the network trained to be it, without the rounding of activations: " + worst.format(**trained))
+    print("parity with torch: {vertex_mm:.5f} mm, {projection_px:.5f} px over {n_images} crops".format(**parity))
     if pruning := entry["pruning"]:
         print("pruned: {:.3f} -> {:.3f} GMAC".format(*pruning["gmac"]))
     for name, facts in entry["formats"].items():
         print(f"{name}: " + "; ".join([facts["status"], *facts["reasons"]]))
-        for line in FORMATS[name].steps.describe(facts):
-            print(line)
+        print(*(f"  {line}" for line in describe(facts)), sep="\n", end="\n" if describe(facts) else "")
     if entry["verdict"]["status"] == PASSED:
         print(f"run {entry['advice']}")
         last = [name for name, facts in entry["files"].items() if facts["latency_ms"]["median"] is not None][-1]
@@ -112,6 +108,22 @@ def print_result(entry: dict[str, Any], output_dir: Path, hand_model: Path | Non
         print(f"next: python runtime/demo.py IMAGE --model {output_dir / last}.onnx{hand}")
     else:
         print(f"nothing was written to {output_dir}")
+
+
+def describe(facts: dict[str, Any]) -> list[str]:
+    """Lines of a format's entry: what was measured of its file, and its notes."""
+    if "accuracy" not in facts:
+        return list(facts.get("notes", ()))
+    parity, accuracy, speed = facts.get("parity", {}), facts["accuracy"], facts.get("latency_ms", {})
+    line = f"{facts['file']}, {facts['bytes'] / 1e6:.2f} MB"
+    if worst := parity.get("fp32", parity):
+        line += f", {worst['vertex_mm']:.4f} mm apart (worst vertex of {parity['n_images']} crops)"
+    if "fp16" in parity:
+        line += f", {parity['fp16']['present_hand_mm']:.3f} in fp16 (worst hand)"
+    line += f"; {accuracy['mpjpe_mm']:.3f} mm MPJPE ({accuracy['delta_vs_fp32_mm']:+.3f})"
+    if ratio := speed.get("times_faster_than_fp32"):
+        line += f"; {speed['median']:.3f} ms, {ratio['median']:.2f} times the speed of fp32 in onnxruntime"
+    return [line, *facts.get("notes", ())]
 
 
 def print_variants() -> None:

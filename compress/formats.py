@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from compress.artefact import BASELINE, NNCF, WEIGHTS_ONLY, Artefact
+from compress.artefact import BASELINE, WEIGHTS_ONLY, Artefact
 from compress.coreml import coreml_format
 from compress.material import Material
 from compress.onnx import onnx_format
@@ -32,11 +32,8 @@ class Steps(Protocol):
     def open_predictor(self, artefact: Artefact, material: Material) -> Predictor:
         """Open the file as it runs on its device, to measure its accuracy."""
 
-    def write_passport(self, artefact: Artefact, facts: dict[str, Any]) -> Artefact:
-        """Put the passport into the file and beside it; the result has the file's size and hash in its details."""
-
-    def describe(self, facts: dict[str, Any]) -> list[str]:
-        """Lines for the screen, of the format's entry in the report."""
+    def embed(self, artefact: Artefact, facts: dict[str, Any]) -> dict[str, Any]:
+        """Put the passport into the file; gives the file's hash, and what else is known of it by then."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +72,6 @@ _FORMATS = (
         name="tensorrt",
         suffix=".engine",
         precisions={name: name for name in ("fp32", "fp16", "int8")},
-        from_onnx=True,
         untimed="python benchmarks/run.py measures engines on their device",
         steps=tensorrt_format,
         int8_flavour="trt",
@@ -100,7 +96,7 @@ _FORMATS = (
         passport_suffix=".xml.json",
         weights_suffix=".bin",
         from_onnx=False,
-        int8_flavour=NNCF,
+        int8_flavour="nncf",
         needs=("openvino", "nncf"),
         profiled_as="onnx",
     ),
@@ -124,9 +120,7 @@ def plan_artefacts(request: ExportRequest, target: Target | None) -> tuple[Artef
     for chosen in (FORMATS[name] for name in request.formats):
         if chosen.from_onnx:
             of_target = "cpu" if target is None or target.int8_flavour is None else target.int8_flavour
-            for_cpu = NNCF if request.quantizer == NNCF else "cpu"
-            int8 = chosen.int8_flavour or (for_cpu if of_target == "cpu" else of_target)
-            flavour = {"int8": int8, "w8": WEIGHTS_ONLY}.get(request.precision)
+            flavour = {"int8": chosen.int8_flavour or of_target, "w8": WEIGHTS_ONLY}.get(request.precision)
             label = FLAVOURS[flavour] if flavour else request.precision
             onnx.append(Artefact("onnx", request.precision, label, flavour))
         if chosen.name != "onnx":

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import Path
@@ -15,12 +16,11 @@ import torch
 from compress.artefact import Artefact
 from compress.check.scoring import LabelledCrops, load_labelled_crops
 from compress.crops import Crops, calibration_crops, digest
-from compress.onnx.calibration import METHODS
 from compress.onnx.to_onnx import OPSET
 from compress.passport import git_commit, tool_versions
 from compress.prune import Pruned, PruneRequest, recover, shrink
 from compress.request import ExportRequest
-from runtime.backends.contract import HAND_AXIS, INPUT_NAME, OUTPUT_UNITS, input_shape
+from runtime.backends.contract import HAND_AXIS, INPUT_NAME, OUTPUT_UNITS, ModelInfo, input_shape, parse_passport
 from runtime.errors import UserError
 from runtime.files import file_sha256
 from runtime.hand.hand_model import HandModel, HandPair
@@ -31,7 +31,6 @@ from training.data.frames import Frames
 from training.losses import DEPTH_RANGE_M
 from training.network import ERNet, build
 from training.network.count import count_gmac, count_parameters_m
-from training.quantisation.qat import float_network, int8_spec_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +39,6 @@ class Weights:
 
     network: ERNet  # in float
     facts: dict[str, Any]  # for the passport
-    trained: ERNet | None = None  # the one that rounds, for an int8 export of weights that were trained to be int8
     pruned: Pruned | None = None  # not recovered yet
     pruning: dict[str, Any] | None = None  # what it saved
 
@@ -53,7 +51,6 @@ class Material:
     target: Target | None
     hands: HandPair
     network: ERNet
-    trained: ERNet | None
     train: Frames
     test: LabelledCrops
     facts: dict[str, Any]  # what all passports say
@@ -62,6 +59,10 @@ class Material:
     def reduce_range(self) -> bool:
         """Whether int8 weights keep to 7 bits: 8 may overflow on the target, or on some CPU where none is named."""
         return self.target is None or self.target.int8_saturates
+
+    def info(self, artefact: Artefact) -> ModelInfo:
+        """What the runner must know of a file of this export."""
+        return parse_passport(json.dumps(self.facts | {"precision": artefact.precision}), str(artefact.path))
 
     @cached_property
     def calibration(self) -> tuple[str, Crops]:
@@ -73,7 +74,7 @@ class Material:
     def calibration_facts(self) -> dict[str, Any]:
         """What passports say of it."""
         (name, crops), method = self.calibration, self.request.calib_method
-        return {"data": name, "n_images": len(crops), "sha256": digest(crops), "method": method, **METHODS[method]}
+        return {"data": name, "n_images": len(crops), "sha256": digest(crops), "method": method}
 
 
 def pruning_request(request: ExportRequest) -> PruneRequest:
@@ -82,9 +83,7 @@ def pruning_request(request: ExportRequest) -> PruneRequest:
     return PruneRequest(**{name: getattr(request, name) for name in names}, ratio=request.prune or 0.0)
 
 
-def load_weights(
-    request: ExportRequest, target: Target | None, artefacts: tuple[Artefact, ...], hands: HandPair
-) -> Weights:
+def load_weights(request: ExportRequest, hands: HandPair) -> Weights:
     """The network to export, with fewer channels where asked for: its size is known before hours of recovery."""
     if request.prune is not None:
         pruned = shrink(pruning_request(request))
@@ -93,22 +92,9 @@ def load_weights(
         torch.manual_seed(0)
         return Weights(build(request.variant).eval(), {"random": True, "sha256": None})
     path = request.checkpoint or weights_of(request.variant)
-    weights = _read_weights(path, request.variant)
-    check_hand_model(path, **weights.facts["hand_model"], hands=hands)
-    if (spec := int8_spec_of(weights.network)) is None:
-        return weights
-    plain = replace(weights, network=float_network(weights.network, rounded=False))
-    if request.precision != "int8":
-        return plain
-    trained_for = f"{path} was trained to be int8"
-    for flag in request.int8_only:
-        raise UserError(f"{flag} has no effect: {trained_for}, its layers and ranges are set")
-    if any(artefact.flavour not in (None, "cpu") for artefact in artefacts):
-        raise UserError(f"{trained_for} on CPUs: give another --target, or float weights")
-    if not spec.reduce_range and (target is None or target.int8_saturates):
-        where = "some CPU that the file may run on: give a --target" if target is None else target.name
-        raise UserError(f"{trained_for} with 8-bit weights, which overflow on {where}")
-    return replace(plain, trained=weights.network)
+    network, facts = _read_weights(path, request.variant)
+    check_hand_model(path, **facts["hand_model"], hands=hands)
+    return Weights(network, facts)
 
 
 def recover_weights(request: ExportRequest, weights: Weights) -> Weights:
@@ -116,12 +102,12 @@ def recover_weights(request: ExportRequest, weights: Weights) -> Weights:
     if weights.pruned is None:
         return weights
     path, figures = recover(weights.pruned)
-    return replace(_read_weights(path, request.variant), pruning=figures)
+    return Weights(*_read_weights(path, request.variant), pruning=figures)
 
 
-def _read_weights(path: Path, variant: str) -> Weights:
+def _read_weights(path: Path, variant: str) -> tuple[ERNet, dict[str, Any]]:
     network, facts = load_network(path, variant)
-    return Weights(network, {"random": False, "sha256": file_sha256(path), **asdict(facts)})
+    return network, {"random": False, "sha256": file_sha256(path), **asdict(facts)}
 
 
 def gather(
@@ -132,14 +118,14 @@ def gather(
     weights: Weights,
 ) -> Material:
     """Open the data; the test images are decoded and cut here, once for all files."""
-    measured = request.calib_data is None and weights.trained is None and any(a.calibrated for a in artefacts)
+    measured = request.calib_data is None and any(a.calibrated for a in artefacts)
     count = max(request.calib_samples if measured else 0, request.test_images)
     train = open_frames(request.data, "train", hands, count)
     test = open_frames(request.data, "test", hands, request.test_images)
     facts = network_facts(weights.network, weights.facts, hands[0], test)
     facts |= {"pruning": weights.pruning, "target": request.target}
     labelled = load_labelled_crops(test, weights.network.variant.crop_px, hands)
-    return Material(request, target, hands, weights.network, weights.trained, train, labelled, facts)
+    return Material(request, target, hands, weights.network, train, labelled, facts)
 
 
 def network_facts(network: ERNet, weights: dict[str, Any], hand: HandModel, frames: Frames) -> dict[str, Any]:

@@ -34,14 +34,16 @@ def passport(artefact: Artefact, common: dict[str, Any], untimed: str) -> dict[s
     }
 
 
-def embed(path: Path, facts: dict[str, Any]) -> None:
-    """Put the passport into an ONNX file's metadata, replacing an earlier one."""
+def embed(path: Path, facts: dict[str, Any]) -> int:
+    """Put the passport into an ONNX file's metadata, replacing an earlier one; gives its opset, which is in it, too."""
     import onnx
 
     model = onnx.load(path)
+    opset = int(model.opset_import[0].version)
     known = {entry.key: entry.value for entry in model.metadata_props}
-    onnx.helper.set_model_props(model, known | {METADATA_KEY: json.dumps(facts)})
+    onnx.helper.set_model_props(model, known | {METADATA_KEY: json.dumps(facts | {"opset": opset})})
     onnx.save(model, path)
+    return opset
 
 
 def tool_versions() -> dict[str, str | None]:

@@ -80,8 +80,8 @@ def shrink(request: PruneRequest) -> Pruned:
     hands = load_hand_models(request.hand_model)
     source = request.checkpoint or weights_of(request.variant)
     original, facts = load_network(source, request.variant)
-    if facts.qat is not None or facts.widths is not None:
-        raise UserError(f"{source} is pruned or trained to be int8 already: give the float weights it came from")
+    if facts.widths is not None:
+        raise UserError(f"{source} is pruned already: give the weights it came from")
     frames = open_split(request.data, "train", hands, min(SCORED_IMAGES, request.images))
     scores = score_channels(original, HandLayer(*hands), scored_batches(frames, original.variant.crop_px))
     return Pruned(request, prune_by(original, request.ratio, scores), original, source, facts, hands)
@@ -106,10 +106,10 @@ def recover(pruned: Pruned) -> tuple[Path, dict[str, Any]]:
 
     Gives the checkpoint, and its size beside that of the unpruned network.
     """
-    request, networks = pruned.request, (pruned.original, pruned.network)
+    request, crop_px, networks = pruned.request, pruned.original.variant.crop_px, (pruned.original, pruned.network)
     path = pruned.folder / f"{request.variant}.safetensors"
     if request.finetune_steps:
-        _fine_tune(pruned)
+        _fine_tune(pruned, Stage(crop_px, request.batch, request.finetune_steps))
     else:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -119,27 +119,28 @@ def recover(pruned: Pruned) -> tuple[Path, dict[str, Any]]:
     return path, {
         "variant": request.variant,
         "ratio": request.ratio,
-        "gmac": [round(count_gmac(network, network.variant.crop_px), 4) for network in networks],
+        "gmac": [round(count_gmac(network, crop_px), 4) for network in networks],
         "parameters_m": [round(count_parameters_m(network), 3) for network in networks],
     }
 
 
-def _fine_tune(pruned: Pruned) -> None:
-    request, crop_px = pruned.request, pruned.original.variant.crop_px
-    spec = DistillSpec(teacher=request.variant, joints=10.0, vertices=10.0, joints_image=1.0, heatmap=0.1)
+def _fine_tune(pruned: Pruned, stage: Stage) -> None:
+    variant, hands = pruned.request.variant, pruned.hands
+    spec = DistillSpec(teacher=variant, joints=10.0, vertices=10.0, joints_image=1.0, heatmap=0.1)
     recipe = Recipe(
-        request.variant,
-        (Stage(crop_px, request.batch, request.finetune_steps),),
-        images=request.images,
+        variant,
+        (stage,),
+        images=pruned.request.images,
         learning_rate=LEARNING_RATE,
-        warmup_steps=min(50, request.finetune_steps // 4),
+        warmup_steps=min(50, stage.steps // 4),
         ema_decay=0.99,
         distill=spec,
     )
     with parallel.process_group() as device:
-        teacher = NetworkTeacher(pruned.original, request.variant, file_sha256(pruned.source), spec, device)
-        objective = Distilled(pruned.network, HandLayer(*pruned.hands), recipe.losses, spec, teacher)
-        Trainer(recipe, RunSettings(pruned.folder, (Source(request.data),)), objective, pruned.hands, device).run()
+        teacher = NetworkTeacher(pruned.original, variant, file_sha256(pruned.source), spec, device)
+        objective = Distilled(pruned.network, HandLayer(*hands), recipe.losses, spec, teacher)
+        settings = RunSettings(pruned.folder, (Source(pruned.request.data),))
+        Trainer(recipe, settings, objective, hands, device).run()
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -11,8 +11,6 @@ from typing import Any
 from compress.onnx.calibration import DEFAULT_METHOD, METHODS
 from training.network import VARIANTS
 
-OWN_QUANTIZER = "own"
-
 
 def option(default: Any, help: str, **details: Any) -> Any:
     """A field that `add_options` makes a flag of; `details`: argparse's, and `flag` where it has another name."""
@@ -48,8 +46,6 @@ class ExportRequest:
     calib_method: str = option(DEFAULT_METHOD, f"of {', '.join(METHODS)}; default: {DEFAULT_METHOD}")
     test_images: int = option(1000, "held-out images accuracy is measured on", type=int)
     max_drop_mm: float = option(0.3, "MPJPE the export may lose against fp32", type=float)
-    quantizer: str = option(OWN_QUANTIZER, "of int8 ONNX files: own (onnxruntime's) or nncf; OpenVINO's are nncf's")
-    keep_float: Sequence[str] = option((), "further nodes to leave in float", nargs="+", metavar="PATTERN")
     plan: Path | None = option(None, "what stays float, as python -m compress.sensitivity found it", type=Path)
     output_dir: Path = option(Path("exports"), "default: exports/", type=Path)
     overwrite: bool = option(False, "replace files of an earlier export", action="store_true")
@@ -57,6 +53,6 @@ class ExportRequest:
     @property
     def int8_only(self) -> tuple[str, ...]:
         """The flags that only int8 knows and that are not as they are by default."""
-        names = ("keep_float", "plan", "calib_samples", "calib_data", "calib_method", "quantizer")
+        names = ("plan", "calib_samples", "calib_data", "calib_method")
         changed = [name for name in names if getattr(self, name) != getattr(ExportRequest, name)]
         return tuple("--" + name.replace("_", "-") for name in changed)

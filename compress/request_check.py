@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from importlib.util import find_spec
 
-from compress.artefact import NNCF
 from compress.formats import FORMATS, plan_artefacts
 from compress.material import pruning_request
 from compress.onnx.calibration import METHODS
 from compress.onnx.precision_plan import read_plan
 from compress.prune import check as check_pruning
-from compress.request import OWN_QUANTIZER, ExportRequest
+from compress.request import ExportRequest
 from runtime.errors import UserError, unknown_name
 from targets import Target, read_target
 from targets.profile import PRECISIONS as TARGET_PRECISIONS
@@ -31,13 +29,10 @@ def check_request(request: ExportRequest) -> Target | None:
             raise UserError(f"{flag} has no effect without --int8")
         if not any(artefact.calibrated for artefact in plan_artefacts(request, target)):
             raise UserError(f"{flag} has no effect: here weights alone become integers")
-    if request.plan is not None and request.keep_float:
-        raise UserError("--plan says what stays float: leave out --keep-float")
     if request.plan is not None:
         read_plan(request.plan, request.variant)
     if request.calib_method not in METHODS:
         raise unknown_name("calibration method", request.calib_method, METHODS)
-    _check_quantizer(request, target)
     if request.calib_samples < 1 or request.test_images < 1:
         raise UserError("--calib-samples and --test-images must be at least 1")
     if not request.max_drop_mm >= 0:
@@ -59,27 +54,11 @@ def _check_format(request: ExportRequest, name: str, target: Target | None) -> N
     if request.precision not in known:
         fitting = ", ".join(f"--{precision}" for precision in known)
         raise UserError(f"format {name} has no precision {request.precision}: it takes {fitting}")
-    _check_packages(f"format {name}", FORMATS[name].needs, name)
+    if missing := [package for package in FORMATS[name].needs if find_spec(package) is None]:  # none is imported here
+        raise UserError(f"format {name} needs {' and '.join(missing)}: pip install -e '.[{name}]'")
     if target is None:
         return
     # Weights as integers are computed in float: whether a device reads them is a question of its format.
     precision = request.precision if request.precision in TARGET_PRECISIONS else None
     if why := target.refusal(format=FORMATS[name].profiled_as or name, precision=precision):
         raise UserError(why)
-
-
-def _check_quantizer(request: ExportRequest, target: Target | None) -> None:
-    """Whether it is one, is installed, and makes a file of this request."""
-    if request.quantizer not in (OWN_QUANTIZER, NNCF):
-        raise unknown_name("quantizer", request.quantizer, (OWN_QUANTIZER, NNCF))
-    if request.quantizer == OWN_QUANTIZER:
-        return
-    if all(a.format != "onnx" or a.flavour != NNCF for a in plan_artefacts(request, target)):
-        raise UserError("--quantizer nncf has no effect: it is for int8 ONNX files for CPUs")
-    _check_packages("--quantizer nncf", (NNCF,), "openvino")
-
-
-def _check_packages(what: str, needs: Iterable[str], extra: str) -> None:
-    """Whether all are installed, without importing them."""
-    if missing := [name for name in needs if find_spec(name) is None]:
-        raise UserError(f"{what} needs {' and '.join(missing)}: pip install -e '.[{extra}]'")

@@ -9,11 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from compress.coreml.__main__ import main as print_facts
 from compress.coreml.hand_json import main as write_hand_json
 from compress.export import parse_args
 from runtime.backends.contract import INPUT_NAME, OUTPUT_SHAPES
-from runtime.errors import UserError
 from runtime.image.crop import BOX_SCALE
 from targets import read_target
 
@@ -38,16 +36,12 @@ def test_exports_parse(line: str) -> None:
 def test_other_commands_parse(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     _, _, module, *arguments = shlex.split(line)
-    if module == "compress.coreml.hand_json":
-        (tmp_path / "exports").mkdir()
-        assert write_hand_json(arguments) == 0
-        size_mb = re.search(r"([\d.]+) MB of JSON", TEXT)
-        assert size_mb is not None
-        assert (tmp_path / "exports/hand.json").stat().st_size / 1e6 == pytest.approx(float(size_mb[1]), abs=0.05)
-        return
-    assert module == "compress.coreml"
-    with pytest.raises(UserError, match=r"er-s_224_w8\.mlpackage"):
-        print_facts(arguments)
+    assert module == "compress.coreml.hand_json"
+    (tmp_path / "exports").mkdir()
+    assert write_hand_json(arguments) == 0
+    size_mb = re.search(r"([\d.]+) MB of JSON", TEXT)
+    assert size_mb is not None
+    assert (tmp_path / "exports/hand.json").stat().st_size / 1e6 == pytest.approx(float(size_mb[1]), abs=0.05)
 
 
 def test_swift_reads_what_the_hand_file_holds(tmp_path: Path) -> None:

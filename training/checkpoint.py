@@ -19,8 +19,6 @@ from runtime.files import atomic_path
 from runtime.hand.hand_model import HandPair
 from training.data.mixture import FrameSet
 from training.network import ERNet, build, get_variant
-from training.quantisation.int8_rules import QuantizeSpec
-from training.quantisation.qat import prepare, restore_ranges
 
 MAX_WEIGHT_BYTES = 2 << 30
 TORCH_FILES = (".pth", ".pt", ".ckpt")
@@ -39,7 +37,6 @@ class WeightFacts:
     samples: int
     seed: int
     teacher: dict[str, str] | None = None  # name, sha256; None: trained on labels alone
-    qat: dict[str, Any] | None = None  # how the weights were trained to be int8 (recipe.QatSpec); None: float weights
     widths: dict[str, Any] | None = None  # of a pruned network (training.network.widths); None: the variant's own
     hardware: str | None = None  # that they were trained on; None: not known
 
@@ -83,15 +80,18 @@ def read_facts(path: Path) -> WeightFacts:
     if header is None:
         raise UserError(f"{path} was not written by this project's training (no 'er_edge' in its header)")
     try:
-        return WeightFacts(**json.loads(header))
+        entries = dict(json.loads(header))
+        rounded = entries.pop("qat", None) is not None  # older files have the entry
+        facts = WeightFacts(**entries)
     except (ValueError, TypeError) as error:
         raise UserError(f"{path}: header cannot be read ({error})") from error
+    if rounded:
+        raise UserError(f"{path} was trained to be int8, which is gone: give the float weights that it came from")
+    return facts
 
 
 def load_network(path: Path, variant: str) -> tuple[ERNet, WeightFacts]:
     """The network of `variant` with the weights of `path`, in eval mode, and their facts.
-
-    Weights of quantisation-aware training give the network that rounds as their int8 file does.
 
     Raises UserError for a missing or truncated file, another variant's weights, missing or non-finite tensors.
     """
@@ -103,9 +103,7 @@ def load_network(path: Path, variant: str) -> tuple[ERNet, WeightFacts]:
         )
     try:
         network = build(variant, facts.widths)
-        if facts.qat is not None:
-            prepare(network.eval(), QuantizeSpec(reduce_range=facts.qat["reduce_range"]))
-    except (ValueError, AttributeError, TypeError, KeyError) as error:
+    except (ValueError, AttributeError, TypeError) as error:
         raise UserError(f"{path}: header cannot be read ({error})") from error
     stored = {name: tensor.float() for name, tensor in load_file(path).items()}
     own = {k: v.shape for k, v in network.state_dict().items() if v.is_floating_point()}
@@ -115,12 +113,7 @@ def load_network(path: Path, variant: str) -> tuple[ERNet, WeightFacts]:
     for name, tensor in stored.items():
         if not torch.isfinite(tensor).all():
             raise UserError(f"{path}: {name} is not finite; this checkpoint is broken")
-    network.load_state_dict(stored, strict=False)  # integer buffers (batch counters, zero points) are not stored
-    if facts.qat is not None:
-        try:
-            restore_ranges(network)
-        except ValueError as error:
-            raise UserError(f"{path}: {error}; this checkpoint is broken") from error
+    network.load_state_dict(stored, strict=False)  # integer buffers (batch counters) are not stored
     return network.eval(), facts
 
 

@@ -41,10 +41,7 @@ def initialise(network: ERNet, path: Path) -> str:
     UserError where the file does not fit, naming the first difference.
     """
     if path.suffix == ".safetensors" and read_header(path) is not None:
-        loaded, facts = load_network(path, network.variant.name)
-        if facts.qat is not None:
-            raise UserError(f"{path} was trained to be int8, its norms are folded: start from the weights it came from")
-        network.load_state_dict(loaded.state_dict())
+        network.load_state_dict(load_network(path, network.variant.name)[0].state_dict())
         return f"{path}: the whole network was taken"
     state = {name: tensor for name, tensor in _read_state(path).items() if not COUNTERS.search(name)}
     whole = {PREFIX.sub("", name): tensor for name, tensor in state.items()}

@@ -35,22 +35,6 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class QatSpec:
-    """Quantisation-aware fine-tuning, at the variant's own crop size.
-
-    reduce_range: 7-bit weights, for every CPU; 8-bit ones are for CPUs whose profile says that int8 does not saturate.
-    """
-
-    steps: int = 1000
-    batch: int = 32
-    learning_rate: float = 5e-6  # below where training ended: more undoes it
-    final_learning_rate: float = 1e-6
-    warmup_steps: int = 100
-    calibration_images: int = 512
-    reduce_range: bool = True
-
-
-@dataclass(frozen=True)
 class Recipe:
     """Everything that decides what comes out of a training run, beside the data."""
 
@@ -69,7 +53,6 @@ class Recipe:
     losses: LossWeights = field(default_factory=LossWeights)
     augment: AugmentSpec = field(default_factory=AugmentSpec)
     distill: DistillSpec | None = None  # train.py leaves it out
-    qat: QatSpec | None = None  # train.py leaves it out, unless --qat is given
 
     @property
     def steps(self) -> int:
@@ -80,20 +63,6 @@ class Recipe:
     def samples(self) -> int:
         """Seen over all stages."""
         return sum(stage.steps * stage.batch for stage in self.stages)
-
-    def for_qat(self) -> Recipe:
-        """The recipe of the quantisation-aware fine-tuning; in full precision, which bf16's 8 bits are not."""
-        qat = self.qat or QatSpec()
-        return replace(
-            self,
-            stages=(Stage(get_variant(self.variant).crop_px, qat.batch, qat.steps),),
-            learning_rate=qat.learning_rate,
-            final_learning_rate=qat.final_learning_rate,
-            warmup_steps=qat.warmup_steps,
-            bf16=False,
-            distill=None,
-            qat=qat,
-        )
 
     def for_images(self, count: int) -> Recipe:
         """The recipe for so many images: epochs become steps."""
@@ -150,6 +119,8 @@ def read_recipe(path: Path) -> Recipe:
     """Read a recipe. Unknown keys, wrong types and values out of range are a UserError that names the key."""
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        if content.pop("qat", None) is not None:
+            print(f"{path}: qat: left out, as there is no training for int8 any more", file=sys.stderr)
         distill = content.get("distill")
         if isinstance(distill, dict) and (gone := sorted(GONE_TERMS & distill.keys())):
             print(f"{path}: distill: left out, as they are no terms any more: {', '.join(gone)}", file=sys.stderr)
@@ -170,7 +141,4 @@ def read_recipe(path: Path) -> Recipe:
         raise UserError(f"{path}: a stage needs either steps or epochs, of at least 1")
     if recipe.distill is not None and (fault := recipe.distill.problem()):
         raise UserError(f"{path}: distill: {fault}")
-    qat = recipe.qat
-    if qat is not None and min(qat.steps, qat.batch, qat.calibration_images) < 1:
-        raise UserError(f"{path}: qat: steps, batch and calibration_images must be at least 1")
     return recipe

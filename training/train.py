@@ -4,9 +4,6 @@ A run lives in one folder: `checkpoint.pt` (everything needed to go on), `<varia
 the weights), `log.csv` and `curves.png`. Started again, it goes on from its last checkpoint and ends where an
 uninterrupted one does. On several GPUs: `torchrun --nproc-per-node N training/train.py ...`; the recipe's batch is
 shared by the processes. A recipe's [distill] table is distill.py's; training by the labels alone leaves it out.
-
---qat fine-tunes trained weights for int8, as the recipe's [qat] table says; `compress/export.py --int8 --checkpoint`
-then writes the int8 file of just these weights and ranges.
 """
 
 from __future__ import annotations
@@ -25,7 +22,6 @@ def main(arguments: list[str] | None = None) -> int:
     """Parse the command line and train."""
     parser = CommandParser(__doc__)
     add_run_arguments(parser)
-    parser.add_argument("--qat", action="store_true", help="fine-tune for int8; starts from --init or shipped weights")
     args = parser.parse_args(arguments)
     from training.run.runs import train  # torch takes seconds to import
 

@@ -1,18 +1,11 @@
-"""Which file to run on this machine, and why a quantised or half-precision one may not be faster.
-
-Causes are read off the graph that onnxruntime really runs, and the CPU.
-"""
+"""Which file to run on this machine, and why a quantised or half-precision one may not be faster."""
 
 from __future__ import annotations
 
 import platform
-import tempfile
-from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 
 from compress.artefact import Artefact
-from runtime.backends.session import open_session
 from runtime.machine import cpu_flags
 
 WORTH = 1.05  # times the speed of fp32 that a change of precision is worth it from
@@ -32,26 +25,13 @@ def advise(artefacts: Sequence[Artefact]) -> str:
 
 
 def explain(artefact: Artefact) -> str:
-    """One sentence with the causes found for this file on this machine."""
+    """One sentence with what this file gains nothing by on this machine."""
     if artefact.label == "w8":
         return "weights alone are integers, and computed with as floats: smaller, not faster"
-    operators = running_operators(artefact.path)
     if artefact.label == "fp16":
-        return f"onnxruntime computes in fp32 on CPUs and adds {operators['Cast']} casts; fp16 is for GPUs and NPUs"
-    no_products = "" if has_int8_dot_products() else "this CPU has no int8 dot products (VNNI, dotprod); "
-    conversions = operators["QuantizeLinear"] + operators["DequantizeLinear"]
-    attention = operators["MatMul"] + operators["Softmax"]
-    return f"{no_products}{conversions} conversions stand around {attention} attention products and softmaxes in float"
-
-
-def running_operators(path: Path) -> Counter[str]:
-    """How often each operator occurs after onnxruntime's own fusions."""
-    import onnx  # heavy: what only asks for the CPU does without
-
-    with tempfile.TemporaryDirectory() as folder:
-        optimised = Path(folder) / "optimised.onnx"
-        open_session(path, optimised_path=optimised)
-        return Counter(node.op_type for node in onnx.load(optimised).graph.node)
+        return "onnxruntime computes in fp32 on CPUs, with casts; fp16 is for GPUs and NPUs"
+    no_products = "" if has_int8_dot_products() else "this CPU has no int8 dot products (VNNI, dotprod), and "
+    return f"{no_products}attention and the conversions around it stay in float"
 
 
 def has_int8_dot_products() -> bool:

@@ -12,15 +12,24 @@ from runtime.hand.hand_model import HandPair
 from runtime.hand.hands import Floats
 from runtime.hand.rotations import matrix_from_6d
 
+VERTEX_TOLERANCE_MM = 0.02
+PROJECTION_TOLERANCE_PX = 0.05
+
 
 @dataclass(frozen=True)
 class MeshDistance:
     """Over all crops; nan where an output is no number. Where the first network sees no hand at all, all count."""
 
+    n_images: int
     vertex_mm: float  # any vertex of any hand
     projection_px: float  # any joint of any hand
     present_hand_mm: float  # mean over the vertices of the worst hand that the first network sees
     mean_mm: float  # over vertices and hands that it sees
+
+    @property
+    def passed(self) -> bool:
+        """Within the tolerances of a float export."""
+        return self.vertex_mm <= VERTEX_TOLERANCE_MM and self.projection_px <= PROJECTION_TOLERANCE_PX
 
 
 def mesh_distance(expected: Sequence[Outputs], actual: Sequence[Outputs], crop_px: int, pair: HandPair) -> MeshDistance:
@@ -34,6 +43,7 @@ def mesh_distance(expected: Sequence[Outputs], actual: Sequence[Outputs], crop_p
     seen = np.concatenate([outputs["presence"][0] > 0 for outputs in expected])
     present = every[seen] if seen.any() else every
     return MeshDistance(
+        n_images=len(expected),
         vertex_mm=float(every.max()),
         projection_px=float(np.max(joints_px)),
         present_hand_mm=float(present.mean(axis=1).max()),

@@ -3,70 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from tqdm import tqdm
 
-from compress.check.mesh_distance import mesh_distance
+from compress.check.mesh_distance import MeshDistance, mesh_distance
 from compress.crops import Crops
-from compress.onnx.passes import clip_instead_of_rounding
 from runtime.backends.contract import Outputs
 from runtime.backends.session import open_session
 from runtime.hand.hand_model import HandPair
+from runtime.hand.hands import Floats
 from runtime.runner import graph_input
-from training.quantisation.qat import clipping_network
 
 if TYPE_CHECKING:
     from training.network import ERNet
 
-Run = Callable[[NDArray[np.float32]], Outputs]  # of a file: the graph's `image` -> its outputs
-VERTEX_TOLERANCE_MM = 0.02
-PROJECTION_TOLERANCE_PX = 0.05
+Run = Callable[[Floats], Outputs]  # of a file: the graph's `image` -> its outputs
 
 
-@dataclass(frozen=True)
-class Parity:
-    """Worst differences over all crops."""
-
-    vertex_mm: float
-    projection_px: float
-    n_images: int
-
-    @property
-    def passed(self) -> bool:
-        """Within the tolerances of a float export."""
-        return self.vertex_mm <= VERTEX_TOLERANCE_MM and self.projection_px <= PROJECTION_TOLERANCE_PX
+def check_parity(network: ERNet, path: Path, crops: Crops, hands: HandPair) -> MeshDistance:
+    """Hold an ONNX file against the network."""
+    return compare(network, run_of(path), crops, hands)
 
 
-def check_parity(network: ERNet, path: Path, crops: Crops, hands: HandPair) -> Parity:
-    """Run both on every crop; compare the skinned vertices and the joints projected into the crop."""
-    return compare(network, _run_of(open_session(path)), crops, hands)
+def run_of(path: Path) -> Run:
+    """An ONNX file in onnxruntime."""
+    session = open_session(path)
+    names = [output.name for output in session.get_outputs()]
+    return lambda image: dict(zip(names, session.run(None, {"image": image}), strict=True))
 
 
-def check_trained_parity(network: ERNet, path: Path, crops: Crops, hands: HandPair) -> Parity:
-    """The same for an int8 file and the network trained for it, both without rounding (onnx/passes.py says why)."""
-    # Optimised, linears with integer weights would round their inputs again.
-    session = open_session(clip_instead_of_rounding(path).SerializeToString(), optimise="none")
-    return compare(clipping_network(network), _run_of(session), crops, hands)
-
-
-def compare(network: ERNet, run: Run, crops: Crops, hands: HandPair) -> Parity:
-    """Hold what `run` gives for the graph's `image` against the network."""
+def compare(network: ERNet, run: Run, crops: Crops, hands: HandPair) -> MeshDistance:
+    """Hold what `run` gives for the graph's `image` against the network, on every crop."""
     expected, actual = [], []
     for crop in tqdm(crops, desc="parity", unit="img", leave=False):
         image = graph_input(crop)
         with torch.no_grad():
             expected.append({k: v.numpy() for k, v in network(torch.from_numpy(image))._asdict().items()})
         actual.append(run(image))
-    distance = mesh_distance(expected, actual, crops.shape[1], HandPair(*hands))
-    return Parity(distance.vertex_mm, distance.projection_px, len(crops))
-
-
-def _run_of(session: Any) -> Run:
-    names = [output.name for output in session.get_outputs()]
-    return lambda image: dict(zip(names, session.run(None, {"image": image}), strict=True))
+    return mesh_distance(expected, actual, crops.shape[1], HandPair(*hands))

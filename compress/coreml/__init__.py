@@ -1,7 +1,7 @@
-"""Core ML packages, written by coremltools, which is imported and run without its chatter.
+"""Core ML packages, written by coremltools.
 
-It logs warnings and draws bars about parts that only exist on a Mac. It is imported where it is first needed: it is an
-optional package, and takes seconds.
+The library is imported where it is first needed: it is optional, and takes seconds. It logs warnings and draws bars
+about parts that only exist on a Mac.
 """
 
 from __future__ import annotations

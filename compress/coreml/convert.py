@@ -6,16 +6,14 @@ long and leaves a debug file in the package.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from compress.coreml import coremltools, quiet
-from compress.coreml.package import CONST, Leaving, computing, leaving, package_bytes, read_function
+from compress.coreml.package import CONST
 from compress.coreml.weight_storage import compress, rounded
 from runtime.backends.contract import HAND_AXIS, INPUT_NAME, OUTPUT_SHAPES, OUTPUT_UNITS, input_shape
 from runtime.files import write_error
@@ -25,19 +23,6 @@ if TYPE_CHECKING:
 
 IMAGE_SCALE = 1 / 255  # of an image input, whose pixels Core ML gives as 0..255
 DEPLOYMENT_TARGET = "iOS16"  # the oldest system that runs a package, where no device profile names another
-
-
-@dataclass(frozen=True)
-class PackageFacts:
-    """What was written."""
-
-    weights: str | None  # of weight_storage.ROUNDINGS; None: as they are, in fp32
-    deployment_target: str
-    image_input: bool
-    operations: dict[str, int]  # by kind
-    leaves_neural_engine: tuple[Leaving, ...]
-    bytes: int
-    keep_fp32: tuple[str, ...]  # of KEPT_FP32
 
 
 def _is_normalisation(op: Any) -> bool:
@@ -71,40 +56,12 @@ def write_package(
     precision: str,
     deployment_target: str = DEPLOYMENT_TARGET,
     image_input: bool = False,
-) -> PackageFacts:
+) -> None:
     """Convert `network` (eval mode) at its own crop size into the folder `path`.
 
     precision: fp32, fp16 or w8. image_input: it takes a CVPixelBuffer instead of an MLMultiArray. UserError where the
     folder cannot be written.
     """
-    model = _convert(network, precision, deployment_target, image_input)
-    try:
-        model.save(str(path))
-    except OSError as error:
-        raise write_error(path, error) from error
-    function = read_function(path)
-    return PackageFacts(
-        weights=None if precision == "fp32" else precision,
-        deployment_target=deployment_target,
-        image_input=image_input,
-        operations=dict(Counter(op.op_type for op in computing(function)).most_common()),
-        leaves_neural_engine=leaving(function),
-        bytes=package_bytes(path),
-        keep_fp32=() if precision == "fp32" else tuple(KEPT_FP32),
-    )
-
-
-def as_stored(network: ERNet, precision: str) -> ERNet:
-    """Return the torch network that a package of this precision holds: its parts merged, its weights rounded."""
-    # torch, which takes seconds to import.
-    from training.network.merged import merge
-
-    merged = merge(network)
-    return merged if precision == "fp32" else rounded(merged, precision)
-
-
-def _convert(network: ERNet, precision: str, deployment_target: str, image_input: bool) -> Any:
-    """coremltools' model, described."""
     # torch, which takes seconds to import.
     import torch
 
@@ -143,4 +100,16 @@ def _convert(network: ERNet, precision: str, deployment_target: str, image_input
     )
     for name, facts in OUTPUT_UNITS.items():
         model.output_description[name] = f"{facts['unit']}; {facts['shape']}"
-    return model
+    try:
+        model.save(str(path))
+    except OSError as error:
+        raise write_error(path, error) from error
+
+
+def as_stored(network: ERNet, precision: str) -> ERNet:
+    """Return the torch network that a package of this precision holds: its parts merged, its weights rounded."""
+    # torch, which takes seconds to import.
+    from training.network.merged import merge
+
+    merged = merge(network)
+    return merged if precision == "fp32" else rounded(merged, precision)

@@ -41,7 +41,7 @@ class Evaluator:
     def __init__(self, path: Path) -> None:
         function, described = read_function(path), read_model(path).description.input
         self.path = path
-        self.images = {given.name for given in described if given.type.WhichOneof("Type") == "imageType"}  # 0..255
+        self._images = {given.name for given in described if given.type.WhichOneof("Type") == "imageType"}
         self._outputs = [value.name for value in function.outputs]
         self._operations = computing(function)
         for op in self._operations:
@@ -62,7 +62,8 @@ class Evaluator:
         values: dict[str, Any] = dict(self.constants)
         with torch.inference_mode():
             for name, array in inputs.items():
-                values[name] = torch.from_numpy(np.ascontiguousarray(array, np.float32))
+                pixels = np.rint(array * 255) if name in self._images else array  # a picture's, where it takes one
+                values[name] = torch.from_numpy(np.ascontiguousarray(pixels, np.float32))
             for op in self._operations:
                 for output, result in zip(op.outputs, self._run(op, values), strict=True):
                     values[output.name] = _rounded(result, arithmetic == dtype_of(output) == "fp16", op)
@@ -76,11 +77,7 @@ class Evaluator:
         }
         try:
             results = KERNELS[op.op_type](**given)
-        except (
-            ValueError,
-            TypeError,
-            KeyError,
-        ) as error:  # what operations.py does not have
+        except (ValueError, TypeError, KeyError) as error:  # what operations.py does not have
             raise UserError(f"{self.path}: {_label(op)} cannot be evaluated: {first_line(error)}") from None
         return results if isinstance(results, tuple) else (results,)
 

@@ -1,9 +1,7 @@
 """What each kind of MIL operation computes, as torch functions of its parameters.
 
-Parameters have MIL's names and defaults (coremltools' operation reference), those that this project's programs use:
-another one is a TypeError, a value that is not supported a ValueError. coremltools has checked that they fit together.
-Tensors are float32; integers come as numpy arrays, scalars of float type as numbers. Sums are taken in fp32 (see
-evaluator).
+Parameters have MIL's names and defaults, those that this project's programs use: another one is a TypeError, a value
+that is not supported a ValueError. Tensors are float32; integers come as numpy arrays, floats alone as numbers.
 """
 
 from __future__ import annotations

@@ -9,8 +9,6 @@ import hashlib
 import json
 import shutil
 from collections import Counter
-from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -70,15 +68,6 @@ def computing(function: Any) -> list[Any]:
     return [op for op in function.operations if not is_constant(op.op_type)]
 
 
-def stored_numbers(function: Any) -> dict[str, int]:
-    """Count constant numbers by the way they are stored: a float type, or the operation that unfolds them."""
-    found = Counter[str]()
-    for op in function.operations:
-        if is_constant(op.op_type) and (kind := dtype_of(op.outputs[0])).startswith("fp"):
-            found[kind if op.op_type == CONST else op.op_type] += prod(op.outputs[0].shape)
-    return dict(found.most_common())
-
-
 def dtype_of(value: Any) -> str:
     """Return a MIL value's type: fp16, int32, string."""
     # Imported last: coremltools is optional.
@@ -87,30 +76,19 @@ def dtype_of(value: Any) -> str:
     return str(types.builtin_to_string(value.dtype))
 
 
-@dataclass(frozen=True)
-class Leaving:
-    """The operations of a program that a rule applies to."""
-
-    rule: str
-    kinds: dict[str, int]
-
-
-def leaving(function: Any) -> tuple[Leaving, ...]:
-    """Count what of a MIL function each rule applies to; rules that apply to nothing are left out."""
+def leaving(function: Any) -> dict[str, dict[str, int]]:
+    """What of a MIL function may leave the Neural Engine: by rule, how many operations of each kind."""
     found: dict[str, Counter[str]] = {}
     for operation in computing(function):
-        for rule in _rules(operation):
-            found.setdefault(rule, Counter())[operation.op_type] += 1
-    return tuple(Leaving(rule, dict(kinds)) for rule, kinds in found.items())
-
-
-def _rules(operation: Any) -> list[str]:
-    rules = [RULE_OF_KIND[operation.op_type]] if operation.op_type in RULE_OF_KIND else []
-    if any(value.rank > MAX_RANK for value in operation.outputs):
-        rules.append(RANK_RULE)
-    if any(dtype_of(value) == "fp32" for value in operation.outputs):
-        rules.append(FP32_RULE)
-    return rules
+        kind, made = operation.op_type, operation.outputs
+        rules = {
+            RULE_OF_KIND.get(kind, ""): kind in RULE_OF_KIND,
+            RANK_RULE: any(value.rank > MAX_RANK for value in made),
+            FP32_RULE: any(dtype_of(value) == "fp32" for value in made),
+        }
+        for rule in (rule for rule, applies in rules.items() if applies):
+            found.setdefault(rule, Counter())[kind] += 1
+    return {rule: dict(kinds.most_common()) for rule, kinds in found.items()}
 
 
 def embed(path: Path, facts: dict[str, Any]) -> None:
@@ -120,9 +98,9 @@ def embed(path: Path, facts: dict[str, Any]) -> None:
     write_bytes_atomic(path / _MODEL, model.SerializeToString())
 
 
-def package_bytes(path: Path) -> int:
-    """Add up the sizes of all files of a package."""
-    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+def size_bytes(path: Path) -> int:
+    """The size of a file, or of all files of a package."""
+    return sum(file.stat().st_size for file in (path, *path.rglob("*")) if file.is_file())
 
 
 def package_sha256(path: Path) -> str:

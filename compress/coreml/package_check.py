@@ -6,26 +6,17 @@ Two comparisons, each with one cause: fp32 arithmetic (is it the same program?),
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch.overrides import TorchFunctionMode
-from tqdm import tqdm
-
-from compress.check.mesh_distance import MeshDistance, mesh_distance, skinned
+from compress.check.mesh_distance import MeshDistance
+from compress.check.parity import compare
 from compress.coreml.convert import as_stored
 from compress.coreml.evaluator import Evaluator, NumericFault
 from compress.crops import Crops
-from runtime.backends.contract import INPUT_NAME, Outputs
+from runtime.backends.contract import INPUT_NAME, ModelInfo, Outputs
 from runtime.hand.hand_model import HandPair
-from runtime.runner import graph_input
-from training.evaluation.predictions import Images, Predictor
-from training.evaluation.protocols import HandBatch
+from runtime.hand.hands import Floats
 from training.network import ERNet
 
 FP32_TOLERANCE_MM = 0.05  # of any vertex
@@ -54,64 +45,30 @@ class PackageParity:
         return tuple(found)
 
 
-class Fp16Numbers(TorchFunctionMode):
-    """Rounds the numbers that torch functions are given beside tensors: attention scales, epsilons.
+class EvaluatedPackage:
+    """A package as a backend of the runner: its program in its own arithmetic, on any machine."""
 
-    Packages hold them in fp16, too; unrounded, er-s lies 0.005 mm from its package instead of 0.0001.
-    """
+    provider = "evaluator"
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        given = {key: _rounded(value) for key, value in (kwargs or {}).items()}
-        return func(*map(_rounded, args), **given)
+    def __init__(self, path: Path, info: ModelInfo) -> None:
+        self.info = info
+        self._evaluator = Evaluator(path)
 
+    def run(self, image: Floats) -> Outputs:
+        """See Backend."""
+        return self._evaluator({INPUT_NAME: image}, "fp16")
 
-def _rounded(value: Any) -> Any:
-    return float(np.float16(value)) if isinstance(value, float) else value
+    def close(self) -> None:
+        """Nothing is held."""
 
 
 def check_package(network: ERNet, path: Path, precision: str, crops: Crops, hands: HandPair) -> PackageParity:
     """Evaluate the package on every crop in both arithmetics; see the module."""
     evaluator, stored = Evaluator(path), as_stored(network, precision)
-    expected: list[Outputs] = []
-    exact: list[Outputs] = []
-    half: list[Outputs] = []
     try:
-        for crop in tqdm(crops, desc="numeric check", unit="img", leave=False):
-            with torch.inference_mode(), nullcontext() if precision == "fp32" else Fp16Numbers():
-                outputs = stored(torch.from_numpy(graph_input(crop)))._asdict()
-            expected.append({name: value.numpy() for name, value in outputs.items()})
-            image = package_input(evaluator, crop)
-            exact.append(evaluator(image, "fp32"))
-            half.append(evaluator(image, "fp16"))
+        exact = compare(stored, lambda image: evaluator({INPUT_NAME: image}, "fp32"), crops, hands)
+        return PackageParity(
+            len(crops), exact, compare(stored, lambda image: evaluator({INPUT_NAME: image}, "fp16"), crops, hands)
+        )
     except NumericFault as problem:
         return PackageParity(len(crops), fault=str(problem))
-    crop_px, pair = network.variant.crop_px, HandPair(*hands)
-    fp32, fp16 = (mesh_distance(expected, found, crop_px, pair) for found in (exact, half))
-    return PackageParity(len(crops), fp32, fp16)
-
-
-def package_predictor(path: Path, hands: HandPair) -> Predictor:
-    """Return predictions of a package in its own arithmetic, for training.evaluate."""
-    evaluator, pair = Evaluator(path), HandPair(*hands)
-
-    def predict(images: Images) -> HandBatch:
-        crops = [(image * 255).round().astype(np.uint8) for image in images]
-        found = [evaluator(package_input(evaluator, crop), "fp16") for crop in crops]
-        meshes = [skinned(outputs, pair) for outputs in found]
-        cameras = np.stack([outputs["camera"][0] for outputs in found])[:, :, None]
-        joints = np.stack([joints for _, joints in meshes])
-        return HandBatch(
-            joints=joints,
-            vertices=np.stack([vertices for vertices, _ in meshes]),
-            relative_translation=np.stack([outputs["relative_translation"][0] for outputs in found]),
-            present=np.stack([outputs["presence"][0] > 0 for outputs in found]),
-            points=cameras[..., :1] * joints[..., :2] + cameras[..., 1:],
-        )
-
-    return predict
-
-
-def package_input(evaluator: Evaluator, crop: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-    """Turn a crop (S, S, 3) uint8 RGB into the program's input: a picture's pixels where it takes a picture."""
-    image = graph_input(crop)
-    return {INPUT_NAME: np.rint(image * 255) if INPUT_NAME in evaluator.images else image}

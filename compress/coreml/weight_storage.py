@@ -7,7 +7,6 @@ rounded network loses nothing more. What is rounded: kernels and matrices of con
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,20 +39,15 @@ def round_w8(weight: Matrix) -> Matrix:
     return round_fp16(np.clip(np.rint(steps), -INT8_MAX, INT8_MAX) * scale)
 
 
-# By the name of the weight format: of large weights, after which fp16 takes nothing more.
-ROUNDINGS: dict[str, Callable[[Matrix], Matrix]] = {"fp16": round_fp16, "w8": round_w8}
-
-
-def rounded(network: ERNet, weights: str) -> ERNet:
+def rounded(network: ERNet, precision: str) -> ERNet:
     """Return a copy with norms folded into convolutions and every weight as the package will hold it."""
-    # torch takes seconds to import, and with it training.quantisation.qat.
+    # torch takes seconds to import.
     import torch
     from torch import nn
 
     from training.network.backbones.tinyvit import WindowAttention
-    from training.quantisation.qat import fold_norms
 
-    copied = fold_norms(copy.deepcopy(network))
+    copied = _fold_norms(copy.deepcopy(network))
     large = [
         # Of TinyViT's tables of biases the program holds one entry per pair of tokens.
         module.attention_biases if isinstance(module, WindowAttention) else module.weight
@@ -64,8 +58,8 @@ def rounded(network: ERNet, weights: str) -> ERNet:
     with torch.no_grad():
         for parameter in copied.parameters():
             parameter.copy_(parameter.half())
-        for weight in large:
-            weight.copy_(torch.from_numpy(ROUNDINGS[weights](weight.numpy())))
+        for weight in large if precision == "w8" else ():
+            weight.copy_(torch.from_numpy(round_w8(weight.numpy())))
     return copied
 
 
@@ -85,3 +79,30 @@ def _is_rounded(value: NDArray[Any]) -> bool:
         return False
     weight = value.astype(np.float32)
     return np.array_equal(round_w8(weight), weight)
+
+
+def _fold_norms(network: ERNet) -> ERNet:
+    """Fold every BatchNorm of a network in eval mode into the convolution before it, in place."""
+    import torch
+    from torch import nn
+    from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+    names = {module: name for name, module in network.named_modules()}
+    made_by: dict[int, tuple[nn.Conv2d, Any]] = {}  # by identity; with the tensor, whose identity stays its own so
+    pairs: list[tuple[nn.Conv2d, nn.BatchNorm2d]] = []
+
+    def note(module: nn.Module, given: tuple[Any, ...], made: Any) -> None:
+        if isinstance(module, nn.Conv2d):
+            made_by[id(made)] = module, made
+        elif isinstance(module, nn.BatchNorm2d):
+            pairs.append((made_by[id(given[0])][0], module))
+
+    handles = [module.register_forward_hook(note) for module in names]
+    with torch.no_grad():
+        network(torch.zeros(1, 3, *[network.variant.crop_px] * 2))
+    for handle in handles:
+        handle.remove()
+    for convolution, norm in pairs:
+        network.set_submodule(names[convolution], fuse_conv_bn_eval(convolution, norm))
+        network.set_submodule(names[norm], nn.Identity())
+    return network

@@ -3,41 +3,33 @@
 - `cpu`: Q/DQ in onnxruntime's placement, which its kernels fuse: biases and the outputs of convolutions, after their
   ReLU, are quantised too, those of linears are not. Activations are uint8, weights int8 per channel, 7 bits where the
   CPU's sums may overflow (uint8 weights would not, but onnxruntime 1.32 has no fast kernels for them: er-xs ran 1.04
-  times as fast as in fp32, instead of 1.69). Ranges are measured on crops, or were trained.
+  times as fast as in fp32, instead of 1.69).
 - `trt`: explicit quantisation as TensorRT 8.5 to 11 reads it. Symmetric int8 with zero point 0 everywhere, activations
   per tensor, weights per output channel in 8 bits (tensor cores sum in 32), biases in float, and nothing quantised but
   the inputs and weights of convolutions and linears: TensorRT decides what it fuses. On 400 synthetic test images er-xs
   lost -0.02 and er-s 0.03 mm; NNCF 3.4 on the same nodes and crops 0.04 and 0.08, and broke the rules (lint.py).
 - `coreml-w8`: smaller and not faster, weights alone as int8, for downloads. No activation is rounded: the hands are
   those of the float file on every CPU. Core ML packages: compress/coreml/weight_storage.py.
-- `nncf`: the layers of `cpu` by NNCF (compress/openvino/nncf_quantizer.py), to compare. It rounds inputs alone, which
-  OpenVINO fuses and onnxruntime does not; no rules of lint.py are meant for it.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compress.artefact import NNCF, WEIGHTS_ONLY
+from compress.artefact import WEIGHTS_ONLY
 from compress.crops import Crops
-from compress.onnx.calibration import DEFAULT_METHOD, Ranges, affine_of, calibrate
+from compress.onnx.calibration import DEFAULT_METHOD, Seen, affine_of, calibrate
 from compress.onnx.graph import load_float
-from compress.onnx.passes import compact, one_gelu, own_biases, store_as_int8, widen
-from compress.onnx.quantize import QuantizedNodes, run_quantizer, select_nodes
-from training.quantisation.int8_rules import Affine, ModuleRanges, QuantizeSpec, module_path
+from compress.onnx.passes import compact, correct_biases, one_gelu, own_biases, store_as_int8, widen
+from compress.onnx.quantize import Affine, QuantizedNodes, run_quantizer, select_nodes, weight_max, weighted_nodes
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
-FLAVOURS = {
-    "cpu": "int8",
-    "trt": "int8-trt",
-    NNCF: "int8-nncf",
-    WEIGHTS_ONLY: "w8",
-}  # in names of files
+FLAVOURS = {"cpu": "int8", "trt": "int8-trt", WEIGHTS_ONLY: "w8"}  # in names of files
 SIGNED_MAX = 127  # of the activations of `trt`
 
 Pass = Callable[["ModelProto"], object]  # changes a model
@@ -47,25 +39,25 @@ def quantize(
     source: Path,
     target: Path,
     crops: Crops,
-    spec: QuantizeSpec,
     flavour: str = "cpu",
+    reduce_range: bool = True,
     method: str = DEFAULT_METHOD,
     nodes: QuantizedNodes | None = None,
 ) -> QuantizedNodes:
     """Write the int8 file, for `cpu` or `trt`, of a float file, its ranges measured on crops; nodes: a plan's."""
-    nodes = nodes or select_nodes(load_float(source), spec.keep_float)
-    ranges = measure_ranges(source, crops, method)
+    nodes = nodes or select_nodes(load_float(source))
+    seen = look_inside(source, crops, method)
     if flavour == "trt":
-        write_trt(source, target, nodes, ranges)
+        write_trt(source, target, nodes, seen)
     else:
-        write_cpu(source, target, nodes, ranges, spec, store_as_int8, compact)
+        write_cpu(source, target, nodes, seen, reduce_range, store_as_int8, compact)
     return nodes
 
 
-def measure_ranges(source: Path, crops: Crops, method: str = DEFAULT_METHOD) -> Ranges:
-    """Ranges of all tensors that could be rounded, so that every choice of nodes has the same, cached ones."""
+def look_inside(source: Path, crops: Crops, method: str = DEFAULT_METHOD) -> dict[str, Seen]:
+    """Calibrate all tensors that could be rounded, so that every choice of nodes has the same, cached ones."""
     model = load_float(source)
-    every = select_nodes(model, ())
+    every = QuantizedNodes(weighted_nodes(model), ())
     # Whether a ReLU is folded depends on the choice: the tensors on both sides of each are measured.
     tensors = set(cpu_tensors(model, every))
     for node in model.graph.node:
@@ -75,27 +67,31 @@ def measure_ranges(source: Path, crops: Crops, method: str = DEFAULT_METHOD) -> 
 
 
 def write_cpu(
-    source: Path, target: Path, nodes: QuantizedNodes, ranges: Ranges, spec: QuantizeSpec, *passes: Pass
+    source: Path, target: Path, nodes: QuantizedNodes, seen: dict[str, Seen], reduce_range: bool, *passes: Pass
 ) -> None:
     """The int8 file of a float file with just these nodes quantised; without passes, the rest is stored as float."""
-    affine = {tensor: affine_of(*ranges[tensor]) for tensor in cpu_tensors(load_float(source), nodes)}
-    _write_cpu(source, target, nodes, affine, spec, *passes)
+    import onnx
+
+    # A linear's output goes to norms, GELU and residuals, all in float: onnxruntime's QGemm writes float for nothing,
+    # which saves two roundings and keeps GELU one node.
+    options = {"OpTypesToExcludeOutputQuantization": ["Gemm"]}
+    plain = _corrected(source, nodes, seen, reduce_range)
+    affine = {tensor: affine_of(seen[tensor].low, seen[tensor].high) for tensor in cpu_tensors(plain, nodes)}
+    names = [*nodes.quantized, *(node.name for node in folded_relus(plain, nodes))]
+    run_quantizer(one_gelu(plain), target, names, affine, signed=False, reduce_range=reduce_range, options=options)
+    model = onnx.load(target)
+    for change in (widen, *passes):
+        change(model)
+    onnx.save(model, target)
 
 
-def write_trained(source: Path, target: Path, ranges: Mapping[str, ModuleRanges], spec: QuantizeSpec) -> QuantizedNodes:
-    """Write the int8 file of a float file whose ranges were trained; `ranges` by torch module."""
+def _corrected(source: Path, nodes: QuantizedNodes, seen: dict[str, Seen], reduce_range: bool) -> ModelProto:
+    """The float file with the biases that its rounded weights want."""
     model = load_float(source)
-    nodes = select_nodes(model, spec.keep_float)
-    relu_of = {node.input[0]: node.output[0] for node in folded_relus(model, nodes)}
-    affine: dict[str, Affine] = {}
-    for node in model.graph.node:
-        if node.name in nodes.quantized:
-            trained = ranges[module_path(node.name)]
-            affine[node.input[0]] = trained.input
-            if trained.output is not None:
-                affine[relu_of.get(node.output[0], node.output[0])] = trained.output
-    _write_cpu(source, target, nodes, affine, spec, compact)
-    return nodes
+    own_biases(model, nodes.quantized)
+    means = {name: entry.means for name, entry in seen.items()}
+    correct_biases(model, nodes.quantized, means, weight_max(reduce_range))
+    return model
 
 
 def cpu_tensors(model: ModelProto, nodes: QuantizedNodes) -> tuple[str, ...]:
@@ -117,30 +113,13 @@ def folded_relus(model: ModelProto, nodes: QuantizedNodes) -> list[NodeProto]:
     return [n for n in model.graph.node if n.op_type == "Relu" and n.input[0] in made and readers[n.input[0]] == 1]
 
 
-def _write_cpu(
-    source: Path, target: Path, nodes: QuantizedNodes, affine: dict[str, Affine], spec: QuantizeSpec, *passes: Pass
-) -> None:
-    import onnx
-
-    # A linear's output goes to norms, GELU and residuals, all in float: onnxruntime's QGemm writes float for nothing,
-    # which saves two roundings and keeps GELU one node.
-    options = {"OpTypesToExcludeOutputQuantization": ["Gemm"]}
-    plain = load_float(source)
-    own_biases(plain, nodes.quantized)
-    names = [*nodes.quantized, *(node.name for node in folded_relus(plain, nodes))]
-    run_quantizer(one_gelu(plain), target, names, affine, signed=False, reduce_range=spec.reduce_range, options=options)
-    model = onnx.load(target)
-    for change in (widen, *passes):
-        change(model)
-    onnx.save(model, target)
-
-
-def write_trt(source: Path, target: Path, nodes: QuantizedNodes, ranges: Ranges) -> None:
+def write_trt(source: Path, target: Path, nodes: QuantizedNodes, seen: dict[str, Seen]) -> None:
     """The int8 file of a float file with just these nodes quantised: their inputs are rounded, around 0."""
+    plain = _corrected(source, nodes, seen, reduce_range=False)
     affine = {}
-    for node in load_float(source).graph.node:
+    for node in plain.graph.node:
         if node.name in nodes.quantized:
-            largest = max(abs(limit) for limit in ranges[node.input[0]])
+            largest = max(-seen[node.input[0]].low, seen[node.input[0]].high)
             affine[node.input[0]] = Affine(largest / SIGNED_MAX if largest > 0 else 1.0, 0)
     options = {
         "ActivationSymmetric": True,
@@ -148,7 +127,7 @@ def write_trt(source: Path, target: Path, nodes: QuantizedNodes, ranges: Ranges)
         "QuantizeBias": False,
         "OpTypesToExcludeOutputQuantization": ["Conv", "MatMul", "Gemm"],
     }
-    run_quantizer(load_float(source), target, nodes.quantized, affine, signed=True, reduce_range=False, options=options)
+    run_quantizer(plain, target, nodes.quantized, affine, signed=True, reduce_range=False, options=options)
 
 
 def store_weights(source: Path, target: Path) -> tuple[str, ...]:

@@ -51,6 +51,11 @@ class Graph:
         return maker if maker is not None and maker.op_type == "DequantizeLinear" else None
 
 
+def attribute(node: NodeProto, name: str, default: int) -> int:
+    """An integer that a node is given."""
+    return next((int(attribute.i) for attribute in node.attribute if attribute.name == name), default)
+
+
 def constants_of(model: ModelProto) -> dict[str, NDArray[Any]]:
     """Every constant's value."""
     from onnx import numpy_helper  # heavy: the Jetson imports this package without it

@@ -56,17 +56,14 @@ def out_of_range(model: ModelProto, crops: Crops) -> dict[str, str]:
                 maker = next(node for node in model.graph.node if name in node.output)
                 raise UserError(f"no fp16: {maker.name} ({maker.op_type}) is not finite even in fp32")
             largest[name] = max(largest.get(name, 0.0), float(np.abs(values[name]).max()))
-    reasons = {}
-    for name, value in largest.items():
-        if value > LARGEST:
-            reasons[name] = f"{name} reaches {value:.4g}, and fp16 ends at {FP16_MAX:.0f}"
-        elif 0 < value < SMALLEST:
-            reasons[name] = f"{name} does not pass {value:.2g}, where fp16 has few digits left"
     found: dict[str, str] = {}
     for node in model.graph.node:
         for name in (*node.output, *node.input):
-            if name in reasons:
-                found.setdefault(node.name, reasons[name])
+            value = largest.get(name, 0.0)
+            if value > LARGEST:
+                found.setdefault(node.name, f"{name} reaches {value:.4g}, and fp16 ends at {FP16_MAX:.0f}")
+            elif 0 < value < SMALLEST:
+                found.setdefault(node.name, f"{name} does not pass {value:.2g}, where fp16 has few digits left")
     return found
 
 

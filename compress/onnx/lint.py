@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from compress.onnx.graph import NOTHING, QDQ, Graph
+from compress.onnx.graph import NOTHING, QDQ, Graph, attribute
 from runtime.errors import CommandParser, UserError, first_line, run_command, unknown_name
 
 if TYPE_CHECKING:
-    from onnx import ModelProto, NodeProto
+    from onnx import ModelProto
 
 WEIGHTED = ("Conv", "Gemm")
 IN_FLOAT = ("MatMul", "Softmax", "LayerNormalization")  # their inputs are not rounded
@@ -48,7 +48,6 @@ class Violation(NamedTuple):
 
 
 Found = Iterator[tuple[str, str]]  # node, what is wrong
-Rule = tuple[str, Callable[[Graph], Found]]
 
 
 def operators(graph: Graph) -> Found:
@@ -67,7 +66,7 @@ def opset(graph: Graph, lowest: int, highest: int) -> Found:
             yield "graph", f"opset {entry.version} is not within {lowest} to {highest}"
 
 
-def scales_are_positive(graph: Graph) -> Found:
+def scales(graph: Graph) -> Found:
     """Scales and zero points are constants, scales finite and above 0."""
     for node in graph.of_type(*QDQ):
         scale = graph.value(node, 1)
@@ -102,13 +101,11 @@ def activations(graph: Graph, dtype: str) -> Found:
             yield node.name, "an activation has one scale, not one per channel"
         zero_point = graph.value(node, 2)
         found = str(zero_point.dtype) if zero_point.size else "uint8"  # ONNX's default
-        if found != dtype:
-            yield node.name, f"rounded to {found}, not {dtype}"
-        elif dtype == "int8" and zero_point.any():
-            yield node.name, "its zero point is not 0"
+        if found != dtype or (dtype == "int8" and zero_point.any()):
+            yield node.name, f"rounded to {found}, not {dtype}{' around 0' if dtype == 'int8' else ''}"
 
 
-def weights_per_channel(graph: Graph) -> Found:
+def weights(graph: Graph) -> Found:
     """Quantised weights are int8 with zero point 0 and one scale per output channel."""
     for node in graph.of_type(*WEIGHTED):
         maker = graph.dequantised(node, 1)
@@ -116,31 +113,24 @@ def weights_per_channel(graph: Graph) -> Found:
             continue
         integers, scale, zero_point = (graph.value(maker, index) for index in range(3))
         # Where a weight's output channels lie: along its rows, or columns in a Gemm that is not transposed.
-        expected = 0 if node.op_type == "Conv" or _attribute(node, "transB", 0) else 1
+        expected = 0 if node.op_type == "Conv" or attribute(node, "transB", 0) else 1
         if integers.dtype != np.int8 or zero_point.any():
             yield node.name, f"{integers.dtype} weights, or a zero point: int8 around 0 is expected"
-        axis = _attribute(maker, "axis", 1) % integers.ndim
+        axis = attribute(maker, "axis", 1) % integers.ndim
         if axis != expected or scale.size != integers.shape[expected]:
-            yield (
-                node.name,
-                f"{scale.size} scales along axis {axis}: one per output channel, axis {expected}, is expected",
-            )
+            wrong = f"{scale.size} scales along axis {axis}"
+            yield node.name, f"{wrong}: one per output channel, axis {expected}, is expected"
 
 
-def biases_are_float(graph: Graph) -> Found:
-    """No bias comes from a DQ."""
-    for node in graph.of_type(*WEIGHTED):
-        if graph.dequantised(node, 2) is not None:
-            yield node.name, "its bias is quantised"
-
-
-def biases_fit(graph: Graph) -> Found:
-    """A quantised bias is int32 with the scale of its products: input's times weight's."""
+def biases(graph: Graph, quantised: bool) -> Found:
+    """A bias is float; or it may be int32 with the scale of its products, input's times weight's."""
     for node in graph.of_type(*WEIGHTED):
         source, weight, bias = (graph.dequantised(node, index) for index in range(3))
         if bias is None:
             continue
-        if graph.value(bias, 0).dtype != np.int32:
+        if not quantised:
+            yield node.name, "its bias is quantised"
+        elif graph.value(bias, 0).dtype != np.int32:
             yield node.name, f"a quantised bias is int32, not {graph.value(bias, 0).dtype}"
         elif weight is None or source is None:
             yield node.name, "its bias is quantised, its input or weight is not"
@@ -165,7 +155,7 @@ def gelus(graph: Graph) -> Found:
         yield node.name, "a GELU of more than one node"
 
 
-def constants_are_folded(graph: Graph) -> Found:
+def constants(graph: Graph) -> Found:
     """Q/DQ pairs serve integer products: a DQ of stored weights is read by those alone, others would run per image."""
     for node in graph.of_type("DequantizeLinear"):
         if node.input[0] in graph.constants and any(r.op_type not in WEIGHTED for r in graph.readers[node.output[0]]):
@@ -180,44 +170,43 @@ def weights_alone(graph: Graph) -> Found:
         if any(graph.constants.get(name, NOTHING).dtype == np.int8 for name in node.input):
             readers = graph.readers[node.output[0]]
             scales = [graph.value(reader, 1) for reader in readers if reader.op_type == "Mul"]
-            per_row = all(
-                scale.size and scale.size == max(scale.shape, default=0) and (scale > 0).all() for scale in scales
-            )
+            per_row = all(scale.size == max(scale.shape, default=0) > 0 and (scale > 0).all() for scale in scales)
             if node.op_type != "Cast" or not scales or len(scales) < len(readers) or not per_row:
                 yield node.name, "an int8 constant is not turned back by Cast and Mul"
 
 
-def _attribute(node: NodeProto, name: str, default: int) -> int:
-    return next((int(attribute.i) for attribute in node.attribute if attribute.name == name), default)
+def tensorrt_operators(graph: Graph, version: tuple[int, int]) -> Found:
+    """Operators that TensorRT of this version has."""
+    for node in graph.of_type(*TENSORRT_SINCE):
+        if version < (since := TENSORRT_SINCE[node.op_type]):
+            yield node.name, f"{node.op_type} needs TensorRT {since[0]}.{since[1]} or later"
 
 
-_ROUNDED: tuple[Rule, ...] = (
-    ("operators", operators),
-    ("scale", scales_are_positive),
-    ("pairs", pairs),
-    ("weights", weights_per_channel),
-    ("float-operators", float_operators),
-)
-RULES: Mapping[str, tuple[Rule, ...]] = {  # by flavour
-    "cpu": (
-        *_ROUNDED,
-        ("opset", partial(opset, lowest=17, highest=20)),
-        ("activations", partial(activations, dtype="uint8")),
-        ("bias", biases_fit),
-        ("gelu", gelus),
-        ("constants", constants_are_folded),
-    ),
-    "trt": (
-        *_ROUNDED,
-        ("opset", partial(opset, lowest=17, highest=18)),  # int8 fails on TensorRT 10.3 from 19 on (TensorRT #4797)
-        ("activations", partial(activations, dtype="int8")),
-        ("bias", biases_are_float),
-    ),
-    "coreml-w8": (
-        ("operators", operators),
-        ("opset", partial(opset, lowest=17, highest=20)),
-        ("weights-alone", weights_alone),
-    ),
+Rules = Mapping[str, Callable[[Graph], Found]]  # by name
+_UP_TO_20 = partial(opset, lowest=17, highest=20)
+_ROUNDED: Rules = {
+    "operators": operators,
+    "scale": scales,
+    "pairs": pairs,
+    "weights": weights,
+    "float-operators": float_operators,
+}
+RULES: Mapping[str, Rules] = {  # by flavour
+    "cpu": {
+        **_ROUNDED,
+        "opset": _UP_TO_20,
+        "activations": partial(activations, dtype="uint8"),
+        "bias": partial(biases, quantised=True),
+        "gelu": gelus,
+        "constants": constants,
+    },
+    "trt": {
+        **_ROUNDED,
+        "opset": partial(opset, lowest=17, highest=18),  # int8 fails on TensorRT 10.3 from 19 on (TensorRT #4797)
+        "activations": partial(activations, dtype="int8"),
+        "bias": partial(biases, quantised=False),
+    },
+    "coreml-w8": {"operators": operators, "opset": _UP_TO_20, "weights-alone": weights_alone},
 }
 
 
@@ -225,19 +214,13 @@ def lint(model: ModelProto, flavour: str, tensorrt: tuple[int, int] | None = Non
     """Every violation of the flavour's rules, and operators that a version of TensorRT lacks."""
     if flavour not in RULES:
         raise unknown_name("flavour", flavour, RULES)
-    graph = Graph(model)
-    found = [Violation(node, rule, what) for rule, check in RULES[flavour] for node, what in check(graph)]
+    rules = dict(RULES[flavour])
     if tensorrt is not None:
-        found += forbidden_operators(graph, tensorrt)
-    return tuple(dict.fromkeys(found))
-
-
-def forbidden_operators(graph: Graph, version: tuple[int, int]) -> Iterator[Violation]:
-    """Operators that TensorRT of this version lacks."""
-    for node in graph.of_type(*TENSORRT_SINCE):
-        if version < (since := TENSORRT_SINCE[node.op_type]):
-            what = f"{node.op_type} needs TensorRT {since[0]}.{since[1]} or later"
-            yield Violation(node.name, "tensorrt-operators", what)
+        rules["tensorrt-operators"] = partial(tensorrt_operators, version=tensorrt)
+    graph = Graph(model)
+    return tuple(
+        dict.fromkeys(Violation(node, rule, what) for rule, check in rules.items() for node, what in check(graph))
+    )
 
 
 def read_model(path: Path) -> ModelProto:

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from compress.artefact import BASELINE, NNCF, PARITY_FAILED, Artefact, Verdict
-from compress.check.parity import check_parity, check_trained_parity
+from compress import passport
+from compress.artefact import BASELINE, PARITY_FAILED, Artefact, Verdict
+from compress.check.parity import check_parity
 from compress.crops import load_crops
 from compress.material import Material
-from compress.onnx.flavours import quantize, store_weights, write_trained
+from compress.onnx.flavours import quantize, store_weights
 from compress.onnx.graph import load_float
 from compress.onnx.half import convert_to_fp16
 from compress.onnx.lint import lint
 from compress.onnx.precision_plan import choose_nodes
 from compress.onnx.to_onnx import write_onnx
-from compress.openvino.nncf_quantizer import quantize_onnx
-from compress.passport import embed
 from runtime.files import file_sha256
 from training.evaluation.predictions import Predictor, file_predictor
-from training.network import ERNet
-from training.quantisation.int8_rules import KEEP_FLOAT, QuantizeSpec
-from training.quantisation.qat import float_network, int8_spec_of, ranges_of
 
 FP16_CROPS = 32  # that ranges for fp16 are measured on
 PARITY_CROPS = 64
@@ -31,23 +26,19 @@ PARITY_CROPS = 64
 
 def make(artefact: Artefact, material: Material, made: tuple[Artefact, ...]) -> Artefact:
     """Write the file and prove it: fp32 against the network, the others against the rules of their flavour."""
-    crops, path = material.test.crops[:PARITY_CROPS], artefact.path
-    parity, failed = None, ""
+    path = artefact.path
     if artefact.label == BASELINE:
         write_onnx(material.network, path)
-        parity, failed = check_parity(material.network, path, crops, material.hands), "fp32 file is not the network"
-        artefact = replace(artefact, parity={**asdict(parity), "trained": None})
+        parity = check_parity(material.network, path, material.test.crops[:PARITY_CROPS], material.hands)
+        artefact = replace(artefact, parity=asdict(parity))
+        if not parity.passed:
+            apart = f"{parity.vertex_mm:.3f} mm and {parity.projection_px:.3f} px apart"
+            reason = f"the fp32 file is not the network: {apart}"
+            artefact = replace(artefact, verdict=Verdict(PARITY_FAILED, (reason,)))
     else:
         artefact = replace(artefact, parity=made[0].parity)
         artefact = (_make_half if artefact.precision == "fp16" else _make_int8)(artefact, material, made[0].path)
-    if material.trained is not None and artefact.calibrated:
-        parity = check_trained_parity(material.trained, path, crops, material.hands)
-        failed = "int8 file is not the network that was trained to be int8"
-        artefact = replace(artefact, parity={**artefact.parity, "trained": asdict(parity)})
-    embed(path, material.facts | {"precision": artefact.precision})  # the runner wants to know what it runs
-    if parity is not None and not parity.passed:
-        apart = f"{parity.vertex_mm:.3f} mm and {parity.projection_px:.3f} px apart"
-        artefact = replace(artefact, verdict=Verdict(PARITY_FAILED, (f"the {failed}: {apart}",)))
+    passport.embed(path, material.facts | {"precision": artefact.precision})  # the runner wants to know what it runs
     return artefact
 
 
@@ -56,21 +47,10 @@ def open_predictor(artefact: Artefact, material: Material) -> Predictor:
     return file_predictor(artefact.path, material.request.hand_model)[0]
 
 
-def write_passport(artefact: Artefact, facts: dict[str, Any]) -> Artefact:
-    """Into the file's metadata and beside it."""
-    import onnx
-
-    path = artefact.path
-    facts |= {"opset": onnx.load(path, load_external_data=False).opset_import[0].version}
-    embed(path, facts)
-    details = {"file": path.name, "bytes": path.stat().st_size, "sha256": file_sha256(path)}
-    path.with_suffix(".json").write_text(json.dumps(facts | details, indent=2) + "\n", encoding="utf-8")
-    return replace(artefact, details=details)
-
-
-def describe(facts: dict[str, Any]) -> list[str]:
-    """Nothing: ONNX files are the report's table."""
-    return []
+def embed(artefact: Artefact, facts: dict[str, Any]) -> dict[str, Any]:
+    """Into the file's metadata."""
+    opset = passport.embed(artefact.path, facts)
+    return {"opset": opset, "sha256": file_sha256(artefact.path)}
 
 
 def _make_half(artefact: Artefact, material: Material, source: Path) -> Artefact:
@@ -81,36 +61,19 @@ def _make_half(artefact: Artefact, material: Material, source: Path) -> Artefact
 
 
 def _make_int8(artefact: Artefact, material: Material, source: Path) -> Artefact:
-    """Of trained weights with the ranges they were trained with; of others with measured ones, or none at all."""
     import onnx
 
-    request, path, flavour, calibration = material.request, artefact.path, artefact.flavour, None
+    request, path, flavour = material.request, artefact.path, artefact.flavour
     assert flavour is not None
-    if material.trained is not None:
-        done = write_trained_file(material.trained, path)
-    elif not artefact.calibrated:
-        done = {"flavour": flavour, "stored": list(store_weights(source, path))}
+    done: dict[str, Any] = {"flavour": flavour}
+    if artefact.calibrated:
+        done["reduce_range"] = material.reduce_range and flavour != "trt"
+        nodes = choose_nodes(load_float(source), request.plan, request.variant, flavour)
+        crops = material.calibration[1]
+        done |= asdict(quantize(source, path, crops, flavour, done["reduce_range"], request.calib_method, nodes))
     else:
-        crops, calibration = material.calibration[1], material.calibration_facts
-        spec = QuantizeSpec((*KEEP_FLOAT, *request.keep_float), material.reduce_range and flavour != "trt")
-        of_plan = "cpu" if flavour == NNCF else flavour
-        nodes = choose_nodes(load_float(source), spec.keep_float, request.plan, request.variant, of_plan)
-        if flavour == NNCF:
-            quantize_onnx(source, path, crops, spec, request.calib_method, nodes)
-        else:
-            quantize(source, path, crops, spec, flavour, request.calib_method, nodes)
-        done = {"flavour": flavour, **asdict(spec), **asdict(nodes)}
-    if flavour != NNCF and (violations := lint(onnx.load(path), flavour)):  # a fault of this program, not of the user
+        done["stored"] = store_weights(source, path)
+    if violations := lint(onnx.load(path), flavour):  # a fault of this program, not of the user
         raise ValueError(f"{path.name} breaks its rules: {violations[0]} (and {len(violations) - 1} more)")
+    calibration = material.calibration_facts if artefact.calibrated else None
     return replace(artefact, quantisation=done, calibration=calibration)
-
-
-def write_trained_file(trained: ERNet, path: Path) -> dict[str, Any]:
-    """Write the int8 file of a network trained to be int8; what its passport says of it."""
-    spec = int8_spec_of(trained)
-    assert spec is not None
-    source = path.with_suffix(".rounded.onnx")
-    write_onnx(float_network(trained, rounded=True), source, merged=False)  # each part has ranges of its own
-    nodes = write_trained(source, path, ranges_of(trained), spec)
-    source.unlink()
-    return {"flavour": "cpu", **asdict(spec), **asdict(nodes)}

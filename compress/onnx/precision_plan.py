@@ -8,22 +8,20 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Container, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Container
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from compress.onnx.calibration import graph_sha256
-from compress.onnx.quantize import QuantizedNodes, select_nodes
+from compress.onnx.quantize import QuantizedNodes, module_path, select_nodes, weighted_nodes
 from runtime.errors import UserError
-from runtime.files import write_text_atomic
-from training.quantisation.int8_rules import module_path
 from training.typed_tables import structure
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-MAX_BYTES = 1 << 20
+MAX_CHARACTERS = 1 << 20
 # A module belongs to the block of the first pattern that its path begins with; the hands' twins are one block.
 _BLOCKS = (
     r"backbone\.layers\.\d+\.blocks\.\d+",
@@ -45,7 +43,7 @@ class Sensitivity:
 
     block: str
     nodes: int
-    lost_mm: float  # MPJPE
+    apart_mm: float  # mean distance of the vertices from the fp32 file's
     saved_ms: float  # of the fp32 file's latency
 
 
@@ -64,28 +62,31 @@ class Plan:
     times_faster: float  # than fp32, on the machine it was found on
     machine: str
     sensitivities: tuple[Sensitivity, ...]
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
 
 
 def block_of(node: str) -> str:
     """The block that an ONNX node belongs to: '/regress/pose.0/mlp/mlp.2/Gemm' -> 'regress.pose.mlp.2'."""
     path = module_path(node)
-    for pattern in _BLOCKS:
-        if found := re.match(pattern, path):
-            return re.sub(r"^regress\.(pose|hand)\.\d+\.", r"regress.\1.", found.group())
-    return path
+    found = next(filter(None, (re.match(pattern, path) for pattern in _BLOCKS)), None)
+    return re.sub(r"^regress\.(pose|hand)\.\d+\.", r"regress.\1.", found.group() if found else path)
 
 
 def blocks_of(model: ModelProto) -> Counter[str]:
     """How many quantisable nodes each block has, in the graph's order."""
-    return Counter(block_of(node) for node in select_nodes(model, ()).quantized)
+    return Counter(map(block_of, weighted_nodes(model)))
 
 
 def split_nodes(model: ModelProto, keep_float: Container[str]) -> QuantizedNodes:
     """The quantisable nodes, by whether their block stays float."""
-    nodes = select_nodes(model, ()).quantized
+    nodes = weighted_nodes(model)
     kept = tuple(node for node in nodes if block_of(node) in keep_float)
     return QuantizedNodes(tuple(node for node in nodes if node not in kept), kept)
+
+
+def choose_nodes(model: ModelProto, plan: Path | None, variant: str, flavour: str) -> QuantizedNodes:
+    """What of a float model is quantised: as the plan of this variant and flavour says, or by the rule for all."""
+    return select_nodes(model) if plan is None else nodes_of(read_plan(plan, variant, flavour), model)
 
 
 def nodes_of(plan: Plan, model: ModelProto) -> QuantizedNodes:
@@ -98,28 +99,19 @@ def nodes_of(plan: Plan, model: ModelProto) -> QuantizedNodes:
     return nodes
 
 
-def choose_nodes(
-    model: ModelProto, keep_float: Sequence[str], plan: Path | None, variant: str, flavour: str
-) -> QuantizedNodes:
-    """What of a float model is quantised: as the plan of this variant and flavour says, or all but the patterns."""
-    return select_nodes(model, keep_float) if plan is None else nodes_of(read_plan(plan, variant, flavour), model)
-
-
-def write_plan(path: Path, plan: Plan) -> None:
-    write_text_atomic(path, json.dumps(asdict(plan), indent=1) + "\n")
-
-
-def read_plan(path: Path, variant: str | None = None, flavour: str = "cpu") -> Plan:
-    """A plan, for this variant if one is given; a UserError for anything else."""
+def read_plan(path: Path, variant: str, flavour: str = "cpu") -> Plan:
+    """A plan for this variant and flavour; a UserError for anything else."""
     try:
-        if path.stat().st_size > MAX_BYTES:
+        with path.open(encoding="utf-8-sig") as file:
+            text = file.read(MAX_CHARACTERS + 1)
+        if len(text) > MAX_CHARACTERS:
             raise UserError(f"{path} is too large for a plan")
-        plan = structure(Plan, json.loads(path.read_text(encoding="utf-8-sig")))
+        plan = structure(Plan, json.loads(text))
     except OSError as error:
         raise UserError(f"cannot read the plan {path}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not a plan of this version: python -m compress.sensitivity writes them") from error
-    if variant not in (None, plan.variant):
+    if variant != plan.variant:
         raise UserError(f"{path} is a plan for '{plan.variant}', not for '{variant}'")
     if plan.flavour != flavour:
         raise UserError(f"{path} was made for flavour {plan.flavour}, the target takes {flavour}")

@@ -1,1 +1,1 @@
-"""OpenVINO's models (an `.xml` with its weights in a `.bin`), and NNCF, its quantiser, which does ONNX files, too."""
+"""OpenVINO's models (an `.xml` with its weights in a `.bin`), and NNCF, its quantiser."""

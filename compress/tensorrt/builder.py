@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compress.tensorrt.layer_precision import graph_layers
 from runtime.backends.trt_api import collecting_logger, first_error
 from runtime.errors import UserError, first_line
 
@@ -23,18 +22,14 @@ INSTALL_RTX = "pip install tensorrt-rtx-cu13==1.7.1.116 (x86-64, no GPU needed)"
 
 @dataclass(frozen=True)
 class Plan:
-    """A serialised engine and what is known of it before it is loaded."""
+    """A serialised engine, not loaded yet."""
 
     content: bytes
-    parse_seconds: float
-    build_seconds: float
-    graph_layers: dict[str, int]  # convolutions and matrix products by precision
+    build_seconds: float  # with parsing
     messages: tuple[str, ...]  # each once, with its severity: warnings and errors
 
 
-def build_plan(
-    trt: Any, model: bytes, precision: str, workspace_mib: int | None = None, compute_capability: str | None = None
-) -> Plan:
+def build_plan(trt: Any, model: bytes, workspace_mib: int | None = None, compute_capability: str | None = None) -> Plan:
     """Parse and build. A UserError for what cannot be built, with TensorRT's own first reason.
 
     compute_capability: for a GPU that is not here, which only TensorRT for RTX can.
@@ -47,11 +42,6 @@ def build_plan(
     if not parser.parse(model):
         reasons = [" ".join(str(parser.get_error(i)).split()) for i in range(parser.num_errors)]
         raise UserError(f"TensorRT cannot parse the model: {(reasons or [first_error(messages)])[0][:300]}")
-    parsed = time.perf_counter()
-    layers = graph_layers(trt, network)
-    if not layers.get(precision):
-        wanted = "int8 file of flavour trt, with Q/DQ" if precision == "int8" else f"{precision} file"
-        raise UserError(f"the graph computes nothing in {precision}: give the {wanted}")
     config = builder.create_builder_config()
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # the inspector needs it
     if workspace_mib is not None:
@@ -62,9 +52,7 @@ def build_plan(
     content = builder.build_serialized_network(network, config)
     if content is None:
         raise UserError(f"TensorRT cannot build the engine: {first_error(messages)}")
-    built = time.perf_counter()
-    told = tuple(dict.fromkeys(messages))
-    return Plan(bytes(content), round(parsed - start, 3), round(built - parsed, 3), layers, told)
+    return Plan(bytes(content), round(time.perf_counter() - start, 2), tuple(dict.fromkeys(messages)))
 
 
 @dataclass(frozen=True)
@@ -73,33 +61,25 @@ class BuildCheck:
 
     status: str  # passed, failed, not_run
     what: str
-    precision: str
-    reasons: tuple[str, ...]
-    parse_seconds: float | None = None
+    reasons: tuple[str, ...] = ()
     build_seconds: float | None = None
-    plan_bytes: int | None = None
-    graph_layers: dict[str, int] | None = None
 
     def __str__(self) -> str:
         """Return one line."""
-        line = f"{'; '.join([self.status, *self.reasons])} ({self.what}"
-        if self.build_seconds is not None:
-            line += f", parsed in {self.parse_seconds} s, built in {self.build_seconds} s"
-        return f"{line})"
+        seconds = "" if self.build_seconds is None else f", built in {self.build_seconds} s"
+        return f"{'; '.join([self.status, *self.reasons])} ({self.what}{seconds})"
 
 
-def check_build(path: Path, precision: str) -> BuildCheck:
+def check_build(path: Path) -> BuildCheck:
     """Parse and build one ONNX file. `not_run` with what to install where TensorRT for RTX is missing."""
     try:
         import tensorrt_rtx as trt
     except (ImportError, OSError) as error:
         reason = f"TensorRT for RTX cannot be imported ({first_line(error)}): {INSTALL_RTX}"
-        return BuildCheck("not_run", "TensorRT for RTX, build only", precision, (reason,))
+        return BuildCheck("not_run", "TensorRT for RTX, build only", (reason,))
     what = f"TensorRT for RTX {trt.__version__}, build only, for {RTX_COMPUTE_CAPABILITY}"
     try:
-        plan = build_plan(trt, path.read_bytes(), precision, compute_capability=RTX_COMPUTE_CAPABILITY)
+        plan = build_plan(trt, path.read_bytes(), compute_capability=RTX_COMPUTE_CAPABILITY)
     except UserError as error:
-        return BuildCheck("failed", what, precision, (str(error),))
-    status, size = "failed" if plan.messages else "passed", len(plan.content)
-    seconds = plan.parse_seconds, plan.build_seconds
-    return BuildCheck(status, what, precision, plan.messages, *seconds, size, plan.graph_layers)
+        return BuildCheck("failed", what, (str(error),))
+    return BuildCheck("failed" if plan.messages else "passed", what, plan.messages, plan.build_seconds)

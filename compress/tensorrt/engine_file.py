@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from compress.tensorrt.builder import build_plan
-from compress.tensorrt.layer_precision import check_layers, engine_layers
+from compress.tensorrt.layer_precision import engine_layers
 from runtime.backends.contract import METADATA_KEY, parse_passport
 from runtime.backends.engine_passport import EnginePassport, check_engine, engine_passport_text, read_engine_passport
 from runtime.backends.opening import check_model_file
@@ -44,17 +44,6 @@ class Job:
     path: Path  # of the engine
 
 
-@dataclass(frozen=True)
-class Engine:
-    """What a build came to."""
-
-    passport: EnginePassport
-    build_seconds: float
-    device_memory_bytes: int  # that one execution context takes
-    graph_layers: dict[str, int]  # convolutions and matrix products by precision, as the graph has them
-    engine_layers: dict[str, int]  # computing layers by precision, as TensorRT built them
-
-
 def prepare_engines(onnx_paths: Sequence[Path], target: str | None, workspace_mib: int | None = None) -> list[Path]:
     """Return an engine file for this device of each ONNX file, built where there is none of this very file.
 
@@ -74,7 +63,10 @@ def prepare_engines(onnx_paths: Sequence[Path], target: str | None, workspace_mi
         raise UserError("there is no file to build engines from: export fp32, fp16 (--fp16) or int8 (--int8 --target)")
     for job in jobs.values():
         if not is_built(job):
-            print(summary(job.path, build(job)))
+            facts = build(job)
+            layers = ", ".join(f"{count} {name}" for name, count in facts["engine_layers"].items())
+            memory_mb = facts["device_memory_bytes"] / 1e6
+            print(f"{job.path}: {facts['build_seconds']} s, layers: {layers}; device memory {memory_mb:.1f} MB")
     return list(jobs)
 
 
@@ -121,20 +113,23 @@ def prepare(onnx: Path, target: str | None, workspace_mib: int | None = None) ->
     return Job(onnx, trt, machine, model, precision, workspace_mib, path)
 
 
-def build(job: Job) -> Engine:
-    """Build, look into the engine, write `STEM_trtVERSION_smCC.engine` with its passport.
+def build(job: Job) -> dict[str, Any]:
+    """Build, look into the engine, write `STEM_trtVERSION_smCC.engine` with its passport; gives what came of it.
 
     Raises UserError where TensorRT cannot, and where the engine came out in another precision.
     """
     print(f"building {job.path} (minutes, the first time)", flush=True)
-    plan = build_plan(job.trt, job.onnx.read_bytes(), job.precision, job.workspace_mib)
+    plan = build_plan(job.trt, job.onnx.read_bytes(), job.workspace_mib)
     logger, messages = collecting_logger(job.trt)
-    loaded = job.trt.Runtime(logger).deserialize_cuda_engine(plan.content)
-    if loaded is None:
+    engine = job.trt.Runtime(logger).deserialize_cuda_engine(plan.content)
+    if engine is None:
         raise UserError(f"TensorRT cannot load the engine that it built: {first_error(messages)}")
-    inspector = loaded.create_engine_inspector()
-    layers = engine_layers(inspector.get_engine_information(job.trt.LayerInformationFormat.JSON))
-    check_layers(layers, job.precision)
+    information = engine.create_engine_inspector().get_engine_information(job.trt.LayerInformationFormat.JSON)
+    facts = {
+        "build_seconds": plan.build_seconds,
+        "device_memory_bytes": engine.device_memory_size_v2,  # that one execution context takes
+        "engine_layers": engine_layers(information, job.precision),
+    }
     passport = EnginePassport(
         machine=job.machine,
         onnx_file=job.onnx.name,
@@ -143,27 +138,23 @@ def build(job: Job) -> Engine:
         precision=job.precision,
         workspace_mib=job.workspace_mib,
     )
-    engine = Engine(
-        passport=passport,
-        build_seconds=round(plan.parse_seconds + plan.build_seconds, 2),
-        device_memory_bytes=loaded.device_memory_size_v2,
-        graph_layers=plan.graph_layers,
-        engine_layers=layers,
-    )
-    facts = {name: value for name, value in asdict(engine).items() if name != "passport"}
     write_text_atomic(job.path.with_suffix(".json"), engine_passport_text(passport, job.model, facts))
     write_bytes_atomic(job.path, plan.content)
-    return engine
+    return facts
 
 
-def renew_passport(path: Path) -> None:
-    """Describe the ONNX file as it is now: an export puts its passport into it when the engine is built already."""
+def renew_passport(path: Path) -> str:
+    """Describe the ONNX file as it is now: an export puts its passport into it when the engine is built already.
+
+    Gives the engine's hash.
+    """
     beside = path.with_suffix(".json")
     facts = json.loads(beside.read_text())
     onnx = path.with_name(facts["engine"]["onnx_file"])
     facts["engine"]["onnx_sha256"] = file_sha256(onnx)
     facts["model"], _ = read_model_passport(onnx)
     write_text_atomic(beside, json.dumps(facts, indent=2) + "\n")
+    return str(facts["engine"]["engine_sha256"])
 
 
 def read_model_passport(path: Path) -> tuple[dict[str, Any], str]:
@@ -178,10 +169,3 @@ def read_model_passport(path: Path) -> tuple[dict[str, Any], str]:
     text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
     precision = parse_passport(text, str(path)).precision
     return json.loads(text), precision
-
-
-def summary(path: Path, engine: Engine) -> str:
-    """Return what was built, in one line."""
-    layers = ", ".join(f"{count} {name}" for name, count in engine.engine_layers.items())
-    memory_mb = engine.device_memory_bytes / 1e6
-    return f"{path}: {engine.build_seconds:.0f} s, layers: {layers}; device memory {memory_mb:.1f} MB"

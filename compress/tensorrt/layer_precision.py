@@ -1,4 +1,4 @@
-"""In which precision layers compute: as the graph asks for it, and as TensorRT really built them."""
+"""In which precision the layers of an engine compute, as TensorRT really built them."""
 
 from __future__ import annotations
 
@@ -6,12 +6,9 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from runtime.errors import UserError
-
-if TYPE_CHECKING:
-    import tensorrt as trt
 
 PRECISIONS = ("int8", "fp16", "fp32")
 _OF_TYPE = {"int8": "int8", "half": "fp16", "fp16": "fp16", "float": "fp32", "fp32": "fp32"}
@@ -25,34 +22,20 @@ _OF_TACTIC = {
 }
 
 
-def graph_layers(trt_module: Any, network: trt.INetworkDefinition) -> dict[str, int]:
-    """Count convolutions and matrix products of a parsed network by the precision of what they multiply.
+def engine_layers(information: str, precision: str) -> dict[str, int]:
+    """Count the computing layers of a built engine by precision, from the engine inspector's JSON.
 
-    A layer is int8 where its first input comes from a DQ, straight or through reshapes.
+    UserError where none computes in the wanted precision: the engine would silently be slower.
     """
-    types = trt_module.LayerType
-    layers = [network.get_layer(i) for i in range(network.num_layers)]
-    makers = {layer.get_output(i).name: layer for layer in layers for i in range(layer.num_outputs)}
-    found: Counter[str] = Counter()
-    for layer in layers:
-        if layer.type not in (types.CONVOLUTION, types.MATRIX_MULTIPLY):
-            continue
-        maker = makers.get(layer.get_input(0).name)
-        while maker is not None and maker.type == types.SHUFFLE:
-            maker = makers.get(maker.get_input(0).name)
-        is_half = layer.get_output(0).dtype == trt_module.DataType.HALF
-        is_int8 = maker is not None and maker.type == types.DEQUANTIZE
-        found["int8" if is_int8 else "fp16" if is_half else "fp32"] += 1
-    return _ordered(found)
-
-
-def engine_layers(information: str) -> dict[str, int]:
-    """Count the computing layers of a built engine by precision, from the engine inspector's JSON."""
     try:
         found = Counter(layer_precision(layer) for layer in json.loads(information)["Layers"])
     except (ValueError, LookupError, TypeError, AttributeError):  # without detailed verbosity layers are names
         raise UserError("TensorRT's engine inspector does not describe layers: precision cannot be checked") from None
-    return _ordered(found)
+    layers = {name: found[name] for name in PRECISIONS if found[name]}
+    if precision not in layers:
+        has = ", ".join(f"{count} in {name}" for name, count in layers.items()) or "none at all"
+        raise UserError(f"no layer of the engine computes in {precision} ({has}): it would be {precision} by name only")
+    return layers
 
 
 def layer_precision(layer: Mapping[str, Any]) -> str | None:
@@ -70,14 +53,3 @@ def layer_precision(layer: Mapping[str, Any]) -> str | None:
     by_tactic = [precision for precision, marks in _OF_TACTIC.items() if marks.search(tactic)]
     by_tensors = [precision for precision in PRECISIONS if precision in {_OF_TYPE.get(word) for word in words}]
     return next(iter(by_tactic + by_tensors), None)
-
-
-def check_layers(layers: Mapping[str, int], precision: str) -> None:
-    """Raise a UserError where nothing computes in the wanted precision: the engine would silently be slower."""
-    if not layers.get(precision):
-        has = ", ".join(f"{count} in {name}" for name, count in layers.items()) or "none at all"
-        raise UserError(f"no layer of the engine computes in {precision} ({has}): it would be {precision} by name only")
-
-
-def _ordered(found: Mapping[str | None, int] | Mapping[str, int]) -> dict[str, int]:
-    return {name: found[name] for name in PRECISIONS if found.get(name)}

@@ -14,12 +14,11 @@ import numpy as np
 import runtime
 from compress.artefact import NOT_RUN, PARITY_FAILED, WEIGHTS_ONLY, Artefact, Verdict
 from compress.coreml.hand_json import to_json
-from compress.coreml.package import package_bytes
 from compress.crops import Crops
 from compress.material import Material
 from compress.web.engine_package import NAME, VERSION, write_engine
 from compress.web.node_backend import NodeBackend
-from runtime.backends.contract import OUTPUT_SHAPES, parse_passport
+from runtime.backends.contract import OUTPUT_SHAPES, ModelInfo
 from runtime.errors import UserError
 from runtime.files import file_sha256
 from runtime.hand.decode import decode
@@ -39,15 +38,17 @@ _RUNTIME = Path(runtime.__file__).parent
 def make(artefact: Artefact, material: Material, made: tuple[Artefact, ...]) -> Artefact:
     """Write the folder around the ONNX file of the same precision, and hold its JavaScript against Python."""
     source = next(a for a in made if a.precision == artefact.precision and a.flavour in (None, "cpu", WEIGHTS_ONLY))
-    facts = material.facts | {"precision": artefact.precision}
     try:
-        write_page(artefact.path, source.path, facts, material.hands)
-        parity = check_page(artefact.path, facts, material.hands, material.test.crops[:CHECKED_CROPS])
+        write_page(artefact.path, source.path, material.facts | {"precision": artefact.precision}, material.hands)
+        parity = check_page(artefact.path, material.info(artefact), material.hands, material.test.crops[:CHECKED_CROPS])
     except UserError as error:  # npm or node is missing: the other formats are there
         return replace(artefact, verdict=Verdict(NOT_RUN, (str(error),)))
-    size, hand = package_bytes(artefact.path), material.hands.right.name
-    details = {"file": artefact.path.name, "bytes": size, "onnx": source.path.name, "hand_model": hand}
-    artefact = replace(artefact, parity=parity, details=details | {"onnxruntime_web": VERSION})
+    notes = (
+        f"it holds the hand model '{material.hands.right.name}': show it where that licence lets you",
+        f"next: python runtime/web.py {material.request.output_dir / artefact.path.name}",
+    )
+    details = {"onnx": source.path.name, "onnxruntime_web": VERSION, "notes": notes}
+    artefact = replace(artefact, parity=parity, details=details)
     if not (parity["vertex_mm"] <= TOLERANCE_MM and parity["projection_px"] <= TOLERANCE_PX):  # nor nan
         artefact = replace(artefact, verdict=Verdict(PARITY_FAILED, ("the page's hands are not the runner's",)))
     return artefact
@@ -79,9 +80,9 @@ def _write_facts(folder: Path, page: dict[str, Any]) -> None:
     (folder / FACTS).write_text(json.dumps(page, allow_nan=False), encoding="utf-8")
 
 
-def check_page(folder: Path, facts: dict[str, Any], hands: HandPair, crops: Crops) -> dict[str, Any]:
+def check_page(folder: Path, info: ModelInfo, hands: HandPair, crops: Crops) -> dict[str, Any]:
     """Compare the hands that the page's JavaScript makes of the network's outputs with Python's; worst differences."""
-    backend = open_page(folder, facts)
+    backend = NodeBackend(folder, info)
     vertex_mm = projection_px = 0.0
     for crop in crops:
         side = crop.shape[0]
@@ -97,39 +98,17 @@ def check_page(folder: Path, facts: dict[str, Any], hands: HandPair, crops: Crop
     return {"vertex_mm": vertex_mm, "projection_px": projection_px, "n_images": len(crops)}
 
 
-def open_page(folder: Path, facts: dict[str, Any]) -> NodeBackend:
-    """The folder's network in node."""
-    return NodeBackend(folder, parse_passport(json.dumps(facts), str(folder)))
-
-
 def open_predictor(artefact: Artefact, material: Material) -> Predictor:
     """The network in onnxruntime-web, in the runner."""
-    backend = open_page(artefact.path, material.facts | {"precision": artefact.precision})
-    return runner_predictor(Runner(backend, material.hands))
+    return runner_predictor(Runner(NodeBackend(artefact.path, material.info(artefact)), material.hands))
 
 
-def write_passport(artefact: Artefact, facts: dict[str, Any]) -> Artefact:
-    """Beside the folder, and into the page's facts; the ONNX file has its own by now, and its bytes are the page's."""
+def embed(artefact: Artefact, facts: dict[str, Any]) -> dict[str, Any]:
+    """Into the page's facts; the ONNX file has its own by now, and its bytes are the page's."""
     shutil.copyfile(artefact.path.with_name(artefact.details["onnx"]), artefact.path / MODEL)
     page = json.loads((artefact.path / FACTS).read_text(encoding="utf-8"))
     if facts["accuracy"]:
         measured = facts["accuracy"] | {"synthetic": facts["synthetic"]}
         page["accuracy"] = {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in measured.items()}
     _write_facts(artefact.path, page)
-    details = {**artefact.details, "sha256": page["artifact"]["sha256"]}
-    Path(f"{artefact.path}.json").write_text(json.dumps(facts | details, indent=2) + "\n", encoding="utf-8")
-    return replace(artefact, details=details)
-
-
-def describe(facts: dict[str, Any]) -> list[str]:
-    """Lines for the screen, of its entry in the report."""
-    if "accuracy" not in facts:
-        return []
-    parity, accuracy = facts["parity"], facts["accuracy"]
-    return [
-        f"  {facts['file']}, {facts['bytes'] / 1e6:.2f} MB with onnxruntime-web {facts['onnxruntime_web']}; its "
-        f"JavaScript is {parity['vertex_mm']:.5f} mm off Python's over {parity['n_images']} crops; "
-        f"{accuracy['mpjpe_mm']:.3f} mm MPJPE ({accuracy['delta_vs_fp32_mm']:+.3f}) in WASM",
-        f"  it holds the hand model '{facts['hand_model']}': show it where that licence lets you",
-        f"  next: python runtime/web.py FOLDER/{facts['file']}",
-    ]
+    return {"sha256": page["artifact"]["sha256"]}

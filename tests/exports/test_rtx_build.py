@@ -11,7 +11,7 @@ import onnx
 import pytest
 
 from compress.onnx.graph import Graph
-from compress.onnx.lint import forbidden_operators, lint
+from compress.onnx.lint import lint, tensorrt_operators
 from compress.tensorrt.builder import check_build
 from tests.fixtures.variant_files import PRECISIONS, write_variant
 from training.network import VARIANTS
@@ -36,19 +36,11 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_parses_and_builds(variant: str, precision: str, folder: Path) -> None:
     path = write_variant(variant, precision, folder)
-    check = check_build(path, precision)
+    check = check_build(path)
     assert (check.status, check.reasons) == ("passed", ())
     assert check.what.startswith("TensorRT for RTX") and "build only" in check.what
-    layers = check.graph_layers
-    assert layers is not None
-    if precision == "fp32":
-        assert set(layers) == {"fp32"}
-    elif precision == "fp16":
-        assert layers["fp16"] / sum(layers.values()) > 0.9
-    else:  # convolutions and linears; attention's products and the joints' sampling stay in float
-        assert layers["int8"] / sum(layers.values()) > 0.5
     model = onnx.load(path)
     if precision == "int8":
         assert lint(model, "trt", JETPACK_6) == ()
-    assert list(forbidden_operators(Graph(model), JETPACK_6)) == []
-    print(f"\n{variant} {precision}: {check.parse_seconds} s, {check.build_seconds} s, {check.plan_bytes}, {layers}")
+    assert list(tensorrt_operators(Graph(model), JETPACK_6)) == []
+    print(f"\n{variant} {precision}: {check.build_seconds} s")

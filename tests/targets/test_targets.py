@@ -87,7 +87,7 @@ def test_what_does_not_fit_is_refused_in_one_line(target: str, format: str, prec
 
 
 def test_flavours_are_the_exporters_own() -> None:
-    assert set(get_args(Int8Flavour)) <= set(FLAVOURS)  # NNCF makes one more, which no profile asks for
+    assert set(get_args(Int8Flavour)) <= set(FLAVOURS)
 
 
 @pytest.mark.parametrize(

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import math
 from dataclasses import replace
-from itertools import chain
 
 import torch
 
 from runtime.errors import UserError
 from runtime.hand.hand_model import HandPair, load_hand_models
-from training.checkpoint import load_network, weights_of
 from training.data.cache import cache_dir
 from training.data.mixture import SYNTHETIC, FrameSet
 from training.distillation.spec import DistillSpec
@@ -23,35 +20,26 @@ from training.hands.layer import HandLayer
 from training.initial_weights import initialise
 from training.network import ERNet, build
 from training.objective import Supervised
-from training.quantisation.int8_rules import QuantizeSpec
-from training.quantisation.qat import calibrate, crop_batches, prepare
-from training.recipe import QatSpec, Recipe, default_recipe_path, read_recipe
+from training.recipe import Recipe, default_recipe_path, read_recipe
 from training.run import parallel
 from training.run.trainer import Drawn, RunSettings, Trainer, open_train
 
 
 def train(args: argparse.Namespace) -> int:
     """Train by the labels, as train.py's command line says."""
-    recipe = recipe_of(args)
-    recipe = recipe.for_qat() if args.qat else replace(recipe, distill=None, qat=None)
-    if args.qat and args.dry_run:
-        raise UserError("--dry-run has no effect with --qat: leave one of them out")
+    recipe = replace(recipe_of(args), distill=None)
     with parallel.process_group() as device:
         hands = load_hand_models(args.hand_model)
-        drawn = drawn_here(args, device, images_stay=args.qat)
+        drawn = drawn_here(args, device, images_stay=False)
         frames = None if _unrendered(args) else open_train(args.data, hands, _rendered(recipe, drawn))
         recipe = recipe.for_images(recipe.images if frames is None or drawn else len(frames))
-        if args.qat and frames is not None:
-            network = rounded_network_of(args, recipe, frames, device)
-        else:
-            network = network_of(args, recipe)
-        objective = Supervised(network, HandLayer(*hands), recipe.losses, recipe.bf16)
+        objective = Supervised(network_of(args, recipe), HandLayer(*hands), recipe.losses, recipe.bf16)
         return _plan_or_train(args, recipe, objective, hands, frames, drawn, device)
 
 
 def distil(args: argparse.Namespace) -> int:
     """Train by a teacher, as distill.py's command line says."""
-    recipe = replace(recipe_of(args), qat=None)
+    recipe = recipe_of(args)
     if recipe.distill is None:
         source = args.recipe or f"the recipe of {args.variant}"
         raise UserError(f"{source} has no [distill] table: add one with the teacher and the terms' weights")
@@ -89,7 +77,7 @@ def _plan_or_train(
     if args.dry_run:
         parallel.say(describe(recipe, objective, SYNTHETIC if frames is None else frames.label, device))
         return 0
-    kind = "-qat" if recipe.qat else "-distilled" if recipe.distill else ""
+    kind = "-distilled" if recipe.distill else ""
     folder = args.run_dir or cache_dir() / "runs" / f"{recipe.variant}{kind}"
     settings = RunSettings(folder, tuple(args.data), args.workers, args.minutes, drawn)
     parallel.say(f"weights: {Trainer(recipe, settings, objective, hands, device).run(frames)}")
@@ -128,25 +116,10 @@ def network_of(args: argparse.Namespace, recipe: Recipe) -> ERNet:
     return network
 
 
-def rounded_network_of(args: argparse.Namespace, recipe: Recipe, frames: FrameSet, device: torch.device) -> ERNet:
-    """Trained weights in a network that rounds as the int8 file will, its ranges measured on `frames`; seeds torch."""
-    qat = recipe.qat or QatSpec()
-    torch.manual_seed(recipe.seed)
-    path = args.init or weights_of(recipe.variant)
-    network, facts = load_network(path, recipe.variant)
-    if facts.qat is not None:
-        raise UserError(f"{path} was trained to be int8 already: give the float weights it came from as --init")
-    prepare(network.to(device), QuantizeSpec(reduce_range=qat.reduce_range))
-    counts = [math.ceil(qat.calibration_images * share) for share in frames.shares]
-    images = [part.subset(slice(count)) for part, count in zip(frames.parts, counts, strict=True)]
-    calibrate(network, chain.from_iterable(crop_batches(part, network.variant.crop_px) for part in images))
-    return network
-
-
 def drawn_here(args: argparse.Namespace, device: torch.device, images_stay: bool) -> Drawn | None:
     """What to draw on a GPU, batch by batch: the synthetic set, alone; None where images are read from a disk.
 
-    `images_stay`: something is stored per image, or measured on a few, so they must be the same ones again.
+    `images_stay`: something is stored per image, so they must be the same ones again.
     """
     if device.type == "cuda" and len(args.data) == 1 and args.data[0].synthetic and not images_stay:
         return Drawn(args.data[0].data, args.backgrounds)

@@ -11,7 +11,7 @@ import hashlib
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -262,7 +262,6 @@ class Trainer:
                 samples=self.samples,
                 seed=self.recipe.seed,
                 teacher=self.objective.taught_by,
-                qat=asdict(self.recipe.qat) if self.recipe.qat else None,
                 widths=self.network.widths or None,
                 hardware=parallel.hardware_name(self.device),
             )

@@ -43,7 +43,6 @@ def make_card(weights: Path, recipe: Recipe) -> Record:
     hands = load_hand_models()
     network, facts = load_network(weights, recipe.variant)
     check_hand_model(weights, facts.hand_model["name"], facts.hand_model["sha256"], hands)
-    recipe = recipe.for_qat() if facts.qat else recipe
     train, test = (open_frames(SYNTHETIC, split, hands, TEST_IMAGES) for split in ("train", "test"))
     crop_px = network.variant.crop_px
     accuracy = evaluate(network_predictor(network, hands), test, crop_px, hands).accuracy(test.label)
@@ -63,7 +62,6 @@ def make_card(weights: Path, recipe: Recipe) -> Record:
             "stages": [{k: v for k, v in asdict(stage).items() if v} for stage in recipe.stages],
             "hardware": facts.hardware,
             "teacher": facts.teacher,
-            "qat": facts.qat,
         },
         "hand_model": facts.hand_model,
         "accuracy": {key: round(v, 3) if isinstance(v, float) else v for key, v in asdict(accuracy).items()},
@@ -83,9 +81,6 @@ def add(recipe: Recipe, weights: Path, method: str) -> Path:
     """Keep a run's record; gives its path."""
     record = {"method": method, **make_card(weights, recipe)}
     facts = record["training"]
-    if facts["qat"]:  # what it began with: --init's default
-        card = json.loads((SHIPPED / f"{recipe.variant}.json").read_text(encoding="utf-8"))
-        record["float_mpjpe_mm"] = card["accuracy"]["mpjpe_mm"]
     slug = re.sub(r"[^a-z0-9.]+", "-", method.lower())
     return _write(RECORDS / f"{recipe.variant}_{slug}_{facts['samples']}_seed{facts['seed']}.json", record)
 
@@ -112,9 +107,7 @@ def write_report(records: Sequence[Record]) -> str:
         figures = [f"{_mean(runs, name):.2f}" for name in ("mpjpe_mm", "mpvpe_mm", "mrrpe_mm")]
         mpjpe_mm, first = _mean(runs, "mpjpe_mm"), runs[0]
         teacher = (first["training"].get("teacher") or {}).get("name")
-        if first["training"].get("qat"):
-            compared = f"{mpjpe_mm - first['float_mpjpe_mm']:+.2f} mm to float"
-        elif not _is_plain(first) and (key[0], key[3]) in alone:
+        if not _is_plain(first) and (key[0], key[3]) in alone:
             compared = f"{mpjpe_mm / alone[key[0], key[3]] - 1:+.1%} to labels alone"
         else:
             compared = "-"
@@ -144,11 +137,10 @@ None is comparable with a paper's.
 
 Spread: largest minus smallest over the seeds. Of teacher's: MPJPE over that of its teacher's best run; the aims are at
 most 1.15 for `er-s`, 1.35 for `er-xs` and 1.6 for `er-nano`. To labels alone: against the same student and samples
-without a teacher; the aim is -5%. `further` went on from the shipped weights. `qat` is the network that rounds as its
-int8 file does, fine-tuned from the shipped float weights, of which it may lose 0.05 mm; its samples are the
-fine-tuning's. The mean pose always says the train split's mean. The largest variants have no weights, for want of a
-GPU: nothing larger than `er-s` could be a teacher. Presence, feature maps, relational, relative translation and
-rotations, which gained less than seeds differ, are no terms any more.
+without a teacher; the aim is -5%. `further` went on from the shipped weights. The mean pose always says
+the train split's mean. The largest variants have no weights, for want of a GPU: nothing larger than `er-s` could be a
+teacher. Presence, feature maps, relational, relative translation and rotations, which gained less than seeds differ,
+are no terms any more.
 
 Hardware: {hardware}.
 """
@@ -160,8 +152,8 @@ def _write(path: Path, content: Record) -> Path:
 
 
 def _is_plain(record: Record) -> bool:
-    """Trained by labels alone, in float."""
-    return not record["training"].get("teacher") and not record["training"].get("qat")
+    """Trained by labels alone."""
+    return not record["training"].get("teacher")
 
 
 def _mean(records: Sequence[Record], figure: str) -> float:

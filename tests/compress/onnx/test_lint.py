@@ -14,7 +14,6 @@ from compress.onnx.flavours import quantize, store_weights
 from compress.onnx.lint import RULES, lint, main
 from runtime.errors import UserError
 from tests.fixtures.graphs import parse_graph
-from training.quantisation.int8_rules import QuantizeSpec
 
 NODES = {
     "cpu": """
@@ -200,7 +199,7 @@ def exported(nano: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     files = {name: folder / f"{name}.onnx" for name in RULES}
     store_weights(nano, files["coreml-w8"])
     for name in BOTH:
-        quantize(nano, files[name], crops, QuantizeSpec(), name)
+        quantize(nano, files[name], crops, name)
     return files
 
 

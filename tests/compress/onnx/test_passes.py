@@ -14,12 +14,11 @@ from onnx import ModelProto, TensorProto
 
 from compress.onnx.flavours import store_weights
 from compress.onnx.lint import lint
-from compress.onnx.passes import MIN_ELEMENTS, compact, one_gelu, store_as_int8, widen
-from compress.onnx.quantize import run_quantizer
+from compress.onnx.passes import MIN_ELEMENTS, compact, correct_biases, one_gelu, store_as_int8, widen
+from compress.onnx.quantize import Affine, run_quantizer
 from runtime.backends.session import open_session
 from runtime.runner import graph_input
 from tests.fixtures.graphs import parse_graph
-from training.quantisation.int8_rules import Affine
 
 RNG = np.random.default_rng(0)
 WEIGHT = RNG.normal(0, 1, (80, 64)).astype(np.float32) * RNG.uniform(0.01, 3, (80, 1)).astype(np.float32)
@@ -140,43 +139,40 @@ def test_a_gelu_becomes_one_node() -> None:
 
 # ---- weights alone
 
-CROP = np.random.default_rng(0).integers(0, 256, (160, 160, 3), np.uint8)
 
-
-@pytest.fixture(scope="module")
-def files(nano: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, tuple[str, ...]]:
-    """er-nano in float, with stored weights, and the names of these."""
-    path = tmp_path_factory.mktemp("smaller") / "stored.onnx"
-    return nano, path, store_weights(nano, path)
-
-
-def run_file(path: Path, optimised: Path | None = None) -> list[NDArray[np.float32]]:
-    session = open_session(path, optimised_path=optimised)
-    outputs: list[NDArray[np.float32]] = session.run(None, {"image": graph_input(CROP)})
-    return outputs
-
-
-def test_it_is_smaller_and_computes_nearly_the_same(files: tuple[Path, Path, tuple[str, ...]]) -> None:
-    source, target, stored = files
-    large = [
-        tensor.name
-        for tensor in onnx.load(source).graph.initializer
-        if len(tensor.dims) > 1 and np.prod(tensor.dims) >= MIN_ELEMENTS
-    ]
+def test_stored_weights_are_smaller_and_turned_back_once(nano: Path, tmp_path: Path) -> None:
+    crop = np.random.default_rng(0).integers(0, 256, (160, 160, 3), np.uint8)
+    target = tmp_path / "stored.onnx"
+    stored = store_weights(nano, target)
+    large = [t.name for t in onnx.load(nano).graph.initializer if len(t.dims) > 1 and np.prod(t.dims) >= MIN_ELEMENTS]
     assert sorted(stored) == sorted(large) and len(stored) > 20
-    assert target.stat().st_size < 0.35 * source.stat().st_size
-    pairs = list(zip(run_file(source), run_file(target), strict=True))
-    assert any((a != b).any() for a, b in pairs)
-    for expected, actual in pairs:
+    assert target.stat().st_size < 0.35 * nano.stat().st_size
+    outputs, running = [], []
+    for path in (nano, target):
+        session = open_session(path, optimised_path=tmp_path / "running.onnx")
+        outputs.append(session.run(None, {"image": graph_input(crop)}))
+        running.append(Counter(n.op_type for n in onnx.load(tmp_path / "running.onnx").graph.node))
+    assert running[0] == running[1]
+    for expected, actual in zip(*outputs, strict=True):
         assert np.abs(actual - expected).max() < 0.03 * max(1.0, np.abs(expected).max())
 
 
-def test_runtimes_turn_weights_back_once(files: tuple[Path, Path, tuple[str, ...]], tmp_path: Path) -> None:
-    source, target, stored = files
-    assert Counter(n.op_type for n in onnx.load(target).graph.node)["Cast"] == len(stored)
-    run_file(source, tmp_path / "float.onnx")
-    run_file(target, tmp_path / "stored.onnx")
-    running = [
-        Counter(n.op_type for n in onnx.load(tmp_path / f"{name}.onnx").graph.node) for name in ("float", "stored")
-    ]
-    assert running[0] == running[1]
+def test_biases_take_back_what_rounded_weights_add() -> None:
+    """Exactly, for a constant input: then all that a layer gives is its mean."""
+    weight = RNG.normal(0, 1, (8, 2, 3, 3)).astype(np.float32)
+    text = "(float[1, 4, 5, 5] image) => (float[1, 8, 3, 3] out) { out = Conv <group = 2> (image, weight, bias) }"
+    image = np.broadcast_to(np.array([0.5, 1, 2, -1], np.float32).reshape(1, 4, 1, 1), (1, 4, 5, 5))
+    scale = np.abs(weight).reshape(8, -1).max(axis=1).reshape(8, 1, 1, 1) / 64
+    found = {}
+    for name, kernel in (("float", weight), ("rounded", (np.round(weight / scale) * scale).astype(np.float32))):
+        model = parse_graph(text, {"weight": kernel, "bias": BIAS[:8]})
+        model.graph.node[0].name = "conv"
+        if name == "rounded":
+            plain = parse_graph(text, {"weight": weight, "bias": BIAS[:8]})
+            plain.graph.node[0].name = "conv"
+            correct_biases(plain, ["conv"], {"image": image[0, :, 0, 0].tolist()}, 64)
+            next(t for t in model.graph.initializer if t.name == "bias").CopyFrom(
+                next(t for t in plain.graph.initializer if t.name == "bias")
+            )
+        found[name] = open_session(model.SerializeToString()).run(None, {"image": image.copy()})[0]
+    assert np.abs(found["rounded"] - found["float"]).max() < 1e-5

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from onnx import ModelProto, numpy_helper
 from compress.onnx.flavours import folded_relus, quantize
 from compress.onnx.quantize import QuantizedNodes, select_nodes
 from runtime.errors import UserError
-from training.quantisation.int8_rules import KEEP_FLOAT, QuantizeSpec
 
 CROPS = np.random.default_rng(0).integers(0, 256, (4, 160, 160, 3), np.uint8)
 
@@ -23,12 +21,12 @@ CROPS = np.random.default_rng(0).integers(0, 256, (4, 160, 160, 3), np.uint8)
 @pytest.fixture(scope="module")
 def quantized(nano: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ModelProto, QuantizedNodes]:
     path = tmp_path_factory.mktemp("int8") / "int8.onnx"
-    nodes = quantize(nano, path, CROPS, QuantizeSpec())
+    nodes = quantize(nano, path, CROPS)
     return path, onnx.load(path), nodes
 
 
 def test_what_reads_off_coordinates_and_poses_stays_float(nano: Path) -> None:
-    nodes = select_nodes(onnx.load(nano), KEEP_FLOAT)
+    nodes = select_nodes(onnx.load(nano))
     assert any(name.startswith("/backbone") for name in nodes.quantized)
     last = {
         f"/{part}" for part in ("extract/heatmap/Conv", "regress/pose/mlp/mlp.2/Conv", "regress/pooled/pooled.2/Gemm")
@@ -74,24 +72,12 @@ def test_a_convolution_and_its_relu_are_rounded_once(
     assert all(zero_points[roundings[made[name]].input[2]] == 0 for name in before_relu)
 
 
-def test_full_range_uses_8_bits_and_loggers_stay_as_they_were(nano: Path, tmp_path: Path) -> None:
-    logging.disable(logging.ERROR)
-    nodes = quantize(nano, tmp_path / "full.onnx", CROPS, QuantizeSpec(reduce_range=False))
-    assert logging.root.manager.disable == logging.ERROR
-    logging.disable(logging.NOTSET)
+def test_full_range_uses_8_bits(nano: Path, tmp_path: Path) -> None:
+    nodes = quantize(nano, tmp_path / "full.onnx", CROPS, reduce_range=False)
     kernels = kernels_of(onnx.load(tmp_path / "full.onnx"), nodes.quantized)
     assert max(np.abs(integers.astype(int)).max() for integers, _, _ in kernels) == 127
 
 
-def test_keep_float(nano: Path) -> None:
-    model = onnx.load(nano)
-    nodes = select_nodes(model, (*KEEP_FLOAT, "^/regress/fuseformer/"))
-    assert not any(name.startswith("/regress/fuseformer/") for name in nodes.quantized)
-    for pattern, message in (("no_such_node", "matches none"), ("(", "regular expression"), (".", "leaves nothing")):
-        with pytest.raises(UserError, match=message):
-            select_nodes(model, (pattern,))
-
-
 def test_a_quantised_file_is_refused(quantized: tuple[Path, ModelProto, QuantizedNodes], tmp_path: Path) -> None:
     with pytest.raises(UserError, match="quantised already"):
-        quantize(quantized[0], tmp_path / "twice.onnx", CROPS, QuantizeSpec())
+        quantize(quantized[0], tmp_path / "twice.onnx", CROPS)

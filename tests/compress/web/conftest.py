@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from compress.onnx.to_onnx import write_onnx
 from compress.web import engine_package
 from compress.web.web_format import write_page
+from runtime.backends.contract import ModelInfo, parse_passport
 from runtime.errors import UserError
 from runtime.hand.hand_model import load_hand_models
 from tests.conftest import tiny_passport
@@ -43,6 +45,11 @@ def facts() -> dict[str, Any]:
     heatmap = {"depth": 7, "height": 7, "width": 7, "depth_range_m": 0.4}
     own = {"variant": "er-xs", "input_px": 224, "opset": 17, "parameters_m": 2.6, "gmac": 0.23, "heatmap": heatmap}
     return tiny_passport() | own
+
+
+@pytest.fixture(scope="session")
+def info(facts: dict[str, Any]) -> ModelInfo:
+    return parse_passport(json.dumps(facts), "er-xs")
 
 
 @pytest.fixture(scope="session")

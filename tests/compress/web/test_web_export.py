@@ -6,7 +6,6 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +15,9 @@ from compress.export import export
 from compress.export_report import print_result
 from compress.request import ExportRequest
 from compress.web.engine_package import package
-from compress.web.web_format import TOLERANCE_MM, TOLERANCE_PX, check_page, open_page
+from compress.web.node_backend import NodeBackend
+from compress.web.web_format import TOLERANCE_MM, TOLERANCE_PX, check_page
+from runtime.backends.contract import ModelInfo
 from runtime.errors import UserError
 from runtime.files import file_sha256
 from runtime.hand.hand_model import load_hand_models
@@ -28,18 +29,18 @@ SMALLER_INT8 = 7_500_000
 
 
 @pytest.mark.slow
-def test_its_javascript_computes_what_python_does(page: Path, facts: dict[str, Any]) -> None:
-    parity = check_page(page, facts, HANDS, shipped_crops(224)[:16])
+def test_its_javascript_computes_what_python_does(page: Path, info: ModelInfo) -> None:
+    parity = check_page(page, info, HANDS, shipped_crops(224)[:16])
     assert parity["vertex_mm"] <= TOLERANCE_MM and parity["projection_px"] <= TOLERANCE_PX
     assert parity["vertex_mm"] > 0  # two programs, not one
 
 
 @pytest.mark.slow
-def test_wasm_computes_what_onnxruntime_does(page: Path, facts: dict[str, Any]) -> None:
+def test_wasm_computes_what_onnxruntime_does(page: Path, info: ModelInfo) -> None:
     from runtime.backends.session import open_session
 
     image = graph_input(shipped_crops(224)[0])
-    backend, session = open_page(page, facts), open_session(page / "model.onnx")
+    backend, session = NodeBackend(page, info), open_session(page / "model.onnx")
     outputs = backend.run(image)
     for name, expected in zip(
         [o.name for o in session.get_outputs()], session.run(None, {"image": image}), strict=True
@@ -49,15 +50,15 @@ def test_wasm_computes_what_onnxruntime_does(page: Path, facts: dict[str, Any]) 
 
 
 @pytest.mark.slow
-def test_a_wrong_page_is_found_and_a_broken_one_says_why(page: Path, facts: dict[str, Any], tmp_path: Path) -> None:
+def test_a_wrong_page_is_found_and_a_broken_one_says_why(page: Path, info: ModelInfo, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(page, tmp_path / "wrong"))
     code = (folder / "hands.js").read_text(encoding="utf-8")
     (folder / "hands.js").write_text(code.replace("crop.x + ((cells", "1 + ((cells").replace("4 === 0)", "4 === 1)"))
-    parity = check_page(folder, facts, HANDS, shipped_crops(224)[:1])
+    parity = check_page(folder, info, HANDS, shipped_crops(224)[:1])
     assert parity["vertex_mm"] > TOLERANCE_MM and parity["projection_px"] > TOLERANCE_PX
     (folder / "hands.js").write_text("throw new Error('broken here')")
     with pytest.raises(RuntimeError, match="broken here"):
-        check_page(folder, facts, HANDS, shipped_crops(224)[:1])
+        check_page(folder, info, HANDS, shipped_crops(224)[:1])
 
 
 def test_all_is_in_the_folder(page: Path) -> None:
