@@ -25,7 +25,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data", default="synthetic", help="'synthetic' or a data set's folder")
     parser.add_argument("--split", default="test", choices=("train", "val", "test"))
     parser.add_argument("--images", type=int, default=1000, help="the first so many")
-    parser.add_argument("--allow-missing", action="store_true", help="leave out images whose files are missing")
     parser.add_argument("--hand-model", type=Path, help="a hand model .npz; default: the embedded one")
     parser.add_argument(
         "--protocol", help="wrist, mcp-scaled, wrist-scaled, human, er, all; default: mcp-scaled and er"
@@ -38,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
         raise UserError("--checkpoint has no effect with --model: an exported file holds its weights")
     if args.images < 1:
         raise UserError("--images must be 1 or more")
-    from training.evaluation.scorecard import report  # torch and the readers take seconds to import
+    from training.evaluation.accuracy_table import report  # torch and the readers take seconds to import
 
     return report(args)
 

@@ -13,16 +13,14 @@ import torch
 from compress.channels import find_groups, prune_by
 from runtime.hand.hand_model import load_hand_models
 from tests.fixtures.fake_device import FakeDevice
-from training.distillation.spec import TERMS, DistillSpec
 from training.distillation.teacher import NetworkTeacher
 from training.distillation.terms import Distilled
-from training.dry_run import random_batch
 from training.evaluation.predictions import look
 from training.hands.layer import HandLayer
-from training.losses import LossWeights
+from training.losses import LossWeights, Supervised
 from training.network import ERNet, build
-from training.objective import Supervised
-from training.recipe import Recipe, Stage
+from training.recipe import TERMS, DistillSpec, Recipe, Stage
+from training.run.runs import random_batch
 from training.run.trainer import RunSettings, Trainer
 
 HANDS = load_hand_models()

@@ -1,15 +1,17 @@
-"""The data sets that `--data` names, as torch data sets."""
+"""The data sets that `--data` names, as torch data sets, and the order in which training sees their images."""
 
 from __future__ import annotations
 
-from dataclasses import fields
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Sampler
 
 from runtime.errors import UserError
 from runtime.hand.hand_model import HandPair
@@ -18,9 +20,10 @@ from training.data.frames import Frames
 from training.data.mixture import FrameSet, Source
 from training.data.readers import coco_wholebody, hic, hint, reinterhand
 from training.data.readers.interhand import read_frames
-from training.data.samples import Sample, load_sample, or_next
+from training.data.samples import load_sample, or_next
 
 READERS = (hic, coco_wholebody, hint, reinterhand)  # beside InterHand2.6M's; each knows its files
+TURN = 1000  # samples in which every data set gets its share, to one of them
 
 
 def open_frames(data: str, split: str, hands: HandPair, count: int | None = None) -> Frames:
@@ -35,14 +38,11 @@ def open_frames(data: str, split: str, hands: HandPair, count: int | None = None
 
         count = SPLIT_IMAGES[split] if count is None else count
         return read_frames(ensure_synthetic(split, count, table=TABLES[data]), split, hands).first(count)
-    if found := next(((reader, place) for reader in READERS if (place := reader.find_root(root))), None):
-        reader, place = found
-        frames = reader.read_frames(place, split, hands)
-    elif root.is_dir() and not (root / "annotations").is_dir():
+    found = [(reader, place) for reader in READERS if (place := reader.find_root(root))]
+    if not found and root.is_dir() and not (root / "annotations").is_dir():
         known = "; ".join(f"{reader.NAME}: {reader.FILES}" for reader in READERS)
         raise UserError(f"{root} is no data set that can be read (InterHand2.6M: annotations/, images/; {known})")
-    else:
-        frames = read_frames(root, split, hands)
+    frames = found[0][0].read_frames(found[0][1], split, hands) if found else read_frames(root, split, hands)
     return frames if count is None else frames.first(min(count, len(frames)))
 
 
@@ -67,21 +67,61 @@ class HandDataset(Dataset[dict[str, Tensor]]):
             augmentation = None
             if self.augment is not None:
                 augmentation = draw(self.augment, np.random.default_rng((self.seed, number, at)))
-            part, number_there = self.frames.at(at)
-            sample = to_tensors(load_sample(part, number_there, self.crop_px, augmentation))
-            return {**sample, "key": torch.tensor([at, number])}
+            sample = vars(load_sample(*self.frames.at(at), self.crop_px, augmentation))
+            tensors = {name: torch.from_numpy(np.asarray(value)) for name, value in sample.items()}
+            image = tensors["image"].permute(2, 0, 1).contiguous()
+            return {**tensors, "image": image, "key": torch.tensor([at, number])}
 
         return or_next(len(self), index, load, self._told.numpy())
-
-
-def to_tensors(sample: Sample) -> dict[str, Tensor]:
-    """A sample as tensors, the image channels first."""
-    tensors = {field.name: torch.from_numpy(np.asarray(getattr(sample, field.name))) for field in fields(sample)}
-    tensors["image"] = tensors["image"].permute(2, 0, 1).contiguous()
-    return tensors
 
 
 def start_worker(_: int) -> None:
     """One thread per loading process: the processes are the parallelism."""
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
+
+
+@dataclass(frozen=True, eq=False)
+class StepSampler(Sampler[list[tuple[int, int]]]):
+    """Batches of (image, epoch) from a given sample on: each data set's epoch is a seeded permutation of its images.
+
+    Of `processes`, number `process` gets every so manieth sample of a batch. Epochs are counted modulo `draws`, where
+    it is not 0, so that each image comes in so many augmentations only.
+    """
+
+    sizes: tuple[int, ...]  # images of each data set; they are numbered through
+    batch: int
+    start_sample: int
+    steps: int
+    seed: int
+    process: int = 0
+    processes: int = 1
+    draws: int = 0
+    shares: tuple[float, ...] = (1.0,)  # of the samples, by data set
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        # Which data set each sample of a turn is of, and how many are of each: at least 1.
+        ends = np.round(np.cumsum(self.shares) * TURN).astype(int)
+        counts = np.maximum(np.diff(ends, prepend=0), 1)
+        counts[counts.argmax()] += TURN - counts.sum()
+        parts = np.random.default_rng(self.seed).permutation(np.repeat(np.arange(len(counts)), counts))
+        before = [int((parts[:place] == part).sum()) for place, part in enumerate(parts)]  # in the turn, of its own
+        first = [0, *accumulate(self.sizes)]
+        orders: dict[int, tuple[int, torch.Tensor]] = {}
+        position = self.start_sample
+        for _ in range(self.steps):
+            keys = []
+            for sample in range(position, position + self.batch):
+                turn, place = divmod(sample, TURN)
+                part = int(parts[place])
+                epoch, number = divmod(turn * int(counts[part]) + before[place], self.sizes[part])
+                if part not in orders or orders[part][0] != epoch:
+                    generator = torch.Generator().manual_seed(self.seed + epoch)
+                    orders[part] = epoch, torch.randperm(self.sizes[part], generator=generator)
+                draw = epoch % self.draws if self.draws else epoch
+                keys.append((first[part] + int(orders[part][1][number]), draw))
+            position += self.batch
+            yield keys[self.process :: self.processes]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -45,9 +43,7 @@ class Frames:
     """
 
     name: str  # of the data set, with its version
-    synthetic: bool
     image_root: Path
-    folders: tuple[str, ...]  # of images, below image_root
     file_names: NDArray[np.bytes_]  # (N,) below their folder; UTF-8: a quarter of numpy's strings
     folder_of: NDArray[np.int32]  # (N,) which of `folders`
     annotation_id: NDArray[np.int64]  # (N,) the data set's own number
@@ -69,6 +65,8 @@ class Frames:
     principal_px: Floats  # (K, 2)
     points_px: Floats | None = None  # (N, 2, 21, 2) joints in the picture; None: the 3D ones, seen through the camera
     occluded: NDArray[np.bool_] | None = None  # (N, 2, 21); None: not known
+    synthetic: bool = False
+    folders: tuple[str, ...] = ("",)  # of images, below image_root
     kinds: tuple[str, ...] = HAND_KINDS  # that figures are given by
     kind_of: NDArray[np.integer] | None = None  # (N,) which of `kinds`; None: the hand type's
 
@@ -117,12 +115,13 @@ class Frames:
     def on_disk(self) -> NDArray[np.bool_]:
         """(N,) whether each image is below image_root. Folders are listed, not files asked for one by one."""
         names, there = np.ascontiguousarray(self.file_names), np.zeros(len(self), bool)
-        folder, files = None, frozenset[str]()
+        place, files = None, set[str]()
         order = np.lexsort((names, self.folder_of))  # so that one folder's list is held at a time
         for index in tqdm(order, desc="looking for images", unit="img", leave=False, delay=2):
             parent, _, name = names[index].decode().rpartition("/")
-            if (self.folder_of[index], parent) != folder:
-                folder, files = (self.folder_of[index], parent), _list_files(self.path(index).parent)
+            if (self.folder_of[index], parent) != place:
+                place, folder = (self.folder_of[index], parent), self.path(index).parent
+                files = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
             there[index] = name in files
         return there
 
@@ -142,16 +141,3 @@ def drop_missing(frames: Frames) -> tuple[Frames, list[str]]:
     if not there.any():
         raise UserError(f"none of the {len(missing)} images is below {frames.image_root} ({missing[0]}, ...)")
     return frames.subset(there), missing
-
-
-def named(names: Sequence[str]) -> str:
-    """The first few names, and that there are more."""
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-
-
-def _list_files(folder: Path) -> frozenset[str]:
-    try:
-        with os.scandir(folder) as entries:
-            return frozenset(entry.name for entry in entries)
-    except OSError:
-        return frozenset()

@@ -8,10 +8,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
 from runtime.hand.hand_model import POSE_FEATURES, SKELETON_JOINTS, VERTICES, HandModel
 from runtime.hand.joints import MANO_TO_JOINTS
 from training.hands import HANDS
+
+# Below this length a direction is unreliable: its gradient stays bounded by 1 / EPSILON, also in half precision.
+EPSILON = 1e-4
 
 
 class HandLayer(nn.Module):
@@ -27,7 +31,6 @@ class HandLayer(nn.Module):
     joint_shape_basis: Tensor  # (2, 10, 48)
     weights: Tensor  # (2, 778, 16)
     tips: Tensor  # (2, 5)
-    faces: Tensor  # (2, 1538, 3)
     joint_order: Tensor  # (21,)
     by_level: Tensor  # (16,) joints, those nearer to the wrist first
     parent_of: Tensor  # (16,) joints, in the same order
@@ -43,20 +46,17 @@ class HandLayer(nn.Module):
         hands = (right, left)
         no_correctives = np.zeros((POSE_FEATURES, VERTICES * 3), np.float32)
         self.has_pose_basis = any(hand.pose_basis is not None for hand in hands)
-        buffers: dict[str, list[NDArray[Any]]] = {
-            "template": [hand.template_row[None] for hand in hands],
-            "shape_basis": [hand.shape_basis for hand in hands],
-            "pose_basis": [no_correctives if hand.pose_basis is None else hand.pose_basis for hand in hands],
-            "joint_template": [hand.joint_row[None] for hand in hands],
-            "joint_shape_basis": [hand.joint_shape_basis for hand in hands],
-            "weights": [hand.weights for hand in hands],
-            "tips": [hand.tips for hand in hands],
-            "faces": [hand.faces for hand in hands],
+        buffers: dict[str, NDArray[Any]] = {
+            "template": np.stack([hand.template_row[None] for hand in hands]),
+            "shape_basis": np.stack([hand.shape_basis for hand in hands]),
+            "pose_basis": np.stack([no_correctives if hand.pose_basis is None else hand.pose_basis for hand in hands]),
+            "joint_template": np.stack([hand.joint_row[None] for hand in hands]),
+            "joint_shape_basis": np.stack([hand.joint_shape_basis for hand in hands]),
+            "weights": np.stack([hand.weights for hand in hands]),
+            "tips": np.stack([hand.tips for hand in hands]),
         }
-        for name, arrays in buffers.items():
-            self.register_buffer(name, torch.from_numpy(np.stack(arrays)), persistent=False)
         by_level = np.concatenate([[0], *(joints for joints, _ in right.levels)])
-        indices: dict[str, NDArray[Any]] = {
+        buffers |= {
             "joint_order": MANO_TO_JOINTS.copy(),
             "by_level": by_level,
             "parent_of": np.concatenate([[0], *(parents for _, parents in right.levels)]),
@@ -64,9 +64,9 @@ class HandLayer(nn.Module):
         }
         above = np.zeros(1, np.int64)  # joints of the level before
         for level, (joints, parents) in enumerate(right.levels):
-            indices[f"within{level}"] = np.array([above.tolist().index(parent) for parent in parents])
+            buffers[f"within{level}"] = np.array([above.tolist().index(parent) for parent in parents])
             above = joints
-        for name, array in indices.items():
+        for name, array in buffers.items():
             self.register_buffer(name, torch.from_numpy(array), persistent=False)
         self.register_buffer("identity", torch.eye(3), persistent=False)
         self.level_sizes = [len(joints) for joints, _ in right.levels]
@@ -110,3 +110,17 @@ class HandLayer(nn.Module):
             torch.cat(turns, dim=2).index_select(2, self.slot_of),
             torch.cat(places, dim=2).index_select(2, self.slot_of),
         )
+
+
+def matrix_from_6d(rotation6d: Tensor) -> Tensor:
+    """(..., 6), the first two columns one after the other -> (..., 3, 3), by Gram-Schmidt.
+
+    Finite with bounded gradients everywhere; a rotation wherever the columns are longer than EPSILON and not parallel.
+    """
+    first = functional.normalize(rotation6d[..., 0:3], dim=-1, eps=EPSILON)
+    # Normalised before the projection: the test for parallel columns must not depend on the second one's length.
+    second = functional.normalize(rotation6d[..., 3:6], dim=-1, eps=EPSILON)
+    second = second - (first * second).sum(dim=-1, keepdim=True) * first
+    second = functional.normalize(second, dim=-1, eps=EPSILON)
+    third = torch.linalg.cross(first, second, dim=-1)
+    return torch.stack([first, second, third], dim=-1)

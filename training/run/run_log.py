@@ -17,7 +17,7 @@ Row = dict[str, Any]
 
 
 class RunLog:
-    """Rows so far and the sums of the next one. All of it is part of a checkpoint, so the curve resumes exactly."""
+    """Rows so far and the sums of the next one. A checkpoint keeps its variables, so the curve resumes exactly."""
 
     def __init__(self) -> None:
         self.rows: list[Row] = []
@@ -40,18 +40,10 @@ class RunLog:
         self.rows.append(row)
         self.sums, self.steps = {}, 0
 
-    def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps."""
-        return dict(vars(self))
-
-    def load(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
-        vars(self).update(state)
-
     def write(self, path: Path) -> None:
         """The table as CSV: empty cells where a row has no such figure."""
-        named = {name: None for row in self.rows for name in row}  # in the order of appearance
-        columns = [name for name in named if name not in LAST] + [name for name in LAST if name in named]
+        named = dict.fromkeys(name for row in self.rows for name in row)  # in the order of appearance
+        columns = sorted(named, key=lambda name: LAST.index(name) if name in LAST else -1)
         text = io.StringIO()
         writer = csv.DictWriter(text, columns, lineterminator="\n")
         writer.writeheader()

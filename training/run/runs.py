@@ -3,146 +3,165 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
+import statistics
+import time
+from dataclasses import asdict, replace
 
 import torch
+from torch import Tensor
 
 from runtime.errors import UserError
-from runtime.hand.hand_model import HandPair, load_hand_models
+from runtime.hand.hand_model import load_hand_models
+from training.checkpoint import initialise
 from training.data.cache import cache_dir
-from training.data.mixture import SYNTHETIC, FrameSet
-from training.distillation.spec import DistillSpec
-from training.distillation.store import StoredTeacher, StoreSpec, check_stored
-from training.distillation.teacher import open_teacher
+from training.data.mixture import SYNTHETIC
+from training.distillation.teacher import StoredTeacher, open_teacher
 from training.distillation.terms import Distilled
-from training.dry_run import describe
+from training.hands import HANDS
 from training.hands.layer import HandLayer
-from training.initial_weights import initialise
-from training.network import ERNet, build
-from training.objective import Supervised
-from training.recipe import Recipe, default_recipe_path, read_recipe
+from training.losses import Supervised
+from training.network import build
+from training.network.count import count_parameters_m
+from training.recipe import DistillSpec, Recipe, Stage, default_recipe_path, read_recipe
 from training.run import parallel
-from training.run.trainer import Drawn, RunSettings, Trainer, open_train
+from training.run.trainer import RunSettings, Trainer, open_train, parameter_groups
+
+TIMED_STEPS = 3  # of a dry run
+CPU_BATCH = 8  # tried on a CPU in place of a larger one: its time grows with the batch
 
 
-def train(args: argparse.Namespace) -> int:
-    """Train by the labels, as train.py's command line says."""
-    recipe = replace(recipe_of(args), distill=None)
-    with parallel.process_group() as device:
-        hands = load_hand_models(args.hand_model)
-        drawn = drawn_here(args, device, images_stay=False)
-        frames = None if _unrendered(args) else open_train(args.data, hands, _rendered(recipe, drawn))
-        recipe = recipe.for_images(recipe.images if frames is None or drawn else len(frames))
-        objective = Supervised(network_of(args, recipe), HandLayer(*hands), recipe.losses, recipe.bf16)
-        return _plan_or_train(args, recipe, objective, hands, frames, drawn, device)
-
-
-def distil(args: argparse.Namespace) -> int:
-    """Train by a teacher, as distill.py's command line says."""
+def run(args: argparse.Namespace, taught: bool) -> int:
+    """Train, or say what that would be, as the command line of train.py, or where `taught` of distill.py, says."""
     recipe = recipe_of(args)
-    if recipe.distill is None:
-        source = args.recipe or f"the recipe of {args.variant}"
-        raise UserError(f"{source} has no [distill] table: add one with the teacher and the terms' weights")
-    spec = recipe.distill if args.teacher is None else replace(recipe.distill, teacher=args.teacher)
+    spec, store = (_taught(args, recipe), args.store) if taught else (None, None)
     recipe = replace(recipe, distill=spec)
-    stored_as = _store_spec(args, recipe, spec)
     with parallel.process_group() as device:
         hands = load_hand_models(args.hand_model)
-        network = network_of(args, recipe)
-        teacher = open_teacher(spec, hands, device, recipe.bf16 or spec.bf16)
-        drawn = drawn_here(args, device, images_stay=stored_as is not None)
-        frames = None if _unrendered(args) else open_train(args.data, hands, _rendered(recipe, drawn))
+        torch.manual_seed(recipe.seed)
+        network = build(recipe.variant)
+        if args.init is not None:
+            parallel.say(initialise(network, args.init))
+        teacher = None if spec is None else open_teacher(spec, hands, device, recipe.bf16 or spec.bf16)
+        drawn = drawn_here(args, device, images_stay=store is not None)
+        frames = None
+        if not (args.dry_run and any(source.synthetic for source in args.data)):  # a dry run makes no synthetic set
+            # Where batches are drawn, a few are rendered, to name the set.
+            frames = open_train(args.data, hands, min(recipe.images, 48) if drawn else recipe.images)
         recipe = recipe.for_images(recipe.images if frames is None or drawn else len(frames))
-        if stored_as is not None and frames is not None and not args.dry_run:
-            teacher = StoredTeacher(teacher, args.store, frames, stored_as)
-            if args.check_stored is not None:
-                crops_px = {stage.crop_px for stage in recipe.stages}
-                count, largest = check_stored(teacher, crops_px, args.check_stored, device)
-                print(f"{count} stored outputs recomputed: the largest difference is {largest:.0%} of the tolerance")
-                return 0
-        objective = Distilled(network, HandLayer(*hands), recipe.losses, spec, teacher, recipe.bf16)
-        return _plan_or_train(args, recipe, objective, hands, frames, drawn, device)
-
-
-def _plan_or_train(
-    args: argparse.Namespace,
-    recipe: Recipe,
-    objective: Supervised,
-    hands: HandPair,
-    frames: FrameSet | None,
-    drawn: Drawn | None,
-    device: torch.device,
-) -> int:
-    """End either command line: say what would be done, or do it."""
-    if args.dry_run:
-        parallel.say(describe(recipe, objective, SYNTHETIC if frames is None else frames.label, device))
-        return 0
-    kind = "-distilled" if recipe.distill else ""
-    folder = args.run_dir or cache_dir() / "runs" / f"{recipe.variant}{kind}"
-    settings = RunSettings(folder, tuple(args.data), args.workers, args.minutes, drawn)
-    parallel.say(f"weights: {Trainer(recipe, settings, objective, hands, device).run(frames)}")
+        if spec is None or teacher is None:
+            objective = Supervised(network, HandLayer(*hands), recipe.losses, recipe.bf16)
+        else:
+            if store is not None and frames is not None and not args.dry_run:
+                teacher = StoredTeacher(teacher, store, frames, recipe, spec)
+            objective = Distilled(network, HandLayer(*hands), recipe.losses, spec, teacher, recipe.bf16)
+        if args.dry_run:
+            parallel.say(describe(recipe, objective, SYNTHETIC if frames is None else frames.label, device))
+            return 0
+        folder = args.run_dir or cache_dir() / "runs" / f"{recipe.variant}{'-distilled' if taught else ''}"
+        settings = RunSettings(folder, tuple(args.data), args.workers, args.minutes, drawn, args.backgrounds)
+        parallel.say(f"weights: {Trainer(recipe, settings, objective, hands, device).run(frames)}")
     return 0
 
 
-def _unrendered(args: argparse.Namespace) -> bool:
-    """Whether there is a synthetic set to be made first, which a dry run does not."""
-    return args.dry_run and _synthetic(args)
-
-
-def _synthetic(args: argparse.Namespace) -> bool:
-    return any(source.synthetic for source in args.data)
+def _taught(args: argparse.Namespace, recipe: Recipe) -> DistillSpec:
+    """How the recipe and the command line let a teacher teach."""
+    if recipe.distill is None:
+        source = args.recipe or f"the recipe of {args.variant}"
+        raise UserError(f"{source} has no [distill] table: add one with the teacher and the terms' weights")
+    if args.store is not None and not recipe.distill.draws:
+        raise UserError("stored outputs come round again only with 'draws' of 1 or more in [distill]: set it")
+    return recipe.distill if args.teacher is None else replace(recipe.distill, teacher=args.teacher)
 
 
 def recipe_of(args: argparse.Namespace) -> Recipe:
-    """The recipe that the command line asks for; sets the number of threads."""
+    """The recipe that the command line asks for."""
     if (args.variant is None) == (args.recipe is None):
         raise UserError("give either --variant NAME or --recipe FILE")
     recipe = read_recipe(args.recipe or default_recipe_path(args.variant))
     changes = {key: getattr(args, key) for key in ("images", "seed") if getattr(args, key) is not None}
     recipe = replace(recipe, **changes)
-    if _synthetic(args) and recipe.images < 1:
+    if any(source.synthetic for source in args.data) and recipe.images < 1:
         raise UserError("there is no image to train on: give --images of 1 or more")
-    if args.threads is not None:
-        torch.set_num_threads(args.threads)
     return recipe if args.batch is None else recipe.with_batch(args.batch)
 
 
-def network_of(args: argparse.Namespace, recipe: Recipe) -> ERNet:
-    """The network to train, with the weights it starts from; seeds torch."""
-    torch.manual_seed(recipe.seed)
-    network = build(recipe.variant)
-    if args.init is not None:
-        parallel.say(initialise(network, args.init))
-    return network
-
-
-def drawn_here(args: argparse.Namespace, device: torch.device, images_stay: bool) -> Drawn | None:
-    """What to draw on a GPU, batch by batch: the synthetic set, alone; None where images are read from a disk.
+def drawn_here(args: argparse.Namespace, device: torch.device, images_stay: bool) -> bool:
+    """Whether batches are drawn on a GPU, of the synthetic set alone; images are read from a disk else.
 
     `images_stay`: something is stored per image, so they must be the same ones again.
     """
-    if device.type == "cuda" and len(args.data) == 1 and args.data[0].synthetic and not images_stay:
-        return Drawn(args.data[0].data, args.backgrounds)
-    if args.backgrounds is not None:
+    drawn = device.type == "cuda" and len(args.data) == 1 and args.data[0].synthetic and not images_stay
+    if args.backgrounds is not None and not drawn:
         raise UserError(
             "--backgrounds are for pictures drawn on a GPU, of the synthetic set alone: draw a set with "
             "`python -m training.data.synthhands --backgrounds DIR --root ROOT` and give --data ROOT"
         )
-    return None
+    return drawn
 
 
-def _rendered(recipe: Recipe, drawn: Drawn | None) -> int:
-    """How many images of the train split are wanted on the disk: a few, to name it, where batches are drawn."""
-    return recipe.images if drawn is None else min(recipe.images, 48)
+def describe(recipe: Recipe, objective: Supervised, data: str, device: torch.device) -> str:
+    """The plan, line by line. Takes a few steps of every stage on random tensors: the objective is spent afterwards."""
+    stages = ", ".join(f"{s.steps} of {s.batch} crops of {s.crop_px} px" for s in recipe.stages)
+    lines = [
+        f"network      {recipe.variant}, {count_parameters_m(objective.network):.2f} M parameters",
+        f"data         {data}, {recipe.images} images, {recipe.samples / recipe.images:.1f} epochs",
+        f"steps        {recipe.steps}: {stages}",
+        f"labels       {_listed(asdict(recipe.losses))}",
+    ]
+    if isinstance(objective, Distilled):
+        spec, teacher = objective.spec, objective.teacher.facts
+        lines += [
+            f"teacher      {teacher.name}, sha256 {teacher.sha256[:8]}, looks at {teacher.crop_px} px",
+            f"distillation {_listed(spec.weights)}; grows over {spec.ramp_steps} steps; labels x {spec.labels:g}; "
+            f"temperature {spec.temperature:g}",
+        ]
+    times_s = [step_seconds(objective, recipe, stage, device) for stage in recipe.stages]
+    hours = sum(stage.steps * seconds for stage, seconds in zip(recipe.stages, times_s, strict=True)) / 3600
+    step = ", ".join(f"{seconds:.2f} s" for seconds in times_s)
+    lines.append(f"step         {step}, a teacher's part included")
+    lines.append(f"time         {hours:.2f} h on {parallel.hardware_name(device)}, if images load in time")
+    return "\n".join(lines)
 
 
-def _store_spec(args: argparse.Namespace, recipe: Recipe, spec: DistillSpec) -> StoreSpec | None:
-    """What is stored, if anything; a UserError for what cannot be."""
-    if args.store is None:
-        if args.check_stored is not None:
-            raise UserError("--check-stored needs the --store DIR to check")
-        return None
-    if not spec.draws:
-        raise UserError("stored outputs come round again only with 'draws' of 1 or more in [distill]: set it")
-    temperature = spec.temperature if "heatmap" in spec.weights else None
-    return StoreSpec(spec.draws, recipe.seed, recipe.augment, temperature, recipe.bf16 or spec.bf16)
+def step_seconds(objective: Supervised, recipe: Recipe, stage: Stage, device: torch.device) -> float:
+    """Median of some training steps of this process's share of a batch, after one that warms up."""
+    objective.to(device).train()
+    optimizer = torch.optim.AdamW(parameter_groups(objective, recipe.weight_decay), lr=0.0)
+    share = max(1, stage.batch // parallel.world_size())
+    tried = min(share, CPU_BATCH) if device.type == "cpu" else share
+    batch = random_batch(tried, stage.crop_px, device)
+    times_s = []
+    for _ in range(TIMED_STEPS + 1):
+        began = time.monotonic()
+        loss, _ = objective(batch, 0)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        loss.item()  # waits for the device
+        times_s.append(time.monotonic() - began)
+    return statistics.median(times_s[1:]) * share / tried
+
+
+def random_batch(count: int, crop_px: int, device: torch.device) -> dict[str, Tensor]:
+    """A batch as HandDataset's, of noise: two hands in every image, all labels known."""
+    known: dict[str, tuple[int, ...]] = {
+        **dict.fromkeys(("presence", "has_presence", "has_mano"), (HANDS,)),
+        **dict.fromkeys(("joint_valid", "joint_valid_3d"), (HANDS, 21)),
+        "has_translation": (),
+    }
+    noise: dict[str, tuple[int, ...]] = {
+        "image": (3, crop_px, crop_px),
+        **dict.fromkeys(("joints", "mano_joints"), (HANDS, 21, 3)),
+        "points": (HANDS, 21, 2),
+        "shape": (HANDS, 10),
+        "relative_translation": (3,),
+    }
+    batch = {name: torch.ones(count, *shape, device=device) for name, shape in known.items()}
+    batch |= {name: torch.rand(count, *shape, device=device) for name, shape in noise.items()}
+    batch["rotations"] = torch.eye(3, device=device).expand(count, HANDS, 16, 3, 3)
+    batch["key"] = torch.zeros(count, 2, dtype=torch.long, device=device)
+    return batch
+
+
+def _listed(values: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:g}" for name, value in values.items() if value)

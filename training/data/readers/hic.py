@@ -5,18 +5,17 @@
     01/1/rgb/000.png ...                       the original sequences: 01-11 two hands or one, 15-21 with objects
     IJCV16___Results_MANO___parms_for___joints21/...___Model_Hand_{R,L}___ncomps45/000.ply, 000.pkl       MANO fits
 
-Known from InterWild's code: it is a test set only; paths are relative to HIC.json, a missing fit is null; the meshes
-have MANO's 778 vertices, in metres, in the camera's frame (x right, y down, z forward); one pinhole camera of 640 x 480
+Known from InterWild's code: a test set only; paths are relative to HIC.json, a missing fit is null; the meshes have
+MANO's 778 vertices, in metres, in the camera's frame (x right, y down, z forward); one pinhole camera of 640 x 480
 pixels with a focal length of 525 and its centre at (319.5, 239.5).
 
 What the format leaves unclear, and what is done here:
-- The .pkl fits are not read: they are pickles, and no source says what the 48 numbers of their `pose` are. The hand
-  model is fitted to the .ply meshes; one that it does not meet within MAX_FIT_MM is an error. So are joints: the fitted
-  model's. `joint_2d` is noisy, with the left index finger in reverse order, and is not read either.
+- The .pkl fits are pickles, and no source says what the 48 numbers of their `pose` are: the hand model is fitted to the
+  .ply meshes; one that it does not meet within MAX_FIT_MM is an error. Joints are the fitted model's: `joint_2d` is
+  noisy, with the left index finger in reverse order. The box is that of the meshes: nothing says how `bbox` was made.
 - The camera's centre is half of 639 x 479: pixel centres at integers. Ours are at .5, hence (320, 240).
-- Nothing says how `bbox` was made, and InterWild does not use it. The box here is that of the meshes in the picture.
 - A hand that its `hand_type` names but that has no fit counts as seen, without labels; an annotation without any fit
-  says nothing, not even where the hands are, and is left out.
+  says not even where the hands are, and is left out.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,13 +32,12 @@ from plyfile import PlyData, PlyParseError
 from tqdm import tqdm
 
 from runtime.errors import UserError, first_line
+from runtime.files import read_regular
 from runtime.hand.hand_model import SHAPE_SIZE, VERTICES, HandModel, HandPair, skin
-from training.data.frames import HAND_KINDS, HAND_TYPES, SIDES, Floats, Frames
-from training.data.readers.index import Arrays, format_errors, open_index
-from training.data.readers.interhand import checked_name
-from training.data.readers.json_stream import read_json
-from training.hands.layer import HandLayer
-from training.hands.rotations_torch import matrix_from_6d
+from training.data.frames import HAND_TYPES, SIDES, Floats, Frames
+from training.data.readers.index import Arrays, format_errors, open_index, read_json
+from training.data.readers.pictures import checked_name, frames_arrays
+from training.hands.layer import HandLayer, matrix_from_6d
 
 NAME, FILES = "HIC", "HIC.json"
 FOCAL_PX, CENTER_PX = 525.0, (320.0, 240.0)
@@ -48,6 +46,8 @@ MAX_FIT_MM = 2.0  # mean over the vertices
 MAX_PLY_BYTES = 1 << 20
 FIT_BATCH, FIT_STEPS = 64, 300
 _TURN_UNIT, _BETA_UNIT = 0.3, 5.0  # so that both move the vertices alike: descent is slow where they differ
+
+Row = tuple[int, bytes, int, list[Path | None]]  # annotation, picture, hand type, meshes of right and left
 
 
 def find_root(data: Path) -> Path | None:
@@ -62,18 +62,9 @@ def read_frames(root: Path, split: str, hands: HandPair) -> Frames:
     wrong = f"{root / FILES} is not in HIC's format"
     with format_errors(wrong):
         rows = _rows(read_json(root / FILES), root)
-    meshes = [path for row in rows for path in row.meshes if path is not None]
+    meshes = [path for *_, pair in rows for path in pair if path is not None]
     arrays = open_index([root / FILES, *meshes], f"hic {hands[0].sha256}", lambda: _to_arrays(rows, hands), wrong)
-    return Frames(name=NAME, synthetic=False, image_root=root, folders=("",), kinds=HAND_KINDS, **arrays)
-
-
-class Row(NamedTuple):
-    """An annotation."""
-
-    number: int
-    file_name: bytes
-    hand_type: int
-    meshes: list[Path | None]  # right, left
+    return Frames(NAME, root, **arrays)
 
 
 def _rows(content: dict[str, Any], root: Path) -> list[Row]:
@@ -82,57 +73,50 @@ def _rows(content: dict[str, Any], root: Path) -> list[Row]:
     for item in content["annotations"]:
         paths = [item[f"{side}_mano_path"] for side in SIDES]
         meshes = [None if path is None else root / checked_name(path).decode() for path in paths]
-        kind = HAND_TYPES.index(item["hand_type"])
         if any(meshes):
-            rows.append(Row(int(item["id"]), file_names[item["image_id"]], kind, meshes))
+            rows.append((int(item["id"]), file_names[item["image_id"]], HAND_TYPES.index(item["hand_type"]), meshes))
     if not rows:
         raise ValueError("no annotation has a mesh")
     return rows
 
 
 def _to_arrays(rows: Sequence[Row], hands: HandPair) -> Arrays:
+    numbers, names, kinds, meshes = zip(*rows, strict=True)
+    there = np.array([[path is not None for path in pair] for pair in meshes])
     vertices = np.zeros((len(rows), 2, VERTICES, 3), np.float32)
-    for number, row in enumerate(tqdm(rows, desc="reading meshes", unit="img", leave=False, delay=1)):
-        for side, path in enumerate(row.meshes):
-            if path is not None:
-                vertices[number, side] = read_ply(path)
-    there = np.array([[path is not None for path in row.meshes] for row in rows])
+    for row, side in tqdm(np.argwhere(there), desc="reading meshes", unit="mesh", leave=False, delay=1):
+        vertices[row, side] = read_ply(meshes[row][side])
     rotations, shape, shift, error_m = fit_hands(vertices, there, hands)
-    if (error_m > MAX_FIT_MM / 1000).any():
-        number, side = np.argwhere(error_m > MAX_FIT_MM / 1000)[0]
+    for row, side in np.argwhere(error_m > MAX_FIT_MM / 1000):
         raise UserError(
-            f"hand model '{hands[side].name}' misses {rows[number].meshes[side]} by {error_m[number, side] * 1000:.1f} "
+            f"hand model '{hands[side].name}' misses {meshes[row][side]} by {error_m[row, side] * 1000:.1f} "
             "mm: HIC's meshes are MANO's, give the converted MANO as --hand-model"
         )
     joints = np.stack([skin(hand, rotations[:, side], shape[:, side])[1] for side, hand in enumerate(hands)], axis=1)
-    placed = np.where(there[..., None, None], joints + shift[:, :, None], 0).astype(np.float32)
+    placed = np.where(there[..., None, None], joints + shift[:, :, None], 0)
     pixels = _project(vertices, there)
     pixels[~there] = np.nan
     low, high = np.nanmin(pixels, axis=(1, 2)), np.nanmax(pixels, axis=(1, 2))
     points = _project(placed, there)
-    inside = ((points >= 0) & (points <= np.array(IMAGE_PX))).all(axis=-1)
     valid = np.repeat(there[..., None], placed.shape[2], axis=2)
-    return {
-        "file_names": np.array([row.file_name for row in rows], np.bytes_),
-        "folder_of": np.zeros(len(rows), np.int32),
-        "annotation_id": np.array([row.number for row in rows], np.int64),
-        "pose_of": np.arange(len(rows), dtype=np.int32),
-        "camera_of": np.zeros(len(rows), np.int32),
-        "bbox": np.concatenate([low, high - low], axis=1).astype(np.float32),
-        "hand_type": np.array([row.hand_type for row in rows], np.int8),
-        "hand_type_valid": np.ones(len(rows), bool),
-        "joint_in_image": valid & inside,
-        "joints_world_m": placed,
-        "joint_valid": valid,
-        "has_mano": there,
-        "rotations_world": rotations,
-        "shape": shape,
-        "mano_joints_m": joints - joints[:, :, :1],
-        "camera_position_m": np.zeros((1, 3), np.float32),
-        "camera_rotation": np.eye(3, dtype=np.float32)[None],
-        "focal_px": np.full((1, 2), FOCAL_PX, np.float32),
-        "principal_px": np.array([CENTER_PX], np.float32),
-    }
+    return frames_arrays(
+        len(rows),
+        file_names=names,
+        annotation_id=numbers,
+        pose_of=range(len(rows)),
+        bbox=np.concatenate([low, high - low], axis=1),
+        hand_type=kinds,
+        hand_type_valid=np.ones(len(rows)),
+        joint_in_image=valid & ((points >= 0) & (points <= np.array(IMAGE_PX))).all(axis=-1),
+        joints_world_m=placed,
+        joint_valid=valid,
+        has_mano=there,
+        rotations_world=rotations,
+        shape=shape,
+        mano_joints_m=joints - joints[:, :, :1],
+        focal_px=[[FOCAL_PX, FOCAL_PX]],
+        principal_px=[CENTER_PX],
+    )
 
 
 def _project(points: Floats, there: NDArray[np.bool_]) -> NDArray[np.floating]:
@@ -156,16 +140,14 @@ def fit_hands(
     """
     layer = HandLayer(*hands)
     vertices = np.where(there[..., None, None], vertices, np.stack([hand.v_template for hand in hands]))
-    parts = []
-    for start in tqdm(range(0, len(vertices), FIT_BATCH), desc="fitting the hand model", leave=False, delay=1):
-        batch = slice(start, start + FIT_BATCH)
-        parts.append(_fit_batch(layer, torch.from_numpy(vertices[batch]), hands))
-    rotations, shape, shift, error = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    batches = torch.from_numpy(vertices).split(FIT_BATCH)
+    parts = [_fit(layer, batch, hands) for batch in tqdm(batches, desc="fitting the hand model", leave=False, delay=1)]
+    rotations, shape, shift, error = (torch.cat(tensors).numpy() for tensors in zip(*parts, strict=True))
     rotations[~there], shape[~there], shift[~there], error[~there] = np.eye(3), 0, 0, 0
     return rotations, shape, shift, error
 
 
-def _fit_batch(layer: HandLayer, target: torch.Tensor, hands: HandPair) -> tuple[NDArray[np.float32], ...]:
+def _fit(layer: HandLayer, target: torch.Tensor, hands: HandPair) -> tuple[torch.Tensor, ...]:
     begin = torch.stack([_turns(hand, target[:, side]) for side, hand in enumerate(hands)], dim=1)
     begin = begin[..., :2].transpose(-1, -2).flatten(-2)
     turned = torch.zeros_like(begin, requires_grad=True)
@@ -188,8 +170,7 @@ def _fit_batch(layer: HandLayer, target: torch.Tensor, hands: HandPair) -> tuple
     optimizer.step(loss)
     with torch.no_grad():
         vertices, shift, rotations, shape = posed()
-        error = (vertices - target).norm(dim=-1).mean(dim=-1)
-    return tuple(values.numpy() for values in (rotations, shape, shift, error))
+    return rotations, shape, shift, (vertices - target).norm(dim=-1).mean(dim=-1)
 
 
 def _turns(hand: HandModel, target: torch.Tensor) -> torch.Tensor:
@@ -210,13 +191,10 @@ def _turns(hand: HandModel, target: torch.Tensor) -> torch.Tensor:
 
 def read_ply(path: Path) -> Floats:
     """The vertices (778, 3) of a .ply file, camera space; a UserError where it is no hand in front of the camera."""
+    content = read_regular(path, "the mesh of a hand", MAX_PLY_BYTES)
     try:
-        if path.stat().st_size > MAX_PLY_BYTES:
-            raise UserError(f"{path} is too large for the mesh of a hand")
-        table = PlyData.read(io.BytesIO(path.read_bytes()))["vertex"]
+        table = PlyData.read(io.BytesIO(content))["vertex"]
         vertices = np.stack([table[axis] for axis in "xyz"], axis=1).astype(np.float32)
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from error
     except (PlyParseError, ValueError, KeyError, IndexError, OverflowError, MemoryError) as error:
         raise UserError(f"{path} is not the mesh of a hand ({first_line(error)})") from error
     if vertices.shape != (VERTICES, 3) or not np.isfinite(vertices).all() or vertices[:, 2].min() <= 0:

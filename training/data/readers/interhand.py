@@ -7,22 +7,19 @@
                                                authors; here, in annotations/ or in annotations/{split}/
 
 The 5 and the 30 frames per second releases have the same form; each has its own annotations and human-annotated
-numbers, and they do not mix. Which one it is, the frame numbers say, where there are enough of them; folders'
-names say nothing. The synthetic set is written in the same form, so this is its reader, too; it may have pictures of
-hand type "none", and a "category" of each picture, by which figures are given.
+numbers, and they do not mix. Which one it is, the frame numbers say, where there are enough of them. The synthetic set
+is written in the same form; it may have pictures of hand type "none", and a "category" of each, for figures.
 
 What the files leave open, and what is done here:
 - `joint_valid` of an annotation is about one picture (annotated and inside it), that of joint_3d about the moment.
   Pictures whose joints are all invalid are kept: the masks of a sample leave nothing of them but presence.
 - A hand without a fit is null, or its frame or capture is not in the file at all: both are `has_mano` False.
 - Pictures without annotation, or whose box has no extent, cannot be cropped: they are left out, and counted once.
-- RootNet's boxes, which some published figures were measured with, are not read.
 """
 
 from __future__ import annotations
 
 import itertools
-from array import array
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -33,23 +30,24 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from runtime.errors import UserError
+from runtime.files import read_regular
 from runtime.hand.hand_model import HandPair, skin
 from runtime.hand.joints import INTERHAND_TO_JOINTS
 from runtime.hand.rotations import matrix_from_axis_angle
 from runtime.image.crop import MAX_BOX_PX
-from training.data.frames import HAND_KINDS, HAND_TYPES, SIDES, Floats, Frames
-from training.data.readers.index import Arrays, open_index, say
-from training.data.readers.json_stream import read_json, stream_items
-from training.data.readers.pictures import check_joint_order
+from training.data.frames import HAND_KINDS, HAND_TYPES, SIDES, Frames
+from training.data.readers.index import Arrays, open_index, read_json, say, stream_items
+from training.data.readers.pictures import check_joint_order, checked_name, frames_arrays
 
 PARTS = ("data", "camera", "joint_3d", "MANO_NeuralAnnot")
 MIN_BOX_PX = 1.0
-MAX_NAME_BYTES = 512
 MAX_ID_FILE_BYTES = 1 << 28
 SKIN_BATCH = 1024
 STEPS_AT_30_FPS = (1, 3)  # between frame numbers, of captures at 30 and at 90 fps; 6 and 18 in the 5 fps release
 MIN_STEPS = 1000
-_JOINTS = 42
+_IMAGE = np.dtype([("id", "i8"), ("pose_of", "i4"), ("camera_of", "i4"), ("kind_of", "i2")])
+_OF_HANDS = ("hand_type", "i1"), ("hand_type_valid", "?"), ("joint_in_image", "?", (2, 21))
+_ANNOTATION = np.dtype([("image_id", "i8"), ("annotation_id", "i8"), ("bbox", "f8", 4), *_OF_HANDS])
 
 Keys = list[tuple[str, str]]
 
@@ -66,18 +64,11 @@ def read_frames(root: Path, split: str, hands: HandPair) -> Frames:
 
     wrong = f"{root}: annotations of '{split}' are not in InterHand2.6M's format"
     arrays = open_index(files, f"interhand {hands[0].sha256}", lambda: _to_arrays(files, hands), wrong)
-    kinds = arrays.pop("kinds", None)
+    kinds = tuple(arrays.pop("kinds", np.array(HAND_KINDS)).tolist())
     name = "InterHand2.6M 30 fps" if arrays.pop("frame_step") in STEPS_AT_30_FPS else "InterHand2.6M"
-    image_root, folders, folder_of = _locate(root, split, arrays["file_names"])
-    return Frames(
-        name=about.get("name", name),
-        synthetic=bool(about.get("synthetic", False)),
-        image_root=image_root,
-        folders=folders,
-        folder_of=folder_of,
-        kinds=HAND_KINDS if kinds is None else tuple(kinds.tolist()),
-        **arrays,
-    )
+    image_root, folders, arrays["folder_of"] = _locate(root, split, arrays["file_names"])
+    arrays |= {"synthetic": bool(about.get("synthetic", False)), "folders": folders, "kinds": kinds}
+    return Frames(about.get("name", name), image_root, **arrays)
 
 
 def _locate(root: Path, split: str, names: NDArray[np.bytes_]) -> tuple[Path, tuple[str, ...], NDArray[np.int32]]:
@@ -90,17 +81,12 @@ def _locate(root: Path, split: str, names: NDArray[np.bytes_]) -> tuple[Path, tu
     folder_of = np.zeros(len(names), np.int32)
     if len(found) < 2:
         return (found[0] if found else root / "images" / split), ("",), folder_of
-
-    @cache
-    def holders(parent: str) -> list[int]:
-        return [number for number, folder in enumerate(found) if (folder / parent).is_dir()] or [0]
-
+    holders = cache(lambda parent: [number for number, folder in enumerate(found) if (folder / parent).is_dir()])
     for index, name in enumerate(tqdm(names, desc="looking for archives", unit="img", leave=False, delay=2)):
         path = name.decode()
         held = holders(path.rpartition("/")[0])
-        if len(held) > 1:
-            held = [number for number in held if (found[number] / path).is_file()] or held
-        folder_of[index] = held[0]
+        held = held if len(held) < 2 else [number for number in held if (found[number] / path).is_file()]
+        folder_of[index] = held[0] if held else 0
     return root, tuple(folder.relative_to(root).as_posix() for folder in found), folder_of
 
 
@@ -111,10 +97,10 @@ def human_ids(root: Path, split: str, known: NDArray[np.int64]) -> NDArray[np.in
     path = next((path for path in paths if path.is_file()), None)
     if path is None:
         raise UserError(f"the human-annotated subset needs {paths[0]}: download it, or choose without it")
-    if path.stat().st_size > MAX_ID_FILE_BYTES:
-        raise UserError(f"{path} is too large for a list of annotation numbers")
     try:
-        ids = np.array(path.read_text(encoding="utf-8-sig").split(), np.int64)
+        ids = np.array(
+            read_regular(path, "a list of annotation numbers", MAX_ID_FILE_BYTES).decode("utf-8-sig").split(), np.int64
+        )
     except (ValueError, OverflowError) as error:
         raise UserError(f"{path} is not a list of annotation numbers") from error
     strangers = int((~np.isin(ids, known)).sum())
@@ -126,77 +112,68 @@ def human_ids(root: Path, split: str, known: NDArray[np.int64]) -> NDArray[np.in
 def _to_arrays(files: Sequence[Path], hands: HandPair) -> Arrays:
     data, cameras, joints, mano = files
     images, poses, camera_keys = _image_arrays(data)
-    world, valid = _joint_arrays(read_json(joints), poses)
-    check_joint_order(world.reshape(-1, 21, 3), valid.reshape(-1, 21), str(joints))
-    fits = read_json(mano)
+    by_capture, fits = read_json(joints), read_json(mano)
+    moments = [by_capture[capture][frame] for capture, frame in poses]
+    world = np.array([moment["world_coord"] for moment in moments], np.float32).reshape(-1, 2, 21, 3)
+    known = np.array([moment["joint_valid"] for moment in moments], np.float32).reshape(-1, 2, 21) > 0
+    known &= np.isfinite(world).all(axis=-1)
+    world, known = np.where(np.isfinite(world), world, 0)[:, :, INTERHAND_TO_JOINTS], known[:, :, INTERHAND_TO_JOINTS]
+    check_joint_order(world, known, str(joints))
     by_capture = read_json(cameras)
     campos, camrot, focal, princpt = (
         np.array([by_capture[capture][key][camera] for capture, camera in camera_keys], np.float32)
         for key in ("campos", "camrot", "focal", "princpt")
     )
-    return {
+    return frames_arrays(
+        len(images["file_names"]),
         **images,
-        "frame_step": np.array(_frame_step(poses)),
-        "joints_world_m": world,
-        "joint_valid": valid,
+        frame_step=np.array(_frame_step(poses)),
+        joints_world_m=world / np.float32(1000),
+        joint_valid=known,
         **mano_arrays([fits.get(capture, {}).get(frame, {}) for capture, frame in poses], hands),
-        "camera_position_m": campos.reshape(-1, 3) / np.float32(1000),
-        "camera_rotation": camrot.reshape(-1, 3, 3),
-        "focal_px": focal.reshape(-1, 2),
-        "principal_px": princpt.reshape(-1, 2),
-    }
+        camera_position_m=campos.reshape(-1, 3) / np.float32(1000),
+        camera_rotation=camrot.reshape(-1, 3, 3),
+        focal_px=focal.reshape(-1, 2),
+        principal_px=princpt.reshape(-1, 2),
+    )
 
 
-def _image_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], Keys, Keys]:
+def _image_arrays(path: Path) -> tuple[Arrays, Keys, Keys]:
     """The arrays over images, and what their rows of poses (capture, frame) and cameras (capture, camera) are."""
-    poses: dict[tuple[str, str], int] = {}
-    cameras: dict[tuple[str, str], int] = {}
-    names: list[bytes] = []
-    image_id, pose_of, camera_of = array("q"), array("i"), array("i")
-    annotated_image, annotation_id, bbox = array("q"), array("q"), array("d")
-    hand_type, type_valid, in_image = array("b"), array("b"), bytearray()
-    kinds: dict[str, int] = {}
-    kind_of = array("h")
-    for item in stream_items(path, "images"):
-        capture = str(item["capture"])
-        image_id.append(item["id"])
-        names.append(checked_name(item["file_name"]))
-        pose_of.append(poses.setdefault((capture, str(item["frame_idx"])), len(poses)))
-        kind_of.append(kinds.setdefault(str(item.get("category", "")), len(kinds)))
-        camera_of.append(cameras.setdefault((capture, str(item["camera"])), len(cameras)))
-    for item in stream_items(path, "annotations"):
-        annotated_image.append(item["image_id"])
-        annotation_id.append(item["id"])
-        bbox.extend(np.asarray(item["bbox"], np.float64).reshape(4))
-        hand_type.append(HAND_TYPES.index(item["hand_type"]))
-        type_valid.append(bool(item["hand_type_valid"]))
-        in_image += np.asarray(item["joint_valid"], np.float32).reshape(_JOINTS).astype(bool).tobytes()
-    if not names or not annotation_id:
-        raise ValueError("no images, or no annotations")
+    names = list[bytes]()
+    poses, cameras, kinds = (dict[Any, int]() for _ in range(3))
 
-    boxes = np.array(bbox, np.float64).reshape(-1, 4)
-    usable = np.logical_and((np.abs(boxes) <= MAX_BOX_PX).all(axis=1), (boxes[:, 2:] >= MIN_BOX_PX).all(axis=1))
-    row_of = {image: row for row, image in enumerate(annotated_image)}
-    if len(row_of) < len(annotated_image) or len(set(image_id)) < len(image_id):
+    def image_row(item: dict[str, Any]) -> tuple[Any, ...]:
+        names.append(checked_name(item["file_name"]))
+        capture = str(item["capture"])
+        pose = poses.setdefault((capture, str(item["frame_idx"])), len(poses))
+        camera = cameras.setdefault((capture, str(item["camera"])), len(cameras))
+        return item["id"], pose, camera, kinds.setdefault(str(item.get("category", "")), len(kinds))
+
+    def annotation_row(item: dict[str, Any]) -> tuple[Any, ...]:
+        box, seen = np.asarray(item["bbox"], np.float64), np.asarray(item["joint_valid"], np.float32)
+        kind = HAND_TYPES.index(item["hand_type"]), bool(item["hand_type_valid"])
+        return item["image_id"], item["id"], box.reshape(4), *kind, seen.reshape(2, 21) > 0
+
+    images = np.fromiter(map(image_row, stream_items(path, "images")), _IMAGE)
+    labels = np.fromiter(map(annotation_row, stream_items(path, "annotations")), _ANNOTATION)
+    if not len(images) or not len(labels):
+        raise ValueError("no images, or no annotations")
+    row_of = {image: row for row, image in enumerate(labels["image_id"].tolist())}
+    if len(row_of) < len(labels) or len(np.unique(images["id"])) < len(images):
         raise ValueError("an image occurs twice, or has two annotations")
-    row = np.array([row_of.get(image, -1) for image in image_id])
+    boxes = labels["bbox"]
+    usable = np.logical_and((np.abs(boxes) <= MAX_BOX_PX).all(axis=1), (boxes[:, 2:] >= MIN_BOX_PX).all(axis=1))
+    row = np.array([row_of.get(image, -1) for image in images["id"].tolist()])
     used = (row >= 0) & usable[row]
-    row = row[used]
     if not used.all():
         say(f"{path.name}: {int((~used).sum())} of {len(used)} images have no annotation or no usable box")
-    per_joint = np.frombuffer(bytes(in_image), bool).reshape(-1, 2, _JOINTS // 2)[:, :, INTERHAND_TO_JOINTS]
-    arrays = {
-        "file_names": np.array(names, np.bytes_)[used],
-        "annotation_id": np.array(annotation_id, np.int64)[row],
-        "pose_of": np.array(pose_of, np.int32)[used],
-        "camera_of": np.array(camera_of, np.int32)[used],
-        "bbox": boxes[row].astype(np.float32),
-        "hand_type": np.array(hand_type, np.int8)[row],
-        "hand_type_valid": np.array(type_valid, bool)[row],
-        "joint_in_image": per_joint[row],
-    }
+    images, labels = images[used], labels[row[used]]
+    arrays = {"file_names": np.array(names, np.bytes_)[used], "pose_of": images["pose_of"]}
+    arrays |= {name: labels[name] for name in ("annotation_id", "bbox", "hand_type", "hand_type_valid")}
+    arrays |= {"camera_of": images["camera_of"], "joint_in_image": labels["joint_in_image"][:, :, INTERHAND_TO_JOINTS]}
     if set(kinds) != {""}:
-        arrays |= {"kind_of": np.array(kind_of, np.int16)[used], "kinds": np.array(list(kinds))}
+        arrays |= {"kind_of": images["kind_of"], "kinds": np.array(list(kinds))}
     return arrays, list(poses), list(cameras)
 
 
@@ -205,26 +182,6 @@ def _frame_step(poses: Keys) -> int:
     moments = sorted((capture, int(frame)) for capture, frame in poses)
     steps = [after[1] - before[1] for before, after in itertools.pairwise(moments) if before[0] == after[0]]
     return int(np.median(steps)) if len(steps) >= MIN_STEPS else 0
-
-
-def checked_name(name: str) -> bytes:
-    """A path below the folder of images, of sensible length; backslashes, as Windows writes them, become slashes."""
-    name = name.replace("\\", "/")
-    encoded = name.encode()
-    if not encoded or len(encoded) > MAX_NAME_BYTES or b"\0" in encoded:
-        raise ValueError(f"unusable file name {name[:60]!r}")
-    if name.startswith("/") or ":" in name or ".." in name:
-        raise ValueError(f"file name {name[:60]!r} leads out of the data set")
-    return encoded
-
-
-def _joint_arrays(joints: dict[str, Any], keys: Keys) -> tuple[Floats, NDArray[np.bool_]]:
-    entries = [joints[capture][frame] for capture, frame in keys]
-    world = np.array([e["world_coord"] for e in entries], np.float32).reshape(-1, 2, 21, 3) / np.float32(1000)
-    valid = np.array([e["joint_valid"] for e in entries], np.float32).reshape(-1, 2, 21) > 0
-    valid &= np.isfinite(world).all(axis=-1)
-    world = np.where(np.isfinite(world), world, np.float32(0))
-    return world[:, :, INTERHAND_TO_JOINTS], valid[:, :, INTERHAND_TO_JOINTS]
 
 
 def mano_arrays(fits: Sequence[Mapping[str, Any]], hands: HandPair) -> Arrays:
