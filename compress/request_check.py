@@ -59,7 +59,7 @@ def _check_format(request: ExportRequest, name: str, target: Target | None) -> N
     if request.precision not in known:
         fitting = ", ".join(f"--{precision}" for precision in known)
         raise UserError(f"format {name} has no precision {request.precision}: it takes {fitting}")
-    _check_packages(f"format {name}", FORMATS[name].needs, name)
+    _check_packages(f"format {name}", FORMATS[name].needs)
     if target is None:
         return
     # Weights as integers are computed in float: whether a device reads them is a question of its format.
@@ -76,10 +76,10 @@ def _check_quantizer(request: ExportRequest, target: Target | None) -> None:
         return
     if all(a.format != "onnx" or a.flavour != NNCF for a in plan_artefacts(request, target)):
         raise UserError("--quantizer nncf has no effect: it is for int8 ONNX files for CPUs")
-    _check_packages("--quantizer nncf", (NNCF,), "openvino")
+    _check_packages("--quantizer nncf", (NNCF,))
 
 
-def _check_packages(what: str, needs: Iterable[str], extra: str) -> None:
+def _check_packages(what: str, needs: Iterable[str]) -> None:
     """Whether all are installed, without importing them."""
     if missing := [name for name in needs if find_spec(name) is None]:
-        raise UserError(f"{what} needs {' and '.join(missing)}: pip install -e '.[{extra}]'")
+        raise UserError(f"{what} needs {' and '.join(missing)}: pip install {' '.join(missing)}")

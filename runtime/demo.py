@@ -4,6 +4,8 @@ An image gives an overlay and meshes, and prints JSON; a folder, or several imag
 pages of 48; a video or camera an overlay video, a window (--show), or a line of JSON per frame (--json). q, Escape or
 Ctrl-C end it.
 
+Installed, this is `er-edge`; in a clone:
+
 python runtime/demo.py photo.jpg --model exports/er-s_224_int8.onnx
 python runtime/demo.py photos --model exports/er-s_224_int8.onnx --output-dir out
 python runtime/demo.py clip.mp4 --model exports/er-s_224_int8.onnx --smooth
@@ -17,11 +19,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-if not __package__:  # run as a file: the folder that holds `runtime` is on nobody's path where it was only copied
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
+if not __package__:  # run as a file (PEP 366): the folder that holds this one is on nobody's path
+    folder = Path(__file__).resolve().parent
+    sys.path[0], __package__ = str(folder.parent), folder.name
 
-from runtime.errors import CommandParser, UserError, run_command
-from runtime.video.inputs import Input, parse_input
+from .errors import CommandParser, UserError, run_command
+from .video.inputs import Input, parse_input
 
 MESH_FORMATS = ("obj", "glb")
 
@@ -31,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
     inputs = [parse_input(text) for text in options.input]
     _check(options, inputs)
-    from runtime.processing import process  # OpenCV, after what is wrong with the command line was said
+    from .processing import process  # OpenCV, after what is wrong with the command line was said
 
     process(inputs, options)
     return 0

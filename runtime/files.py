@@ -11,7 +11,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from runtime.errors import UserError
+from .errors import UserError
 
 _PIECE_BYTES = 2**20
 _ADVICE = {

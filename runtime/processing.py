@@ -10,22 +10,22 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
-from runtime.errors import UserError
-from runtime.files import make_folder
-from runtime.hand.hands import Hands
-from runtime.hand.mesh_files import write_glb, write_hands
-from runtime.image.crop import box_of_image
-from runtime.image.draw import draw_hands, write_picture
-from runtime.image.reading import Rgb, quiet_opencv, read_image
-from runtime.image.sheets import photo_tile, write_sheets
-from runtime.photo_files import list_photos, print_skipped, read_photos
-from runtime.runner import Runner, load
-from runtime.video.capture import Source, open_source
-from runtime.video.inputs import Input, stem_of
-from runtime.video.loop import FoundFrame, Frame, run_video
-from runtime.video.outputs import Window, draw_times, video_file, write_json_line
-from runtime.video.smoothing import Smoother
-from runtime.video.tracking import Tracker
+from .errors import UserError
+from .files import make_folder
+from .hand.hands import Hands
+from .hand.mesh_files import write_glb, write_hands
+from .image.crop import box_of_image
+from .image.draw import draw_hands, write_picture
+from .image.reading import Rgb, quiet_opencv, read_image
+from .image.sheets import photo_tile, write_sheets
+from .photo_files import list_photos, print_skipped, read_photos
+from .runner import Runner, load
+from .video.capture import Source, open_source
+from .video.inputs import Input, stem_of
+from .video.loop import FoundFrame, Frame, run_video
+from .video.outputs import Window, draw_times, video_file, write_json_line
+from .video.smoothing import Smoother
+from .video.tracking import Tracker
 
 
 def process(inputs: Sequence[Input], options: argparse.Namespace) -> None:

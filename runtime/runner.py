@@ -14,18 +14,18 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from runtime.backends.contract import Backend, ModelInfo, input_shape
-from runtime.backends.opening import open_backend
-from runtime.errors import UserError
-from runtime.finder.finder import Finder, FoundBoxes
-from runtime.finder.hand_boxes import boxes_apart
-from runtime.hand.decode import decode
-from runtime.hand.hand_model import HandPair, load_hand_models
-from runtime.hand.hands import Hands, absent_hands, join_hands
-from runtime.hand.presence import PresenceRule, presence_rule
-from runtime.image.crop import Crop, box_meets_image, crop_from_box, crop_of_image, split_planes
-from runtime.image.reading import Rgb, as_rgb_uint8
-from runtime.image.scratch import Scratch
+from .backends.contract import Backend, ModelInfo, input_shape
+from .backends.opening import open_backend
+from .errors import UserError
+from .finder.finder import Finder, FoundBoxes
+from .finder.hand_boxes import boxes_apart
+from .hand.decode import decode
+from .hand.hand_model import HandPair, load_hand_models
+from .hand.hands import Hands, absent_hands, join_hands
+from .hand.presence import PresenceRule, presence_rule
+from .image.crop import Crop, box_meets_image, crop_from_box, crop_of_image, split_planes
+from .image.reading import Rgb, as_rgb_uint8
+from .image.scratch import Scratch
 
 _WHITE = np.float32(255)
 

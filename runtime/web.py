@@ -1,5 +1,7 @@
 """Serve a page that compress/export.py --format web wrote: python runtime/web.py exports/er-xs_224_int8.web
 
+Installed, this is `er-edge web`.
+
 Any static server will do; this one sends the headers that threads in WebAssembly need. Browsers give cameras and
 threads to pages of this device (http://localhost) and to pages by https: docs/browser.md says how a phone gets there.
 """
@@ -16,10 +18,11 @@ from pathlib import Path
 from socket import AF_INET, SOCK_DGRAM, socket
 from typing import Any
 
-if not __package__:  # run as a file: packages are found from the project's root, and this folder hides none
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
+if not __package__:  # run as a file (PEP 366): the folder that holds this one is on nobody's path
+    folder = Path(__file__).resolve().parent
+    sys.path[0], __package__ = str(folder.parent), folder.name
 
-from runtime.errors import CommandParser, UserError, first_line, run_command
+from .errors import CommandParser, UserError, first_line, run_command
 
 HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",

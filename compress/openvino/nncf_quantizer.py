@@ -51,7 +51,7 @@ def _quantize(
         from nncf.quantization import advanced_parameters as advanced
         from nncf.quantization import range_estimator as ranges
     except ImportError as error:
-        raise UserError(f"nncf cannot be imported ({first_line(error)}): pip install -e '.[openvino]'") from None
+        raise UserError(f"nncf cannot be imported ({first_line(error)}): pip install -e '.[nncf]'") from None
     limits: dict[str, Any] = {}
     if settings := METHODS[method]:  # of each crop the outermost values are left out, then the widest range is taken
         outside = 1 - settings["percentile"] / 100

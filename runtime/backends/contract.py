@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.errors import UserError
+from ..errors import UserError
 
 Number = TypeVar("Number", int, float)
 Outputs = dict[str, NDArray[np.float32]]  # names and shapes: OUTPUT_SHAPES

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.backends.contract import (
+from ..errors import UserError, first_line, unknown_name
+from .contract import (
     INPUT_NAME,
     METADATA_KEY,
     OUTPUT_SHAPES,
@@ -19,7 +20,6 @@ from runtime.backends.contract import (
     float32_tensor,
     parse_passport,
 )
-from runtime.errors import UserError, first_line, unknown_name
 
 UNITS = {"auto": "ALL", "cpu": "CPU_ONLY"}  # of coremltools.ComputeUnit
 _FLOAT32 = 65568  # ArrayFeatureType.FLOAT32

@@ -15,10 +15,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from runtime.backends.contract import ModelInfo, parse_passport
-from runtime.backends.trt_api import Machine
-from runtime.errors import UserError, first_line
-from runtime.files import file_sha256
+from ..errors import UserError, first_line
+from ..files import file_sha256
+from .contract import ModelInfo, parse_passport
+from .trt_api import Machine
 
 SCHEMA_VERSION = 1
 _MAX_BYTES = 2**20

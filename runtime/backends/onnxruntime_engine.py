@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.backends.contract import INPUT_NAME, METADATA_KEY, OUTPUT_SHAPES, Outputs, check_signature, parse_passport
-from runtime.backends.session import import_onnxruntime, open_session
-from runtime.errors import UserError, first_line, unknown_name
+from ..errors import UserError, first_line, unknown_name
+from .contract import INPUT_NAME, METADATA_KEY, OUTPUT_SHAPES, Outputs, check_signature, parse_passport
+from .session import import_onnxruntime, open_session
 
 _PROVIDERS = {"cuda": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}  # the fastest first
 _FLOAT_TENSOR = "tensor(float)"

@@ -6,10 +6,10 @@ import itertools
 from collections.abc import Callable
 from pathlib import Path
 
-from runtime.backends.contract import Backend
-from runtime.backends.onnxruntime_engine import OnnxRuntimeBackend
-from runtime.errors import UserError, first_line
-from runtime.files import check_regular
+from ..errors import UserError, first_line
+from ..files import check_regular
+from .contract import Backend
+from .onnxruntime_engine import OnnxRuntimeBackend
 
 MAX_MODEL_BYTES = 2 * 2**30  # protobuf's own limit
 _MAX_PACKAGE_FILES = 100
@@ -17,19 +17,19 @@ _MAX_THREADS = 256
 
 
 def _open_engine(path: Path, device: str, threads: int | None) -> Backend:
-    from runtime.backends.tensorrt_engine import TensorRTBackend  # six modules that only a Jetson needs
+    from .tensorrt_engine import TensorRTBackend  # six modules that only a Jetson needs
 
     return TensorRTBackend(path, device, threads)
 
 
 def _open_package(path: Path, device: str, threads: int | None) -> Backend:
-    from runtime.backends.coreml import CoreMLBackend  # that only a Mac needs
+    from .coreml import CoreMLBackend  # that only a Mac needs
 
     return CoreMLBackend(path, device, threads)
 
 
 def _open_ir(path: Path, device: str, threads: int | None) -> Backend:
-    from runtime.backends.openvino_engine import OpenVINOBackend  # that most do without
+    from .openvino_engine import OpenVINOBackend  # that most do without
 
     return OpenVINOBackend(path, device, threads)
 

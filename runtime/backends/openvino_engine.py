@@ -9,7 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.backends.contract import (
+from ..errors import UserError, first_line, unknown_name
+from ..files import check_regular
+from ..machine import usable_cores
+from .contract import (
     INPUT_NAME,
     METADATA_KEY,
     OUTPUT_SHAPES,
@@ -18,9 +21,6 @@ from runtime.backends.contract import (
     float32_tensor,
     parse_passport,
 )
-from runtime.errors import UserError, first_line, unknown_name
-from runtime.files import check_regular
-from runtime.machine import usable_cores
 
 DEVICES = {"auto": "f32", "cpu": "f32", "cpu-bf16": "bf16"}  # with the precision that the CPU computes in
 MAX_WEIGHTS_BYTES = 2 * 2**30

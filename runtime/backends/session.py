@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from runtime.errors import UserError, first_line
-from runtime.files import utf8_path
-from runtime.machine import usable_cores
+from ..errors import UserError, first_line
+from ..files import utf8_path
+from ..machine import usable_cores
 
 CPU_PROVIDER = "CPUExecutionProvider"
 _LEVELS = {"all": "ORT_ENABLE_ALL", "basic": "ORT_ENABLE_BASIC", "none": "ORT_DISABLE_ALL"}

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.backends.contract import INPUT_NAME, OUTPUT_SHAPES, check_signature, float32_tensor, input_shape
-from runtime.backends.engine_passport import check_engine, read_engine_passport
-from runtime.backends.trt_api import (
+from ..errors import UserError, unknown_name
+from .contract import INPUT_NAME, OUTPUT_SHAPES, check_signature, float32_tensor, input_shape
+from .engine_passport import check_engine, read_engine_passport
+from .trt_api import (
     DEVICE,
     collecting_logger,
     first_error,
@@ -21,7 +22,6 @@ from runtime.backends.trt_api import (
     import_tensorrt,
     machine_here,
 )
-from runtime.errors import UserError, unknown_name
 
 DEVICES = ("auto", "cuda")
 _ALIGNMENT_BYTES = 256  # that TensorRT wants of every tensor's address

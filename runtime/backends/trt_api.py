@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runtime.errors import UserError, first_line
+from ..errors import UserError, first_line
 
 if TYPE_CHECKING:
     import tensorrt as trt

@@ -20,10 +20,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.backends.session import open_session
-from runtime.finder.hand_boxes import Boxes, box_around, hand_boxes
-from runtime.finder.palms import Palms, anchor_centers, decode_palms, join_palms, merge_palms
-from runtime.image.reading import Rgb, as_rgb_uint8
+from ..backends.session import open_session
+from ..image.reading import Rgb, as_rgb_uint8
+from .hand_boxes import Boxes, box_around, hand_boxes
+from .palms import Palms, anchor_centers, decode_palms, join_palms, merge_palms
 
 MODEL_PATH = Path(__file__).parents[1] / "assets" / "palm_detector.onnx"
 MAX_HANDS = 2

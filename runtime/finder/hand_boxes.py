@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.finder.palms import Palms
+from .palms import Palms
 
 SHIFT = 0.5  # palms' sides
 SCALE = 2.2

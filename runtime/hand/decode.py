@@ -9,12 +9,12 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.backends.contract import Heatmap, Outputs
-from runtime.errors import UserError
-from runtime.hand.hand_model import HandPair
-from runtime.hand.hands import Floats, Hand
-from runtime.hand.rotations import matrix_from_6d
-from runtime.image.crop import Crop
+from ..backends.contract import Heatmap, Outputs
+from ..errors import UserError
+from ..image.crop import Crop
+from .hand_model import HandPair
+from .hands import Floats, Hand
+from .rotations import matrix_from_6d
 
 _LARGEST_LOGIT = 500.0  # beyond it exp overflows, and the probability is 0 or 1 anyway
 _LARGEST_OUTPUT = 1e6  # of any unit in the contract, logits aside: far beyond what a hand can be

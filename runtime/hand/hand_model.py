@@ -17,10 +17,10 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from runtime.errors import UserError
-from runtime.files import read_regular
-from runtime.hand.npz import BadFile, Member, read_arrays
-from runtime.hand.skinning import Rig, joint_depths, make_rig
+from ..errors import UserError
+from ..files import read_regular
+from .npz import BadFile, Member, read_arrays
+from .skinning import Rig, joint_depths, make_rig
 
 EMBEDDED_MODEL = Path(__file__).parents[1] / "assets" / "hand_embedded.npz"
 

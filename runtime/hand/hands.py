@@ -13,8 +13,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.hand.hand_model import HandPair
-from runtime.hand.joints import JOINT_NAMES
+from .hand_model import HandPair
+from .joints import JOINT_NAMES
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.files import write_bytes_atomic, write_text_atomic
-from runtime.hand.hands import COLOURS, Floats, Hand, Hands
+from ..files import write_bytes_atomic, write_text_atomic
+from .hands import COLOURS, Floats, Hand, Hands
 
 _MAGIC, _VERSION = 0x46546C67, 2  # "glTF"
 _JSON_CHUNK, _BINARY_CHUNK = 0x4E4F534A, 0x004E4942  # "JSON", "BIN\0"

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.finder.finder import FoundBoxes
-from runtime.hand.hands import Hand, Hands
+from ..finder.finder import FoundBoxes
+from .hands import Hand, Hands
 
 Floats = NDArray[np.floating[Any]]
 PRESENCE_PATH = Path(__file__).parents[1] / "assets" / "presence.json"

@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.hand.joints import MANO_TO_JOINTS
+from .joints import MANO_TO_JOINTS
 
 Float32Array = NDArray[np.float32]
 IntArray = NDArray[np.int64]

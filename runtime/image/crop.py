@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from runtime.errors import UserError
-from runtime.image.reading import Rgb
-from runtime.image.scratch import Scratch
+from ..errors import UserError
+from .reading import Rgb
+from .scratch import Scratch
 
 Points = NDArray[np.float64]  # (..., 2)
 

@@ -15,11 +15,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.files import write_bytes_atomic
-from runtime.hand.hands import COLOURS, Floats, Hand, Hands
-from runtime.hand.joints import BONES
-from runtime.image.reading import Rgb
-from runtime.image.text import Colour, text_size_px, write_text
+from ..files import write_bytes_atomic
+from ..hand.hands import COLOURS, Floats, Hand, Hands
+from ..hand.joints import BONES
+from .reading import Rgb
+from .text import Colour, text_size_px, write_text
 
 _JPEG_QUALITY = 92
 _SUPERSAMPLING = 2.0

@@ -15,9 +15,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.errors import UserError
-from runtime.files import read_regular
-from runtime.image.scratch import Scratch
+from ..errors import UserError
+from ..files import read_regular
+from .scratch import Scratch
 
 Rgb = NDArray[np.uint8]  # (H, W, 3)
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from runtime.hand.hands import COLOURS, Hand, Hands
-from runtime.image.draw import draw_hands, write_picture
-from runtime.image.reading import Rgb
-from runtime.image.text import WHITE, Colour, shortened, text_size_px, write_text
+from ..hand.hands import COLOURS, Hand, Hands
+from .draw import draw_hands, write_picture
+from .reading import Rgb
+from .text import WHITE, Colour, shortened, text_size_px, write_text
 
 TILE_PX = 300  # longest side of a photograph on a sheet
 COLUMNS = 6

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import cv2
 
-from runtime.image.reading import Rgb
+from .reading import Rgb
 
 Colour = tuple[int, int, int]  # RGB
 

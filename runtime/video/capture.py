@@ -13,10 +13,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.errors import UserError
-from runtime.files import utf8_path
-from runtime.image.reading import Rgb
-from runtime.video.inputs import Input
+from ..errors import UserError
+from ..files import utf8_path
+from ..image.reading import Rgb
+from .inputs import Input
 
 DEFAULT_FPS = 30.0
 _MAX_FPS = 480.0  # WebM files of browsers say 1000: they count milliseconds

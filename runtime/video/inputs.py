@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from runtime.errors import UserError
+from ..errors import UserError
 
 _CAMERA_FILES, _WEB_FILES = (".mp4", ".m4v", ".mov", ".3gp", ".mts", ".m2ts"), (".webm", ".mkv", ".flv", ".ogv")
 VIDEO_SUFFIXES = (*_CAMERA_FILES, *_WEB_FILES, ".avi", ".mpg", ".mpeg", ".ts", ".wmv")

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from runtime.hand.hands import Hands
-from runtime.image.reading import Rgb
-from runtime.video.capture import Source, SourceLost
-from runtime.video.channel import Channel, Item
+from ..hand.hands import Hands
+from ..image.reading import Rgb
+from .capture import Source, SourceLost
+from .channel import Channel, Item
 
 _AHEAD = 4  # frames that each part may be ahead of the next one
 _JOIN_S = 3.0  # how long a device may take to give its last frame

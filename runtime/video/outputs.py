@@ -12,11 +12,11 @@ from typing import Any, TextIO
 
 import cv2
 
-from runtime.errors import UserError
-from runtime.files import atomic_path, utf8_path
-from runtime.image.reading import Rgb
-from runtime.image.text import write_text
-from runtime.video.loop import FoundFrame
+from ..errors import UserError
+from ..files import atomic_path, utf8_path
+from ..image.reading import Rgb
+from ..image.text import write_text
+from .loop import FoundFrame
 
 _QUIT_KEYS = frozenset((ord("q"), 27))  # Escape
 _LINE_PX = 18.0  # of the stage times, in a picture of _TEXT_REFERENCE_PX

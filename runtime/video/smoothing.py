@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.hand.hand_model import HandPair
-from runtime.hand.hands import Floats, Hand, Hands, distance_in_picture
-from runtime.hand.rotations import axis_angle_from_matrix, matrix_from_axis_angle
+from ..hand.hand_model import HandPair
+from ..hand.hands import Floats, Hand, Hands, distance_in_picture
+from ..hand.rotations import axis_angle_from_matrix, matrix_from_axis_angle
 
 Values = NDArray[np.floating[Any]]
 

@@ -13,12 +13,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from runtime.finder.finder import FoundBoxes
-from runtime.finder.hand_boxes import boxes_apart
-from runtime.hand.hands import Floats, Hands, join_hands
-from runtime.hand.presence import PRESENT_FROM, in_one_place
-from runtime.image.reading import Rgb, as_rgb_uint8
-from runtime.image.scratch import Scratch
+from ..finder.finder import FoundBoxes
+from ..finder.hand_boxes import boxes_apart
+from ..hand.hands import Floats, Hands, join_hands
+from ..hand.presence import PRESENT_FROM, in_one_place
+from ..image.reading import Rgb, as_rgb_uint8
+from ..image.scratch import Scratch
 
 Box = NDArray[np.float64]  # (4,) x, y, width, height, px
 

@@ -64,7 +64,7 @@ def test_whose_int8_file_it_is(target: str | None, label: str) -> None:
 )
 def test_what_a_format_needs(name: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(UserError, match=rf"^format {name} needs {package}: pip install -e '\.\[{name}\]'$"):
+    with pytest.raises(UserError, match=rf"^format {name} needs {package}: pip install {package}$"):
         check_request(ExportRequest("er-nano", formats=(name,)))
 
 
