@@ -46,7 +46,6 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("version", dict.fromkeys(("3.10", "3.13", THIS)))
 def test_the_wheel(wheel: Path, version: str, tiny_model: Path, tmp_path: Path) -> None:
     assert wheel.stat().st_size < MOST_BYTES
