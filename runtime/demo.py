@@ -1,6 +1,6 @@
 """Find both hands of an image, a folder of images, a video or a camera.
 
-An image gives an overlay and meshes, and prints JSON; a folder, or several images, contact sheets of the overlays, on
+An image gives an overlay, meshes, and JSON (--json); a folder, or several images, contact sheets of the overlays, on
 pages of 48; a video or camera an overlay video, a window (--show), or a line of JSON per frame (--json). q, Escape or
 Ctrl-C end it.
 

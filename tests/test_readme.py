@@ -27,9 +27,9 @@ PRUNE_LITTLE = "--finetune-steps 1 --batch 4 --images 48"
 PRUNED_EXPORT = f"--calib-samples {IMAGES} --test-images {IMAGES} --max-drop-mm 50 --output-dir exports"
 SMALL_TRAINING = f"--images {IMAGES} --minutes 0.02"
 WRITTEN = (
-    "docs+example_overlay.png",
+    "example_overlay.png",
     "clip_overlay.mp4",
-    "docs+example_hands.glb",
+    "example_hands.glb",
     "er-s_224_int8.json",
     "er-xs_224_int8.onnx",
     "report.json",

@@ -80,10 +80,8 @@ def _check_numbers(outputs: Outputs) -> None:
     if np.abs(numbers).max() <= _LARGEST_OUTPUT and np.isfinite(outputs["presence"]).all():  # False for nan
         return
     # The file is damaged, or it overflows in half precision.
-    most = {name: np.abs(values).max() for name, values in outputs.items()}
-    broken = [name for name, value in most.items() if not value <= (np.inf if name == "presence" else _LARGEST_OUTPUT)]
-    what = ", ".join(broken or ["presence"])
-    raise UserError(f"the model gives numbers that no hand can have ({what}): export it again as fp32")
+    broken = [name for name, values in outputs.items() if not np.abs(values).max() <= _LARGEST_OUTPUT]
+    raise UserError(f"the model gives numbers that no hand can have ({', '.join(broken)}): export it again as fp32")
 
 
 def _probability(logit: float) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
@@ -20,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import UserError
 from ..files import read_regular
 from .npz import BadFile, Member, read_arrays
-from .skinning import Rig, joint_depths, make_rig
+from .skinning import Rig, make_rig
 
 EMBEDDED_MODEL = Path(__file__).parents[1] / "assets" / "hand_embedded.npz"
 
@@ -76,45 +77,19 @@ class HandModel:
     side: Literal["right", "left"]
 
     @cached_property
-    def template_row(self) -> Float32Array:
-        """(2334,)"""
-        return np.ascontiguousarray(self.v_template.reshape(-1))
-
-    @cached_property
-    def shape_basis(self) -> Float32Array:
-        """(10, 2334)"""
-        return np.ascontiguousarray(self.shapedirs.reshape(-1, SHAPE_SIZE).T)
-
-    @cached_property
-    def pose_basis(self) -> Float32Array | None:
-        """(135, 2334), or None where the model has no pose correctives."""
-        if not self.posedirs.any():
-            return None
-        return np.ascontiguousarray(self.posedirs.reshape(-1, POSE_FEATURES).T)
-
-    @cached_property
-    def joint_row(self) -> Float32Array:
-        """(48,): the regressor applied to the template once, in double precision."""
-        return (self.J_regressor.astype(np.float64) @ self.v_template).astype(np.float32).reshape(-1)
-
-    @cached_property
-    def joint_shape_basis(self) -> Float32Array:
-        """(10, 48): the regressor applied to the shape directions once."""
-        directions = np.tensordot(self.J_regressor.astype(np.float64), self.shapedirs, axes=(1, 0))
-        return np.ascontiguousarray(directions.reshape(-1, SHAPE_SIZE).T.astype(np.float32))
-
-    @cached_property
     def rig(self) -> Rig:
         """The model as skinning computes with it."""
-        arrays = (self.v_template, self.shapedirs, self.posedirs, self.J_regressor, self.weights)
-        return make_rig(*arrays, parents=self.parents, tips=self.tips)
+        return make_rig(self)
 
-    @cached_property
-    def levels(self) -> tuple[tuple[IntArray, IntArray], ...]:
-        """The skeleton as (joints, their parents) per depth below the wrist: joints of a level move together."""
-        depth = joint_depths(self.parents)
-        by_depth = [np.flatnonzero(depth == level) for level in range(1, depth.max() + 1)]
-        return tuple((joints, self.parents[joints]) for joints in by_depth)
+
+def as_basis(directions: Float32Array) -> Float32Array:
+    """(V, 3, N) -> (N, 3 V): a row for each direction."""
+    return np.ascontiguousarray(directions.reshape(-1, directions.shape[-1]).T)
+
+
+def joints_of(model: HandModel, vertices: Float32Array) -> Float32Array:
+    """(778, ...) of the vertices -> (16, ...) of the skeleton's joints, in double precision on the way."""
+    return np.tensordot(model.J_regressor.astype(np.float64), vertices, axes=1).astype(np.float32)
 
 
 def skin(model: HandModel, rotations: ArrayLike, shape: ArrayLike) -> tuple[Float32Array, Float32Array]:
@@ -201,13 +176,11 @@ def load_hand_models(path: Path | None = None) -> HandPair:
 
 
 def _checked_name(arrays: dict[str, NDArray[Any]]) -> str:
-    try:
+    with suppress(KeyError, ValueError, UnicodeError, SystemError):
         name = str(arrays["name"][()])
-    except (KeyError, ValueError, UnicodeError, SystemError):
-        name = ""
-    if not name or not name.isprintable():
-        raise BadFile("its name is missing, empty or not printable")
-    return name
+        if name and name.isprintable():
+            return name
+    raise BadFile("its name is missing, empty or not printable")
 
 
 def _checked_arrays(arrays: dict[str, NDArray[Any]], prefix: str) -> dict[str, Any]:

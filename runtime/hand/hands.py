@@ -13,7 +13,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from .hand_model import HandPair
 from .joints import JOINT_NAMES
 
 Floats = NDArray[np.float32]
@@ -111,29 +110,6 @@ def distance_in_picture(right: Hand, left: Hand) -> Floats:
     """From wrist to wrist (3,) as the picture shows it, m at the hands' mean scale; its depth is unknown, 0."""
     px_per_m = max(float(right.camera[0] + left.camera[0]) / 2, _MIN_PX_PER_M)
     return np.array([*((left.camera[1:] - right.camera[1:]) / px_per_m), 0.0], np.float32)
-
-
-def absent_hands(models: HandPair) -> Hands:
-    """What is seen of a picture in which there is nothing to look at: resting hands, neither present."""
-    rotations, shape = np.tile(np.eye(3, dtype=np.float32), (2, 16, 1, 1)), np.zeros((2, 10), np.float32)
-    joints, mesh = models.joints(rotations, shape), models.mesh(rotations, shape)
-    right, left = (
-        Hand(
-            side=model.side,
-            present=False,
-            presence=0.0,
-            mesh=partial(mesh, i),
-            joints=joints[i],
-            joints_image=np.zeros((21, 2), np.float32),
-            joints_heatmap=np.zeros((21, 3), np.float32),
-            rotations=rotations[i],
-            shape=shape[i],
-            camera=np.zeros(3, np.float32),
-            faces=model.faces,
-        )
-        for i, model in enumerate(models)
-    )
-    return Hands(right, left, np.zeros(3, np.float32), {})
 
 
 def _hand_json(hand: Hand) -> dict[str, Any]:

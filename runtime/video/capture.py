@@ -7,7 +7,7 @@ import os
 import time
 from collections import deque
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -40,25 +40,19 @@ class SourceLost(UserError):
     """A live source that gives no frames any more."""
 
 
-class Source(Protocol):
-    """Frames in their order. One thread reads."""
-
-    name: str
-    live: bool  # frames come when they come: what is not taken in time is lost
-    fps: float
-
-    def read(self) -> tuple[float, Rgb] | None:
-        """The next frame's time, s since the first one, rising, and its pixels (H, W, 3) RGB; None after the last."""
-
-    def close(self) -> None:
-        """Let go of the file or device."""
-
-
 class CaptureSource:
-    """What OpenCV opens. A UserError where it does not, or where a camera has no such size (px) or rate."""
+    """Frames in their order, from what OpenCV opens: a file, stream or pipeline, or a camera at a size (px) and rate.
+
+    A UserError where it does not open, or has no such size or rate. One thread reads.
+    """
 
     def __init__(self, wanted: Input, size: tuple[int, int] | None = None, fps: float | None = None) -> None:
-        self.name, self.live = wanted.name, wanted.live
+        # FFmpeg writes to stderr by itself; what is wrong stands in the error.
+        os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+        if not wanted.live and not Path(wanted.target).is_file():
+            what = "is not a regular file" if Path(wanted.target).exists() else "is not there"
+            raise UserError(f"the {wanted.name} {what}: check the path")
+        self.name, self.live = wanted.name, wanted.live  # live: what is not taken in time is lost
         self._input = wanted
         modes = zip(_MODE, (*(size or (None, None)), fps), strict=True)
         self._mode = {key: float(value) for key, value in modes if value is not None}
@@ -95,7 +89,10 @@ class CaptureSource:
         return np.allclose(given, list(self._mode.values()), rtol=0.02)
 
     def read(self) -> tuple[float, Rgb] | None:
-        """The next frame's time and pixels; None after a file's last one. SourceLost where no more come."""
+        """The next frame's time, s since the first one, rising, and its pixels (H, W, 3) RGB; None after a file's last.
+
+        SourceLost where a live source gives no more.
+        """
         bgr = self._grab()
         if bgr is None and self.live:
             bgr = self._wait_for_frame()
@@ -114,13 +111,11 @@ class CaptureSource:
         while (now := time.monotonic()) < lost_s + GIVE_UP_S:
             time.sleep(RETRY_S)
             if now > opened_s + REOPEN_S:
-                often = len(self._reopened) == MOST_REOPENED and now < self._reopened[0] + REOPENED_WITHIN_S
-                if often:
+                if len(self._reopened) == MOST_REOPENED and now < self._reopened[0] + REOPENED_WITHIN_S:
                     break
                 opened_s = now
                 self._reopen()
-            bgr = self._grab()
-            if bgr is not None:
+            if (bgr := self._grab()) is not None:
                 return bgr
         raise SourceLost(f"{self.name} gives no frames any more: {_LIVE_ADVICE}")
 
@@ -158,13 +153,3 @@ def _rgb(frame: NDArray[Any], name: str) -> Rgb:
     if code is None or frame.dtype != np.uint8:
         raise UserError(f"{name} gives frames {frame.shape} {frame.dtype}: convert them to BGR (videoconvert)")
     return cast(Rgb, cv2.cvtColor(frame, code))
-
-
-def open_source(wanted: Input, size: tuple[int, int] | None = None, fps: float | None = None) -> CaptureSource:
-    """Open a video file, stream or pipeline, or a camera at the wanted size and rate."""
-    # FFmpeg writes to stderr by itself; what is wrong stands in the error.
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    if not wanted.live and not Path(wanted.target).is_file():
-        what = "is not a regular file" if Path(wanted.target).exists() else "is not there"
-        raise UserError(f"the {wanted.name} {what}: check the path")
-    return CaptureSource(wanted, size, fps)

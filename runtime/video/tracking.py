@@ -8,17 +8,17 @@ the whole picture.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from ..finder.finder import FoundBoxes
 from ..finder.hand_boxes import boxes_apart
 from ..hand.hands import Floats, Hands, join_hands
 from ..hand.presence import PRESENT_FROM, in_one_place
 from ..image.reading import Rgb, as_rgb_uint8
 from ..image.scratch import Scratch
+from ..runner import Runner
 
 Box = NDArray[np.float64]  # (4,) x, y, width, height, px
 
@@ -36,19 +36,6 @@ _FINDER_OVER_JOINTS = 1.2  # side of the finder's box over the joints' extent
 _MIN_SIDE_PX = 8.0
 
 
-class LooksForHands(Protocol):
-    """A Runner, or what stands in for one."""
-
-    def __call__(self, rgb: NDArray[Any], box: ArrayLike) -> Hands:
-        """Look into a box of a picture, (H, W, 3) uint8 RGB."""
-
-    def find_hands(self, rgb: NDArray[Any], *, far: bool) -> FoundBoxes:
-        """Find up to two hands; `far`: small ones, too."""
-
-    def look_at(self, rgb: NDArray[Any], found: FoundBoxes) -> Hands:
-        """Look at what was found."""
-
-
 class Tracker:
     """`tracker(rgb) -> Hands` for the frames of one video, in their order.
 
@@ -58,7 +45,7 @@ class Tracker:
     are missing, and every `SEARCH_EVERY` frames where one is.
     """
 
-    def __init__(self, runner: LooksForHands) -> None:
+    def __init__(self, runner: Runner) -> None:
         self._runner = runner
         self._scratch = Scratch()
         self.reset()

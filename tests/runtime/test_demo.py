@@ -39,10 +39,10 @@ def test_writes_and_prints(photo: Path, tiny_model: Path, tmp_path: Path, capsys
     arguments = [str(photo), "--model", str(tiny_model), "--output-dir", str(folder), "--threads", "1"]
     assert main([*arguments, "--box", "40", "0", "240", "240"]) == 0
     facts = json.loads(capsys.readouterr().out)
-    names = [f"photo of hands.png_{end}" for end in ("overlay.png", "right.obj", "left.obj")]
+    names = [f"photo of hands_{end}" for end in ("overlay.png", "right.obj", "left.obj")]
     assert facts["files"] == [str(folder / name) for name in names]
     assert sorted(path.name for path in folder.iterdir()) == sorted(names)
-    assert facts["hands"]["left"]["present"]
+    assert facts["hands"] == {"right": 0.99, "left": 0.97}
     assert facts["model_dataset_is_synthetic"] is True
     overlay = read_image(folder / names[0])
     assert overlay.shape == (240, 320, 3)
@@ -65,12 +65,12 @@ def test_mesh_formats(photo: Path, make_model: MakeModel, tmp_path: Path, capsys
     assert main([*arguments, "--mesh", "glb"]) == 0
     (line,) = capsys.readouterr().out.splitlines()
     facts = json.loads(line)
-    assert [Path(path).name for path in facts["files"]] == ["photo of hands.png_hands.glb"]
+    assert [Path(path).name for path in facts["files"]] == ["photo of hands_hands.glb"]
     assert facts["hands"]["right"]["joints_mm"] is None
     assert main([*arguments, "--mesh", "obj", "glb"]) == 0
     assert sorted(path.name for path in folder.iterdir()) == [
-        "photo of hands.png_hands.glb",
-        "photo of hands.png_left.obj",
+        "photo of hands_hands.glb",
+        "photo of hands_left.obj",
     ]
 
 
@@ -118,7 +118,7 @@ def test_as_a_command_in_a_copied_folder(tiny_model: Path, tmp_path: Path, style
     device = tmp_path / "device"
     shutil.copytree(ROOT / "runtime", device / "runtime", ignore=shutil.ignore_patterns("__pycache__"))
     libraries = {str(Path(module.__file__ or "").parents[1]) for module in (cv2, np, onnxruntime)}
-    command = [sys.executable, "-S", *style, str(EXAMPLE), "--model", str(tiny_model), "--output-dir", "out"]
+    command = [sys.executable, "-S", *style, str(EXAMPLE), "--model", str(tiny_model), "--output-dir", "out", "--json"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(libraries)}
     result = subprocess.run(command, cwd=device, env=environment, capture_output=True, text=True, check=False)
     assert (result.returncode, result.stderr) == (0, "")

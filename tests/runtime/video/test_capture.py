@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from runtime.errors import UserError
 from runtime.video import capture
-from runtime.video.capture import CaptureSource, SourceLost, open_source
-from runtime.video.inputs import parse_input
+from runtime.video.capture import CaptureSource, SourceLost
+from runtime.video.inputs import Input, parse_input
 from runtime.video.outputs import video_file
 
-CLIP = parse_input("clip.mp4")
+CLIP = Input("video", __file__, "video clip.mp4", "clip")  # any file that is there
 FRAME = np.zeros((4, 4, 3), np.uint8)
 
 
@@ -149,7 +149,7 @@ def test_every_rate_is_written_under_every_name(tmp_path: Path, monkeypatch: pyt
     with video_file(Path("file:1.mp4"), rate) as video:
         for number in range(12):
             video.write(np.full((48, 64, 3), 20 * number, np.uint8), number / rate)
-    with closing(open_source(parse_input("file:1.mp4"))) as source:
+    with closing(CaptureSource(parse_input("file:1.mp4"))) as source:
         times = [found[0] for found in iter(source.read, None)]  # type: ignore[misc]
     assert source.fps == pytest.approx(rate, rel=1e-3)
     assert times == pytest.approx([number / rate for number in range(12)], abs=0.001)
@@ -161,6 +161,6 @@ def test_a_name_that_is_no_text(tmp_path: Path) -> None:
     path = Path(os.fsdecode(bytes(tmp_path) + b"/\xff.mp4"))
     path.touch()
     with pytest.raises(UserError, match="is no text"):
-        open_source(parse_input(str(path)))
+        CaptureSource(parse_input(str(path)))
     with pytest.raises(UserError, match="is no text"), video_file(path, 30.0):
         pass
