@@ -64,15 +64,24 @@ def atomic_path(path: str | os.PathLike[str], suffix: str = ".part") -> Iterator
         os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
         try:
             yield temporary
-            _sync(temporary)
+            with temporary.open("rb+") as file:
+                _sync(file.fileno())
             temporary.replace(target)
         finally:
             temporary.unlink(missing_ok=True)
-        _sync_folder(target.parent)
     except OSError as error:
         if error.filename is not None and Path(os.fsdecode(error.filename)) not in (temporary, target):
             raise
         raise write_error(path, error) from error
+
+
+def _sync(descriptor: int) -> None:
+    """Bring a file to the disk, where its file system knows of that: some of virtual machines and networks do not."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
+            raise
 
 
 def _checked_target(path: str | os.PathLike[str]) -> Path:
@@ -132,23 +141,3 @@ def write_bytes_atomic(path: str | os.PathLike[str], content: bytes) -> None:
 def write_text_atomic(path: str | os.PathLike[str], text: str) -> None:
     """Replace or create `path` as UTF-8, line ends as they are."""
     write_bytes_atomic(path, text.encode())
-
-
-def _sync(path: Path) -> None:
-    """Bring a file to the disk, where its file system knows of that: some of virtual machines and networks do not."""
-    with path.open("rb+") as file:
-        try:
-            os.fsync(file.fileno())
-        except OSError as error:
-            if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
-                raise
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the new name durable, where the system can sync a folder (Windows and some file systems cannot)."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -32,7 +32,7 @@ def test_make_targets_are_there(target: str) -> None:
 
 def test_what_each_list_begins_with_has_such_a_place() -> None:
     from compress.formats import FORMATS, Steps
-    from runtime.backends.opening import BACKENDS
+    from runtime.backends.opening import SUFFIXES
     from training.data.dataset import READERS
     from training.network import VARIANTS
 
@@ -40,7 +40,7 @@ def test_what_each_list_begins_with_has_such_a_place() -> None:
     assert len(functions) == 4 and all(functions <= set(dir(row.steps)) for row in FORMATS.values())
     for reader in READERS:
         assert {"NAME", "FILES", "find_root", "read_frames"} <= set(dir(reader))
-    assert {row.suffix for row in FORMATS.values()} - {".web"} == set(BACKENDS)
+    assert {row.suffix for row in FORMATS.values()} - {".web"} == set(SUFFIXES)
     trained = {path.stem for path in (ROOT / "training" / "weights").glob("*.safetensors")}
     recipes = {path.stem for path in (ROOT / "training" / "recipes").glob("*.toml")}
     assert trained <= set(VARIANTS) & recipes

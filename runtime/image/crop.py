@@ -42,10 +42,6 @@ class Crop:
         """Image coordinates (..., 2) -> crop coordinates."""
         return (np.asarray(points_px, np.float64) - self.center_px) * self.scale + self.output_px / 2
 
-    def to_image(self, points_crop: ArrayLike) -> Points:
-        """Crop coordinates (..., 2) -> image coordinates."""
-        return (np.asarray(points_crop, np.float64) - self.output_px / 2) / self.scale + self.center_px
-
     def apply(self, image: Rgb) -> Rgb:
         """Cut the crop out of (H, W, 3): (S, S, 3), bilinear, black outside the image."""
         return cast(Rgb, cv2.cvtColor(self._cut(image, _SCRATCH), cv2.COLOR_RGBA2RGB))

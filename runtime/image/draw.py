@@ -185,7 +185,7 @@ def _draw_skeleton(image: Rgb, hand: Hand) -> None:
 
 
 def _draw_name(image: Rgb, hand: Hand) -> None:
-    """The hand's side on a plate below its wrist, inside the image, as large as suits the hand."""
+    """The hand's side below its wrist, inside the image, as large as suits the hand."""
     height, width = image.shape[:2]
     wrist, knuckle = np.clip(hand.joints_image[[0, 9]], -_MAX_COORDINATE, _MAX_COORDINATE)
     if not (0 <= wrist[0] <= width and 0 <= wrist[1] <= height):
@@ -193,14 +193,10 @@ def _draw_name(image: Rgb, hand: Hand) -> None:
     side_px = (width + height) / 2
     size = max(float(np.clip(hand.camera[0] * _NAME_SIZE_M, side_px / 450, side_px / 300)), 0.8)
     text_px = np.array(text_size_px(hand.side, size))
-    half = text_px / 2 + text_px[1] * np.array([0.6, 0.5])
     away = (wrist - knuckle) / max(float(np.linalg.norm(wrist - knuckle)), 1e-6)
-    center = np.clip(wrist + away * (half * np.abs(away)).sum() * 1.3, half, np.maximum((width, height) - half, half))
-    straight = np.array([half[0] - half[1], 0.0])  # the ends are round
-    left, right = ((int(x), int(y)) for x, y in _fixed_point(np.stack([center - straight, center + straight])))
-    cv2.line(image, left, right, _light_tint(hand), round(2 * half[1]), cv2.LINE_AA, _FIXED_POINT_BITS)
-    place = np.round(center + text_px * (-0.5, 0.5)).astype(int)
-    write_text(image, hand.side, (int(place[0]), int(place[1])), size, _OUTLINE, edge=False)
+    place = wrist + away * text_px * 0.8 - text_px * (0.5, -0.5)
+    x, y = np.clip(place, (2, text_px[1] + 2), np.maximum((width, height) - text_px * (1, 0) - 4, 2)).astype(int)
+    write_text(image, hand.side, (int(x), int(y)), size, _light_tint(hand))
 
 
 def _light_tint(hand: Hand) -> Colour:

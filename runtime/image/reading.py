@@ -31,7 +31,6 @@ _JPEG, _JPEG_SCAN, _JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
 # Start of frame of any coding: SOF0..SOF15 without DHT (C4), JPG (C8) and DAC (CC).
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_WITHOUT_LENGTH = frozenset((0x00, 0x01, *range(0xD0, 0xD8)))
-_NO_PICTURE_DATA = b"\xfe" * 64  # what a decoder that still waits for pixels makes something of
 _TIFF_TYPES = {3: "H", 4: "I"}
 
 
@@ -62,24 +61,20 @@ def read_image(path: str | os.PathLike[str]) -> Rgb:
 
 
 def _decoded(content: bytes) -> NDArray[np.uint8] | None:
-    """BGR; None where the file is damaged. Old OpenCVs give half of a JPEG that ends too soon, newer ones nothing."""
-    whole = not content.startswith(_JPEG) or content.find(_JPEG_END, content.rfind(_JPEG_SCAN)) >= 0
-    # Where only the end marker is missing, what stands before an added one makes no difference.
-    endings = [b""] if whole else [_JPEG_END, _NO_PICTURE_DATA + _JPEG_END]
+    """BGR; None where the file is damaged. Old OpenCVs would give half of a JPEG that ends too soon."""
+    if content.startswith(_JPEG) and content.find(_JPEG_END, content.rfind(_JPEG_SCAN)) < 0:
+        return None
     try:
         # Colour: gray, palette, alpha and 16 bits are all brought to 8-bit BGR by the decoder.
-        decoded: list[Any] = [
-            cv2.imdecode(np.frombuffer(content + ending, np.uint8), cv2.IMREAD_COLOR) for ending in endings
-        ]
+        return cast("NDArray[np.uint8] | None", cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR))
     except cv2.error:
         return None
-    return decoded[0] if len(decoded) == 1 or np.array_equal(*decoded) else None
 
 
 def as_rgb_uint8(image: NDArray[Any], scratch: Scratch | None = None) -> Rgb:
     """An array -> RGB uint8 (H, W, 3); copied only where it has to be, into the scratch memory where there is some.
 
-    Takes uint8 or uint16 of shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), in RGB order, with any strides.
+    Takes uint8 or uint16, (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) in RGB order, with any strides.
     """
     if not isinstance(image, np.ndarray):
         raise UserError(f"an image is a numpy array of shape (H, W, 3) and type uint8, not {type(image).__name__}")

@@ -30,8 +30,9 @@ def words(text: str) -> frozenset[str]:
 ENGINES = words("onnxruntime openvino tensorrt pycuda cuda coremltools")  # imported where a model file asks for them
 # Of the standard library, by name: nothing that reaches the network, starts a process or unpickles.
 STANDARD = words(
-    """__future__ argparse collections contextlib dataclasses difflib errno functools hashlib importlib io itertools json
-    math os pathlib platform queue re secrets shlex signal stat struct sys threading time types typing zipfile zlib"""
+    """__future__ argparse collections contextlib dataclasses difflib errno functools hashlib importlib io itertools
+    json math os pathlib platform queue re secrets shlex signal stat struct sys threading time types typing zipfile
+    zlib"""
 )
 ALLOWED = {"numpy", "cv2", *ENGINES, *STANDARD}
 # Never as a name or in a text (as for getattr), in any module.

@@ -88,14 +88,13 @@ def test_cut_short(tmp_path: Path, suffix: str, part: float) -> None:
 
 
 @pytest.mark.parametrize("flags", [(), PROGRESSIVE])
-def test_a_jpeg_without_its_end_is_read_if_its_pixels_are_there(tmp_path: Path, flags: tuple[int, ...]) -> None:
+def test_a_jpeg_without_its_end_is_damaged(tmp_path: Path, flags: tuple[int, ...]) -> None:
     path = save(tmp_path / "a.jpg", picture(), flags)
-    content, whole = path.read_bytes(), read_image(path)
-    path.write_bytes(content[:-2])
-    assert_array_equal(read_image(path), whole)
-    path.write_bytes(content[:-20])
-    with pytest.raises(UserError, match="damaged"):
-        read_image(path)
+    content = path.read_bytes()
+    for cut in (-2, -20):
+        path.write_bytes(content[:cut])
+        with pytest.raises(UserError, match="damaged"):
+            read_image(path)
 
 
 @pytest.mark.parametrize("suffix", FORMATS)

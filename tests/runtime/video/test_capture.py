@@ -64,15 +64,12 @@ def count(source: CaptureSource) -> int:
 
 
 def test_a_missed_frame_is_not_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    opens(monkeypatch, Fake(iter([False, True, False, False, True])), *(Fake(iter([])) for _ in range(9)))
-    assert count(CaptureSource(parse_input("0"))) == 2
-
-
-def test_a_camera_is_opened_again_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The camera is asked again, and opened again, but not for ever."""
     closed = Fake(iter([]))
     closed.release()
-    opens(monkeypatch, Fake(iter([True])), closed, *(Fake(iter([True] * 5)) for _ in range(9)))
-    assert count(CaptureSource(parse_input("0"))) == 1 + 5 * capture.MOST_REOPENED
+    scripts = ([False, True, False, False, True], [True] * 5, [])
+    opens(monkeypatch, Fake(iter(scripts[0])), closed, *(Fake(iter(script)) for script in (scripts[1], *[[]] * 40)))
+    assert count(CaptureSource(parse_input("0"))) == 2 + 5
 
 
 def test_a_file_ends_where_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from runtime.hand.hand_model import load_hand_models
 from runtime.hand.hands import Hand, Hands
 from runtime.hand.rotations import axis_angle_from_matrix, matrix_from_6d, matrix_from_axis_angle
-from runtime.video.smoothing import MAX_GAP_S, OneEuro, Smoother, rotation_filter, vector_filter
+from runtime.video.smoothing import MAX_GAP_S, OneEuro, OneEuroFilter, RotationFilter, Smoother
 from tests.conftest import resting_outputs
 
 FPS = 30
@@ -185,10 +185,10 @@ def test_time_goes_forward(time_s: float) -> None:
 
 def test_by_hand() -> None:
     """Without speed it is an exponential average with 1 / (1 + 1 / (2 pi f dt)); rotations go the shortest way."""
-    steady = vector_filter(OneEuro(min_cutoff_hz=1.0, gain=0.0))
+    steady = OneEuroFilter(OneEuro(min_cutoff_hz=1.0, gain=0.0))
     steady(np.array([0.0]), 0.0)
     assert_allclose(steady(np.array([1.0]), 0.1), [1 / (1 + 1 / (2 * np.pi * 0.1))])
-    half = rotation_filter(OneEuro(min_cutoff_hz=1 / (2 * np.pi), gain=0.0))
+    half = RotationFilter(OneEuro(min_cutoff_hz=1 / (2 * np.pi), gain=0.0))
     half(matrix_from_axis_angle([[0, 0, 3.0]]), 0.0)
     middle = axis_angle_from_matrix(half(matrix_from_axis_angle([[0, 0, -3.0]]), 1.0))  # a weight of one half
     assert_allclose(np.abs(middle), [[0, 0, np.pi]], atol=1e-6)
