@@ -101,8 +101,6 @@ def run_command(main: Callable[[], int]) -> None:
         if not isinstance(error, BrokenPipeError):
             print(f"error: {first_line(error)}", file=sys.stderr)
             code = 2
-        if (
-            error.filename is None and sys.stdout is not None
-        ):  # it was standard output's: Python flushes that once more at its end
+        if error.filename is None and sys.stdout is not None:  # standard output's, which Python flushes once more
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(code)

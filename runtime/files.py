@@ -54,9 +54,8 @@ def read_regular(path: Path, what: str, most_bytes: int) -> bytes:
 def atomic_path(path: str | os.PathLike[str], suffix: str = ".part") -> Iterator[Path]:
     """A temporary path beside `path` to write to; it takes the place of `path` when the block ends well.
 
-    The temporary file exists and is empty, is called `.NAME.RANDOM` and `suffix` (for writers that go by it), and is
-    gone when the block fails. A symbolic link keeps pointing at what it points at.
-    Operating system errors about either path, or about no path, become a UserError.
+    The temporary file is there and empty, `.NAME.RANDOM` with `suffix` for writers that go by it, and gone when the
+    block fails. A symbolic link stays one. The system's errors about either path, or about none, become a UserError.
     """
     target = _checked_target(path)
     temporary = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}{suffix}")

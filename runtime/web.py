@@ -61,32 +61,22 @@ def make_server(folder: Path, host: str = "", port: int = 0, certificate: Path |
             context.load_cert_chain(certificate)
         except OSError as error:  # SSLError is one
             server.server_close()
-            reason = first_line(error)
-            raise UserError(
-                f"{certificate} is no PEM file with certificate and key ({reason}): see docs/browser.md"
-            ) from None
+            what = f"{certificate} is no PEM file with certificate and key ({first_line(error)})"
+            raise UserError(f"{what}: see docs/browser.md") from None
         server.socket = context.wrap_socket(server.socket, server_side=True)
     return server
-
-
-def own_address() -> str | None:
-    """Return this machine's address in its network; None where it has none. Nothing is sent."""
-    with socket(AF_INET, SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))  # of a network for documentation: only the route is looked up
-            return str(probe.getsockname()[0])
-        except OSError:
-            return None
 
 
 def print_addresses(port: int, secure: bool) -> None:
     """Print where the page is, and for a phone a QR code where segno is installed."""
     scheme = "https" if secure else "http"
     print(f"on this device: {scheme}://localhost:{port}")
-    address = own_address()
-    if address is None:
-        return
-    url = f"{scheme}://{address}:{port}"
+    with socket(AF_INET, SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # of a network for documentation: only the route is looked up, nothing sent
+        except OSError:
+            return  # it is in no network
+        url = f"{scheme}://{probe.getsockname()[0]}:{port}"
     print(f"in its network: {url}" + ("" if secure else " (pictures alone: cameras and threads want --certificate)"))
     try:
         import segno  # optional: pip install segno

@@ -32,20 +32,14 @@ class OpenVINOBackend:
     def __init__(self, path: Path, device: str, threads: int | None) -> None:
         if device not in DEVICES:
             raise unknown_name("device", device, DEVICES)
-        options: dict[str, Any] = {
-            "INFERENCE_PRECISION_HINT": DEVICES[device],
-            "PERFORMANCE_HINT": "LATENCY",
-            "ENABLE_CPU_PINNING": False,
-        }
-        if (count := threads or usable_cores()) is not None:
-            options["INFERENCE_NUM_THREADS"] = count
+        options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": DEVICES[device], "PERFORMANCE_HINT": "LATENCY"}
+        options["ENABLE_CPU_PINNING"] = False
+        options["INFERENCE_NUM_THREADS"] = threads or usable_cores() or 0  # 0: its own choice
         ov = import_openvino()
         self.version: str = ov.__version__.partition("-")[0]
         model = read_model(path)
         self.info = parse_passport(passport_in(model), str(path))
-        takes, gives = (
-            {node.get_any_name(): _described(node) for node in nodes} for nodes in (model.inputs, model.outputs)
-        )
+        takes, gives = ({n.get_any_name(): _described(n) for n in nodes} for nodes in (model.inputs, model.outputs))
         check_signature(takes, gives, self.info.input_px, str(path))
         try:
             compiled = ov.Core().compile_model(model, "CPU", options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,8 +16,11 @@ from numpy.typing import NDArray
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # LZMA takes whatever memory the file asks for
 _MAX_NUMBER_BYTES = 8
 _MAX_HEADER_BYTES = 4096
-_NPY: Any = np.lib.format  # without types
-_HEADERS = {(1, 0): _NPY.read_array_header_1_0, (2, 0): _NPY.read_array_header_2_0}
+# numpy's own reader would compile the text.
+_HEADER = re.compile(
+    r"\{'descr': '(?P<type>[<>|][a-zA-Z]\d{1,5})', 'fortran_order': (?P<fortran>True|False), "
+    r"'shape': \((?P<shape>(\d{1,18}, ?)*(\d{1,18})?)\), \} *\n"
+)
 
 
 class BadFile(Exception):
@@ -50,13 +54,19 @@ def read_arrays(content: bytes, members: Mapping[str, Member]) -> dict[str, NDAr
                     arrays[key] = _read_array(stream, key, members[key])
     except BadFile:
         raise
-    except Exception:  # zipfile, zlib and numpy's header raise errors of many kinds
+    except Exception:  # zipfile, zlib and numpy raise errors of many kinds
         raise BadFile("the zip archive is damaged or not one, or an array in it") from None
     return arrays
 
 
 def _read_array(stream: Any, key: str, member: Member) -> NDArray[Any]:
-    shape, fortran_order, dtype = _HEADERS[_NPY.read_magic(stream)](stream)
+    count_bytes = {b"\x93NUMPY\1\0": 2, b"\x93NUMPY\2\0": 4}[stream.read(8)]
+    length = int.from_bytes(stream.read(count_bytes), "little")
+    header = _HEADER.fullmatch(stream.read(length).decode("latin-1"))
+    if header is None:
+        raise BadFile(f"the array {key} has a damaged header")
+    dtype = np.dtype(header["type"])
+    shape = tuple(int(number) for number in header["shape"].split(",") if number.strip())
     if shape != member.shape:
         raise BadFile(f"{key} has shape {str(shape)[:60]}, not {member.shape}")
     if dtype.kind not in member.kinds or dtype.itemsize > member.most_bytes:
@@ -65,4 +75,4 @@ def _read_array(stream: Any, key: str, member: Member) -> NDArray[Any]:
     data = stream.read(size_bytes + 1)  # one more than there should be, so that the zip's checksum is verified
     if len(data) != size_bytes:
         raise BadFile(f"{key} does not hold the {size_bytes} bytes that it declares")
-    return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran_order else "C")
+    return np.frombuffer(data, dtype).reshape(shape, order="F" if header["fortran"] == "True" else "C")

@@ -79,16 +79,12 @@ def _row(tiles: Sequence[Tile], columns: int, width: int) -> Rgb:
         y, x = height - rows, left + (width - across) // 2
         row[y : y + rows, x : x + across] = tile.picture
         for number, line in enumerate(tile.caption, start=1):
-            _write_line(row, line, left, height + number * LINE_PX, width)
+            x = left
+            for word, colour in line:
+                shown = shortened(word, left + width - x)
+                write_text(row, shown, (x, height + number * LINE_PX), colour=colour, edge=False)
+                x += text_size_px(shown)[0] + GAP_PX
     return row
-
-
-def _write_line(image: Rgb, line: Line, x: int, y: int, width: int) -> None:
-    end = x + width
-    for word, colour in line:
-        shown = shortened(word, end - x)
-        write_text(image, shown, (x, y), colour=colour, edge=False)
-        x += text_size_px(shown)[0] + GAP_PX
 
 
 def _ground(height: int, width: int) -> Rgb:

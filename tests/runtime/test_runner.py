@@ -89,7 +89,7 @@ def test_two_hands_that_look_alike_are_one() -> None:
     picture = stage.picture(stage.hands((80, 120), None))
     picture[:, 320:] = picture[:, :320]
     boxes = np.array([[30.0, 70, 100, 100], [350, 70, 100, 100]])
-    found = FoundBoxes(boxes, np.ones(2, np.float32), np.zeros((2, 7, 2), np.float32))
+    found = FoundBoxes(boxes, np.ones(2, np.float32))
     stage.finder.find_hands = lambda rgb, far: found  # type: ignore[method-assign, assignment]
     hands = stage.runner(picture)
     assert stage.network.runs == 2 and hands.right.present and not hands.left.present
