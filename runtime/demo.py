@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = CommandParser(__doc__ or "")
-    what = """images (PNG, JPEG, BMP, WebP, TIFF) and folders of them; or one video file, camera's number or path
+    what = """images (PNG, JPEG, BMP, WebP) and folders of them; or one video file, camera's number or path
         (/dev/...), rtsp:// address, or GStreamer pipeline that ends in appsink"""
     parser.add_argument("input", nargs="+", metavar="IMAGE|FOLDER|VIDEO|CAMERA", help=what)
     parser.add_argument("--model", type=Path, required=True, metavar="FILE", help="an exported model (.onnx)")

@@ -24,8 +24,7 @@ from .hand.hand_model import HandPair, load_hand_models
 from .hand.hands import Hands, join_hands
 from .hand.presence import PresenceRule, presence_rule
 from .image.crop import Crop, box_meets_image, crop_from_box, crop_of_image, split_planes
-from .image.reading import Rgb, as_rgb_uint8
-from .image.scratch import Scratch
+from .image.reading import Rgb, Scratch, as_rgb_uint8
 
 _WHITE = np.float32(255)
 _NOTHING = {name: np.zeros(shape, np.float32) for name, shape in OUTPUT_SHAPES.items()}  # seen: resting hands

@@ -11,15 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UserError, first_line, unknown_name
-from .contract import (
-    INPUT_NAME,
-    METADATA_KEY,
-    OUTPUT_SHAPES,
-    Outputs,
-    check_signature,
-    float32_tensor,
-    parse_passport,
-)
+from .contract import INPUT_NAME, METADATA_KEY, OUTPUT_SHAPES, Outputs, check_signature, float32_tensor, parse_passport
 
 UNITS = {"auto": "ALL", "cpu": "CPU_ONLY"}  # of coremltools.ComputeUnit
 _FLOAT32 = 65568  # ArrayFeatureType.FLOAT32

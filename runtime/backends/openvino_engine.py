@@ -12,15 +12,7 @@ from numpy.typing import NDArray
 from ..errors import UserError, first_line, unknown_name
 from ..files import check_regular
 from ..machine import usable_cores
-from .contract import (
-    INPUT_NAME,
-    METADATA_KEY,
-    OUTPUT_SHAPES,
-    Outputs,
-    check_signature,
-    float32_tensor,
-    parse_passport,
-)
+from .contract import INPUT_NAME, METADATA_KEY, OUTPUT_SHAPES, Outputs, check_signature, float32_tensor, parse_passport
 
 DEVICES = {"auto": "f32", "cpu": "f32", "cpu-bf16": "bf16"}  # with the precision that the CPU computes in
 MAX_WEIGHTS_BYTES = 2 * 2**30

@@ -14,14 +14,7 @@ from numpy.typing import NDArray
 from ..errors import UserError, unknown_name
 from .contract import INPUT_NAME, OUTPUT_SHAPES, check_signature, float32_tensor, input_shape
 from .engine_passport import check_engine, read_engine_passport
-from .trt_api import (
-    DEVICE,
-    collecting_logger,
-    first_error,
-    import_pycuda,
-    import_tensorrt,
-    machine_here,
-)
+from .trt_api import DEVICE, collecting_logger, first_error, import_pycuda, import_tensorrt, machine_here
 
 DEVICES = ("auto", "cuda")
 _ALIGNMENT = 64  # numbers: TensorRT wants every tensor's address at a multiple of 256 bytes

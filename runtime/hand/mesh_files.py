@@ -105,11 +105,7 @@ def _material(hand: Hand) -> dict[str, Any]:
     linear = (np.array(COLOURS[hand.side]) / 255) ** 2.2
     surface = {"baseColorFactor": [*linear.round(4).tolist(), 1.0], "metallicFactor": 0.0}
     # The mesh is open at the wrist, where one looks inside.
-    return {
-        "name": hand.side,
-        "doubleSided": True,
-        "pbrMetallicRoughness": {**surface, "roughnessFactor": _ROUGHNESS},
-    }
+    return {"name": hand.side, "doubleSided": True, "pbrMetallicRoughness": {**surface, "roughnessFactor": _ROUGHNESS}}
 
 
 def _chunk(kind: int, content: bytes, padding: bytes) -> bytes:

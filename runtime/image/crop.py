@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import UserError
-from .reading import Rgb
-from .scratch import Scratch
+from .reading import Rgb, Scratch
 
 Points = NDArray[np.float64]  # (..., 2)
 

@@ -13,7 +13,7 @@ import numpy as np
 from ..hand.hands import COLOURS, Hand, Hands
 from .draw import draw_hands, write_picture
 from .reading import Rgb
-from .text import WHITE, Colour, shortened, text_size_px, write_text
+from .text import WHITE, Colour, text_size_px, write_text
 
 TILE_PX = 300  # longest side of a photograph on a sheet
 COLUMNS = 6
@@ -64,7 +64,7 @@ def draw_page(tiles: Sequence[Tile], heading: str = "") -> Rgb:
     rows = [_row(tiles[start : start + columns], columns, width) for start in range(0, len(tiles), columns)]
     top = _ground(GAP_PX + (2 * LINE_PX if heading else 0), rows[0].shape[1])
     if heading:
-        write_text(top, shortened(heading, top.shape[1] - 2 * GAP_PX), (GAP_PX, GAP_PX + LINE_PX), edge=False)
+        write_text(top, heading, (GAP_PX, GAP_PX + LINE_PX), edge=False)
     return np.vstack([top, *rows])
 
 
@@ -81,9 +81,9 @@ def _row(tiles: Sequence[Tile], columns: int, width: int) -> Rgb:
         for number, line in enumerate(tile.caption, start=1):
             x = left
             for word, colour in line:
-                shown = shortened(word, left + width - x)
-                write_text(row, shown, (x, height + number * LINE_PX), colour=colour, edge=False)
-                x += text_size_px(shown)[0] + GAP_PX
+                below = row[:, : left + width]  # what is too long is cut off
+                write_text(below, word, (x, height + number * LINE_PX), colour=colour, edge=False)
+                x += text_size_px(word)[0] + GAP_PX
     return row
 
 

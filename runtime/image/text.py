@@ -30,16 +30,6 @@ def text_size_px(text: str, size: float = 1.0) -> tuple[int, int]:
     return width, height
 
 
-def shortened(text: str, width_px: int, size: float = 1.0) -> str:
-    """The text, its middle left out as far as it takes to fit the width."""
-    kept = len(text)
-    short = text
-    while text_size_px(short, size)[0] > width_px and kept > 2:
-        kept -= 1
-        short = f"{text[: kept // 2]}...{text[len(text) - (kept + 1) // 2 :]}"
-    return short
-
-
 def _printable(text: str) -> str:
     """File names may hold anything: line ends, and bytes that are no letters."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from ..finder.hand_boxes import boxes_apart
 from ..hand.hands import Floats, Hands, join_hands
 from ..hand.presence import PRESENT_FROM, in_one_place
-from ..image.reading import Rgb, as_rgb_uint8
-from ..image.scratch import Scratch
+from ..image.reading import Rgb, Scratch, as_rgb_uint8
 from ..runner import Runner
 
 Box = NDArray[np.float64]  # (4,) x, y, width, height, px

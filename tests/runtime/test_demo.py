@@ -49,29 +49,12 @@ def test_writes_and_prints(photo: Path, tiny_model: Path, tmp_path: Path, capsys
     assert (overlay != 90).any()
 
 
-def test_mesh_formats(photo: Path, make_model: MakeModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mesh_formats(photo: Path, make_model: MakeModel, tmp_path: Path) -> None:
     """Of the hands that are there."""
     folder, model = tmp_path / "out", make_model(outputs={"presence": np.array([[-3.0, 3.0]])})
-    arguments = [
-        str(photo),
-        "--whole-image",
-        "--model",
-        str(model),
-        "--output-dir",
-        str(folder),
-        "--json",
-        "--no-overlay",
-    ]
-    assert main([*arguments, "--mesh", "glb"]) == 0
-    (line,) = capsys.readouterr().out.splitlines()
-    facts = json.loads(line)
-    assert [Path(path).name for path in facts["files"]] == ["photo of hands_hands.glb"]
-    assert facts["hands"]["right"]["joints_mm"] is None
+    arguments = [str(photo), "--whole-image", "--model", str(model), "--output-dir", str(folder), "--no-overlay"]
     assert main([*arguments, "--mesh", "obj", "glb"]) == 0
-    assert sorted(path.name for path in folder.iterdir()) == [
-        "photo of hands_hands.glb",
-        "photo of hands_left.obj",
-    ]
+    assert {path.name for path in folder.iterdir()} == {"photo of hands_hands.glb", "photo of hands_left.obj"}
 
 
 def test_a_picture_without_hands(
@@ -148,10 +131,7 @@ def test_mistakes_end_in_one_line(
     for arguments, reason in (
         ([], "required: IMAGE|FOLDER|VIDEO|CAMERA, --model"),
         ([str(photo), *model, "--bix"], "--bix"),
-        ([str(photo), *model, "--box", "1", "2", "nan", "4"], "not finite"),
         ([str(photo), *model, "--box", "1000", "0", "9", "9"], "outside the image"),
-        ([str(photo), *model, "--threads", "0"], "threads"),
-        ([str(photo), *model, "--device", "tpu"], "unknown device"),
         ([str(photo), *model, "--hand-model", "none.npz"], "none.npz"),
         ([str(photo), *model, "--whole-image", "--output-dir", str(photo)], "photo of hands.png"),
         ([str(tmp_path / "none.png"), *model], "none.png"),
@@ -163,18 +143,13 @@ def test_mistakes_end_in_one_line(
         ([str(tmp_path), *model, "--box", "1", "2", "3", "4"], "--box is for one image"),
         ([str(tmp_path), *model, "--smooth"], "--smooth is for videos"),
         ([str(tmp_path), *model, "--no-overlay"], "add --json"),
-        ([str(photo), "--model", str(tmp_path)], "suffix"),
         ([str(photo), "--model", "none.onnx"], "none.onnx"),
-        ([str(photo), *model, "--smooth"], "--smooth is for videos"),
         ([str(photo), *model, "--camera-fps", "30"], "--camera-fps is for cameras"),
         (["0", *model, "--camera-size", "wide"], "--camera-size"),
         ([str(tmp_path / "none.mp4"), *model], "not there"),
         (["97", *model], "camera 97"),
-        (["100000000000000000000", *model], "no camera"),
-        (["http://example.invalid/a.mp4", *model], "only rtsp"),
         ([clip, *model, "--mesh", "glb"], "for images"),
         ([clip, *model, "--no-overlay"], "add --json"),
-        ([clip, *model, "--box", "900", "0", "9", "9"], "outside the image"),
         ([clip, *model, "--box", "0", "0", "9", "9", "--whole-image"], "not allowed with"),
     ):
         assert reason in ends_in_one_line(arguments, capfd)

@@ -8,7 +8,7 @@ import pytest
 
 from runtime.errors import UserError
 from runtime.image.reading import quiet_opencv
-from tests.fuzz_runtime import TARGETS, Target, fuzz, main
+from tests.fuzz_runtime import TARGETS, Target, fuzz
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -26,8 +26,3 @@ def test_another_end_is_seen(tmp_path: Path) -> None:
 
     with pytest.raises(AssertionError):
         fuzz(Target(TARGETS["passports"].inputs, take), 5, tmp_path)
-
-
-@pytest.mark.slow
-def test_the_command() -> None:
-    assert main(["--inputs", "50", "--seed", "1", "--target", "frames", "passports"]) == 0

@@ -77,14 +77,6 @@ def test_frames_allocate_nothing_and_copy_once_each_way(tmp_path: Path, gpu: Fak
     assert all_freed(gpu)
 
 
-def test_the_engine_binds_by_name_not_by_order(tmp_path: Path, gpu: FakeGpu) -> None:
-    first = next(iter(OUTPUT_SHAPES))
-    path = write_engine(tmp_path, last=first)
-    with closing(TensorRTBackend(path, "auto", None)) as backend:
-        outputs = backend.run(image(0))
-        assert [int(outputs[name].flat[0]) for name in OUTPUT_SHAPES] == [5, 0, 1, 2, 3, 4]
-
-
 def test_threads_share_a_backend(tmp_path: Path, gpu: FakeGpu) -> None:
     def frames(backend: TensorRTBackend, value: int) -> bool:
         runs = [backend.run(image(value)) for _ in range(50)]

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from runtime.errors import UserError
 from runtime.finder.finder import Finder
 from runtime.hand.hands import Hands
 from runtime.image.crop import box_of_image
@@ -107,17 +106,8 @@ def test_a_picture_without_hands_has_no_boxes(finder: Finder) -> None:
 
 @pytest.mark.parametrize(("name", "boxes"), [("THRESHOLD", 0), ("SECOND_THRESHOLD", 1)])
 def test_the_surest_hand_decides(
-    finder: Finder,
-    pair: tuple[NDArray[np.uint8], Hands],
-    monkeypatch: pytest.MonkeyPatch,
-    name: str,
-    boxes: int,
+    finder: Finder, pair: tuple[NDArray[np.uint8], Hands], monkeypatch: pytest.MonkeyPatch, name: str, boxes: int
 ) -> None:
     first, second = finder.find_hands(pair[0]).scores.tolist()
     monkeypatch.setattr(f"runtime.finder.finder.{name}", (first + (second if boxes else 1)) / 2)
     assert len(finder.find_hands(pair[0], far=False).boxes) == boxes
-
-
-def test_what_is_no_picture_is_refused(finder: Finder) -> None:
-    with pytest.raises(UserError, match="uint8"):
-        finder.find_hands(np.zeros((64, 64, 3), np.float32))

@@ -133,13 +133,6 @@ def test_frames_of_other_kinds(monkeypatch: pytest.MonkeyPatch, frame: NDArray[A
     assert found is not None and np.array_equal(found[1], np.full((4, 6, 3), 9, np.uint8))
 
 
-def test_frames_of_no_kind(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(f"{__name__}.FRAME", np.zeros((4, 6, 2), np.uint8))  # YUYV, as it comes from the sensor
-    opens(monkeypatch, Fake(iter([True])))
-    with pytest.raises(UserError, match="convert them to BGR"):
-        CaptureSource(parse_input("v4l2src ! appsink")).read()
-
-
 @pytest.mark.parametrize("rate", [211.222, 480.0, 29.97, 7.5, 0.01])
 def test_every_rate_is_written_under_every_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rate: float) -> None:
     monkeypatch.chdir(tmp_path)
