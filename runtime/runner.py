@@ -18,7 +18,7 @@ from .backends.contract import OUTPUT_SHAPES, Backend, ModelInfo, input_shape
 from .backends.opening import open_backend
 from .errors import UserError
 from .finder.finder import Finder, FoundBoxes
-from .finder.hand_boxes import boxes_apart
+from .finder.palms import boxes_apart
 from .hand.decode import decode
 from .hand.hand_model import HandPair, load_hand_models
 from .hand.hands import Hands, join_hands

@@ -27,11 +27,6 @@ class TensorRTBackend:
     every call makes the device's primary context current, so that threads may share a backend, one after the other.
     """
 
-    _runtime: Any
-    _engine: Any
-    _context: Any
-    _stream: Any
-
     def __init__(self, path: Path, device: str, threads: int | None) -> None:
         if device == "cpu":
             raise UserError(f"{path} runs on a GPU alone: give the .onnx file of the same model for the device cpu")
@@ -87,8 +82,6 @@ class TensorRTBackend:
 
     def run(self, image: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
         """NCHW, RGB, 0..1 -> the outputs of the graph contract, copies that the caller may keep."""
-        if image.shape != self._shape or image.dtype != np.float32:
-            raise ValueError(f"the image is {image.dtype} {image.shape}, not float32 {self._shape}")
         with self._lock:
             if self._device_context is None:
                 raise ValueError("the model is closed")

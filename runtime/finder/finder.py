@@ -22,8 +22,7 @@ from numpy.typing import NDArray
 
 from ..backends.session import open_session
 from ..image.reading import Rgb, as_rgb_uint8
-from .hand_boxes import Boxes, box_around, hand_boxes
-from .palms import Palms, anchor_centers, decode_palms, join_palms, merge_palms
+from .palms import Boxes, Palms, anchor_centers, box_around, decode_palms, hand_boxes, join_palms, merge_palms
 
 MODEL_PATH = Path(__file__).parents[1] / "assets" / "palm_detector.onnx"
 MAX_HANDS = 2

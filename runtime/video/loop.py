@@ -39,12 +39,7 @@ class FoundFrame:
     frame: Frame
     hands: Hands
     fps: float  # shown so far; 0 at the first
-    show_ms: float  # what showing the last frame took; 0 at the first
-
-    @property
-    def stages_ms(self) -> dict[str, float]:
-        """What every stage takes; they overlap."""
-        return {"read": self.frame.read_ms, **self.hands.stages_ms, "show": self.show_ms}
+    stages_ms: Mapping[str, float]  # what every stage takes; they overlap. `show`: of the last frame; 0 at the first
 
 
 @dataclass(frozen=True)
@@ -88,10 +83,10 @@ def run_video(source: CaptureSource, find: Callable[[Frame], Hands], show: Calla
     try:
         for frame, hands in found:
             start = time.perf_counter()
-            shown = FoundFrame(frame, hands, count / (start - begin), show_ms)
-            go_on = show(shown)
+            stages_ms = {"read": frame.read_ms, **hands.stages_ms, "show": show_ms}
+            go_on = show(FoundFrame(frame, hands, count / (start - begin), stages_ms))
             count, show_ms = count + 1, 1000 * (time.perf_counter() - start)
-            for stage, ms in {**shown.stages_ms, "show": show_ms}.items():
+            for stage, ms in {**stages_ms, "show": show_ms}.items():
                 sums_ms[stage] = sums_ms.get(stage, 0.0) + ms
             if not go_on:
                 break

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..finder.hand_boxes import boxes_apart
+from ..finder.palms import boxes_apart
 from ..hand.hands import Floats, Hands, join_hands
 from ..hand.presence import PRESENT_FROM, in_one_place
 from ..image.reading import Rgb, Scratch, as_rgb_uint8

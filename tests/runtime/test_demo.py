@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import shutil
@@ -17,7 +16,7 @@ import onnxruntime
 import pytest
 
 from runtime.demo import main
-from runtime.errors import UserError, run_command
+from runtime.errors import run_command
 from runtime.image.reading import read_image
 from runtime.video.outputs import video_file
 
@@ -153,16 +152,3 @@ def test_mistakes_end_in_one_line(
         ([clip, *model, "--box", "0", "0", "9", "9", "--whole-image"], "not allowed with"),
     ):
         assert reason in ends_in_one_line(arguments, capfd)
-
-
-def test_a_full_disk_leaves_nothing(
-    photo: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(self: Path, content: bytes) -> int:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(Path, "write_bytes", full)
-    folder = tmp_path / "out"
-    with pytest.raises(UserError, match="No space left"):
-        main([str(photo), "--model", str(tiny_model), "--whole-image", "--output-dir", str(folder)])
-    assert not list(folder.iterdir())

@@ -68,9 +68,6 @@ def test_frames_allocate_nothing_and_copy_once_each_way(tmp_path: Path, gpu: Fak
         assert [int(value.flat[0]) for value in outputs.values()] == [3, 4, 5, 6, 7, 8]
         assert backend.device_memory_bytes == 4096
         assert gpu.depth == 0  # no context left on this thread
-        for wrong in (image(0).astype(np.float64), image(0)[:, :2], image(0)[0]):
-            with pytest.raises(ValueError, match=r"not float32 \(1, 3, 64, 64\)"):
-                backend.run(wrong)
         backend.close()
         with pytest.raises(ValueError, match="closed"):
             backend.run(image(0))

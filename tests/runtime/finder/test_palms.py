@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from runtime.finder.hand_boxes import SCALE, SHIFT, hand_boxes
-from runtime.finder.palms import KEYPOINTS, Palms, anchor_centers, decode_palms, merge_palms
+from runtime.finder.palms import KEYPOINTS, SCALE, SHIFT, Palms, anchor_centers, decode_palms, hand_boxes, merge_palms
 
 
 def palms_at(*squares: tuple[float, float, float], scores: tuple[float, ...]) -> Palms:

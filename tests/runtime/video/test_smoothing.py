@@ -154,10 +154,3 @@ def test_a_hand_that_comes_back_starts_afresh() -> None:
     assert_allclose(back.relative_translation, frames[21].relative_translation)
     after_a_gap = smoother(frames[22], 22 / FPS + MAX_GAP_S)
     assert_allclose(after_a_gap.right.rotations, frames[22].right.rotations, atol=1e-6)
-
-
-def test_the_distance_of_hands_apart_is_that_of_the_smoothed_hands() -> None:
-    for number, hands in enumerate(smoothed([replace(hands, together=False) for hands in film(gesturing)])):
-        apart_px = hands.left.camera[1:] - hands.right.camera[1:]
-        px_per_m = (hands.right.camera[0] + hands.left.camera[0]) / 2
-        assert_allclose(hands.relative_translation, [*(apart_px / px_per_m), 0], rtol=1e-5, err_msg=str(number))
