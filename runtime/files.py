@@ -31,12 +31,10 @@ def check_regular(path: Path, what: str, most_bytes: int) -> None:
         raise UserError(f"cannot read {path}: {error.strerror}; check the path to {what}") from None
     except ValueError:  # a zero byte in the name
         raise UserError(f"cannot read {str(path)!r}: this is no path") from None
-    if stat.S_ISDIR(status.st_mode):
-        raise UserError(f"{path} is a folder: give {what}")
-    if not stat.S_ISREG(status.st_mode):
-        raise UserError(f"{path} is not a regular file: give {what}")
-    if status.st_size == 0:
-        raise UserError(f"{path} is empty: give {what}")
+    if not stat.S_ISREG(status.st_mode) or status.st_size == 0:
+        is_folder = stat.S_ISDIR(status.st_mode)
+        fault = "a folder" if is_folder else "empty" if stat.S_ISREG(status.st_mode) else "not a regular file"
+        raise UserError(f"{path} is {fault}: give {what}")
     if status.st_size > most_bytes:
         raise UserError(f"{path} has {status.st_size >> 20} MiB, {what} at most {most_bytes >> 20}: check the path")
 

@@ -12,9 +12,8 @@ from PIL import Image
 
 from runtime.errors import CommandParser, run_command
 from runtime.files import atomic_path
-from runtime.image.draw import draw_hands
+from runtime.image.draw import draw_hands, write_text
 from runtime.image.reading import Rgb
-from runtime.image.text import write_text
 from runtime.runner import load
 from runtime.video.smoothing import Smoother
 from runtime.video.tracking import Tracker

@@ -68,7 +68,7 @@ class Finder:
         palms = merge_palms(self._look(normal, size_px))
         if np.count_nonzero(palms.scores >= threshold) < MAX_HANDS:
             close = self._look(_shrink(normal, CLOSE_PX), size_px)
-            palms = merge_palms(join_palms((palms, close)))
+            palms = merge_palms(join_palms(palms, close))
         if far and not (palms.scores >= threshold).any():
             palms = merge_palms(self._look(_shrink(image, FAR_PX), size_px))
             threshold = FAR_THRESHOLD

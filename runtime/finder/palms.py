@@ -11,7 +11,6 @@ best (intersection over union 0.68; 0.65 with 2.6).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -57,11 +56,7 @@ def anchor_centers(height: int, width: int) -> Floats:
 def decode_palms(offsets: Floats, logits: Floats, anchors: Floats, threshold: float) -> Palms:
     """Read the palms that reach a score, in px of the network's input; several may be of one hand.
 
-    Args:
-        offsets: (n, 18) from each anchor: the box's centre, its size, then seven points.
-        logits: (n,) of the scores.
-        anchors: (n, 2) as `anchor_centers` gives them.
-        threshold: the least score, between 0 and 1.
+    offsets (n, 18) from each anchor (n, 2): the box's centre, its size, then seven points; logits (n,) of scores.
     """
     (chosen,) = np.nonzero(logits >= np.log(threshold / (1 - threshold)))
     found, centers = offsets[chosen], anchors[chosen, None]
@@ -73,13 +68,10 @@ def decode_palms(offsets: Floats, logits: Floats, anchors: Floats, threshold: fl
     )
 
 
-def join_palms(looks: Sequence[Palms]) -> Palms:
-    """All palms of several looks at one picture; at least one look."""
-    return Palms(
-        np.concatenate([palms.corners for palms in looks]),
-        np.concatenate([palms.keypoints for palms in looks]),
-        np.concatenate([palms.scores for palms in looks]),
-    )
+def join_palms(one: Palms, other: Palms) -> Palms:
+    """All palms of two looks at one picture."""
+    names = ("corners", "keypoints", "scores")
+    return Palms(*(np.concatenate([getattr(one, name), getattr(other, name)]) for name in names))
 
 
 def merge_palms(palms: Palms) -> Palms:

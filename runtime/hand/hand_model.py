@@ -93,15 +93,10 @@ def joints_of(model: HandModel, vertices: Float32Array) -> Float32Array:
 
 
 def skin(model: HandModel, rotations: ArrayLike, shape: ArrayLike) -> tuple[Float32Array, Float32Array]:
-    """Pose a hand.
+    """Pose a hand: vertices (..., 778, 3) and joints (..., 21, 3), metres.
 
-    Args:
-        rotations: (..., 16, 3, 3), MANO's joint order, `hands_mean` already added.
-        shape: (..., 10).
-
-    Returns:
-        vertices (..., 778, 3) and joints (..., 21, 3), metres. The wrist turns about its own joint and nothing is
-        translated: subtract joints[..., :1, :] for wrist-relative coordinates.
+    rotations (..., 16, 3, 3), MANO's joint order, with `hands_mean` added; shape (..., 10). The wrist turns about its
+    own joint and nothing is translated: subtract joints[..., :1, :] for wrist-relative coordinates.
     """
     turns, betas = np.asarray(rotations, np.float32), np.asarray(shape, np.float32)
     return model.rig.skin(turns, np.broadcast_to(betas, (*turns.shape[:-3], SHAPE_SIZE)))

@@ -11,9 +11,8 @@ import cv2
 import numpy as np
 
 from ..hand.hands import COLOURS, Hand, Hands
-from .draw import draw_hands, write_picture
+from .draw import WHITE, Colour, draw_hands, text_size_px, write_picture, write_text
 from .reading import Rgb
-from .text import WHITE, Colour, text_size_px, write_text
 
 TILE_PX = 300  # longest side of a photograph on a sheet
 COLUMNS = 6

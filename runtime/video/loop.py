@@ -70,8 +70,8 @@ def run_video(source: CaptureSource, find: Callable[[Frame], Hands], show: Calla
     came before is worth keeping. The source is closed.
     """
     ahead, stop = 1 if source.live else _AHEAD, threading.Event()
-    frames = _Way(ahead, stop, latest=source.live, patience_s=HANGS_S if source.live else math.inf)
-    found = _Way(ahead, stop)
+    frames = _Way(ahead, stop, source.live, HANGS_S if source.live else math.inf)
+    found = _Way(ahead, stop, latest=False)
     looked_at = ((frame, find(frame)) for frame in frames)
     reader = threading.Thread(target=frames.fill, args=(_frames(source),), daemon=True)
     finder = threading.Thread(target=found.fill, args=(looked_at,), daemon=True)
@@ -112,7 +112,7 @@ class _Way:
     """
 
     def __init__(
-        self, capacity: int, stop: threading.Event, *, latest: bool = False, patience_s: float = math.inf
+        self, capacity: int, stop: threading.Event, latest: bool = False, patience_s: float = math.inf
     ) -> None:
         self._queue: queue.Queue[Any] = queue.Queue(capacity)
         self._stop, self._latest, self._patience_s = stop, latest, patience_s
@@ -120,14 +120,14 @@ class _Way:
 
     def fill(self, items: Iterable[Any]) -> None:
         """Put all items in, then how they ended."""
-        end = _End(None)
+        end: BaseException = StopIteration()
         try:
             for item in items:
                 self._put(item, drop=self._latest)
                 if self._stop.is_set():
                     break
         except BaseException as error:
-            end = _End(error)
+            end = error
         self._put(end, drop=False)
 
     def _put(self, item: Any, drop: bool) -> None:
@@ -149,17 +149,12 @@ class _Way:
                 if time.monotonic() > waits_s + self._patience_s:
                     raise TimeoutError from None
                 continue
-            if isinstance(item, _End):
-                if item.error is not None:
-                    raise item.error
+            if isinstance(item, StopIteration):
                 return
+            if isinstance(item, BaseException):
+                raise item
             yield item
             waits_s = time.monotonic()
-
-
-@dataclass(frozen=True)
-class _End:
-    error: BaseException | None
 
 
 def _frames(source: CaptureSource) -> Iterator[Frame]:

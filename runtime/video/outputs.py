@@ -14,8 +14,8 @@ import cv2
 
 from ..errors import UserError
 from ..files import atomic_path, utf8_path
+from ..image.draw import write_text
 from ..image.reading import Rgb
-from ..image.text import write_text
 from .loop import FoundFrame
 
 _QUIT_KEYS = frozenset((ord("q"), 27))  # Escape

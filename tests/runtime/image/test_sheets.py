@@ -12,9 +12,9 @@ import pytest
 from runtime import Hands, load
 from runtime.hand.hands import COLOURS
 from runtime.image import sheets
+from runtime.image.draw import WHITE
 from runtime.image.reading import read_image
 from runtime.image.sheets import GAP_PX, GROUND, LINE_PX, TILE_PX, Tile, draw_page, photo_tile, write_sheets
-from runtime.image.text import WHITE
 
 
 def tile(width: int, height: int, value: int, *words: str) -> Tile:
