@@ -5,9 +5,10 @@ BIN := .venv/bin
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 STAMP := .venv/.installed
 
-.PHONY: help install export plan presence bench test test-fast test-container test-exports test-arm64 test-runtime-matrix fuzz lint clean
+.PHONY: help install wheel export plan presence bench test test-fast test-container test-exports test-arm64 test-runtime-matrix fuzz lint clean
 help:
 	@echo "make export     the main job: er-s as int8, calibrated, checked, measured -> exports/"
+	@echo "make wheel      what a device installs: the runner alone -> dist/"
 	@echo "make plan       search what of er-xs stays in float, and export by it"
 	@echo "make presence   after new weights: how sure the runner is that a hand is there, fitted anew (after exports)"
 	@echo "make test       style, types, structure and all tests"
@@ -27,6 +28,11 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps tensorrt-stubs==10.13.0.35.1
 	@touch $@
+
+# What an older build left in build/lib would go into the wheel.
+wheel: $(STAMP)
+	rm -rf build/lib build/bdist.*
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation . -w dist
 
 export: $(STAMP)
 	$(BIN)/python compress/export.py --variant er-s --int8 --overwrite
@@ -88,4 +94,4 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.tools.readme_table
 
 clean:
-	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -48,7 +48,7 @@ class Format:
     passport_suffix: str = ".json"  # of the file beside it
     weights_suffix: str | None = None  # of a further file
     timed: bool = False  # whether machines that export run it: its latency is measured
-    needs: tuple[str, ...] = ()  # packages beside the exporter's own; the extra of the format's name brings them
+    needs: tuple[str, ...] = ()  # packages beside the exporter's own
     profiled_as: str | None = None  # the format that stands for it in device profiles
     from_onnx: bool = True  # whether it is, or is built from, an ONNX file of that precision
     int8_flavour: str | None = None  # that this ONNX file has; None: the target's

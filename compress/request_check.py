@@ -55,7 +55,7 @@ def _check_format(request: ExportRequest, name: str, target: Target | None) -> N
         fitting = ", ".join(f"--{precision}" for precision in known)
         raise UserError(f"format {name} has no precision {request.precision}: it takes {fitting}")
     if missing := [package for package in FORMATS[name].needs if find_spec(package) is None]:  # none is imported here
-        raise UserError(f"format {name} needs {' and '.join(missing)}: pip install -e '.[{name}]'")
+        raise UserError(f"format {name} needs {' and '.join(missing)}: pip install {' '.join(missing)}")
     if target is None:
         return
     # Weights as integers are computed in float: whether a device reads them is a question of its format.

@@ -1,8 +1,10 @@
 """Find both hands of an image, a folder of images, a video or a camera.
 
-An image gives an overlay and meshes, and prints JSON; a folder, or several images, contact sheets of the overlays, on
+An image gives an overlay, meshes, and JSON (--json); a folder, or several images, contact sheets of the overlays, on
 pages of 48; a video or camera an overlay video, a window (--show), or a line of JSON per frame (--json). q, Escape or
 Ctrl-C end it.
+
+Installed, this is `er-edge`; in a clone:
 
 python runtime/demo.py photo.jpg --model exports/er-s_224_int8.onnx
 python runtime/demo.py photos --model exports/er-s_224_int8.onnx --output-dir out
@@ -17,13 +19,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-if not __package__:  # run as a file: the folder that holds `runtime` is on nobody's path where it was only copied
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
+if not __package__:  # run as a file (PEP 366): the folder that holds this one is on nobody's path
+    folder = Path(__file__).resolve().parent
+    sys.path[0], __package__ = str(folder.parent), folder.name
 
-from runtime.errors import CommandParser, UserError, run_command
-from runtime.video.inputs import Input, parse_input
-
-MESH_FORMATS = ("obj", "glb")
+from .errors import CommandParser, UserError, run_command
+from .video.inputs import Input, parse_input
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parse(arguments)
     inputs = [parse_input(text) for text in options.input]
     _check(options, inputs)
-    from runtime.processing import process  # OpenCV, after what is wrong with the command line was said
+    from .processing import process  # OpenCV, after what is wrong with the command line was said
 
     process(inputs, options)
     return 0
@@ -39,31 +40,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = CommandParser(__doc__ or "")
-    parser.add_argument(
-        "input",
-        nargs="+",
-        metavar="IMAGE|FOLDER|VIDEO|CAMERA",
-        help="images (PNG, JPEG, BMP, WebP, TIFF) and folders of them; or one video file, camera's number or path "
-        "(/dev/...), rtsp:// address, or GStreamer pipeline that ends in appsink",
-    )
+    what = """images (PNG, JPEG, BMP, WebP) and folders of them; or one video file, camera's number or path
+        (/dev/...), rtsp:// address, or GStreamer pipeline that ends in appsink"""
+    parser.add_argument("input", nargs="+", metavar="IMAGE|FOLDER|VIDEO|CAMERA", help=what)
     parser.add_argument("--model", type=Path, required=True, metavar="FILE", help="an exported model (.onnx)")
     where = parser.add_mutually_exclusive_group()
-    where.add_argument(
-        "--box",
-        type=float,
-        nargs=4,
-        metavar=("X", "Y", "W", "H"),
-        help="px around both hands of an image, or in every frame; default: found by a finder, tracked in videos",
-    )
+    box = "px around both hands of an image, or in every frame; default: found by a finder, tracked in videos"
+    where.add_argument("--box", type=float, nargs=4, metavar=("X", "Y", "W", "H"), help=box)
     where.add_argument("--whole-image", action="store_true", help="one look at the whole image, in every frame")
     parser.add_argument("--smooth", action="store_true", help="videos and cameras: less jitter (One-Euro filter)")
     pictures = parser.add_mutually_exclusive_group()
     pictures.add_argument("--show", action="store_true", help="videos and cameras: a window instead of a file")
     pictures.add_argument("--no-overlay", action="store_true", help="draw nothing")
     parser.add_argument("--json", action="store_true", help="print one line of JSON per image or frame")
-    parser.add_argument(
-        "--mesh", nargs="+", choices=MESH_FORMATS, help="images: mesh files to write; default: obj of one image"
-    )
+    meshes = "images: mesh files to write; default: obj of one image"
+    parser.add_argument("--mesh", nargs="+", choices=("obj", "glb"), help=meshes)
     parser.add_argument("--camera-size", type=size, metavar="WxH", help="cameras: px; default: the driver's choice")
     parser.add_argument("--camera-fps", type=float, metavar="N", help="cameras: frames/s; default: the driver's choice")
     parser.add_argument("--output-dir", type=Path, default=Path(), metavar="DIR", help="default: the current folder")

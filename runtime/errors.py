@@ -37,7 +37,7 @@ def first_line(error: BaseException) -> str:
 def explain_missing_packages(extra: str) -> None:
     """Let the process end in one line, exit 2, where it cannot import a package: absent, or without a system's library.
 
-    For packages of command lines, which import much before `run_command`; `extra` is what pip installs for them.
+    For the tools' packages, which import much before `run_command`; `extra` is what pip installs for them in a clone.
     """
 
     def end(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -46,7 +46,7 @@ def explain_missing_packages(extra: str) -> None:
             line = str(error)
         elif package and package not in _OWN_PACKAGES:
             opencv = package == "cv2" or "libGL" in str(error)
-            cure = "opencv-python-headless, which needs no screen" if opencv else f"'er-edge[{extra}]'"
+            cure = "opencv-python-headless, which needs no screen" if opencv else f"-e '.[{extra}]'"
             line = f"{package} cannot be imported ({first_line(error)}): pip install {cure}"
         else:
             return sys.__excepthook__(kind, error, trace)
@@ -101,8 +101,6 @@ def run_command(main: Callable[[], int]) -> None:
         if not isinstance(error, BrokenPipeError):
             print(f"error: {first_line(error)}", file=sys.stderr)
             code = 2
-        if (
-            error.filename is None and sys.stdout is not None
-        ):  # it was standard output's: Python flushes that once more at its end
+        if error.filename is None and sys.stdout is not None:  # standard output's, which Python flushes once more
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(code)

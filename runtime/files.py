@@ -11,7 +11,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from runtime.errors import UserError
+from .errors import UserError
 
 _PIECE_BYTES = 2**20
 _ADVICE = {
@@ -31,12 +31,10 @@ def check_regular(path: Path, what: str, most_bytes: int) -> None:
         raise UserError(f"cannot read {path}: {error.strerror}; check the path to {what}") from None
     except ValueError:  # a zero byte in the name
         raise UserError(f"cannot read {str(path)!r}: this is no path") from None
-    if stat.S_ISDIR(status.st_mode):
-        raise UserError(f"{path} is a folder: give {what}")
-    if not stat.S_ISREG(status.st_mode):
-        raise UserError(f"{path} is not a regular file: give {what}")
-    if status.st_size == 0:
-        raise UserError(f"{path} is empty: give {what}")
+    if not stat.S_ISREG(status.st_mode) or status.st_size == 0:
+        is_folder = stat.S_ISDIR(status.st_mode)
+        fault = "a folder" if is_folder else "empty" if stat.S_ISREG(status.st_mode) else "not a regular file"
+        raise UserError(f"{path} is {fault}: give {what}")
     if status.st_size > most_bytes:
         raise UserError(f"{path} has {status.st_size >> 20} MiB, {what} at most {most_bytes >> 20}: check the path")
 
@@ -54,9 +52,8 @@ def read_regular(path: Path, what: str, most_bytes: int) -> bytes:
 def atomic_path(path: str | os.PathLike[str], suffix: str = ".part") -> Iterator[Path]:
     """A temporary path beside `path` to write to; it takes the place of `path` when the block ends well.
 
-    The temporary file exists and is empty, is called `.NAME.RANDOM` and `suffix` (for writers that go by it), and is
-    gone when the block fails. A symbolic link keeps pointing at what it points at.
-    Operating system errors about either path, or about no path, become a UserError.
+    The temporary file is there and empty, `.NAME.RANDOM` with `suffix` for writers that go by it, and gone when the
+    block fails. A symbolic link stays one. The system's errors about either path, or about none, become a UserError.
     """
     target = _checked_target(path)
     temporary = target.with_name(f".{target.name[:200]}.{secrets.token_hex(4)}{suffix}")
@@ -64,15 +61,24 @@ def atomic_path(path: str | os.PathLike[str], suffix: str = ".part") -> Iterator
         os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
         try:
             yield temporary
-            _sync(temporary)
+            with temporary.open("rb+") as file:
+                _sync(file.fileno())
             temporary.replace(target)
         finally:
             temporary.unlink(missing_ok=True)
-        _sync_folder(target.parent)
     except OSError as error:
         if error.filename is not None and Path(os.fsdecode(error.filename)) not in (temporary, target):
             raise
         raise write_error(path, error) from error
+
+
+def _sync(descriptor: int) -> None:
+    """Bring a file to the disk, where its file system knows of that: some of virtual machines and networks do not."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
+            raise
 
 
 def _checked_target(path: str | os.PathLike[str]) -> Path:
@@ -132,23 +138,3 @@ def write_bytes_atomic(path: str | os.PathLike[str], content: bytes) -> None:
 def write_text_atomic(path: str | os.PathLike[str], text: str) -> None:
     """Replace or create `path` as UTF-8, line ends as they are."""
     write_bytes_atomic(path, text.encode())
-
-
-def _sync(path: Path) -> None:
-    """Bring a file to the disk, where its file system knows of that: some of virtual machines and networks do not."""
-    with path.open("rb+") as file:
-        try:
-            os.fsync(file.fileno())
-        except OSError as error:
-            if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
-                raise
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the new name durable, where the system can sync a folder (Windows and some file systems cannot)."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -6,10 +6,10 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from runtime.errors import UserError
-from runtime.image.reading import Rgb, read_image
-from runtime.image.sheets import NAME
-from runtime.video.inputs import VIDEO_SUFFIXES
+from .errors import UserError
+from .image.reading import Rgb, read_image
+from .image.sheets import NAME
+from .video.inputs import VIDEO_SUFFIXES
 
 _BAR_CELLS = 30
 _MOST_SHOWN = 20

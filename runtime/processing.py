@@ -10,77 +10,80 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
-from runtime.errors import UserError
-from runtime.files import make_folder
-from runtime.hand.hands import Hands
-from runtime.hand.mesh_files import write_glb, write_hands
-from runtime.image.crop import box_of_image
-from runtime.image.draw import draw_hands, write_picture
-from runtime.image.reading import Rgb, quiet_opencv, read_image
-from runtime.image.sheets import photo_tile, write_sheets
-from runtime.photo_files import list_photos, print_skipped, read_photos
-from runtime.runner import Runner, load
-from runtime.video.capture import Source, open_source
-from runtime.video.inputs import Input, stem_of
-from runtime.video.loop import FoundFrame, Frame, run_video
-from runtime.video.outputs import Window, draw_times, video_file, write_json_line
-from runtime.video.smoothing import Smoother
-from runtime.video.tracking import Tracker
+from .errors import UserError
+from .files import make_folder
+from .hand.hands import Hands
+from .hand.mesh_files import write_glb, write_obj
+from .image.crop import box_of_image
+from .image.draw import draw_hands, write_picture
+from .image.reading import Rgb, quiet_opencv, read_image
+from .image.sheets import photo_tile, write_sheets
+from .photo_files import list_photos, print_skipped, read_photos
+from .runner import Runner, load
+from .video.capture import CaptureSource
+from .video.inputs import Input, stems_of
+from .video.loop import FoundFrame, Frame, run_video
+from .video.outputs import Window, draw_times, json_line, video_file
+from .video.smoothing import Smoother
+from .video.tracking import Tracker
+
+_NUMBERS = ("hands", "relative_translation_mm", "joint_names")  # of a picture's facts: many, for programs
 
 
 def process(inputs: Sequence[Input], options: argparse.Namespace) -> None:
     """Find the hands of the inputs as the demo's options say. A UserError for what cannot be opened or written."""
     quiet_opencv()
-    wanted = inputs[0]
-    if len(inputs) > 1 or wanted.kind == "folder":
-        paths = list_photos([Path(given.target) for given in inputs])
-        with _load(options) as runner:
-            facts = _process_photos(runner, paths, options)
-        if not options.json:
-            print(readable_json({"model": str(options.model), **facts}))
-        return
-    if wanted.kind == "image":
-        rgb = read_image(wanted.target)
-        with _load(options) as runner:
-            facts = _process_image(runner, rgb, wanted, options)
-        facts = {"image": wanted.name, "model": str(options.model), **facts}
-        print(json.dumps(facts) if options.json else readable_json(facts))
-        return
-    with (
-        _load(options) as runner,
-        closing(open_source(wanted, options.camera_size, options.camera_fps)) as source,
-    ):
-        path = options.output_dir / f"{wanted.stem}_overlay.mp4"
-        path = None if options.show or options.no_overlay else path
-        find = _frame_finding(runner, options)
-        facts, ended_by = process_video(runner, source, find, path, show=options.show, json_lines=options.json)
+    wanted, ended_by = inputs[0], None
+    many = len(inputs) > 1 or wanted.kind == "folder"
+    paths = list_photos([Path(given.target) for given in inputs]) if many else []
+    image = read_image(wanted.target) if wanted.kind == "image" and not many else None
+    with load(options.model, options.device, options.threads, options.hand_model) as runner:
+        facts: dict[str, Any] = {"input": wanted.name, "model": str(options.model), "provider": runner.provider}
+        if many:
+            facts |= _process_photos(runner, paths, options)
+        elif image is not None:
+            facts |= _process_image(runner, image, wanted, options)
+        else:
+            with closing(CaptureSource(wanted, options.camera_size, options.camera_fps)) as source:
+                path = None
+                if not (options.show or options.no_overlay):
+                    path = options.output_dir / f"{wanted.stem}_overlay.mp4"
+                find = _frame_finding(runner, options)
+                more, ended_by = process_video(runner, source, find, path, show=options.show, lines=options.json)
+                facts |= more
     if not options.json:
-        print(readable_json({"input": source.name, "model": str(options.model), "provider": runner.provider, **facts}))
+        print(json.dumps(facts, indent=2))
     if ended_by is not None:
         raise ended_by
 
 
 def _process_image(runner: Runner, rgb: Rgb, wanted: Input, options: argparse.Namespace) -> dict[str, Any]:
-    """Run one image and write its files, none where no hand is found; the facts to print."""
+    """Run one image, write its files, none where no hand is found, and print JSON if wanted; the facts for people."""
     hands = runner(rgb, _box(rgb, options))
-    about = {"provider": runner.provider, **hands.to_json_dict(), **_data_facts(runner)}
+    facts = {**hands.to_json_dict(), **_data_facts(runner)}
+    files: list[Path] = []
     if not hands.present:
         print(f"no hand found in {wanted.name}", file=sys.stderr)
-        return {**about, "files": []}
-    make_folder(options.output_dir)
-    files = []
-    if not options.no_overlay:
-        files.append(options.output_dir / f"{wanted.stem}_overlay.png")
-        write_picture(files[-1], draw_hands(rgb, hands, skeleton=True))
-    files += _write_meshes(options.output_dir, wanted.stem, hands, options.mesh or ("obj",))
-    return {**about, "files": [str(path) for path in files]}
+    else:
+        make_folder(options.output_dir)
+        if not options.no_overlay:
+            files.append(options.output_dir / f"{wanted.stem}_overlay.png")
+            write_picture(files[-1], draw_hands(rgb, hands, skeleton=True))
+        files += _write_meshes(options.output_dir, wanted.stem, hands, options.mesh or ("obj",))
+    facts["files"] = [str(path) for path in files]
+    if options.json:
+        about = {"image": wanted.name, "model": str(options.model), "provider": runner.provider}
+        print(json.dumps({**about, **facts}))
+    scores = {hand.side: round(hand.presence, 2) for hand in hands.present}
+    return {"hands": scores, **{key: value for key, value in facts.items() if key not in _NUMBERS}}
 
 
 def _process_photos(runner: Runner, paths: list[Path], options: argparse.Namespace) -> dict[str, Any]:
     """Run many images, write contact sheets, and meshes where they are wanted; the facts to print."""
     skipped: list[str] = []
-    meshes: list[Path] = []
+    files: list[Path] = []
     hands_in: list[int] = []
+    stems = dict(zip(paths, stems_of(paths), strict=True))
 
     def look() -> Iterator[tuple[str, Rgb, Hands]]:
         for path, rgb in read_photos(paths, skipped):
@@ -91,46 +94,33 @@ def _process_photos(runner: Runner, paths: list[Path], options: argparse.Namespa
             if options.mesh or not options.no_overlay:
                 make_folder(options.output_dir)
             if hands.present:
-                meshes.extend(_write_meshes(options.output_dir, stem_of(path), hands, options.mesh or ()))
+                files.extend(_write_meshes(options.output_dir, stems[path], hands, options.mesh or ()))
             yield path.name, rgb, hands
 
     if options.no_overlay:
-        sheets: list[Path] = []
         for _ in look():
             pass
     else:
-        sheets = write_sheets(options.output_dir, options.model.name, (photo_tile(*seen) for seen in look()))
+        files += write_sheets(options.output_dir, options.model.name, (photo_tile(*seen) for seen in look()))
     print_skipped(skipped)
-    return {
-        "provider": runner.provider,
-        **_data_facts(runner),
-        "images": len(hands_in),
-        "images_with_hands": sum(map(bool, hands_in)),
-        "hands": sum(hands_in),
-        "skipped": skipped,
-        "files": [str(path) for path in (*sheets, *meshes)],
-    }
+    found = {"images": len(hands_in), "images_with_hands": sum(map(bool, hands_in)), "hands": sum(hands_in)}
+    return {**_data_facts(runner), **found, "skipped": skipped, "files": [str(path) for path in files]}
 
 
 def _write_meshes(folder: Path, stem: str, hands: Hands, formats: Sequence[str]) -> list[Path]:
     """Write the hands that are present; the files' paths."""
-    files: list[Path] = []
-    if "obj" in formats:
-        files += write_hands(folder, stem, hands)
-    if "glb" in formats:
-        files.append(folder / f"{stem}_hands.glb")
-        write_glb(files[-1], hands)
-    return files
+    files = write_obj(folder, stem, hands) if "obj" in formats else []
+    return [*files, write_glb(folder / f"{stem}_hands.glb", hands)] if "glb" in formats else files
 
 
 def process_video(
     runner: Runner,
-    source: Source,
+    source: CaptureSource,
     find: Callable[[Frame], Hands],
     path: Path | None,
     *,
     show: bool = False,
-    json_lines: bool = False,
+    lines: bool = False,
 ) -> tuple[dict[str, Any], BaseException | None]:
     """Run a whole video and write it with its hands to `path`; the facts to print, and what ended it before its end.
 
@@ -146,9 +136,12 @@ def process_video(
         said = dict(about)
 
         def show_frame(found: FoundFrame) -> bool:
-            if json_lines and not write_json_line(sys.stdout, found, said):
-                return False
-            said.clear()  # the first line says it
+            if lines:
+                try:
+                    print(json_line(found, said), flush=True)
+                except BrokenPipeError:  # nobody reads any more
+                    return False
+                said.clear()  # the first line says it
             if window is None and video is None:
                 return True
             drawn = draw_hands(found.frame.rgb, found.hands, skeleton=True)
@@ -182,20 +175,6 @@ def _box(rgb: Rgb, options: argparse.Namespace) -> Any:
     return box_of_image(rgb.shape[1], rgb.shape[0]) if options.whole_image else options.box
 
 
-def _load(options: argparse.Namespace) -> Runner:
-    return load(options.model, device=options.device, threads=options.threads, hand_model=options.hand_model)
-
-
 def _data_facts(runner: Runner) -> dict[str, Any]:
     """Say what data the model's accuracy was measured on."""
     return {"model_dataset": runner.info.dataset, "model_dataset_is_synthetic": runner.info.synthetic}
-
-
-def readable_json(value: object, indent: str = "\n") -> str:
-    """JSON with a line for each entry of an object, however long a list it is."""
-    if not isinstance(value, dict):
-        return json.dumps(value)
-    deeper = indent + "  "
-    return (
-        "{" + ",".join(f"{deeper}{json.dumps(k)}: {readable_json(v, deeper)}" for k, v in value.items()) + indent + "}"
-    )

@@ -9,32 +9,26 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from runtime.backends.contract import Backend, ModelInfo, input_shape
-from runtime.backends.opening import open_backend
-from runtime.errors import UserError
-from runtime.finder.finder import Finder, FoundBoxes
-from runtime.finder.hand_boxes import Boxes, boxes_apart
-from runtime.hand.decode import decode
-from runtime.hand.hand_model import HandPair, load_hand_models
-from runtime.hand.hands import Hands, absent_hands, join_hands
-from runtime.hand.presence import PresenceRule, presence_rule
-from runtime.image.crop import Crop, box_meets_image, crop_from_box, crop_of_image, split_planes
-from runtime.image.reading import Rgb, as_rgb_uint8
-from runtime.image.scratch import Scratch
+from .backends.contract import OUTPUT_SHAPES, Backend, ModelInfo, input_shape
+from .backends.opening import open_backend
+from .errors import UserError
+from .finder.finder import Finder, FoundBoxes
+from .finder.palms import Boxes, boxes_apart
+from .hand.decode import decode
+from .hand.hand_model import HandPair, load_hand_models
+from .hand.hands import Hands, join_hands
+from .hand.presence import PresenceRule, presence_rule
+from .image.crop import Crop, box_meets_image, crop_from_box, crop_of_image, split_planes
+from .image.reading import Rgb, Scratch, as_rgb_uint8
 
 _WHITE = np.float32(255)
-
-
-class FindsHands(Protocol):
-    """A Finder, or what stands in for one."""
-
-    def find_hands(self, rgb: NDArray[Any], /, *, far: bool) -> FoundBoxes:
-        """Find up to two hands of a picture, (H, W, 3) uint8 RGB."""
+_NOTHING = {name: np.zeros(shape, np.float32) for name, shape in OUTPUT_SHAPES.items()}  # seen: resting hands
+_NOTHING["presence"] -= 1000
 
 
 class Runner:
@@ -43,14 +37,14 @@ class Runner:
     It keeps nothing but memory between calls; threads may share it.
     """
 
-    def __init__(self, backend: Backend, models: HandPair, open_finder: Callable[[], FindsHands] = Finder) -> None:
+    def __init__(self, backend: Backend, models: HandPair, open_finder: Callable[[], Finder] = Finder) -> None:
         self.info: ModelInfo = backend.info
         self.provider: str = backend.provider
         self.models = models
         self.presence: PresenceRule = presence_rule(backend.info.variant)
         self._backend: Backend | None = backend
         self._open_finder = open_finder
-        self._finder: FindsHands | None = None  # opened by the first call that wants it
+        self._finder: Finder | None = None  # opened by the first call that wants it
         self._opening = threading.Lock()
         self._scratch = Scratch()
         self._loaded_by: tuple[Any, ...] | None = None  # the arguments of `load`
@@ -69,13 +63,12 @@ class Runner:
     def __call__(self, rgb: NDArray[Any], box: ArrayLike | None = None) -> Hands:
         """Find both hands of an image.
 
-        Without a box the finder says where to look first. The network then looks once, at the box around both hands;
-        where they are far apart, at each alone, and `Hands.together` is False. Where the finder sees no hand it does
-        not look at all.
+        Without a box the finder says where to look first: once, at the box around both hands; where they are far apart,
+        at each alone, and `Hands.together` is False; where it sees none, nowhere.
 
         Args:
             rgb: (H, W, 3) uint8, RGB (OpenCV reads BGR: convert it).
-            box: x, y, width, height in px around both hands; None: they are searched.
+            box: x, y, width, height in px around both hands.
         """
         if box is not None:
             return self.presence.judge(self._look(rgb, box))
@@ -85,7 +78,8 @@ class Runner:
         """Look at what the finder found in a picture, as a call without a box does."""
         find_ms = {"find": found.took_ms}
         if found.pair_box is None:
-            return replace(absent_hands(self.models), stages_ms=find_ms)
+            nothing = decode(_NOTHING, crop_of_image(1, 1, self.input_px), self.info.heatmap, self.models)
+            return Hands(*nothing, np.zeros(3, np.float32), find_ms)
         if boxes_apart(found.boxes):
             # A fist alone may be either hand: a look at both says better which is which, and whether.
             pair, one, other = (self._look(rgb, box) for box in (found.pair_box, *found.boxes))

@@ -1,5 +1,7 @@
 """Serve a page that compress/export.py --format web wrote: python runtime/web.py exports/er-xs_224_int8.web
 
+Installed, this is `er-edge web`.
+
 Any static server will do; this one sends the headers that threads in WebAssembly need. Browsers give cameras and
 threads to pages of this device (http://localhost) and to pages by https: docs/browser.md says how a phone gets there.
 """
@@ -16,10 +18,11 @@ from pathlib import Path
 from socket import AF_INET, SOCK_DGRAM, socket
 from typing import Any
 
-if not __package__:  # run as a file: packages are found from the project's root, and this folder hides none
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
+if not __package__:  # run as a file (PEP 366): the folder that holds this one is on nobody's path
+    folder = Path(__file__).resolve().parent
+    sys.path[0], __package__ = str(folder.parent), folder.name
 
-from runtime.errors import CommandParser, UserError, first_line, run_command
+from .errors import CommandParser, UserError, first_line, run_command
 
 HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -58,32 +61,22 @@ def make_server(folder: Path, host: str = "", port: int = 0, certificate: Path |
             context.load_cert_chain(certificate)
         except OSError as error:  # SSLError is one
             server.server_close()
-            reason = first_line(error)
-            raise UserError(
-                f"{certificate} is no PEM file with certificate and key ({reason}): see docs/browser.md"
-            ) from None
+            what = f"{certificate} is no PEM file with certificate and key ({first_line(error)})"
+            raise UserError(f"{what}: see docs/browser.md") from None
         server.socket = context.wrap_socket(server.socket, server_side=True)
     return server
-
-
-def own_address() -> str | None:
-    """Return this machine's address in its network; None where it has none. Nothing is sent."""
-    with socket(AF_INET, SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))  # of a network for documentation: only the route is looked up
-            return str(probe.getsockname()[0])
-        except OSError:
-            return None
 
 
 def print_addresses(port: int, secure: bool) -> None:
     """Print where the page is, and for a phone a QR code where segno is installed."""
     scheme = "https" if secure else "http"
     print(f"on this device: {scheme}://localhost:{port}")
-    address = own_address()
-    if address is None:
-        return
-    url = f"{scheme}://{address}:{port}"
+    with socket(AF_INET, SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # of a network for documentation: only the route is looked up, nothing sent
+        except OSError:
+            return  # it is in no network
+        url = f"{scheme}://{probe.getsockname()[0]}:{port}"
     print(f"in its network: {url}" + ("" if secure else " (pictures alone: cameras and threads want --certificate)"))
     try:
         import segno  # optional: pip install segno

@@ -21,7 +21,7 @@ from runtime.errors import CommandParser, run_command
 ROOT = Path(__file__).parents[1]
 TESTS = ROOT / "tests" / "runtime"
 MOST_SECONDS = 900
-TOOLS = ("pytest>=8", "hypothesis>=6.100")
+TOOLS = ("pytest>=8", "hypothesis>=6.100", "setuptools>=77")
 LIBRARIES = ("numpy", "onnxruntime", "opencv-python-headless", "onnx")
 # What a test's import may start with in an environment without the rest of the project.
 PRESENT = {"runtime", "tests", "numpy", "cv2", "onnxruntime", "onnx", "pytest", "hypothesis", *sys.stdlib_module_names}

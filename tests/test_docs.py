@@ -125,7 +125,19 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize(
     "target",
-    ["export", "plan", "bench", "test", "test-fast", "test-container", "test-exports", "test-arm64", "fuzz", "help"],
+    [
+        "wheel",
+        "export",
+        "plan",
+        "bench",
+        "test",
+        "test-fast",
+        "test-container",
+        "test-exports",
+        "test-arm64",
+        "fuzz",
+        "help",
+    ],
 )
 def test_make_targets_exist(target: str) -> None:
     assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.M)

@@ -22,7 +22,7 @@ def coremltools() -> Any:
         try:
             import coremltools
         except ImportError as error:
-            raise UserError(f"coremltools cannot be imported ({error}): pip install 'er-edge[coreml]'") from None
+            raise UserError(f"coremltools cannot be imported ({error}): pip install -e '.[coreml]'") from None
     return coremltools
 
 

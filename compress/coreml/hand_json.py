@@ -15,7 +15,7 @@ import numpy as np
 from runtime.backends.contract import HAND_AXIS
 from runtime.errors import CommandParser, run_command
 from runtime.files import write_text_atomic
-from runtime.hand.hand_model import HandModel, HandPair, load_hand_models
+from runtime.hand.hand_model import HandModel, HandPair, as_basis, joints_of, load_hand_models
 
 SCHEMA = 1
 DIGITS = 8  # behind the point: 0.01 micrometres
@@ -28,15 +28,15 @@ def hand_facts(model: HandModel) -> dict[str, Any]:
     """
     bones = int((model.weights > 0).sum(axis=1).max())
     strongest = np.argsort(-model.weights, axis=1, kind="stable")[:, :bones]
-    basis = model.pose_basis
-    features = np.flatnonzero(basis.any(axis=1)) if basis is not None else np.zeros(0, np.intp)
+    pose_basis = as_basis(model.posedirs)
+    features = np.flatnonzero(pose_basis.any(axis=1))
     return {
         "template": _rounded(model.v_template),  # (V, 3)
-        "shape_basis": _rounded(model.shape_basis),  # (B, 3 V)
+        "shape_basis": _rounded(as_basis(model.shapedirs)),  # (B, 3 V)
         "pose_features": features.tolist(),  # (P,), those that move a vertex
-        "pose_basis": [] if basis is None else _rounded(basis[features]),  # (P, 3 V)
-        "joint_template": _rounded(model.joint_row.reshape(-1, 3)),  # (J, 3)
-        "joint_shape_basis": _rounded(model.joint_shape_basis),  # (B, 3 J)
+        "pose_basis": _rounded(pose_basis[features]),  # (P, 3 V)
+        "joint_template": _rounded(joints_of(model, model.v_template)),  # (J, 3)
+        "joint_shape_basis": _rounded(as_basis(joints_of(model, model.shapedirs))),  # (B, 3 J)
         "parents": model.parents.tolist(),  # (J,), -1 for the wrist
         "bones": strongest.tolist(),  # (V, K)
         "bone_weights": _rounded(np.take_along_axis(model.weights, strongest, axis=1)),  # (V, K)

@@ -22,7 +22,4 @@ TensorRT (trt_api.py, tensorrt_engine.py; compress/tensorrt builds)
 Core ML (coreml.py; compress/coreml converts)
     units: all, CPU, GPU and Neural Engine, as Core ML chooses; `--device cpu` holds it to the CPU.
     fp16 computation of ML programs: decided at conversion, operation by operation. `--threads` is an error.
-torch, numba, OpenCV (in training and compress alone)
-    threads: the cores that this process may use (`runtime.machine.limit_threads`); 1 in each loading process.
-    on GPUs: cuDNN's convolutions in TF32, kept; matrix products in fp32; bfloat16 only where a recipe says `bf16`.
 """

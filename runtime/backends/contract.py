@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.errors import UserError
+from ..errors import UserError
 
 Number = TypeVar("Number", int, float)
 Outputs = dict[str, NDArray[np.float32]]  # names and shapes: OUTPUT_SHAPES
@@ -68,13 +68,8 @@ class ModelInfo:
 class Backend(Protocol):
     """One loaded model. `run` may be called from several threads."""
 
-    @property
-    def info(self) -> ModelInfo:
-        """The model's passport."""
-
-    @property
-    def provider(self) -> str:
-        """What it really runs on, in the engine's own words."""
+    info: ModelInfo
+    provider: str  # what it really runs on, in the engine's own words
 
     def run(self, image: NDArray[np.float32]) -> Outputs:
         """NCHW, RGB, 0..1 -> the outputs of the graph contract. The caller uses both again: neither may be kept."""
@@ -120,11 +115,9 @@ def parse_passport(text: str | None, source: str) -> ModelInfo:
         if len(text) > _MAX_METADATA_CHARACTERS:
             raise _BadPassport("it is too long")
         return _model_info(_object(json.loads(text), "the passport"))
-    except (ValueError, RecursionError):
-        problem = "it is not JSON"
-    except _BadPassport as bad:
-        problem = str(bad)
-    raise UserError(f"{source}: unusable '{METADATA_KEY}' metadata: {problem}; {_HOW_TO_EXPORT} again")
+    except (ValueError, RecursionError, _BadPassport) as bad:
+        problem = bad if isinstance(bad, _BadPassport) else "it is not JSON"
+        raise UserError(f"{source}: unusable '{METADATA_KEY}' metadata: {problem}; {_HOW_TO_EXPORT} again") from None
 
 
 def _model_info(facts: dict[str, Any]) -> ModelInfo:

@@ -10,16 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.backends.contract import (
-    INPUT_NAME,
-    METADATA_KEY,
-    OUTPUT_SHAPES,
-    Outputs,
-    check_signature,
-    float32_tensor,
-    parse_passport,
-)
-from runtime.errors import UserError, first_line, unknown_name
+from ..errors import UserError, first_line, unknown_name
+from .contract import INPUT_NAME, METADATA_KEY, OUTPUT_SHAPES, Outputs, check_signature, float32_tensor, parse_passport
 
 UNITS = {"auto": "ALL", "cpu": "CPU_ONLY"}  # of coremltools.ComputeUnit
 _FLOAT32 = 65568  # ArrayFeatureType.FLOAT32
@@ -33,7 +25,12 @@ class CoreMLBackend:
             raise unknown_name("device", device, UNITS)
         if threads is not None:
             raise UserError("threads has no effect on a Core ML package: leave it out")
-        ct = _import_coremltools(path)
+        if "darwin" not in sys.platform:
+            raise UserError(f"{path}: Core ML runs on Apple's systems alone: here, give the .onnx of the same model")
+        try:
+            import coremltools as ct  # seconds, and half of Python's packages
+        except ImportError as error:
+            raise UserError(f"coremltools cannot be imported ({first_line(error)}): pip install coremltools") from None
         try:
             model = ct.models.MLModel(str(path), compute_units=ct.ComputeUnit[UNITS[device]])
             description = model.get_spec().description
@@ -51,8 +48,6 @@ class CoreMLBackend:
     def run(self, image: NDArray[np.float32]) -> Outputs:
         """NCHW, RGB, 0..1 -> the outputs of the graph contract."""
         with self._lock:
-            if self._model is None:
-                raise ValueError("the model is closed")
             try:
                 found = self._model.predict({INPUT_NAME: image})
             except Exception as error:
@@ -61,18 +56,7 @@ class CoreMLBackend:
 
     def close(self) -> None:
         """Let go of the model."""
-        with self._lock:
-            self._model = None
-
-
-def _import_coremltools(path: Path) -> Any:
-    if sys.platform != "darwin":
-        raise UserError(f"{path}: Core ML runs on Apple's systems alone: here, give the .onnx file of the same model")
-    try:
-        import coremltools
-    except ImportError as error:
-        raise UserError(f"coremltools cannot be imported ({first_line(error)}): pip install coremltools") from None
-    return coremltools
+        self._model = None
 
 
 def _described(feature: Any, path: Path) -> str:

@@ -15,10 +15,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from runtime.backends.contract import ModelInfo, parse_passport
-from runtime.backends.trt_api import Machine
-from runtime.errors import UserError, first_line
-from runtime.files import file_sha256
+from ..errors import UserError, first_line
+from ..files import file_sha256
+from .contract import ModelInfo, parse_passport
+from .trt_api import Machine
 
 SCHEMA_VERSION = 1
 _MAX_BYTES = 2**20
@@ -57,18 +57,20 @@ def read_engine_passport(path: Path) -> tuple[EnginePassport, ModelInfo]:
     """Read the passport beside an engine file, which is not trusted. A UserError says what is wrong with it."""
     beside = path.with_suffix(".json")
     how = "build the engine again with python -m compress.tensorrt"
+    if not beside.is_file():
+        raise UserError(f"{path} has no passport {beside.name}: {how}")
     try:
-        with beside.open("rb") as file:
-            content = file.read(_MAX_BYTES + 1)
-    except OSError as error:
-        raise UserError(f"{path} has no passport {beside.name} ({error.strerror}): {how}") from None
-    try:
-        if len(content) > _MAX_BYTES:
+        if beside.stat().st_size > _MAX_BYTES:
             raise ValueError("it is too long")
-        facts = json.loads(content)
+        facts = json.loads(beside.read_bytes())
         if facts["schema_version"] != SCHEMA_VERSION:
             raise ValueError(f"it is not of schema version {SCHEMA_VERSION}")
-        passport = _parse_engine(facts["engine"])
+        mib = facts["engine"]["workspace_mib"]
+        if mib is not None and (type(mib) is not int or not 0 < mib <= _MAX_WORKSPACE_MIB):
+            raise ValueError(f"workspace_mib is not a number from 1 to {_MAX_WORKSPACE_MIB}")
+        machine = Machine(*(_text(facts["engine"]["machine"], field.name) for field in fields(Machine)))
+        texts = {key: _text(facts["engine"], key) for key in ("onnx_file", "onnx_sha256", "engine_sha256", "precision")}
+        passport = EnginePassport(machine, **texts, workspace_mib=mib)
         model = json.dumps(facts["model"])
     except (ValueError, TypeError, KeyError, RecursionError) as problem:
         raise UserError(f"{beside}: unusable engine passport: {first_line(problem)}; {how}") from None
@@ -88,15 +90,6 @@ def check_engine(passport: EnginePassport, path: Path, plan: bytes, machine: Mac
     source = path.parent / passport.onnx_file
     if source.is_file() and file_sha256(source) != passport.onnx_sha256:
         raise UserError(f"{path} was built from another {passport.onnx_file} than the one beside it: {command}")
-
-
-def _parse_engine(facts: dict[str, Any]) -> EnginePassport:
-    workspace_mib = facts["workspace_mib"]
-    if workspace_mib is not None and (type(workspace_mib) is not int or not 0 < workspace_mib <= _MAX_WORKSPACE_MIB):
-        raise ValueError(f"workspace_mib is not a number from 1 to {_MAX_WORKSPACE_MIB}")
-    texts = ("onnx_file", "onnx_sha256", "engine_sha256", "precision")
-    machine = Machine(**{field.name: _text(facts["machine"], field.name) for field in fields(Machine)})
-    return EnginePassport(machine, **{name: _text(facts, name) for name in texts}, workspace_mib=workspace_mib)
 
 
 def _text(facts: dict[str, Any], key: str) -> Any:

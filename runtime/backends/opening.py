@@ -6,40 +6,35 @@ import itertools
 from collections.abc import Callable
 from pathlib import Path
 
-from runtime.backends.contract import Backend
-from runtime.backends.onnxruntime_engine import OnnxRuntimeBackend
-from runtime.errors import UserError, first_line
-from runtime.files import check_regular
+from ..errors import UserError, first_line
+from ..files import check_regular
+from .contract import Backend
 
 MAX_MODEL_BYTES = 2 * 2**30  # protobuf's own limit
 _MAX_PACKAGE_FILES = 100
 _MAX_THREADS = 256
 
 
-def _open_engine(path: Path, device: str, threads: int | None) -> Backend:
-    from runtime.backends.tensorrt_engine import TensorRTBackend  # six modules that only a Jetson needs
-
-    return TensorRTBackend(path, device, threads)
+SUFFIXES = (".onnx", ".engine", ".mlpackage", ".xml")
 
 
-def _open_package(path: Path, device: str, threads: int | None) -> Backend:
-    from runtime.backends.coreml import CoreMLBackend  # that only a Mac needs
+def _engine(suffix: str) -> Callable[[Path, str, int | None], Backend]:
+    """The backend of a suffix, imported only where a file asks for it: most devices have one engine."""
+    if suffix == ".engine":
+        from .tensorrt_engine import TensorRTBackend
 
-    return CoreMLBackend(path, device, threads)
+        return TensorRTBackend
+    if suffix == ".mlpackage":
+        from .coreml import CoreMLBackend
 
+        return CoreMLBackend
+    if suffix == ".xml":
+        from .openvino_engine import OpenVINOBackend
 
-def _open_ir(path: Path, device: str, threads: int | None) -> Backend:
-    from runtime.backends.openvino_engine import OpenVINOBackend  # that most do without
+        return OpenVINOBackend
+    from .session import OnnxRuntimeBackend
 
-    return OpenVINOBackend(path, device, threads)
-
-
-BACKENDS: dict[str, Callable[[Path, str, int | None], Backend]] = {
-    ".onnx": OnnxRuntimeBackend,
-    ".engine": _open_engine,
-    ".mlpackage": _open_package,
-    ".xml": _open_ir,
-}
+    return OnnxRuntimeBackend
 
 
 def open_backend(path: Path, device: str = "auto", threads: int | None = None) -> Backend:
@@ -51,10 +46,10 @@ def open_backend(path: Path, device: str = "auto", threads: int | None = None) -
     if threads is not None and not (isinstance(threads, int) and 1 <= threads <= _MAX_THREADS):
         raise UserError(f"threads is {threads}: give a whole number from 1 to {_MAX_THREADS}")
     suffix = path.suffix.lower()
-    if suffix not in BACKENDS:
-        raise UserError(f"{path} has no suffix that names an engine: give one of {', '.join(BACKENDS)}")
+    if suffix not in SUFFIXES:
+        raise UserError(f"{path} has no suffix that names an engine: give one of {', '.join(SUFFIXES)}")
     check_model_file(path)
-    return BACKENDS[suffix](path, device, threads)
+    return _engine(suffix)(path, device, threads)
 
 
 def check_model_file(path: Path) -> None:

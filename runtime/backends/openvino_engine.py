@@ -9,18 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.backends.contract import (
-    INPUT_NAME,
-    METADATA_KEY,
-    OUTPUT_SHAPES,
-    Outputs,
-    check_signature,
-    float32_tensor,
-    parse_passport,
-)
-from runtime.errors import UserError, first_line, unknown_name
-from runtime.files import check_regular
-from runtime.machine import usable_cores
+from ..errors import UserError, first_line, unknown_name
+from ..files import check_regular
+from ..machine import usable_cores
+from .contract import INPUT_NAME, METADATA_KEY, OUTPUT_SHAPES, Outputs, check_signature, float32_tensor, parse_passport
 
 DEVICES = {"auto": "f32", "cpu": "f32", "cpu-bf16": "bf16"}  # with the precision that the CPU computes in
 MAX_WEIGHTS_BYTES = 2 * 2**30
@@ -32,20 +24,14 @@ class OpenVINOBackend:
     def __init__(self, path: Path, device: str, threads: int | None) -> None:
         if device not in DEVICES:
             raise unknown_name("device", device, DEVICES)
-        options: dict[str, Any] = {
-            "INFERENCE_PRECISION_HINT": DEVICES[device],
-            "PERFORMANCE_HINT": "LATENCY",
-            "ENABLE_CPU_PINNING": False,
-        }
-        if (count := threads or usable_cores()) is not None:
-            options["INFERENCE_NUM_THREADS"] = count
+        options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": DEVICES[device], "PERFORMANCE_HINT": "LATENCY"}
+        options["ENABLE_CPU_PINNING"] = False
+        options["INFERENCE_NUM_THREADS"] = threads or usable_cores() or 0  # 0: its own choice
         ov = import_openvino()
         self.version: str = ov.__version__.partition("-")[0]
         model = read_model(path)
         self.info = parse_passport(passport_in(model), str(path))
-        takes, gives = (
-            {node.get_any_name(): _described(node) for node in nodes} for nodes in (model.inputs, model.outputs)
-        )
+        takes, gives = ({n.get_any_name(): _described(n) for n in nodes} for nodes in (model.inputs, model.outputs))
         check_signature(takes, gives, self.info.input_px, str(path))
         try:
             compiled = ov.Core().compile_model(model, "CPU", options)
@@ -60,8 +46,6 @@ class OpenVINOBackend:
     def run(self, image: NDArray[np.float32]) -> Outputs:
         """NCHW, RGB, 0..1 -> the outputs of the graph contract."""
         with self._lock:
-            if self._request is None:
-                raise ValueError("the model is closed")
             try:
                 self._request.infer({INPUT_NAME: image}, share_inputs=True)
                 return {name: self._request.get_tensor(name).data.copy() for name in OUTPUT_SHAPES}
@@ -70,8 +54,7 @@ class OpenVINOBackend:
 
     def close(self) -> None:
         """Let go of the model."""
-        with self._lock:
-            self._request = None
+        self._request = None
 
 
 def import_openvino() -> Any:

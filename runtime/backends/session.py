@@ -1,7 +1,6 @@
-"""The one place where onnxruntime is imported for use and its sessions are made; runtime/backends lists its defaults.
+"""onnxruntime: the one place where its sessions are made, and `.onnx` files as a backend of the runner.
 
-ORT_DISABLE_TELEMETRY only counts before the import: runtime/__init__.py sets it. With its own default of threads,
-onnxruntime takes twice as long on one core of a container.
+runtime/backends lists its defaults. With its own default of threads it takes twice as long on one core of a container.
 """
 
 from __future__ import annotations
@@ -10,13 +9,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from runtime.errors import UserError, first_line
-from runtime.files import utf8_path
-from runtime.machine import usable_cores
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import UserError, first_line, unknown_name
+from ..files import utf8_path
+from ..machine import usable_cores
+from .contract import INPUT_NAME, METADATA_KEY, OUTPUT_SHAPES, Outputs, check_signature, parse_passport
 
 CPU_PROVIDER = "CPUExecutionProvider"
 _LEVELS = {"all": "ORT_ENABLE_ALL", "basic": "ORT_ENABLE_BASIC", "none": "ORT_DISABLE_ALL"}
 _LOG_FATAL = 4
+_PROVIDERS = {"cuda": "CUDAExecutionProvider", "cpu": CPU_PROVIDER}  # the fastest first
+_FLOAT_TENSOR = "tensor(float)"
 
 
 def import_onnxruntime() -> Any:
@@ -40,8 +45,7 @@ def open_session(
     """Open an onnxruntime InferenceSession on a file or on a serialised model.
 
     threads: None for the physical cores that this process may use. optimised_path: where the optimised graph is
-    written. profile_prefix: where `end_profiling` writes. Raises what onnxruntime raises, which has a class for every
-    status without a common one.
+    written. profile_prefix: where `end_profiling` writes. Raises what onnxruntime raises, of no common class.
     """
     ort = import_onnxruntime()
     options = ort.SessionOptions()
@@ -57,3 +61,54 @@ def open_session(
         options.profile_file_prefix = str(profile_prefix)
     source = model if isinstance(model, bytes) else utf8_path(model)
     return ort.InferenceSession(source, options, providers=list(providers))
+
+
+class OnnxRuntimeBackend:
+    """An `.onnx` file."""
+
+    def __init__(self, path: Path, device: str, threads: int | None) -> None:
+        providers = _choose_providers(device, import_onnxruntime().get_available_providers())
+        try:
+            session = open_session(path, threads, providers=providers)
+        except Exception as error:  # of no common class
+            raise UserError(f"onnxruntime cannot load {path}: {first_line(error)}; export it again") from None
+        self.provider: str = session.get_providers()[0]
+        if device != "auto" and self.provider != providers[0]:  # onnxruntime falls back without an error
+            raise UserError(f"{device} is not usable here ({path} would run on {self.provider}): give --device cpu")
+        try:
+            passport = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+            takes, gives = _described(session.get_inputs()), _described(session.get_outputs())
+        except UnicodeDecodeError:
+            raise UserError(f"{path} holds names or metadata that are no text: export it again") from None
+        self.info = parse_passport(passport, str(path))
+        check_signature(takes, gives, self.info.input_px, str(path))
+        self._path = path
+        self._session: Any = session
+
+    def run(self, image: NDArray[np.float32]) -> Outputs:
+        """NCHW, RGB, 0..1 -> the outputs of the graph contract."""
+        names = list(OUTPUT_SHAPES)
+        try:
+            return dict(zip(names, self._session.run(names, {INPUT_NAME: image}), strict=True))
+        except Exception as error:  # what a graph promises, it may still break
+            raise UserError(f"onnxruntime cannot run {self._path}: {first_line(error)}; export it again") from None
+
+    def close(self) -> None:
+        """Let go of the session."""
+        self._session = None
+
+
+def _choose_providers(device: str, available: list[str]) -> list[str]:
+    """Return the wanted provider first, the CPU's after it for what the first cannot run."""
+    if device == "auto":
+        return [name for name in _PROVIDERS.values() if name in available]
+    if device not in _PROVIDERS:
+        raise unknown_name("device", device, ["auto", *_PROVIDERS])
+    wanted = _PROVIDERS[device]
+    if wanted not in available:
+        raise UserError(f"this onnxruntime has no {wanted}: install onnxruntime-gpu, or use the device cpu")
+    return list(dict.fromkeys([wanted, _PROVIDERS["cpu"]]))
+
+
+def _described(nodes: Any) -> dict[str, str]:
+    return {node.name: f"{'float32' if node.type == _FLOAT_TENSOR else node.type} {node.shape}" for node in nodes}

@@ -11,34 +11,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.backends.contract import INPUT_NAME, OUTPUT_SHAPES, check_signature, float32_tensor, input_shape
-from runtime.backends.engine_passport import check_engine, read_engine_passport
-from runtime.backends.trt_api import (
-    DEVICE,
-    collecting_logger,
-    first_error,
-    import_pycuda,
-    import_tensorrt,
-    machine_here,
-)
-from runtime.errors import UserError, unknown_name
+from ..errors import UserError, unknown_name
+from .contract import INPUT_NAME, OUTPUT_SHAPES, check_signature, float32_tensor, input_shape
+from .engine_passport import check_engine, read_engine_passport
+from .trt_api import DEVICE, collecting_logger, first_error, import_pycuda, import_tensorrt, machine_here
 
 DEVICES = ("auto", "cuda")
-_ALIGNMENT_BYTES = 256  # that TensorRT wants of every tensor's address
+_ALIGNMENT = 64  # numbers: TensorRT wants every tensor's address at a multiple of 256 bytes
 
 
 class TensorRTBackend:
     """A `.engine` file with its passport. Load only engines that you built: TensorRT trusts them as it trusts code.
 
     Memory and stream are made once: a frame is one copy in, one run, one copy out. pycuda's contexts belong to threads:
-    every call makes the device's primary context current for as long as it takes, so that threads may share a backend.
-    They run one after the other.
+    every call makes the device's primary context current, so that threads may share a backend, one after the other.
     """
-
-    _runtime: Any
-    _engine: Any
-    _context: Any
-    _stream: Any
 
     def __init__(self, path: Path, device: str, threads: int | None) -> None:
         if device == "cpu":
@@ -95,8 +82,6 @@ class TensorRTBackend:
 
     def run(self, image: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
         """NCHW, RGB, 0..1 -> the outputs of the graph contract, copies that the caller may keep."""
-        if image.shape != self._shape or image.dtype != np.float32:
-            raise ValueError(f"the image is {image.dtype} {image.shape}, not float32 {self._shape}")
         with self._lock:
             if self._device_context is None:
                 raise ValueError("the model is closed")
@@ -130,16 +115,13 @@ class _Arena:
 
     def __init__(self, cuda: Any, shapes: Mapping[str, tuple[int, ...]]) -> None:
         sizes = {name: int(np.prod(shape)) for name, shape in shapes.items()}
-        steps = [-(-4 * size // _ALIGNMENT_BYTES) * _ALIGNMENT_BYTES for size in sizes.values()]
-        starts = dict(zip(sizes, np.cumsum([0, *steps[:-1]]).tolist(), strict=True))
-        self.host: Any = cuda.pagelocked_empty(sum(steps) // 4, np.float32)
+        ends = np.cumsum([-(-size // _ALIGNMENT) * _ALIGNMENT for size in sizes.values()]).tolist()
+        starts = dict(zip(sizes, [0, *ends], strict=False))
+        self.host: Any = cuda.pagelocked_empty(ends[-1], np.float32)
         self.host[:] = 0
-        self.device: Any = cuda.mem_alloc(sum(steps))
-        self.addresses = {name: int(self.device) + start for name, start in starts.items()}
-        self.views = {
-            name: self.host[start // 4 : start // 4 + sizes[name]].reshape(shapes[name])
-            for name, start in starts.items()
-        }
+        self.device: Any = cuda.mem_alloc(4 * ends[-1])
+        self.addresses = {name: int(self.device) + 4 * start for name, start in starts.items()}
+        self.views = {n: self.host[start : start + sizes[n]].reshape(shapes[n]) for n, start in starts.items()}
 
     def free(self) -> None:
         self.device.free()
@@ -149,8 +131,7 @@ class _Arena:
 
 def _signature(trt: Any, engine: Any) -> tuple[dict[str, str], dict[str, str]]:
     """Return what an engine takes and gives, as `check_signature` compares it."""
-    takes: dict[str, str] = {}
-    gives: dict[str, str] = {}
+    takes, gives = dict[str, str](), dict[str, str]()
     for name in map(engine.get_tensor_name, range(engine.num_io_tensors)):
         on_device = engine.get_tensor_location(name) == trt.TensorLocation.DEVICE
         is_float = engine.get_tensor_dtype(name) == trt.DataType.FLOAT

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runtime.errors import UserError, first_line
+from ..errors import UserError, first_line
 
 if TYPE_CHECKING:
     import tensorrt as trt
@@ -89,9 +89,9 @@ def machine_here(cuda: Any, tensorrt_version: str) -> Machine:
 
 
 def collecting_logger(trt: Any) -> tuple[trt.ILogger, list[str]]:
-    """Return the logger that keeps `warning: ...` and `error: ...` instead of printing them, and its list from now on.
+    """Return the logger that keeps `warning: ...` and `error: ...` instead of printing, and its list from now on.
 
-    TensorRT has one logger for all of a process and goes on with the first: so there is one, and lists take turns.
+    TensorRT goes on with the first logger of a process: so there is one, and lists take turns.
     """
     logger = _make_logger(trt)
     logger.messages = []

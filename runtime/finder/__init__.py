@@ -1,3 +1,3 @@
 """From a whole picture to the boxes of the hands in it, by MediaPipe's palm detector."""
 
-import runtime.image  # noqa: F401 - first, as it says in one line what to do where OpenCV cannot be imported
+from .. import image  # noqa: F401 - first, as it says in one line what to do where OpenCV cannot be imported

@@ -20,10 +20,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.backends.session import open_session
-from runtime.finder.hand_boxes import Boxes, box_around, hand_boxes
-from runtime.finder.palms import Palms, anchor_centers, decode_palms, join_palms, merge_palms
-from runtime.image.reading import Rgb, as_rgb_uint8
+from ..backends.session import open_session
+from ..image.reading import Rgb, as_rgb_uint8
+from .palms import Boxes, Palms, anchor_centers, box_around, decode_palms, hand_boxes, join_palms, merge_palms
 
 MODEL_PATH = Path(__file__).parents[1] / "assets" / "palm_detector.onnx"
 MAX_HANDS = 2
@@ -42,7 +41,6 @@ class FoundBoxes:
 
     boxes: Boxes  # (n, 4) x, y, width, height of a square around each hand; may reach beyond the picture
     scores: NDArray[np.float32]  # (n,) 0..1
-    keypoints: NDArray[np.float32]  # (n, 7, 2) wrist, knuckles of index to little finger, two joints of the thumb
     took_ms: float = 0.0
 
     @property
@@ -57,40 +55,28 @@ class Finder:
     def __init__(self, threads: int | None = None) -> None:
         self._session: Any = open_session(MODEL_PATH, threads)
 
-    def find_hands(
-        self,
-        rgb: NDArray[Any],
-        *,
-        threshold: float = THRESHOLD,
-        second_threshold: float = SECOND_THRESHOLD,
-        far: bool = True,
-    ) -> FoundBoxes:
-        """Find up to two hands.
+    def find_hands(self, rgb: NDArray[Any], *, far: bool = True) -> FoundBoxes:
+        """Find up to two hands of a picture (H, W, 3) uint8 RGB; a UserError for what is none.
 
-        Args:
-            rgb: (H, W, 3) uint8, RGB, of any size that the runner takes.
-            threshold: the least score of the surest hand, between 0 and 1.
-            second_threshold: the least score of the other; at most `threshold`.
-            far: look for small hands where there is no other, which takes two and a half times as long as the rest.
-
-        Raises UserError for what is no picture.
+        far: look for small hands where there is no other, which takes two and a half times as long as the rest.
         """
+        threshold = THRESHOLD
         start = time.perf_counter()
         image = as_rgb_uint8(rgb)
         size_px = image.shape[1], image.shape[0]
         normal = _shrink(image, NORMAL_PX)
-        palms = merge_palms(self._look(normal, size_px, second_threshold))
+        palms = merge_palms(self._look(normal, size_px))
         if np.count_nonzero(palms.scores >= threshold) < MAX_HANDS:
-            close = self._look(_shrink(normal, CLOSE_PX), size_px, second_threshold)
-            palms = merge_palms(join_palms((palms, close)))
+            close = self._look(_shrink(normal, CLOSE_PX), size_px)
+            palms = merge_palms(join_palms(palms, close))
         if far and not (palms.scores >= threshold).any():
-            palms = merge_palms(self._look(_shrink(image, FAR_PX), size_px, second_threshold))
+            palms = merge_palms(self._look(_shrink(image, FAR_PX), size_px))
             threshold = FAR_THRESHOLD
         count = min(len(palms.scores), MAX_HANDS) if (palms.scores >= threshold).any() else 0
         boxes, took_ms = hand_boxes(palms)[:count], 1000 * (time.perf_counter() - start)
-        return FoundBoxes(boxes, palms.scores[:count], palms.keypoints[:count], took_ms)
+        return FoundBoxes(boxes, palms.scores[:count], took_ms)
 
-    def _look(self, view: Rgb, picture_px: tuple[int, int], threshold: float) -> Palms:
+    def _look(self, view: Rgb, picture_px: tuple[int, int]) -> Palms:
         """The palms of one view of the picture, in px of the picture, whose width and height are given."""
         rows, columns = view.shape[:2]
         height, width = (math.ceil(side / _STRIDE_PX) * _STRIDE_PX for side in (rows, columns))
@@ -98,7 +84,7 @@ class Finder:
         canvas = np.zeros((1, 3, height, width), np.float32)
         np.divide(view.transpose(2, 0, 1), _WHITE, out=canvas[0, :, top : top + rows, left : left + columns])
         offsets, logits = self._session.run(["offsets", "logits"], {"image": canvas})
-        palms = decode_palms(offsets[0], logits[0, :, 0], anchor_centers(height, width), threshold)
+        palms = decode_palms(offsets[0], logits[0, :, 0], anchor_centers(height, width), SECOND_THRESHOLD)
         corner = np.array([left, top], np.float32)
         scale = np.divide(picture_px, (columns, rows), dtype=np.float32)
         return Palms((palms.corners - corner) * scale, (palms.keypoints - corner) * scale, palms.scores)

@@ -9,12 +9,12 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.backends.contract import Heatmap, Outputs
-from runtime.errors import UserError
-from runtime.hand.hand_model import HandPair
-from runtime.hand.hands import Floats, Hand
-from runtime.hand.rotations import matrix_from_6d
-from runtime.image.crop import Crop
+from ..backends.contract import Heatmap, Outputs
+from ..errors import UserError
+from ..image.crop import Crop
+from .hand_model import HandPair
+from .hands import Floats, Hand
+from .rotations import matrix_from_6d
 
 _LARGEST_LOGIT = 500.0  # beyond it exp overflows, and the probability is 0 or 1 anyway
 _LARGEST_OUTPUT = 1e6  # of any unit in the contract, logits aside: far beyond what a hand can be
@@ -80,10 +80,8 @@ def _check_numbers(outputs: Outputs) -> None:
     if np.abs(numbers).max() <= _LARGEST_OUTPUT and np.isfinite(outputs["presence"]).all():  # False for nan
         return
     # The file is damaged, or it overflows in half precision.
-    most = {name: np.abs(values).max() for name, values in outputs.items()}
-    broken = [name for name, value in most.items() if not value <= (np.inf if name == "presence" else _LARGEST_OUTPUT)]
-    what = ", ".join(broken or ["presence"])
-    raise UserError(f"the model gives numbers that no hand can have ({what}): export it again as fp32")
+    broken = [name for name, values in outputs.items() if not np.abs(values).max() <= _LARGEST_OUTPUT]
+    raise UserError(f"the model gives numbers that no hand can have ({', '.join(broken)}): export it again as fp32")
 
 
 def _probability(logit: float) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
@@ -17,10 +18,10 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from runtime.errors import UserError
-from runtime.files import read_regular
-from runtime.hand.npz import BadFile, Member, read_arrays
-from runtime.hand.skinning import Rig, joint_depths, make_rig
+from ..errors import UserError
+from ..files import read_regular
+from .npz import BadFile, Member, read_arrays
+from .skinning import Rig, make_rig
 
 EMBEDDED_MODEL = Path(__file__).parents[1] / "assets" / "hand_embedded.npz"
 
@@ -76,57 +77,26 @@ class HandModel:
     side: Literal["right", "left"]
 
     @cached_property
-    def template_row(self) -> Float32Array:
-        """(2334,)"""
-        return np.ascontiguousarray(self.v_template.reshape(-1))
-
-    @cached_property
-    def shape_basis(self) -> Float32Array:
-        """(10, 2334)"""
-        return np.ascontiguousarray(self.shapedirs.reshape(-1, SHAPE_SIZE).T)
-
-    @cached_property
-    def pose_basis(self) -> Float32Array | None:
-        """(135, 2334), or None where the model has no pose correctives."""
-        if not self.posedirs.any():
-            return None
-        return np.ascontiguousarray(self.posedirs.reshape(-1, POSE_FEATURES).T)
-
-    @cached_property
-    def joint_row(self) -> Float32Array:
-        """(48,): the regressor applied to the template once, in double precision."""
-        return (self.J_regressor.astype(np.float64) @ self.v_template).astype(np.float32).reshape(-1)
-
-    @cached_property
-    def joint_shape_basis(self) -> Float32Array:
-        """(10, 48): the regressor applied to the shape directions once."""
-        directions = np.tensordot(self.J_regressor.astype(np.float64), self.shapedirs, axes=(1, 0))
-        return np.ascontiguousarray(directions.reshape(-1, SHAPE_SIZE).T.astype(np.float32))
-
-    @cached_property
     def rig(self) -> Rig:
         """The model as skinning computes with it."""
-        arrays = (self.v_template, self.shapedirs, self.posedirs, self.J_regressor, self.weights)
-        return make_rig(*arrays, parents=self.parents, tips=self.tips)
+        return make_rig(self)
 
-    @cached_property
-    def levels(self) -> tuple[tuple[IntArray, IntArray], ...]:
-        """The skeleton as (joints, their parents) per depth below the wrist: joints of a level move together."""
-        depth = joint_depths(self.parents)
-        by_depth = [np.flatnonzero(depth == level) for level in range(1, depth.max() + 1)]
-        return tuple((joints, self.parents[joints]) for joints in by_depth)
+
+def as_basis(directions: Float32Array) -> Float32Array:
+    """(V, 3, N) -> (N, 3 V): a row for each direction."""
+    return np.ascontiguousarray(directions.reshape(-1, directions.shape[-1]).T)
+
+
+def joints_of(model: HandModel, vertices: Float32Array) -> Float32Array:
+    """(778, ...) of the vertices -> (16, ...) of the skeleton's joints, in double precision on the way."""
+    return np.tensordot(model.J_regressor.astype(np.float64), vertices, axes=1).astype(np.float32)
 
 
 def skin(model: HandModel, rotations: ArrayLike, shape: ArrayLike) -> tuple[Float32Array, Float32Array]:
-    """Pose a hand.
+    """Pose a hand: vertices (..., 778, 3) and joints (..., 21, 3), metres.
 
-    Args:
-        rotations: (..., 16, 3, 3), MANO's joint order, `hands_mean` already added.
-        shape: (..., 10).
-
-    Returns:
-        vertices (..., 778, 3) and joints (..., 21, 3), metres. The wrist turns about its own joint and nothing is
-        translated: subtract joints[..., :1, :] for wrist-relative coordinates.
+    rotations (..., 16, 3, 3), MANO's joint order, with `hands_mean` added; shape (..., 10). The wrist turns about its
+    own joint and nothing is translated: subtract joints[..., :1, :] for wrist-relative coordinates.
     """
     turns, betas = np.asarray(rotations, np.float32), np.asarray(shape, np.float32)
     return model.rig.skin(turns, np.broadcast_to(betas, (*turns.shape[:-3], SHAPE_SIZE)))
@@ -201,13 +171,11 @@ def load_hand_models(path: Path | None = None) -> HandPair:
 
 
 def _checked_name(arrays: dict[str, NDArray[Any]]) -> str:
-    try:
+    with suppress(KeyError, ValueError, UnicodeError, SystemError):
         name = str(arrays["name"][()])
-    except (KeyError, ValueError, UnicodeError, SystemError):
-        name = ""
-    if not name or not name.isprintable():
-        raise BadFile("its name is missing, empty or not printable")
-    return name
+        if name and name.isprintable():
+            return name
+    raise BadFile("its name is missing, empty or not printable")
 
 
 def _checked_arrays(arrays: dict[str, NDArray[Any]], prefix: str) -> dict[str, Any]:

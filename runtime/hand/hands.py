@@ -13,8 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.hand.hand_model import HandPair
-from runtime.hand.joints import JOINT_NAMES
+from .joints import JOINT_NAMES
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -22,7 +21,6 @@ Ints = NDArray[np.int64]
 # Orange and blue of Okabe and Ito's palette, which colour-blind people tell apart.
 COLOURS = {"right": (240, 150, 25), "left": (60, 150, 220)}  # RGB
 
-_HAND_KEYS = ("joints_mm", "joints_image_px", "camera", "shape")  # of a present hand's JSON; else null
 _MM = 1000
 _MIN_LENGTH = 1e-12
 _MIN_PX_PER_M = 1e-6
@@ -62,13 +60,11 @@ class Hand:
         """(778, 3) unit vectors out of the mesh at its vertices, camera axes; larger faces weigh more."""
         corners = self.vertices[self.faces]
         weighted = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])  # long where a face is large
-        summed = np.empty_like(self.vertices)
-        for axis in range(3):
-            weights = np.repeat(weighted[:, axis], 3)
-            summed[:, axis] = np.bincount(self.faces.reshape(-1), weights, minlength=len(summed))
+        flat = self.faces.reshape(-1)
+        summed = np.stack([np.bincount(flat, np.repeat(w, 3), len(self.vertices)) for w in weighted.T], axis=1)
         length = np.linalg.norm(summed, axis=1, keepdims=True)
         usable = length > _MIN_LENGTH
-        return np.where(usable, summed / np.where(usable, length, 1), _TO_CAMERA)
+        return np.where(usable, summed / np.where(usable, length, 1), _TO_CAMERA).astype(np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,37 +117,15 @@ def distance_in_picture(right: Hand, left: Hand) -> Floats:
     return np.array([*((left.camera[1:] - right.camera[1:]) / px_per_m), 0.0], np.float32)
 
 
-def absent_hands(models: HandPair) -> Hands:
-    """What is seen of a picture in which there is nothing to look at: resting hands, neither present."""
-    rotations, shape = np.tile(np.eye(3, dtype=np.float32), (2, 16, 1, 1)), np.zeros((2, 10), np.float32)
-    joints, mesh = models.joints(rotations, shape), models.mesh(rotations, shape)
-    right, left = (
-        Hand(
-            side=model.side,
-            present=False,
-            presence=0.0,
-            mesh=partial(mesh, i),
-            joints=joints[i],
-            joints_image=np.zeros((21, 2), np.float32),
-            joints_heatmap=np.zeros((21, 3), np.float32),
-            rotations=rotations[i],
-            shape=shape[i],
-            camera=np.zeros(3, np.float32),
-            faces=model.faces,
-        )
-        for i, model in enumerate(models)
-    )
-    return Hands(right, left, np.zeros(3, np.float32), {})
-
-
 def _hand_json(hand: Hand) -> dict[str, Any]:
+    numbers = {
+        "joints_mm": _rounded(hand.joints * _MM, 2),
+        "joints_image_px": _rounded(hand.joints_image, 2),
+        "camera": dict(zip(("scale_px_per_m", "x_px", "y_px"), _rounded(hand.camera, 3), strict=True)),
+        "shape": _rounded(hand.shape, 4),
+    }
     about = {"present": hand.present, "presence": round(hand.presence, 4)}
-    if not hand.present:
-        return about | dict.fromkeys(_HAND_KEYS)
-    scale, x, y = _rounded(hand.camera, 3)
-    camera = {"scale_px_per_m": scale, "x_px": x, "y_px": y}
-    values = (_rounded(hand.joints * _MM, 2), _rounded(hand.joints_image, 2), camera, _rounded(hand.shape, 4))
-    return about | dict(zip(_HAND_KEYS, values, strict=True))
+    return about | (numbers if hand.present else dict.fromkeys(numbers))
 
 
 def _rounded(values: Floats, digits: int) -> Any:

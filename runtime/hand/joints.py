@@ -14,7 +14,6 @@ JOINT_NAMES = ("wrist", *(f"{finger}_{level}" for finger in FINGER_NAMES for lev
 JOINT_COUNT = len(JOINT_NAMES)
 WRIST = JOINT_NAMES.index("wrist")
 MIDDLE_MCP = JOINT_NAMES.index("middle_1")
-FINGERTIPS = tuple(JOINT_NAMES.index(f"{finger}_4") for finger in FINGER_NAMES)
 
 # (parent, child) pairs, parents first.
 BONES = tuple((WRIST if (child - 1) % 4 == 0 else child - 1, child) for child in range(1, JOINT_COUNT))

@@ -7,7 +7,6 @@ z away); glTF has y up and the viewer on +z, half a turn around x from them (Khr
 from __future__ import annotations
 
 import json
-import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.files import write_bytes_atomic, write_text_atomic
-from runtime.hand.hands import COLOURS, Floats, Hand, Hands
+from ..files import write_bytes_atomic, write_text_atomic
+from .hands import COLOURS, Floats, Hand, Hands
 
 _MAGIC, _VERSION = 0x46546C67, 2  # "glTF"
 _JSON_CHUNK, _BINARY_CHUNK = 0x4E4F534A, 0x004E4942  # "JSON", "BIN\0"
@@ -27,39 +26,28 @@ _TO_GLTF = np.array([1, -1, -1], np.float32)
 _ROUGHNESS = 0.7
 
 
-def write_obj(
-    path: str | os.PathLike[str],
-    vertices: NDArray[np.floating[Any]],
-    faces: NDArray[np.integer[Any]],
-    comment: str = "metres",
-) -> None:
-    """Write vertices (V, 3) and triangles (F, 3), counted from 0, atomically."""
-    lines = [f"# {' '.join(comment.split())}"]
-    lines += [f"v {x:.6f} {y:.6f} {z:.6f}" for x, y, z in vertices.tolist()]
-    lines += [f"f {a} {b} {c}" for a, b, c in (faces + 1).tolist()]
-    write_text_atomic(path, "\n".join(lines) + "\n")
-
-
-def write_hands(folder: Path, stem: str, hands: Hands) -> list[Path]:
+def write_obj(folder: Path, stem: str, hands: Hands) -> list[Path]:
     """Write `<stem>_right.obj` and `<stem>_left.obj` of the hands that are present; return their paths."""
     paths = []
     for hand, shift_m in _placed(hands):
-        vertices = hand.vertices if shift_m is None else hand.vertices + shift_m
+        lines = [f"# {hand.side} hand, metres; x right, y down, z away from the camera"]
+        lines += [f"v {x:.6f} {y:.6f} {z:.6f}" for x, y, z in (hand.vertices + shift_m).tolist()]
+        lines += [f"f {a} {b} {c}" for a, b, c in (hand.faces + 1).tolist()]
         paths.append(folder / f"{stem}_{hand.side}.obj")
-        write_obj(paths[-1], vertices, hand.faces, f"{hand.side} hand, metres; x right, y down, z away from the camera")
+        write_text_atomic(paths[-1], "\n".join(lines) + "\n")
     return paths
 
 
-def write_glb(path: str | os.PathLike[str], hands: Hands) -> None:
-    """Write the hands that are present as one file with a node each, atomically; ValueError where none is."""
+def write_glb(path: Path, hands: Hands) -> Path:
+    """Write the hands that are present as one file with a node each; return its path. ValueError where none is."""
     if not hands.present:
         raise ValueError("there is no hand to write")
     buffer = _Buffer()
     nodes, meshes, materials = [], [], []
     for index, (hand, shift_m) in enumerate(_placed(hands)):
-        place = {} if shift_m is None else {"translation": (shift_m * _TO_GLTF).tolist()}
-        nodes.append({"name": f"{hand.side} hand", "mesh": index, **place})
-        meshes.append({"name": f"{hand.side} hand", "primitives": [_primitive(hand, index, buffer)]})
+        name = {"name": f"{hand.side} hand"}
+        nodes.append({**name, "mesh": index, "translation": (shift_m * _TO_GLTF).tolist()})
+        meshes.append({**name, "primitives": [_primitive(hand, index, buffer)]})
         materials.append(_material(hand))
     document = {
         "asset": {"version": "2.0", "generator": "ER Edge"},
@@ -75,12 +63,14 @@ def write_glb(path: str | os.PathLike[str], hands: Hands) -> None:
     text = json.dumps(document, separators=(",", ":")).encode()
     chunks = _chunk(_JSON_CHUNK, text, b" ") + _chunk(_BINARY_CHUNK, bytes(buffer.content), b"\0")
     write_bytes_atomic(path, struct.pack("<III", _MAGIC, _VERSION, 12 + len(chunks)) + chunks)
+    return path
 
 
-def _placed(hands: Hands) -> Iterator[tuple[Hand, Floats | None]]:
+def _placed(hands: Hands) -> Iterator[tuple[Hand, Floats]]:
     """Return the hands that are present, each with what moves it into the frame they share."""
     for hand in hands.present:
-        yield hand, hands.relative_translation if hand.side == "left" and hands.right.present else None
+        moved = hand.side == "left" and hands.right.present
+        yield hand, hands.relative_translation if moved else np.zeros(3, np.float32)
 
 
 class _Buffer:
@@ -94,19 +84,17 @@ class _Buffer:
     def add(self, values: NDArray[Any], target: int, **more: Any) -> int:
         """Append float32 vectors (N, 3) or uint16 indices (N,); return the number of their accessor."""
         kind, component = ("VEC3", _FLOAT) if values.ndim == 2 else ("SCALAR", _UNSIGNED_SHORT)
-        view = {"buffer": 0, "byteOffset": len(self.content), "byteLength": values.nbytes, "target": target}
-        self.content += values.tobytes() + bytes(
-            -values.nbytes % 4
-        )  # accessors start at multiples of their component's size
-        accessor = {"bufferView": len(self.views), "componentType": component, "count": len(values), "type": kind}
-        self.views.append(view)
-        self.accessors.append(accessor | more)
-        return len(self.accessors) - 1
+        place = {"byteOffset": len(self.content), "byteLength": values.nbytes}
+        self.content += values.tobytes() + bytes(-values.nbytes % 4)  # accessors start at multiples of 4
+        number = len(self.views)
+        self.views.append({"buffer": 0, **place, "target": target})
+        about = {"bufferView": number, "componentType": component, "count": len(values), "type": kind}
+        self.accessors.append(about | more)
+        return number
 
 
 def _primitive(hand: Hand, material: int, buffer: _Buffer) -> dict[str, Any]:
-    vertices = np.asarray(hand.vertices * _TO_GLTF, "<f4")
-    normals = np.asarray(hand.normals() * _TO_GLTF, "<f4")
+    vertices, normals = (np.asarray(values * _TO_GLTF, "<f4") for values in (hand.vertices, hand.normals()))
     bounds = {"min": vertices.min(axis=0).tolist(), "max": vertices.max(axis=0).tolist()}
     position, normal = buffer.add(vertices, _ARRAY_BUFFER, **bounds), buffer.add(normals, _ARRAY_BUFFER)
     indices = buffer.add(np.asarray(hand.faces.reshape(-1), "<u2"), _ELEMENT_ARRAY_BUFFER)
@@ -115,10 +103,9 @@ def _primitive(hand: Hand, material: int, buffer: _Buffer) -> dict[str, Any]:
 
 def _material(hand: Hand) -> dict[str, Any]:
     linear = (np.array(COLOURS[hand.side]) / 255) ** 2.2
-    colour = [*linear.round(4).tolist(), 1.0]
-    surface = {"baseColorFactor": colour, "metallicFactor": 0.0, "roughnessFactor": _ROUGHNESS}
+    surface = {"baseColorFactor": [*linear.round(4).tolist(), 1.0], "metallicFactor": 0.0}
     # The mesh is open at the wrist, where one looks inside.
-    return {"name": hand.side, "doubleSided": True, "pbrMetallicRoughness": surface}
+    return {"name": hand.side, "doubleSided": True, "pbrMetallicRoughness": {**surface, "roughnessFactor": _ROUGHNESS}}
 
 
 def _chunk(kind: int, content: bytes, padding: bytes) -> bytes:

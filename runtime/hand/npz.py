@@ -5,9 +5,7 @@ from __future__ import annotations
 import io
 import math
 import re
-import struct
 import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +16,7 @@ from numpy.typing import NDArray
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # LZMA takes whatever memory the file asks for
 _MAX_NUMBER_BYTES = 8
 _MAX_HEADER_BYTES = 4096
+# numpy's own reader would compile the text.
 _HEADER = re.compile(
     r"\{'descr': '(?P<type>[<>|][a-zA-Z]\d{1,5})', 'fortran_order': (?P<fortran>True|False), "
     r"'shape': \((?P<shape>(\d{1,18}, ?)*(\d{1,18})?)\), \} *\n"
@@ -48,15 +47,26 @@ def read_arrays(content: bytes, members: Mapping[str, Member]) -> dict[str, NDAr
                     raise BadFile(f"unknown array {entry.filename[:60]!r}, or one that is there twice")
                 if entry.compress_type not in _COMPRESSIONS:
                     raise BadFile(f"the array {key} is compressed by another method than deflate")
+                most_bytes = math.prod(members[key].shape) * members[key].most_bytes + _MAX_HEADER_BYTES
+                if entry.file_size > most_bytes:  # more is never unpacked
+                    raise BadFile(f"the array {key} has more than {most_bytes} bytes")
                 with archive.open(entry) as stream:
                     arrays[key] = _read_array(stream, key, members[key])
-    except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, RuntimeError, ValueError):
-        raise BadFile("the zip archive is damaged or not one") from None
+    except BadFile:
+        raise
+    except Exception:  # zipfile, zlib and numpy raise errors of many kinds
+        raise BadFile("the zip archive is damaged or not one, or an array in it") from None
     return arrays
 
 
 def _read_array(stream: Any, key: str, member: Member) -> NDArray[Any]:
-    shape, fortran_order, dtype = _read_header(stream, key)
+    count_bytes = {b"\x93NUMPY\1\0": 2, b"\x93NUMPY\2\0": 4}[stream.read(8)]
+    length = int.from_bytes(stream.read(count_bytes), "little")
+    header = _HEADER.fullmatch(stream.read(length).decode("latin-1"))
+    if header is None:
+        raise BadFile(f"the array {key} has a damaged header")
+    dtype = np.dtype(header["type"])
+    shape = tuple(int(number) for number in header["shape"].split(",") if number.strip())
     if shape != member.shape:
         raise BadFile(f"{key} has shape {str(shape)[:60]}, not {member.shape}")
     if dtype.kind not in member.kinds or dtype.itemsize > member.most_bytes:
@@ -65,20 +75,4 @@ def _read_array(stream: Any, key: str, member: Member) -> NDArray[Any]:
     data = stream.read(size_bytes + 1)  # one more than there should be, so that the zip's checksum is verified
     if len(data) != size_bytes:
         raise BadFile(f"{key} does not hold the {size_bytes} bytes that it declares")
-    return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran_order else "C")
-
-
-def _read_header(stream: Any, key: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Return shape, order and type; numpy's own reader would evaluate the text, and raise errors of many kinds."""
-    count_bytes = {b"\x93NUMPY\1\0": 2, b"\x93NUMPY\2\0": 4}.get(stream.read(8), 0)
-    length = int.from_bytes(stream.read(count_bytes), "little")
-    text = stream.read(length).decode("latin-1") if length <= _MAX_HEADER_BYTES else ""
-    found = _HEADER.fullmatch(text)
-    if found is None:
-        raise BadFile(f"the array {key} has a damaged header")
-    try:
-        dtype = np.dtype(found["type"])
-    except TypeError:
-        raise BadFile(f"{key} has the unusable type {found['type']}") from None
-    shape = tuple(int(number) for number in found["shape"].split(",") if number.strip())
-    return shape, found["fortran"] == "True", dtype
+    return np.frombuffer(data, dtype).reshape(shape, order="F" if header["fortran"] == "True" else "C")

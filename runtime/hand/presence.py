@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.finder.finder import FoundBoxes
-from runtime.hand.hands import Hand, Hands
+from ..finder.finder import FoundBoxes
+from .hands import Hand, Hands
 
 Floats = NDArray[np.floating[Any]]
 PRESENCE_PATH = Path(__file__).parents[1] / "assets" / "presence.json"
@@ -68,8 +68,7 @@ def presence_rows() -> dict[str, dict[str, Any]]:
 
 def presence_rule(variant: str) -> PresenceRule:
     """The rule of a variant, as shipped."""
-    rows = presence_rows()
-    row = rows.get(variant, rows[ANY_VARIANT])
+    row = presence_rows().get(variant, presence_rows()[ANY_VARIANT])
     return PresenceRule(tuple(row["boxed"]["weights"]), tuple(row["found"]["weights"]))
 
 
@@ -93,7 +92,7 @@ def disagreement_m(hand: Hand) -> float:
 
 def in_one_place(first: Hand, second: Hand) -> bool:
     """Whether two hands are nearer to each other than hands mostly are: likely one hand, seen twice."""
-    return _near(first, second, _mean)
+    return _near(first, second, lambda points: np.asarray(points.mean(axis=0)))
 
 
 def _finder_scores(pair: tuple[Hand, Hand], found: FoundBoxes) -> list[float]:
@@ -101,9 +100,8 @@ def _finder_scores(pair: tuple[Hand, Hand], found: FoundBoxes) -> list[float]:
     scores = [_MISSED_SCORE, _MISSED_SCORE]
     free = list(range(len(found.boxes)))
     for side in sorted((0, 1), key=lambda side: -pair[side].presence):
-        away = {i: _sides_away(pair[side], found.boxes[i]) for i in free}
-        nearest = min(away, key=lambda i: away[i], default=None)
-        if nearest is not None and away[nearest] <= _IN_BOX:
+        away, nearest = min(((_sides_away(pair[side], found.boxes[i]), i) for i in free), default=(np.inf, 0))
+        if away <= _IN_BOX:
             scores[side] = float(found.scores[nearest])
             free.remove(nearest)
     return scores
@@ -114,13 +112,8 @@ def _near(first: Hand, second: Hand, place: Callable[[Floats], Floats]) -> bool:
     return bool(np.linalg.norm(place(first.joints_image) - place(second.joints_image)) < _SAME_PLACE * size)
 
 
-def _mean(points: Floats) -> Floats:
-    middle: Floats = points.mean(axis=0)
-    return middle
-
-
 def _sides_away(hand: Hand, box: NDArray[np.float64]) -> float:
-    return float(np.linalg.norm(_mean(hand.joints_image) - (box[:2] + box[2:] / 2)) / box[2:].max())
+    return float(np.linalg.norm(hand.joints_image.mean(axis=0) - (box[:2] + box[2:] / 2)) / box[2:].max())
 
 
 def _logit(probability: float) -> float:

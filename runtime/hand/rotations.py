@@ -91,22 +91,13 @@ def matrix_from_axis_angle(axis_angle: ArrayLike) -> FloatArray:
 def _quaternion_from_matrix(matrix: FloatArray) -> FloatArray:
     """(..., 3, 3) -> (..., 4), w first, unit length, w >= 0."""
     m00, m11, m22 = matrix[..., 0, 0], matrix[..., 1, 1], matrix[..., 2, 2]
-    x = matrix[..., 2, 1] - matrix[..., 1, 2]
-    y = matrix[..., 0, 2] - matrix[..., 2, 0]
-    z = matrix[..., 1, 0] - matrix[..., 0, 1]
-    xy = matrix[..., 0, 1] + matrix[..., 1, 0]
-    xz = matrix[..., 0, 2] + matrix[..., 2, 0]
-    yz = matrix[..., 1, 2] + matrix[..., 2, 1]
+    odd, even = matrix - np.swapaxes(matrix, -1, -2), matrix + np.swapaxes(matrix, -1, -2)
+    x, y, z = odd[..., 2, 1], odd[..., 0, 2], odd[..., 1, 0]
+    xy, xz, yz = even[..., 0, 1], even[..., 0, 2], even[..., 1, 2]
     # Row i is the quaternion times 4 q_i; the longest row is the one without cancellation.
-    rows = np.stack(
-        [
-            np.stack([1 + m00 + m11 + m22, x, y, z], axis=-1),
-            np.stack([x, 1 + m00 - m11 - m22, xy, xz], axis=-1),
-            np.stack([y, xy, 1 - m00 + m11 - m22, yz], axis=-1),
-            np.stack([z, xz, yz, 1 - m00 - m11 + m22], axis=-1),
-        ],
-        axis=-2,
-    )
+    ww, xx, yy, zz = 1 + m00 + m11 + m22, 1 + m00 - m11 - m22, 1 - m00 + m11 - m22, 1 - m00 - m11 + m22
+    numbers = [ww, x, y, z, x, xx, xy, xz, y, xy, yy, yz, z, xz, yz, zz]
+    rows = np.stack(numbers, axis=-1).reshape(*m00.shape, 4, 4)
     best = np.argmax(np.diagonal(rows, axis1=-2, axis2=-1), axis=-1)
     quaternion = np.take_along_axis(rows, best[..., None, None], axis=-2)[..., 0, :]
     quaternion = quaternion / np.linalg.norm(quaternion, axis=-1, keepdims=True)

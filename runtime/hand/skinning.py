@@ -9,25 +9,17 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.hand.joints import MANO_TO_JOINTS
+from .joints import MANO_TO_JOINTS
 
 Float32Array = NDArray[np.float32]
 IntArray = NDArray[np.int64]
 
 _DIAGONAL = (0, 4, 8)  # of a 3 x 3 matrix, row by row
-
-
-@dataclass(frozen=True)
-class Level:
-    """Joints of one depth, as places in the rig's order."""
-
-    start: int
-    stop: int
-    parents: IntArray | slice  # places of their parents
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +28,7 @@ class Rig:
 
     order: IntArray  # (J,) the model's joint at each place
     parents: IntArray  # (J - 1,) place of the parent, from the second place on
-    levels: tuple[Level, ...]  # below the wrist
+    levels: tuple[tuple[slice, IntArray | slice], ...]  # joints of each depth below the wrist, and their parents
     template: Float32Array  # (3 V + 3 J,): the rest pose's vertices, all x, all y, all z, then its joints
     pose_features: IntArray  # (P,) of the rotations' 9 (J - 1) numbers, in the rig's order, those that move vertices
     basis: Float32Array  # (P + 10, 3 V + 3 J): what they and the shape add to it
@@ -60,8 +52,7 @@ class Rig:
     ) -> tuple[Float32Array, Float32Array]:
         """Pose the hand: (..., 16, 3, 3), (..., 10) -> vertices (..., V, 3) and joints (..., 21, 3), m.
 
-        `wrist_signs` (..., 1, 3, 1) puts the wrist into the origin and multiplies each axis: -1, 1, 1 makes the other
-        hand.
+        `wrist_signs` (..., 1, 3, 1) puts the wrist into the origin and multiplies each axis: -1, 1, 1 makes the other.
         """
         turns = rotations.take(self.order, axis=-3)
         rest, rest_joints = self._rest_pose(turns, shape)
@@ -72,13 +63,12 @@ class Rig:
             motions *= wrist_signs
             joints -= wrist
             joints *= wrist_signs[..., 0]
-        return self._blended(rest, motions, joints)
+        vertices = self._blended(rest, motions)
+        with_tips = np.concatenate([joints, vertices.take(self.tips, axis=-2)], axis=-2)
+        return vertices, with_tips.take(self.joints, axis=-2)
 
     def _rest_pose(self, turns: Float32Array, betas: Float32Array) -> tuple[Float32Array, Float32Array]:
-        """Shape a hand before its bones turn, with the correctives for their turning: (..., 3, V) and (..., J, 3), m.
-
-        `turns` (..., J, 3, 3) are in the rig's order; `betas` (..., 10).
-        """
+        """Shape a hand before its bones turn, with correctives for their turning: (..., 3, V) and (..., J, 3), m."""
         features = turns[..., 1:, :, :].reshape(*turns.shape[:-3], -1).take(self.pose_features, axis=-1)
         numbers = np.concatenate([features, betas], axis=-1) @ self.basis + self.template
         vertices = 3 * self.weights.shape[1]
@@ -86,34 +76,27 @@ class Rig:
         return numbers[..., :vertices].reshape(*batch, 3, -1), numbers[..., vertices:].reshape(*batch, -1, 3)
 
     def _posed_bones(self, turns: Float32Array, rest: Float32Array) -> tuple[Float32Array, Float32Array]:
-        """Return what moves points of the rest pose with each bone, (..., J, 3, 4), and the posed joints, (..., J, 3).
-
-        `turns` (..., J, 3, 3) are in the rig's order; `rest` (..., J, 3) are the joints before.
-        """
+        """What moves points of the rest pose with each bone, (..., J, 3, 4), and the posed joints, (..., J, 3)."""
         motions = np.empty((*turns.shape[:-2], 3, 4), np.float32)
         motions[..., :3] = turns
         motions[..., 3] = rest
         motions[..., 1:, :, 3] -= rest.take(self.parents, axis=-2)
-        for level in self.levels:  # from the parent's coordinates to the world's
-            above = motions[..., level.parents, :, :]
-            moved = above[..., :3] @ motions[..., level.start : level.stop, :, :]
+        for level, parents in self.levels:  # from the parent's coordinates to the world's
+            above = motions[..., parents, :, :]
+            moved = above[..., :3] @ motions[..., level, :, :]
             moved[..., 3] += above[..., 3]
-            motions[..., level.start : level.stop, :, :] = moved
+            motions[..., level, :, :] = moved
         joints = motions[..., 3].copy()
         motions[..., 3] -= (motions[..., :3] @ rest[..., None])[..., 0]
         return motions, joints
 
-    def _blended(
-        self, rest: Float32Array, motions: Float32Array, joints: Float32Array
-    ) -> tuple[Float32Array, Float32Array]:
-        """Return vertices (..., V, 3), moved by the bones they hang on, and joints (..., 21, 3) with the fingertips."""
+    def _blended(self, rest: Float32Array, motions: Float32Array) -> Float32Array:
+        """Return vertices (..., V, 3), moved by the bones they hang on."""
         batch = motions.shape[:-3]
         numbers = np.swapaxes(motions.reshape(*batch, len(self.order), 12), -1, -2)
         blended = (numbers @ self.weights).reshape(*batch, 3, 4, -1)
         blended[..., :3, :] *= rest[..., None, :, :]
-        vertices = np.ascontiguousarray(np.swapaxes(np.add.reduce(blended, axis=-2), -1, -2))
-        with_tips = np.concatenate([joints, vertices.take(self.tips, axis=-2)], axis=-2)
-        return vertices, with_tips.take(self.joints, axis=-2)
+        return np.ascontiguousarray(np.swapaxes(np.add.reduce(blended, axis=-2), -1, -2))
 
 
 def joint_depths(parents: IntArray) -> IntArray:
@@ -124,31 +107,21 @@ def joint_depths(parents: IntArray) -> IntArray:
     return depths
 
 
-def make_rig(
-    v_template: Float32Array,
-    shapedirs: Float32Array,
-    posedirs: Float32Array,
-    joint_regressor: Float32Array,
-    weights: Float32Array,
-    *,
-    parents: IntArray,
-    tips: IntArray,
-) -> Rig:
-    """Lay out a hand model's arrays; shapes as in `HandModel`."""
+def make_rig(model: Any) -> Rig:
+    """Lay out a HandModel's arrays."""
+    parents, v_template, shapedirs, posedirs = model.parents, model.v_template, model.shapedirs, model.posedirs
     count, vertices = len(parents), len(v_template)
     depths = joint_depths(parents)
     order = np.argsort(depths, kind="stable")
     place = np.argsort(order, kind="stable")
     above = place[parents[order[1:]]]
     starts = np.searchsorted(np.sort(depths), range(depths.max() + 2)).tolist()
-    levels = [
-        Level(start, stop, _as_slice(above[start - 1 : stop - 1])) for start, stop in itertools.pairwise(starts[1:])
-    ]
-
+    steps = itertools.pairwise(starts[1:])
+    levels = [(slice(start, stop), _as_slice(above[start - 1 : stop - 1])) for start, stop in steps]
     # Rows are filled one by one: large arrays in between would stay in the process's memory for good.
     features = ((order[1:, None] - 1) * 9 + np.arange(9)).reshape(-1)
     moving = np.flatnonzero(np.asarray(posedirs.any(axis=(0, 1)))[features])
-    regressor = joint_regressor[order].astype(np.float64)
+    regressor = model.J_regressor[order].astype(np.float64)
     template = np.concatenate([v_template.T.reshape(-1), (regressor @ v_template).reshape(-1)])
     basis = np.zeros((len(moving) + shapedirs.shape[2], len(template)), np.float32)
     for row, feature in zip(basis, moving, strict=False):
@@ -164,17 +137,14 @@ def make_rig(
         template=template.astype(np.float32),
         pose_features=moving,
         basis=basis,
-        weights=np.ascontiguousarray(weights[:, order].T),
-        tips=tips,
-        joints=np.concatenate([place, np.arange(count, count + len(tips))])[MANO_TO_JOINTS],
+        weights=np.ascontiguousarray(model.weights[:, order].T),
+        tips=model.tips,
+        joints=np.concatenate([place, np.arange(count, count + len(model.tips))])[MANO_TO_JOINTS],
     )
 
 
 def _as_slice(places: IntArray) -> IntArray | slice:
     """Neighbours, or one place for all, as a slice: a view instead of a copy."""
-    first = int(places[0])
-    if (places == first).all():
-        return slice(first, first + 1)
-    if (np.diff(places) == 1).all():
-        return slice(first, first + len(places))
-    return places
+    steps = set(np.diff(places).tolist())
+    first, last = int(places[0]), int(places[-1])
+    return slice(first, last + 1) if steps <= {0} or steps == {1} else places

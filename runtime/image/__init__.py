@@ -1,6 +1,6 @@
 """Images from outside, the crop a network looks at, and drawing on them."""
 
-from runtime.errors import UserError, first_line
+from ..errors import UserError, first_line
 
 try:
     import cv2  # noqa: F401
@@ -9,6 +9,6 @@ except ImportError as error:  # of a slim container, often: libGL.so.1 is missin
         f"OpenCV cannot be imported ({first_line(error)}): pip install opencv-python-headless, which needs no screen"
     ) from None
 
-from runtime.image.reading import read_image
+from .reading import read_image
 
 __all__ = ["read_image"]

@@ -13,9 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from runtime.errors import UserError
-from runtime.image.reading import Rgb
-from runtime.image.scratch import Scratch
+from ..errors import UserError
+from .reading import Rgb, Scratch
 
 Points = NDArray[np.float64]  # (..., 2)
 
@@ -42,10 +41,6 @@ class Crop:
         """Image coordinates (..., 2) -> crop coordinates."""
         return (np.asarray(points_px, np.float64) - self.center_px) * self.scale + self.output_px / 2
 
-    def to_image(self, points_crop: ArrayLike) -> Points:
-        """Crop coordinates (..., 2) -> image coordinates."""
-        return (np.asarray(points_crop, np.float64) - self.output_px / 2) / self.scale + self.center_px
-
     def apply(self, image: Rgb) -> Rgb:
         """Cut the crop out of (H, W, 3): (S, S, 3), bilinear, black outside the image."""
         return cast(Rgb, cv2.cvtColor(self._cut(image, _SCRATCH), cv2.COLOR_RGBA2RGB))
@@ -63,17 +58,15 @@ class Crop:
         """
         side = self.output_px
         pixels = scratch.array("crop", (side, side, 4), np.uint8)
-        source = self._source(image, scratch)
-        if source is None:
-            pixels.fill(0)
-            return pixels
+        # What the bilinear step samples: where it starts in the image, and how large its pixels are there.
+        sampled, origin_px, pixel_px = self._shrunk(image, scratch)
         # Four channels are made only where the crop samples; the picture keeps its size, as coordinates that start
         # elsewhere would be rounded otherwise.
-        height, width = source.pixels.shape[:2]
+        height, width = sampled.shape[:2]
         rgba = scratch.array("rgba", (height, width, 4), np.uint8)
         spans, rows = [], []
         for axis, length in enumerate((width, height)):
-            pixel, origin = float(source.pixel_px[axis]), float(source.origin_px[axis])
+            pixel, origin = float(pixel_px[axis]), float(origin_px[axis])
             half = self.size_px / 2 / pixel + 2
             center = (float(self.center_px[axis]) - origin) / pixel
             spans.append((max(math.floor(center - half), 0), min(math.ceil(center + half), length)))
@@ -84,38 +77,29 @@ class Crop:
         (left, right), (top, bottom) = spans
         if left < right and top < bottom:
             part = np.s_[top:bottom, left:right]
-            cv2.cvtColor(source.pixels[part], cv2.COLOR_RGB2RGBA, rgba[part])
+            cv2.cvtColor(sampled[part], cv2.COLOR_RGB2RGBA, rgba[part])
         cv2.warpAffine(rgba, np.array(rows), (side, side), pixels, cv2.INTER_LINEAR, cv2.BORDER_CONSTANT)
         return pixels
 
-    def _source(self, image: Rgb, scratch: Scratch) -> _Source | None:
-        """What the bilinear step samples; None where the crop misses the image."""
+    def _shrunk(self, image: Rgb, scratch: Scratch) -> tuple[NDArray[np.uint8], Points, Points]:
+        """The image, or its shrunk part: pixels, and in px of the image where they start and their size, x and y."""
         block = int(self.size_px / self.output_px)
         if block < 2:
-            return _Source(image, np.zeros(2), np.ones(2))
+            return image, np.zeros(2), np.ones(2)
         image_size = np.array([image.shape[1], image.shape[0]])
         half = self.size_px / 2 + 2 * block  # the margin feeds the bilinear step at the crop's edge
         start = np.floor(self.center_px - half)
         stop = np.clip(start + np.ceil(2 * half / block) * block, 0, image_size).astype(int)
         start = np.clip(start, 0, image_size).astype(int)
-        if (stop <= start).any():
-            return None
         size = stop - start
+        if size.min() <= 0:  # it misses the image
+            return np.zeros((1, 1, 3), np.uint8), np.zeros(2), np.ones(2)
         blocks = np.maximum(np.round(size / block), 1).astype(int)
         part = image[start[1] : stop[1], start[0] : stop[0]]
         columns, rows = blocks.tolist()
         shrunk = scratch.array("shrunk", (rows, columns, 3), np.uint8)
         cv2.resize(part, (columns, rows), shrunk, interpolation=cv2.INTER_AREA)
-        return _Source(shrunk, start.astype(np.float64), size / blocks)
-
-
-@dataclass(frozen=True, eq=False)
-class _Source:
-    """A picture that starts at origin_px of the image and has pixels of pixel_px (x, y) of the image."""
-
-    pixels: NDArray[np.uint8]  # (H, W, channels)
-    origin_px: Points  # (2,)
-    pixel_px: Points  # (2,)
+        return shrunk, start.astype(np.float64), size / blocks
 
 
 def split_planes(pixels: NDArray[np.uint8], scratch: Scratch) -> NDArray[np.uint8]:

@@ -1,13 +1,12 @@
 """Both hands drawn over the image: shaded meshes that hide each other as the hands do, and skeletons.
 
-Per hand the triangles that face the camera are painted from far to near, as triangle numbers. Per pixel, depth and
-light are then interpolated across the triangle: the depths say which hand is in front. Painting happens at twice the
-image's resolution (less where the hands fill a large image), and shrinking it back smooths the edges.
+The triangles of both hands that face the camera are painted from far to near, as triangle numbers; per pixel, light is
+then interpolated across the triangle. Painting happens at twice the image's resolution (less where the hands fill a
+large image), and shrinking it back smooths the edges.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,12 +14,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.files import write_bytes_atomic
-from runtime.hand.hands import COLOURS, Floats, Hand, Hands
-from runtime.hand.joints import BONES
-from runtime.image.reading import Rgb
-from runtime.image.text import Colour, text_size_px, write_text
+from ..files import write_bytes_atomic
+from ..hand.hands import COLOURS, Floats, Hand, Hands
+from ..hand.joints import BONES
+from .reading import Rgb
 
+Colour = tuple[int, int, int]  # RGB
+
+WHITE: Colour = (255, 255, 255)
+_FONT, _FONT_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.5
 _JPEG_QUALITY = 92
 _SUPERSAMPLING = 2.0
 _MAX_CANVAS_PX = 1_000_000  # of the supersampled layer: bounds the time on large images
@@ -39,13 +41,35 @@ _NAME_SIZE_M = 0.0007
 _DISC = np.array([(np.cos(angle), np.sin(angle)) for angle in np.linspace(0, 2 * np.pi, 16, endpoint=False)])
 
 
+def write_text(
+    image: Rgb, text: str, place: tuple[int, int], size: float = 1.0, colour: Colour = WHITE, *, edge: bool = True
+) -> None:
+    """Write text into the image, its lower left corner at x, y px, with a dark edge or none; 14 px high at size 1."""
+    x, y = place
+    width = max(round(size), 1)
+    # Edges by displaced copies: in OpenCV 5 thicker letters are wider ones, too.
+    spots = [(x + i * width, y + j * width) for i in (-1, 0, 1) for j in (-1, 0, 1)] if edge else []
+    for spot, ink in (*((spot, (0, 0, 0)) for spot in spots), (place, colour)):
+        cv2.putText(image, _printable(text), spot, _FONT, _FONT_SCALE * size, ink, width, cv2.LINE_AA)
+
+
+def text_size_px(text: str, size: float = 1.0) -> tuple[int, int]:
+    """Width and height above the line that such a text takes."""
+    (width, height), _ = cv2.getTextSize(_printable(text), _FONT, _FONT_SCALE * size, max(round(size), 1))
+    return width, height
+
+
+def _printable(text: str) -> str:
+    """File names may hold anything: line ends, and bytes that are no letters. OpenCV 4 knows ASCII's letters alone."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
 def draw_hands(image: Rgb, hands: Hands, *, skeleton: bool = False, opacity: float = 0.7) -> Rgb:
     """A copy of the image (H, W, 3) with the hands that are present drawn over it, their skeletons named by side."""
     result = image.copy()
     drawable = [hand for hand in hands.present if hand.camera[0] > 0]
     if drawable and opacity > 0:
-        depth_offset_m = {"right": 0.0, "left": float(hands.relative_translation[2]) if len(drawable) == 2 else 0.0}
-        _draw_meshes(result, drawable, [depth_offset_m[hand.side] for hand in drawable], opacity)
+        _draw_meshes(result, drawable, float(hands.relative_translation[2]) if len(drawable) == 2 else 0.0, opacity)
     if skeleton:
         for hand in drawable:
             _draw_skeleton(result, hand)
@@ -61,17 +85,7 @@ def write_picture(path: Path, rgb: Rgb) -> None:
     write_bytes_atomic(path, encoded.tobytes())
 
 
-@dataclass(frozen=True, eq=False)
-class _Surface:
-    """The triangles of one hand that face the camera, far ones first."""
-
-    corners: Floats  # (F, 3, 2) canvas px
-    depth_m: Floats  # (F, 3) at the corners
-    light: Floats  # (F, 3) at the corners, 0..1
-    palette: Rgb  # (256, 4) RGBA
-
-
-def _draw_meshes(image: Rgb, hands: list[Hand], depth_offsets_m: list[float], opacity: float) -> None:
+def _draw_meshes(image: Rgb, hands: list[Hand], left_behind_m: float, opacity: float) -> None:
     points = [hand.project(hand.vertices) for hand in hands]
     height, width = image.shape[:2]
     together = np.concatenate(points)
@@ -83,11 +97,15 @@ def _draw_meshes(image: Rgb, hands: list[Hand], depth_offsets_m: list[float], op
     size = np.array([x1 - x0, y1 - y0])
     factor = min(_SUPERSAMPLING, float(np.sqrt(_MAX_CANVAS_PX / size.prod())))
     canvas_size = np.ceil(size * factor).astype(int)
-    surfaces = [
-        _surface(hand, (projected - (x0, y0)) * (canvas_size / size), offset_m)
-        for hand, projected, offset_m in zip(hands, points, depth_offsets_m, strict=True)
-    ]
-    layer = _render(surfaces, int(canvas_size[0]), int(canvas_size[1]))
+    on_canvas = [np.clip((p - (x0, y0)) * (canvas_size / size), -_MAX_COORDINATE, _MAX_COORDINATE) for p in points]
+    corners = np.concatenate([p.astype(np.float32)[h.faces] for p, h in zip(on_canvas, hands, strict=True)])
+    depth_m = [h.vertices[:, 2][h.faces].mean(axis=1) + left_behind_m * (h.side == "left") for h in hands]
+    light = np.concatenate([_vertex_light(hand)[hand.faces] for hand in hands])
+    palette = np.concatenate([np.full(len(hand.faces), hand.side == "left", np.intp) for hand in hands])
+    # Counter-clockwise from outside is a negative area where y goes down.
+    visible = np.flatnonzero(_doubled_area(corners) < -_MIN_AREA)
+    order = visible[np.argsort(-np.concatenate(depth_m)[visible], kind="stable")]
+    layer = _render(corners[order], light[order], palette[order], int(canvas_size[0]), int(canvas_size[1]))
 
     # Colours are black where nothing is, so shrinking them weights them by coverage.
     method = cv2.INTER_AREA if factor >= 1 else cv2.INTER_LINEAR
@@ -97,31 +115,16 @@ def _draw_meshes(image: Rgb, hands: list[Hand], depth_offsets_m: list[float], op
     region[:] = cv2.add(cv2.multiply(region, shining_through, scale=1 / 255), colour)
 
 
-def _surface(hand: Hand, points: NDArray[np.floating[Any]], depth_offset_m: float) -> _Surface:
-    """A hand whose vertices (778, 2) lie at `points` on the canvas."""
-    corners = np.clip(points, -_MAX_COORDINATE, _MAX_COORDINATE).astype(np.float32)[hand.faces]
-    # Counter-clockwise from outside is a negative area where y goes down.
-    visible = np.flatnonzero(_doubled_area(corners) < -_MIN_AREA)
-    depth_m = hand.vertices[:, 2][hand.faces] + np.float32(depth_offset_m)
-    order = visible[np.argsort(-depth_m[visible].mean(axis=1), kind="stable")]
-    return _Surface(corners[order], depth_m[order], _vertex_light(hand)[hand.faces[order]], _PALETTES[hand.side])
-
-
-def _render(surfaces: list[_Surface], width: int, height: int) -> Rgb:
-    """Surfaces -> RGBA (height, width, 4), transparent where none is. The nearer one of two shows."""
+def _render(corners: Floats, light: Floats, palette: NDArray[np.intp], width: int, height: int) -> Rgb:
+    """Triangles, far ones first: corners (F, 3, 2), light (F, 3) 0..1 -> RGBA (height, width, 4), clear around them."""
+    canvas = np.zeros((height, width), np.uint16)  # numbers of triangles, from 1
+    for number, triangle in enumerate(_fixed_point(corners), start=1):
+        cv2.fillConvexPoly(canvas, triangle, number, cv2.LINE_8, _FIXED_POINT_BITS)
+    pixels = np.flatnonzero(canvas)
+    numbers = canvas.reshape(-1)[pixels].astype(np.intp) - 1
+    tones = (_interpolate(corners, light, numbers, pixels, width) * (_TONES - 1)).astype(np.intp)
     layer = np.zeros((height, width, 4), np.uint8)
-    pixels = layer.reshape(-1, 4)
-    painted = [_paint(surface.corners, width, height).reshape(-1) for surface in surfaces]
-    for index, (surface, numbers) in enumerate(zip(surfaces, painted, strict=True)):
-        where = np.flatnonzero(numbers)
-        if index > 0:
-            before = painted[0][where]
-            shared = np.flatnonzero(before)
-            behind = _interpolate(surface.corners, surface.depth_m, numbers[where[shared]], where[shared], width)
-            ahead = _interpolate(surfaces[0].corners, surfaces[0].depth_m, before[shared], where[shared], width)
-            where = np.delete(where, shared[behind > ahead])
-        light = _interpolate(surface.corners, surface.light, numbers[where], where, width)
-        pixels[where] = surface.palette[(light * (_TONES - 1)).astype(np.intp)]
+    layer.reshape(-1, 4)[pixels] = _PALETTES[palette[numbers], tones]
     return layer
 
 
@@ -131,16 +134,8 @@ def _doubled_area(corners: Floats) -> Floats:
     return cast(Floats, first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0])
 
 
-def _paint(corners: Floats, width: int, height: int) -> NDArray[np.uint16]:
-    """Triangles (F, 3, 2), far ones first -> per pixel the number of the nearest one, counted from 1; 0 is none."""
-    canvas = np.zeros((height, width), np.uint16)
-    for number, triangle in enumerate(_fixed_point(corners), start=1):
-        cv2.fillConvexPoly(canvas, triangle, number, cv2.LINE_8, _FIXED_POINT_BITS)
-    return canvas
-
-
 def _interpolate(
-    corners: Floats, values: Floats, numbers: NDArray[np.uint16], pixels: NDArray[np.intp], width: int
+    corners: Floats, values: Floats, numbers: NDArray[np.intp], pixels: NDArray[np.intp], width: int
 ) -> Floats:
     """The values (F, 3) at corners (F, 3, 2), interpolated at pixels (N,), each in the triangle of that number."""
     first, second = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
@@ -151,7 +146,7 @@ def _interpolate(
     at_origin = values[:, 0] + per_x * (0.5 - corners[:, 0, 0]) + per_y * (0.5 - corners[:, 0, 1])
     # Painted triangles reach half a pixel too far, where a steep one would go anywhere.
     low, high = values.min(axis=1), values.max(axis=1)
-    planes = np.stack([at_origin, per_x, per_y, low, high], axis=1).astype(np.float32)[numbers.astype(np.intp) - 1]
+    planes = np.stack([at_origin, per_x, per_y, low, high], axis=1).astype(np.float32)[numbers]
     row, column = np.divmod(pixels.astype(np.int32), np.int32(width))
     inside = planes[:, 0] + planes[:, 1] * column.astype(np.float32) + planes[:, 2] * row.astype(np.float32)
     return np.clip(inside, planes[:, 3], planes[:, 4])
@@ -185,7 +180,7 @@ def _draw_skeleton(image: Rgb, hand: Hand) -> None:
 
 
 def _draw_name(image: Rgb, hand: Hand) -> None:
-    """The hand's side on a plate below its wrist, inside the image, as large as suits the hand."""
+    """The hand's side below its wrist, inside the image, as large as suits the hand."""
     height, width = image.shape[:2]
     wrist, knuckle = np.clip(hand.joints_image[[0, 9]], -_MAX_COORDINATE, _MAX_COORDINATE)
     if not (0 <= wrist[0] <= width and 0 <= wrist[1] <= height):
@@ -193,14 +188,10 @@ def _draw_name(image: Rgb, hand: Hand) -> None:
     side_px = (width + height) / 2
     size = max(float(np.clip(hand.camera[0] * _NAME_SIZE_M, side_px / 450, side_px / 300)), 0.8)
     text_px = np.array(text_size_px(hand.side, size))
-    half = text_px / 2 + text_px[1] * np.array([0.6, 0.5])
     away = (wrist - knuckle) / max(float(np.linalg.norm(wrist - knuckle)), 1e-6)
-    center = np.clip(wrist + away * (half * np.abs(away)).sum() * 1.3, half, np.maximum((width, height) - half, half))
-    straight = np.array([half[0] - half[1], 0.0])  # the ends are round
-    left, right = ((int(x), int(y)) for x, y in _fixed_point(np.stack([center - straight, center + straight])))
-    cv2.line(image, left, right, _light_tint(hand), round(2 * half[1]), cv2.LINE_AA, _FIXED_POINT_BITS)
-    place = np.round(center + text_px * (-0.5, 0.5)).astype(int)
-    write_text(image, hand.side, (int(place[0]), int(place[1])), size, _OUTLINE, edge=False)
+    place = wrist + away * text_px * 0.8 - text_px * (0.5, -0.5)
+    x, y = np.clip(place, (2, text_px[1] + 2), np.maximum((width, height) - text_px * (1, 0) - 4, 2)).astype(int)
+    write_text(image, hand.side, (int(x), int(y)), size, _light_tint(hand))
 
 
 def _light_tint(hand: Hand) -> Colour:
@@ -221,4 +212,4 @@ def _palette(colour: tuple[int, int, int]) -> Rgb:
     return np.column_stack([*at, np.full(_TONES, 255)]).round().astype(np.uint8)
 
 
-_PALETTES = {side: _palette(colour) for side, colour in COLOURS.items()}
+_PALETTES = np.stack([_palette(COLOURS[side]) for side in ("right", "left")])

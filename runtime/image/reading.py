@@ -6,18 +6,19 @@ gigabytes. Gray becomes RGB, 16 bits become their upper 8, and an alpha channel 
 
 from __future__ import annotations
 
+import math
 import os
 import struct
+import threading
 from pathlib import Path
 from typing import Any, cast
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
-from runtime.errors import UserError
-from runtime.files import read_regular
-from runtime.image.scratch import Scratch
+from ..errors import UserError
+from ..files import read_regular
 
 Rgb = NDArray[np.uint8]  # (H, W, 3)
 
@@ -26,13 +27,38 @@ MAX_SIDE_PX = 16384
 MAX_PIXELS = 100_000_000
 MAX_FILE_BYTES = 512 * 2**20
 
-_FORMATS = "PNG, JPEG, BMP, WebP or TIFF"
+_FORMATS = "PNG, JPEG, BMP or WebP"
 _JPEG, _JPEG_SCAN, _JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
 # Start of frame of any coding: SOF0..SOF15 without DHT (C4), JPG (C8) and DAC (CC).
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_WITHOUT_LENGTH = frozenset((0x00, 0x01, *range(0xD0, 0xD8)))
-_NO_PICTURE_DATA = b"\xfe" * 64  # what a decoder that still waits for pixels makes something of
-_TIFF_TYPES = {3: "H", 4: "I"}
+
+
+# An array of a larger image is made anew each time: one such picture must not keep its memory for good.
+MAX_KEPT_BYTES = 64 * 2**20
+
+
+class Scratch(threading.local):
+    """Memory that is used again, as fresh pages for every frame cost a fifth of er-nano's time: arrays by name, each
+    thread's its own. Their content is whatever was there last."""
+
+    def __init__(self) -> None:
+        self._blocks: dict[str, NDArray[np.uint8]] = {}
+        self._arrays: dict[str, NDArray[Any]] = {}
+
+    def array(self, name: str, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
+        """Return a contiguous array; the thread's next call with its name may give out the same memory."""
+        array = self._arrays.get(name)
+        if array is not None and array.shape == shape and array.dtype == dtype:
+            return array
+        size_bytes = math.prod(shape) * np.dtype(dtype).itemsize
+        if size_bytes > MAX_KEPT_BYTES:
+            return np.empty(shape, dtype)
+        block = self._blocks.get(name)
+        if block is None or len(block) < size_bytes:
+            block = self._blocks[name] = np.empty(size_bytes, np.uint8)
+        array = self._arrays[name] = block[:size_bytes].view(dtype).reshape(shape)
+        return array
 
 
 class _BadImage(Exception):
@@ -48,7 +74,7 @@ def quiet_opencv() -> None:
 
 
 def read_image(path: str | os.PathLike[str]) -> Rgb:
-    """Read a file (PNG, JPEG, BMP, WebP or TIFF); JPEG's EXIF orientation is applied."""
+    """Read a file (PNG, JPEG, BMP or WebP); JPEG's EXIF orientation is applied."""
     content = read_regular(Path(path), f"an image file ({_FORMATS})", MAX_FILE_BYTES)
     try:
         _check_size(*_header_size(content))
@@ -62,24 +88,20 @@ def read_image(path: str | os.PathLike[str]) -> Rgb:
 
 
 def _decoded(content: bytes) -> NDArray[np.uint8] | None:
-    """BGR; None where the file is damaged. Old OpenCVs give half of a JPEG that ends too soon, newer ones nothing."""
-    whole = not content.startswith(_JPEG) or content.find(_JPEG_END, content.rfind(_JPEG_SCAN)) >= 0
-    # Where only the end marker is missing, what stands before an added one makes no difference.
-    endings = [b""] if whole else [_JPEG_END, _NO_PICTURE_DATA + _JPEG_END]
+    """BGR; None where the file is damaged. Old OpenCVs would give half of a JPEG that ends too soon."""
+    if content.startswith(_JPEG) and content.find(_JPEG_END, content.rfind(_JPEG_SCAN)) < 0:
+        return None
     try:
         # Colour: gray, palette, alpha and 16 bits are all brought to 8-bit BGR by the decoder.
-        decoded: list[Any] = [
-            cv2.imdecode(np.frombuffer(content + ending, np.uint8), cv2.IMREAD_COLOR) for ending in endings
-        ]
+        return cast("NDArray[np.uint8] | None", cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR))
     except cv2.error:
         return None
-    return decoded[0] if len(decoded) == 1 or np.array_equal(*decoded) else None
 
 
 def as_rgb_uint8(image: NDArray[Any], scratch: Scratch | None = None) -> Rgb:
     """An array -> RGB uint8 (H, W, 3); copied only where it has to be, into the scratch memory where there is some.
 
-    Takes uint8 or uint16 of shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), in RGB order, with any strides.
+    Takes uint8 or uint16, (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) in RGB order, with any strides.
     """
     if not isinstance(image, np.ndarray):
         raise UserError(f"an image is a numpy array of shape (H, W, 3) and type uint8, not {type(image).__name__}")
@@ -117,8 +139,6 @@ def _header_size(content: bytes) -> tuple[int, int]:
             width, height = struct.unpack_from("<HH" if header_bytes == 12 else "<ii", content, 18)
         elif content.startswith(b"RIFF") and content[8:12] == b"WEBP":
             width, height = _webp_sides(content)
-        elif content.startswith((b"II*\0", b"MM\0*")):
-            width, height = _tiff_sides(content, "<" if content.startswith(b"II") else ">")
         else:
             raise _BadImage(f"it is not a {_FORMATS} file")
     except (struct.error, IndexError, ValueError):
@@ -163,15 +183,3 @@ def _webp_sides(content: bytes) -> tuple[int, int]:
         return width & 0x3FFF, height & 0x3FFF
     (bits,) = struct.unpack_from("<I", content, 21)  # lossless; what is neither, OpenCV refuses
     return 1 + (bits & 0x3FFF), 1 + ((bits >> 14) & 0x3FFF)
-
-
-def _tiff_sides(content: bytes, order: str) -> tuple[int, int]:
-    (directory,) = struct.unpack_from(f"{order}I", content, 4)
-    (count,) = struct.unpack_from(f"{order}H", content, directory)
-    largest = {256: 0, 257: 0}  # width and height: whichever of two entries the decoder would believe
-    for entry in range(directory + 2, directory + 2 + 12 * count, 12):
-        tag, kind = struct.unpack_from(f"{order}HH", content, entry)
-        if tag in largest and kind in _TIFF_TYPES:
-            (value,) = struct.unpack_from(f"{order}{_TIFF_TYPES[kind]}", content, entry + 8)
-            largest[tag] = max(value, largest[tag])
-    return largest[256], largest[257]

@@ -10,10 +10,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from runtime.hand.hands import COLOURS, Hand, Hands
-from runtime.image.draw import draw_hands, write_picture
-from runtime.image.reading import Rgb
-from runtime.image.text import WHITE, Colour, shortened, text_size_px, write_text
+from ..hand.hands import COLOURS, Hand, Hands
+from .draw import WHITE, Colour, draw_hands, text_size_px, write_picture, write_text
+from .reading import Rgb
 
 TILE_PX = 300  # longest side of a photograph on a sheet
 COLUMNS = 6
@@ -64,7 +63,7 @@ def draw_page(tiles: Sequence[Tile], heading: str = "") -> Rgb:
     rows = [_row(tiles[start : start + columns], columns, width) for start in range(0, len(tiles), columns)]
     top = _ground(GAP_PX + (2 * LINE_PX if heading else 0), rows[0].shape[1])
     if heading:
-        write_text(top, shortened(heading, top.shape[1] - 2 * GAP_PX), (GAP_PX, GAP_PX + LINE_PX), edge=False)
+        write_text(top, heading, (GAP_PX, GAP_PX + LINE_PX), edge=False)
     return np.vstack([top, *rows])
 
 
@@ -79,16 +78,12 @@ def _row(tiles: Sequence[Tile], columns: int, width: int) -> Rgb:
         y, x = height - rows, left + (width - across) // 2
         row[y : y + rows, x : x + across] = tile.picture
         for number, line in enumerate(tile.caption, start=1):
-            _write_line(row, line, left, height + number * LINE_PX, width)
+            x = left
+            for word, colour in line:
+                below = row[:, : left + width]  # what is too long is cut off
+                write_text(below, word, (x, height + number * LINE_PX), colour=colour, edge=False)
+                x += text_size_px(word)[0] + GAP_PX
     return row
-
-
-def _write_line(image: Rgb, line: Line, x: int, y: int, width: int) -> None:
-    end = x + width
-    for word, colour in line:
-        shown = shortened(word, end - x)
-        write_text(image, shown, (x, y), colour=colour, edge=False)
-        x += text_size_px(shown)[0] + GAP_PX
 
 
 def _ground(height: int, width: int) -> Rgb:

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import time
-from collections import deque
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.errors import UserError
-from runtime.files import utf8_path
-from runtime.image.reading import Rgb
-from runtime.video.inputs import Input
+from ..errors import UserError
+from ..files import utf8_path
+from ..image.reading import Rgb
+from .inputs import Input
 
 DEFAULT_FPS = 30.0
 _MAX_FPS = 480.0  # WebM files of browsers say 1000: they count milliseconds
 _MAX_GAP_S = 600.0  # between frames: where recordings were put together, stamps may jump by hours
-# A live source that misses a frame is asked again, then opened again, and given up after a while without a frame, or
-# when it has to be opened again and again.
+# A live source that misses a frame is asked again, opened again every second, and given up.
 RETRY_S, REOPEN_S, GIVE_UP_S = 0.05, 1.0, 10.0
-MOST_REOPENED, REOPENED_WITHIN_S = 3, 60.0
 
 _ADVICE = {
     "video": "is it a video, and whole?",
@@ -40,25 +38,19 @@ class SourceLost(UserError):
     """A live source that gives no frames any more."""
 
 
-class Source(Protocol):
-    """Frames in their order. One thread reads."""
-
-    name: str
-    live: bool  # frames come when they come: what is not taken in time is lost
-    fps: float
-
-    def read(self) -> tuple[float, Rgb] | None:
-        """The next frame's time, s since the first one, rising, and its pixels (H, W, 3) RGB; None after the last."""
-
-    def close(self) -> None:
-        """Let go of the file or device."""
-
-
 class CaptureSource:
-    """What OpenCV opens. A UserError where it does not, or where a camera has no such size (px) or rate."""
+    """Frames in their order, from what OpenCV opens: a file, stream or pipeline, or a camera at a size (px) and rate.
+
+    A UserError where it does not open, or has no such size or rate. One thread reads.
+    """
 
     def __init__(self, wanted: Input, size: tuple[int, int] | None = None, fps: float | None = None) -> None:
-        self.name, self.live = wanted.name, wanted.live
+        # FFmpeg writes to stderr by itself; what is wrong stands in the error.
+        os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+        if not wanted.live and not Path(wanted.target).is_file():
+            what = "is not a regular file" if Path(wanted.target).exists() else "is not there"
+            raise UserError(f"the {wanted.name} {what}: check the path")
+        self.name, self.live = wanted.name, wanted.live  # live: what is not taken in time is lost
         self._input = wanted
         modes = zip(_MODE, (*(size or (None, None)), fps), strict=True)
         self._mode = {key: float(value) for key, value in modes if value is not None}
@@ -66,7 +58,6 @@ class CaptureSource:
         rate = float(self._capture.get(cv2.CAP_PROP_FPS))
         self.fps = rate if math.isfinite(rate) and 0 < rate <= _MAX_FPS else DEFAULT_FPS
         self._start_s = self._last_s = math.nan  # of the stamps; the last frame's time
-        self._reopened: deque[float] = deque(maxlen=MOST_REOPENED)  # when
 
     def _open(self) -> Any:
         try:
@@ -77,25 +68,26 @@ class CaptureSource:
             capture = None
         if capture is None or not capture.isOpened():
             raise UserError(f"cannot open {self.name}: {_ADVICE.get(self._input.kind, _LIVE_ADVICE)}")
-        given = self._set_mode(capture)
-        if not self._meets_mode(given):  # raw pictures are too many bytes for USB 2, where JPEGs are not
+        given, will_do = self._set_mode(capture)
+        if not will_do:  # raw pictures are too many bytes for USB 2, where JPEGs are not
             capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG"))
-            given = self._set_mode(capture)
-        if not self._meets_mode(given):
+            given, will_do = self._set_mode(capture)
+        if not will_do:
             raise UserError(f"{self.name} offers {' '.join(f'{x:g}' for x in given)} instead: give a mode that it has")
         return capture
 
-    def _set_mode(self, capture: Any) -> list[float]:
-        """Ask for the mode; what is given instead of its figures."""
+    def _set_mode(self, capture: Any) -> tuple[list[float], bool]:
+        """Ask for the mode; what is given instead of its figures, and whether that will do."""
         for key, value in self._mode.items():
             capture.set(key, value)
-        return [capture.get(key) for key in self._mode]
-
-    def _meets_mode(self, given: list[float]) -> bool:
-        return np.allclose(given, list(self._mode.values()), rtol=0.02)
+        given = [capture.get(key) for key in self._mode]
+        return given, np.allclose(given, list(self._mode.values()), rtol=0.02)
 
     def read(self) -> tuple[float, Rgb] | None:
-        """The next frame's time and pixels; None after a file's last one. SourceLost where no more come."""
+        """The next frame's time, s since the first one, rising, and its pixels (H, W, 3) RGB; None after a file's last.
+
+        SourceLost where a live source gives no more.
+        """
         bgr = self._grab()
         if bgr is None and self.live:
             bgr = self._wait_for_frame()
@@ -114,23 +106,13 @@ class CaptureSource:
         while (now := time.monotonic()) < lost_s + GIVE_UP_S:
             time.sleep(RETRY_S)
             if now > opened_s + REOPEN_S:
-                often = len(self._reopened) == MOST_REOPENED and now < self._reopened[0] + REOPENED_WITHIN_S
-                if often:
-                    break
                 opened_s = now
-                self._reopen()
-            bgr = self._grab()
-            if bgr is not None:
+                self._capture.release()
+                with contextlib.suppress(UserError):  # the released one gives nothing; the next try may open
+                    self._capture = self._open()
+            if (bgr := self._grab()) is not None:
                 return bgr
         raise SourceLost(f"{self.name} gives no frames any more: {_LIVE_ADVICE}")
-
-    def _reopen(self) -> None:
-        self._capture.release()
-        try:
-            self._capture = self._open()
-        except UserError:
-            return  # the released capture gives nothing; the next try may open
-        self._reopened.append(time.monotonic())
 
     def _time_s(self) -> float:
         """By the clock, or by the file's stamps; where those do not rise, or jump, by its rate."""
@@ -158,13 +140,3 @@ def _rgb(frame: NDArray[Any], name: str) -> Rgb:
     if code is None or frame.dtype != np.uint8:
         raise UserError(f"{name} gives frames {frame.shape} {frame.dtype}: convert them to BGR (videoconvert)")
     return cast(Rgb, cv2.cvtColor(frame, code))
-
-
-def open_source(wanted: Input, size: tuple[int, int] | None = None, fps: float | None = None) -> CaptureSource:
-    """Open a video file, stream or pipeline, or a camera at the wanted size and rate."""
-    # FFmpeg writes to stderr by itself; what is wrong stands in the error.
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    if not wanted.live and not Path(wanted.target).is_file():
-        what = "is not a regular file" if Path(wanted.target).exists() else "is not there"
-        raise UserError(f"the {wanted.name} {what}: check the path")
-    return CaptureSource(wanted, size, fps)

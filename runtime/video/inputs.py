@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import re
 import stat
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from runtime.errors import UserError
+from ..errors import UserError
 
 _CAMERA_FILES, _WEB_FILES = (".mp4", ".m4v", ".mov", ".3gp", ".mts", ".m2ts"), (".webm", ".mkv", ".flv", ".ogv")
 VIDEO_SUFFIXES = (*_CAMERA_FILES, *_WEB_FILES, ".avi", ".mpg", ".mpeg", ".ts", ".wmv")
-USUAL_SUFFIXES = (".jpg", ".mp4")
-STREAM_SCHEMES = ("rtsp://", "rtsps://")
 _MAX_CAMERA = 99
 _MAX_STEM_BYTES = 150
 
@@ -50,30 +48,33 @@ def parse_input(text: str) -> Input:
         return Input("pipeline", text, f"pipeline {text[:60]}", "pipeline")
     if not mode and "://" in text:
         shown = re.sub(r"//[^/@]*@", "//", text)  # without user and password
-        if not text.lower().startswith(STREAM_SCHEMES):
+        if not text.lower().startswith(("rtsp://", "rtsps://")):
             raise UserError(f"cannot read {shown}: of addresses only rtsp:// and rtsps:// are")
         return Input("stream", text, shown, "stream")
     if stat.S_ISDIR(mode):
         return Input("folder", text, f"folder {text}", path.name)
-    stem = stem_of(path)
     if path.suffix.lower() not in VIDEO_SUFFIXES:
-        return Input("image", text, text, stem)
+        return Input("image", text, text, path.stem)
     # FFmpeg takes what stands before a colon for a protocol, but not in an absolute path.
-    return Input("video", str(path.absolute()), f"video {path}", stem)
+    return Input("video", str(path.absolute()), f"video {path}", path.stem)
 
 
-def stem_of(path: Path) -> str:
-    """Of the files made from a picture or video: others of the same name, in other folders, do not overwrite them.
+def stems_of(paths: Sequence[Path]) -> list[str]:
+    """Of the files made from each picture: its name, with suffix or folders where names alone are not enough."""
+    for names in ([path.stem for path in paths], [path.name for path in paths]):
+        if len({name.casefold() for name in names}) == len(paths):
+            return names
+    return [_whole_path(path) for path in paths]
 
-    `a/hand.jpg` gives a+hand, `hand.png` hand.png: the usual suffix alone is left out.
-    """
+
+def _whole_path(path: Path) -> str:
+    """`a+hand.jpg` of a/hand.jpg, from the current folder on where it lies in there."""
     path = Path(os.path.normpath(path.absolute()))
-    with contextlib.suppress(ValueError):  # it is outside the current folder
-        path = path.relative_to(Path.cwd())
-    name = "+".join(path.relative_to(path.anchor).parts)
-    if len(os.fsencode(name)) > _MAX_STEM_BYTES:
-        name = f"{hashlib.sha256(os.fsencode(path)).hexdigest()[:8]}+{path.name}"
-    return name.removesuffix(path.suffix) if path.suffix in USUAL_SUFFIXES else name
+    start = Path.cwd() if path.is_relative_to(Path.cwd()) else path.anchor
+    name = "+".join(path.relative_to(start).parts)
+    if len(os.fsencode(name)) <= _MAX_STEM_BYTES:
+        return name
+    return f"{hashlib.sha256(os.fsencode(path)).hexdigest()[:8]}+{path.name}"
 
 
 def _mode(text: str) -> int:

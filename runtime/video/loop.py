@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
+import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from runtime.hand.hands import Hands
-from runtime.image.reading import Rgb
-from runtime.video.capture import Source, SourceLost
-from runtime.video.channel import Channel, Item
+from ..hand.hands import Hands
+from ..image.reading import Rgb
+from .capture import CaptureSource, SourceLost
 
 _AHEAD = 4  # frames that each part may be ahead of the next one
 _JOIN_S = 3.0  # how long a device may take to give its last frame
+_TICK_S = 0.1  # Windows lets no Ctrl-C through to what waits without end
 HANGS_S = 60.0  # so long without a frame, a camera's driver hangs; OpenCV's own limits are 30 s and less
 
 
@@ -37,12 +39,7 @@ class FoundFrame:
     frame: Frame
     hands: Hands
     fps: float  # shown so far; 0 at the first
-    show_ms: float  # what showing the last frame took; 0 at the first
-
-    @property
-    def stages_ms(self) -> dict[str, float]:
-        """What every stage takes; they overlap."""
-        return {"read": self.frame.read_ms, **self.hands.stages_ms, "show": self.show_ms}
+    stages_ms: Mapping[str, float]  # what every stage takes; they overlap. `show`: of the last frame; 0 at the first
 
 
 @dataclass(frozen=True)
@@ -65,71 +62,102 @@ class Summary:
         }
 
 
-def run_video(source: Source, find: Callable[[Frame], Hands], show: Callable[[FoundFrame], bool]) -> Summary:
+def run_video(source: CaptureSource, find: Callable[[Frame], Hands], show: Callable[[FoundFrame], bool]) -> Summary:
     """Find the hands of every frame until the source ends, `show` answers False, or Ctrl-C.
 
     `find` runs in one thread of its own, `show` in the caller's. No frame of a file is left out; of a live source the
     latest is taken. Errors of any part are raised here, after all parts have ended, except that a source is lost: what
     came before is worth keeping. The source is closed.
     """
-    patience_s = HANGS_S if source.live else math.inf
-    frames: Channel[Frame] = Channel(1 if source.live else _AHEAD, keep_latest=source.live, patience_s=patience_s)
-    found: Channel[tuple[Frame, Hands]] = Channel(1 if source.live else _AHEAD)
+    ahead, stop = 1 if source.live else _AHEAD, threading.Event()
+    frames = _Way(ahead, stop, source.live, HANGS_S if source.live else math.inf)
+    found = _Way(ahead, stop, latest=False)
     looked_at = ((frame, find(frame)) for frame in frames)
-    reader = threading.Thread(target=_fill, args=(frames, _frames(source)), daemon=True)
-    finder = threading.Thread(target=_fill, args=(found, looked_at), daemon=True)
-    shown = _Shown()
+    reader = threading.Thread(target=frames.fill, args=(_frames(source),), daemon=True)
+    finder = threading.Thread(target=found.fill, args=(looked_at,), daemon=True)
+    count, show_ms, sums_ms = 0, 0.0, dict[str, float]()
     ended_by: BaseException | None = None
+    begin = time.perf_counter()
     reader.start()
     finder.start()
     try:
         for frame, hands in found:
-            if not shown.add(frame, hands, show):
+            start = time.perf_counter()
+            stages_ms = {"read": frame.read_ms, **hands.stages_ms, "show": show_ms}
+            go_on = show(FoundFrame(frame, hands, count / (start - begin), stages_ms))
+            count, show_ms = count + 1, 1000 * (time.perf_counter() - start)
+            for stage, ms in {**stages_ms, "show": show_ms}.items():
+                sums_ms[stage] = sums_ms.get(stage, 0.0) + ms
+            if not go_on:
                 break
     except TimeoutError:
-        ended_by = SourceLost(
-            f"{source.name} hangs, without a frame for {HANGS_S:g} s: take it out and plug it in again"
-        )
+        ended_by = SourceLost(f"{source.name} hangs, no frame for {HANGS_S:g} s: take it out and plug it in again")
     except (KeyboardInterrupt, SourceLost) as error:
         ended_by = error
     finally:
-        frames.abandon()
-        found.abandon()
+        stop.set()
         finder.join()
         reader.join(_JOIN_S)
         if not reader.is_alive():  # a device that hangs is left to the end of the process
             source.close()
-    return Summary(shown.count, frames.dropped, shown.seconds, ended_by, shown.mean_ms())
+    means_ms = {stage: total / count for stage, total in sums_ms.items()}
+    return Summary(count, frames.dropped, time.perf_counter() - begin, ended_by, means_ms)
 
 
-class _Shown:
-    """Counts and times what was shown."""
+class _Way:
+    """A bounded way from one thread to another, until `stop`.
 
-    def __init__(self) -> None:
-        self.count = 0
-        self._start = time.perf_counter()
-        self._show_ms = 0.0
-        self._sums_ms: dict[str, float] = {}
+    Full, it makes the giver wait, or drops what is in it (`latest`). The taker gets a TimeoutError where nothing comes
+    for `patience_s`, and what goes wrong with the giver.
+    """
 
-    def add(self, frame: Frame, hands: Hands, show: Callable[[FoundFrame], bool]) -> bool:
-        start = time.perf_counter()
-        shown = FoundFrame(frame, hands, self.count / self.seconds, self._show_ms)
-        go_on = show(shown)
-        self.count += 1
-        self._show_ms = 1000 * (time.perf_counter() - start)
-        for stage, ms in (shown.stages_ms | {"show": self._show_ms}).items():
-            self._sums_ms[stage] = self._sums_ms.get(stage, 0.0) + ms
-        return go_on
+    def __init__(
+        self, capacity: int, stop: threading.Event, latest: bool = False, patience_s: float = math.inf
+    ) -> None:
+        self._queue: queue.Queue[Any] = queue.Queue(capacity)
+        self._stop, self._latest, self._patience_s = stop, latest, patience_s
+        self.dropped = 0
 
-    @property
-    def seconds(self) -> float:
-        return time.perf_counter() - self._start
+    def fill(self, items: Iterable[Any]) -> None:
+        """Put all items in, then how they ended."""
+        end: BaseException = StopIteration()
+        try:
+            for item in items:
+                self._put(item, drop=self._latest)
+                if self._stop.is_set():
+                    break
+        except BaseException as error:
+            end = error
+        self._put(end, drop=False)
 
-    def mean_ms(self) -> dict[str, float]:
-        return {stage: total / self.count for stage, total in self._sums_ms.items()}
+    def _put(self, item: Any, drop: bool) -> None:
+        while not self._stop.is_set():
+            try:
+                return self._queue.put(item, timeout=0 if drop else _TICK_S)
+            except queue.Full:
+                if drop:
+                    with contextlib.suppress(queue.Empty):  # taken this moment
+                        self._queue.get_nowait()
+                        self.dropped += 1
+
+    def __iter__(self) -> Iterator[Any]:
+        waits_s = time.monotonic()
+        while not self._stop.is_set():
+            try:
+                item = self._queue.get(timeout=_TICK_S)
+            except queue.Empty:
+                if time.monotonic() > waits_s + self._patience_s:
+                    raise TimeoutError from None
+                continue
+            if isinstance(item, StopIteration):
+                return
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+            waits_s = time.monotonic()
 
 
-def _frames(source: Source) -> Iterator[Frame]:
+def _frames(source: CaptureSource) -> Iterator[Frame]:
     """Read a source to its end."""
     for number in itertools.count():
         start = time.perf_counter()
@@ -138,15 +166,3 @@ def _frames(source: Source) -> Iterator[Frame]:
             return
         time_s, rgb = found
         yield Frame(number, time_s, rgb, 1000 * (time.perf_counter() - start))
-
-
-def _fill(channel: Channel[Item], items: Iterable[Item]) -> None:
-    """Put the items into a channel, and what goes wrong with them: the caller's thread raises it."""
-    try:
-        for item in items:
-            if not channel.put(item):
-                break
-    except BaseException as error:
-        channel.finish(error)
-    else:
-        channel.finish()

@@ -8,15 +8,15 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import cv2
 
-from runtime.errors import UserError
-from runtime.files import atomic_path, utf8_path
-from runtime.image.reading import Rgb
-from runtime.image.text import write_text
-from runtime.video.loop import FoundFrame
+from ..errors import UserError
+from ..files import atomic_path, utf8_path
+from ..image.draw import write_text
+from ..image.reading import Rgb
+from .loop import FoundFrame
 
 _QUIT_KEYS = frozenset((ord("q"), 27))  # Escape
 _LINE_PX = 18.0  # of the stage times, in a picture of _TEXT_REFERENCE_PX
@@ -27,8 +27,7 @@ class VideoFile:
     """Frames -> one mp4 file (MPEG-4), as large as the first of them."""
 
     def __init__(self, path: Path, shown_as: Path, fps: float) -> None:
-        self._path = utf8_path(path)
-        self._shown_as = shown_as
+        self._path, self._shown_as = utf8_path(path), shown_as
         # MPEG-4 counts time in 65535 parts of a second at most; time lapse may have less than a frame a minute.
         self._fps = max(round(fps, 2), 0.01)
         self._writer: Any = None
@@ -37,14 +36,14 @@ class VideoFile:
 
     def write(self, rgb: Rgb, time_s: float | None = None) -> None:
         """Append a frame (H, W, 3): once, or as often as plays it at `time_s`, which a camera's frames need."""
+        size = (rgb.shape[1], rgb.shape[0])
         if self._writer is None:
-            self._size = (rgb.shape[1], rgb.shape[0])
-            fourcc = cv2.VideoWriter.fourcc(*"mp4v")
-            self._writer = cv2.VideoWriter(self._path, fourcc, self._fps, self._size)
+            self._size = size
+            self._writer = cv2.VideoWriter(self._path, cv2.VideoWriter.fourcc(*"mp4v"), self._fps, size)
             if not self._writer.isOpened():
                 raise UserError(f"this OpenCV cannot write {self._shown_as}: leave out the video (--no-overlay)")
         bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
-        if (rgb.shape[1], rgb.shape[0]) != self._size:  # a stream that changed its size
+        if size != self._size:  # a stream that changed its size
             bgr = cv2.resize(bgr, self._size, interpolation=cv2.INTER_AREA)
         until = self._frames + 1 if time_s is None else round(time_s * self._fps) + 1
         for _ in range(self._frames, until):
@@ -71,10 +70,8 @@ def video_file(path: Path, fps: float) -> Iterator[VideoFile]:
     """A video that takes the place of `path` when the block ends well."""
     with atomic_path(path, suffix=".part.mp4") as temporary:
         video = VideoFile(temporary, path, fps)
-        try:
+        with contextlib.closing(video):
             yield video
-        finally:
-            video.close()
         video.check()
 
 
@@ -88,7 +85,7 @@ class Window:
             cv2.namedWindow(title, cv2.WINDOW_NORMAL)
         except cv2.error:
             raise UserError(
-                "this OpenCV is built without windows: leave out --show, or install opencv-python for its headless kind"
+                "this OpenCV is built without windows: leave out --show, or install opencv-python"
             ) from None
         self._title = title
 
@@ -103,17 +100,12 @@ class Window:
         cv2.destroyWindow(self._title)
 
 
-def write_json_line(stream: TextIO, found: FoundFrame, about: Mapping[str, Any]) -> bool:
-    """Write one frame, and what else there is to say, as one line; False where nobody reads any more."""
+def json_line(found: FoundFrame, about: Mapping[str, Any]) -> str:
+    """One frame, and what else there is to say, as one line of JSON."""
     facts = found.hands.to_json_dict()
     del facts["joint_names"]  # the same in every line
     line = {"frame": found.frame.number, "time_s": round(found.frame.time_s, 4), **facts, **about}
-    try:
-        stream.write(json.dumps(line, allow_nan=False) + "\n")
-        stream.flush()
-    except BrokenPipeError:
-        return False
-    return True
+    return json.dumps(line, allow_nan=False)
 
 
 def draw_times(image: Rgb, fps: float, stages_ms: Mapping[str, float]) -> None:

@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.hand.hand_model import HandPair
-from runtime.hand.hands import Floats, Hand, Hands, distance_in_picture
-from runtime.hand.rotations import axis_angle_from_matrix, matrix_from_axis_angle
+from ..hand.hand_model import HandPair
+from ..hand.hands import Floats, Hand, Hands, distance_in_picture
+from ..hand.rotations import axis_angle_from_matrix, matrix_from_axis_angle
 
 Values = NDArray[np.floating[Any]]
 
@@ -52,17 +52,10 @@ SHAPE = OneEuro(0.1, 0.0)
 
 
 class OneEuroFilter:
-    """One filter for an array of vectors (..., D) or rotations (..., 3, 3), each with its own speed."""
+    """One filter for an array of vectors (..., D), each with its own speed."""
 
-    def __init__(
-        self,
-        settings: OneEuro,
-        difference: Callable[[Values, Values], Values],
-        advance: Callable[[Values, Values], Values],
-    ) -> None:
+    def __init__(self, settings: OneEuro) -> None:
         self._settings = settings
-        self._difference = difference  # from one value to another, (..., D)
-        self._advance = advance  # a value moved by a difference
         self._raw: Values | None = None
         self._smooth: Values
         self._speed: Values
@@ -91,26 +84,28 @@ class OneEuroFilter:
         self._raw = values
         return self._smooth
 
+    def _difference(self, start: Values, end: Values) -> Values:
+        return end - start
 
-def vector_filter(settings: OneEuro) -> OneEuroFilter:
-    """For vectors (..., D)."""
-    return OneEuroFilter(settings, lambda start, end: end - start, lambda start, step: start + step)
+    def _advance(self, start: Values, step: Values) -> Values:
+        return start + step
 
 
-def rotation_filter(settings: OneEuro) -> OneEuroFilter:
+class RotationFilter(OneEuroFilter):
     """For rotations (..., 3, 3): differences are rotation vectors, in-between values lie on the shortest turn."""
-    return OneEuroFilter(
-        settings,
-        lambda start, end: axis_angle_from_matrix(np.swapaxes(start, -1, -2) @ end),
-        lambda start, step: start @ matrix_from_axis_angle(step),
-    )
+
+    def _difference(self, start: Values, end: Values) -> Values:
+        return axis_angle_from_matrix(np.swapaxes(start, -1, -2) @ end)
+
+    def _advance(self, start: Values, step: Values) -> Values:
+        return start @ matrix_from_axis_angle(step)
 
 
 class Smoother:
     """`smoother(hands, time_s) -> Hands` for the frames of one video, in their order.
 
-    It remembers, so every video needs its own and threads must not share one. A hand that is not present is passed on
-    as it is, and starts afresh when it is back; so is `joints_heatmap`, which is no part of the mesh.
+    It remembers: every video and thread needs its own. A hand that is not present is passed on as it is, and starts
+    afresh when it is back; so is `joints_heatmap`, which is no part of the mesh.
     """
 
     def __init__(self, models: HandPair) -> None:
@@ -128,21 +123,20 @@ class Smoother:
             self._hands, self._distance = {}, None
         self._time_s = time_s
         right, left = self._filtered(hands.right, step_s), self._filtered(hands.left, step_s)
-        rotations, shape = np.stack([right.rotations, left.rotations]), np.stack([right.shape, left.shape])
-        joints, mesh = self._models.joints(rotations, shape), self._models.mesh(rotations, shape)
         distance = hands.relative_translation
         if not (right.present and left.present and hands.together):
             self._distance = None
             distance = distance if hands.together else distance_in_picture(right, left)
         else:
-            self._distance = self._distance or vector_filter(POSITION)
+            self._distance = self._distance or OneEuroFilter(POSITION)
             distance = np.asarray(self._distance(distance, step_s), np.float32)
-        return replace(
-            hands,
-            right=_with_mesh(right, partial(mesh, 0), joints[0]) if right.present else right,
-            left=_with_mesh(left, partial(mesh, 1), joints[1]) if left.present else left,
-            relative_translation=distance,
+        rotations, shape = np.stack([right.rotations, left.rotations]), np.stack([right.shape, left.shape])
+        joints, mesh = self._models.joints(rotations, shape), self._models.mesh(rotations, shape)
+        right, left = (
+            _with_mesh(hand, partial(mesh, i), joints[i]) if hand.present else hand
+            for i, hand in enumerate((right, left))
         )
+        return replace(hands, right=right, left=left, relative_translation=distance)
 
     def _filtered(self, hand: Hand, step_s: float) -> Hand:
         if not hand.present:
@@ -155,10 +149,8 @@ class _HandFilter:
     """The filters of one hand."""
 
     def __init__(self) -> None:
-        self._rotations = rotation_filter(ROTATION)
-        self._shape = vector_filter(SHAPE)
-        self._size = vector_filter(SIZE)
-        self._place = vector_filter(POSITION)
+        self._rotations = RotationFilter(ROTATION)
+        self._shape, self._size, self._place = map(OneEuroFilter, (SHAPE, SIZE, POSITION))
 
     def __call__(self, hand: Hand, step_s: float) -> Hand:
         """The hand with its parameters filtered; its mesh is still the old one."""

@@ -8,17 +8,16 @@ the whole picture.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from runtime.finder.finder import FoundBoxes
-from runtime.finder.hand_boxes import boxes_apart
-from runtime.hand.hands import Floats, Hands, join_hands
-from runtime.hand.presence import PRESENT_FROM, in_one_place
-from runtime.image.reading import Rgb, as_rgb_uint8
-from runtime.image.scratch import Scratch
+from ..finder.palms import boxes_apart
+from ..hand.hands import Floats, Hands, join_hands
+from ..hand.presence import PRESENT_FROM, in_one_place
+from ..image.reading import Rgb, Scratch, as_rgb_uint8
+from ..runner import Runner
 
 Box = NDArray[np.float64]  # (4,) x, y, width, height, px
 
@@ -36,29 +35,15 @@ _FINDER_OVER_JOINTS = 1.2  # side of the finder's box over the joints' extent
 _MIN_SIDE_PX = 8.0
 
 
-class LooksForHands(Protocol):
-    """A Runner, or what stands in for one."""
-
-    def __call__(self, rgb: NDArray[Any], box: ArrayLike) -> Hands:
-        """Look into a box of a picture, (H, W, 3) uint8 RGB."""
-
-    def find_hands(self, rgb: NDArray[Any], *, far: bool) -> FoundBoxes:
-        """Find up to two hands; `far`: small ones, too."""
-
-    def look_at(self, rgb: NDArray[Any], found: FoundBoxes) -> Hands:
-        """Look at what was found."""
-
-
 class Tracker:
     """`tracker(rgb) -> Hands` for the frames of one video, in their order.
 
-    It keeps what it saw last, so every video needs its own and threads must not share one; the runner may be shared.
-    A hand that is followed stays `present` down to half the presence that a new one takes. `stages_ms` sums all that a
-    frame took: one run of the network, two where the hands are apart; the finder, and its one or two runs, where both
-    are missing, and every `SEARCH_EVERY` frames where one is.
+    Every video and thread needs its own; the runner may be shared. A hand that is followed stays `present` down to half
+    the presence that a new one takes. `stages_ms` sums all that a frame took: one run of the network, two where the
+    hands are apart; the finder, and its runs, where both are missing, and every `SEARCH_EVERY` frames where one is.
     """
 
-    def __init__(self, runner: LooksForHands) -> None:
+    def __init__(self, runner: Runner) -> None:
         self._runner = runner
         self._scratch = Scratch()
         self.reset()
@@ -85,7 +70,8 @@ class Tracker:
         hands = self._look_where_they_were(image)
         its_turn = self._frame % SEARCH_EVERY == 0
         if hands is None or not hands.present:
-            hands = self._search(image, hands, far=its_turn)
+            found = self._runner.look_at(image, self._runner.find_hands(image, far=its_turn))
+            hands = found if hands is None else replace(found, stages_ms=_sum_ms(found, hands))
         elif len(hands.present) == 1 and its_turn:
             hands = self._search_second(image, hands)
         self._frame += 1
@@ -100,8 +86,7 @@ class Tracker:
             return next(iter(seen.values()), None)
         hands = join_hands(seen["right"], seen["left"])
         if len(hands.present) == 2 and in_one_place(hands.right, hands.left):  # both crops show one hand
-            surer = max(hands.present, key=lambda hand: hand.presence).side
-            hands = _only(hands, (surer,))
+            return _only(hands, (max(hands.present, key=lambda hand: hand.presence).side,))
         return hands
 
     def _kept(self, hands: Hands) -> Hands:
@@ -111,11 +96,6 @@ class Tracker:
         kept = tuple(h.side for h in (hands.right, hands.left) if h.present or (h.side in known and h.presence > least))
         return _only(hands, kept)
 
-    def _search(self, image: Rgb, before: Hands | None, far: bool) -> Hands:
-        """Find the hands anew."""
-        hands = self._runner.look_at(image, self._runner.find_hands(image, far=far))
-        return hands if before is None else replace(hands, stages_ms=_sum_ms(hands, before))
-
     def _search_second(self, image: Rgb, hands: Hands) -> Hands:
         """Look for the hand that is missing: both are taken anew where two are seen and one is the known one."""
         (known,) = hands.present
@@ -123,9 +103,8 @@ class Tracker:
         if len(found.boxes) < 2:
             return replace(hands, stages_ms={"find": found.took_ms, **hands.stages_ms})
         both = self._runner.look_at(image, found)
-        found_it = len(both.present) == 2 and any(in_one_place(hand, known) for hand in both.present)
-        best = both if found_it else hands
-        return replace(best, stages_ms=_sum_ms(both, hands))
+        better = len(both.present) == 2 and any(in_one_place(hand, known) for hand in both.present)
+        return replace(both if better else hands, stages_ms=_sum_ms(both, hands))
 
     def _move_boxes(self) -> None:
         """Boxes around what was seen lately; a box stays where it is as long as it fits."""
@@ -142,23 +121,10 @@ class Tracker:
 
 def box_around(joints_px: NDArray[np.floating[Any]], width: int, height: int) -> Box | None:
     """The box of joints (N, 2), px, in a picture of that size; None where hardly any of it lies in the picture."""
-    low, high = joints_px.min(axis=0).astype(np.float64), joints_px.max(axis=0).astype(np.float64)
-    return clipped(scaled(np.concatenate([low, high - low]), BOX_OVER_JOINTS), width, height)
-
-
-def scaled(box: Box, factor: float) -> Box:
-    """The box grown about its centre."""
-    extent = box[2:] * factor
-    return np.concatenate([box[:2] + (box[2:] - extent) / 2, extent])
-
-
-def clipped(box: Box, width: int, height: int) -> Box | None:
-    """The part of the box that lies in the picture, None where it is next to nothing."""
-    low = np.clip(box[:2], 0, (width, height))
-    high = np.clip(box[:2] + box[2:], 0, (width, height))
-    if (high - low).min() < _MIN_SIDE_PX:
-        return None
-    return np.concatenate([low, high - low])
+    low, high = _corners(joints_px)
+    margin = (BOX_OVER_JOINTS - 1) / 2 * (high - low)
+    low, high = (np.clip(corner, 0, (width, height)) for corner in (low - margin, high + margin))
+    return None if (high - low).min() < _MIN_SIDE_PX else np.concatenate([low, high - low])
 
 
 def near(first: Box, second: Box) -> bool:
@@ -175,9 +141,13 @@ def _only(hands: Hands, sides: tuple[str, ...]) -> Hands:
 
 def _square(joints_px: Floats) -> Box:
     """The square (4,) around a hand's joints (N, 2) that the finder would give."""
-    low, high = joints_px.min(axis=0).astype(np.float64), joints_px.max(axis=0).astype(np.float64)
+    low, high = _corners(joints_px)
     side = _FINDER_OVER_JOINTS * (high - low).max()
     return np.array([*((low + high - side) / 2), side, side])
+
+
+def _corners(joints_px: NDArray[np.floating[Any]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    return joints_px.min(axis=0).astype(np.float64), joints_px.max(axis=0).astype(np.float64)
 
 
 def _sum_ms(first: Hands, second: Hands) -> dict[str, float]:

@@ -53,7 +53,7 @@ def test_what_an_export_makes(precision: str, formats: str, target: str | None, 
 )
 def test_what_a_format_needs(name: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(UserError, match=rf"^format {name} needs {package}: pip install -e '\.\[{name}\]'$"):
+    with pytest.raises(UserError, match=rf"^format {name} needs {package}: pip install {package}$"):
         check_request(ExportRequest("er-nano", formats=(name,)))
 
 

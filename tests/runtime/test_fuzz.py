@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime.errors import UserError
 from runtime.image.reading import quiet_opencv
-from tests.fuzz_runtime import TARGETS, Target, fuzz, main
+from tests.fuzz_runtime import TARGETS, fuzz
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -18,16 +17,3 @@ def test_inputs_end_well(name: str, tmp_path: Path) -> None:
     ends = fuzz(TARGETS[name], inputs, tmp_path)
     assert ends.total() >= 0.9 * inputs
     assert ends["results"] >= 1 and ends["errors"] >= 0.1 * inputs  # both ends are reached
-
-
-def test_another_end_is_seen(tmp_path: Path) -> None:
-    def take(value: object, folder: Path) -> None:
-        raise UserError("two\nlines")
-
-    with pytest.raises(AssertionError):
-        fuzz(Target(TARGETS["passports"].inputs, take), 5, tmp_path)
-
-
-@pytest.mark.slow
-def test_the_command() -> None:
-    assert main(["--inputs", "50", "--seed", "1", "--target", "frames", "passports"]) == 0

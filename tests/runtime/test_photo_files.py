@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 import cv2
@@ -56,15 +55,3 @@ def test_nothing_to_read(tmp_path: Path) -> None:
     paths = [tmp_path / "one.jpg", tmp_path / "two.jpg"]
     with pytest.raises(UserError, match=r"one.jpg.*nor can 1 more"):
         list(read_photos(paths, []))
-
-
-def test_a_bar_on_a_terminal_only(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    paths = [write_photo(tmp_path / f"{number}.png") for number in range(4)]
-    list(read_photos(paths, []))
-    assert capsys.readouterr().err == ""
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    list(read_photos(paths, []))
-    shown = capsys.readouterr().err
-    assert shown.count("\r") == 5 and "1/4" in shown and shown.endswith("] 4/4\n")

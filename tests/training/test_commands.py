@@ -31,7 +31,7 @@ def test_help_needs_no_package_and_the_run_says_which(command: str) -> None:
     refused = subprocess.run([*script, "--variant", "er-xs"], capture_output=True, text=True)
     assert refused.returncode == 2
     assert "cannot be imported (No module named" in refused.stderr and refused.stderr.count("\n") == 1
-    assert refused.stderr.endswith("pip install 'er-edge[train]'\n")
+    assert refused.stderr.endswith("pip install -e '.[train]'\n")
 
 
 TOOLS = (

@@ -16,9 +16,8 @@ from runtime.hand.hand_model import HandPair, load_hand_models, skin
 from runtime.hand.hands import COLOURS
 from runtime.hand.joints import BONES
 from runtime.image.crop import BOX_SCALE, crop_from_box
-from runtime.image.draw import write_picture
+from runtime.image.draw import WHITE, write_picture
 from runtime.image.sheets import Tile, draw_page
-from runtime.image.text import WHITE
 from training.data.dataset import open_frames
 from training.data.frames import SIDES, Frames
 from training.data.samples import load_sample, read_rgb

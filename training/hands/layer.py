@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from runtime.hand.hand_model import POSE_FEATURES, SKELETON_JOINTS, VERTICES, HandModel
+from runtime.hand.hand_model import POSE_FEATURES, SKELETON_JOINTS, VERTICES, HandModel, as_basis, joints_of
 from runtime.hand.joints import MANO_TO_JOINTS
+from runtime.hand.skinning import joint_depths
 from training.hands import HANDS
 
 # Below this length a direction is unreliable: its gradient stays bounded by 1 / EPSILON, also in half precision.
@@ -44,32 +45,34 @@ class HandLayer(nn.Module):
         if (right.parents != left.parents).any():
             raise ValueError("HandLayer needs the same skeleton in both hands")
         hands = (right, left)
-        no_correctives = np.zeros((POSE_FEATURES, VERTICES * 3), np.float32)
-        self.has_pose_basis = any(hand.pose_basis is not None for hand in hands)
-        buffers: dict[str, NDArray[Any]] = {
-            "template": np.stack([hand.template_row[None] for hand in hands]),
-            "shape_basis": np.stack([hand.shape_basis for hand in hands]),
-            "pose_basis": np.stack([no_correctives if hand.pose_basis is None else hand.pose_basis for hand in hands]),
-            "joint_template": np.stack([hand.joint_row[None] for hand in hands]),
-            "joint_shape_basis": np.stack([hand.joint_shape_basis for hand in hands]),
-            "weights": np.stack([hand.weights for hand in hands]),
-            "tips": np.stack([hand.tips for hand in hands]),
+        self.has_pose_basis = any(hand.posedirs.any() for hand in hands)
+        buffers: dict[str, list[NDArray[Any]]] = {
+            "template": [hand.v_template.reshape(1, -1) for hand in hands],
+            "shape_basis": [as_basis(hand.shapedirs) for hand in hands],
+            "pose_basis": [as_basis(hand.posedirs) for hand in hands],
+            "joint_template": [joints_of(hand, hand.v_template).reshape(1, -1) for hand in hands],
+            "joint_shape_basis": [as_basis(joints_of(hand, hand.shapedirs)) for hand in hands],
+            "weights": [hand.weights for hand in hands],
+            "tips": [hand.tips for hand in hands],
         }
-        by_level = np.concatenate([[0], *(joints for joints, _ in right.levels)])
-        buffers |= {
+        depths = joint_depths(right.parents)
+        levels = [np.flatnonzero(depths == depth) for depth in range(1, depths.max() + 1)]  # they move together
+        by_level = np.concatenate([[0], *levels])
+        indices: dict[str, NDArray[Any]] = {
             "joint_order": MANO_TO_JOINTS.copy(),
             "by_level": by_level,
-            "parent_of": np.concatenate([[0], *(parents for _, parents in right.levels)]),
+            "parent_of": np.concatenate([[0], *(right.parents[joints] for joints in levels)]),
             "slot_of": np.argsort(by_level),
         }
         above = np.zeros(1, np.int64)  # joints of the level before
-        for level, (joints, parents) in enumerate(right.levels):
-            buffers[f"within{level}"] = np.array([above.tolist().index(parent) for parent in parents])
+        for level, joints in enumerate(levels):
+            indices[f"within{level}"] = np.array([above.tolist().index(parent) for parent in right.parents[joints]])
             above = joints
-        for name, array in buffers.items():
+        stacked = {name: np.stack(arrays) for name, arrays in buffers.items()}
+        for name, array in (stacked | indices).items():
             self.register_buffer(name, torch.from_numpy(array), persistent=False)
         self.register_buffer("identity", torch.eye(3), persistent=False)
-        self.level_sizes = [len(joints) for joints, _ in right.levels]
+        self.level_sizes = [len(joints) for joints in levels]
 
     def forward(self, rotations: Tensor, shape: Tensor) -> tuple[Tensor, Tensor]:
         """rotations (B, 2, 16, 3, 3), shape (B, 2, 10) -> vertices (B, 2, 778, 3), joints (B, 2, 21, 3); metres."""

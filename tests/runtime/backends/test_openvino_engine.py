@@ -12,10 +12,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from runtime import load
 from runtime.backends.contract import METADATA_KEY, OUTPUT_SHAPES
 from runtime.backends.opening import open_backend
-from runtime.backends.openvino_engine import OpenVINOBackend, passport_in, read_model
+from runtime.backends.openvino_engine import read_model
 from runtime.errors import UserError
 from tests.conftest import INPUT_PX, tiny_passport
 
@@ -59,20 +58,6 @@ def test_it_gives_what_onnxruntime_gives(make_ir: MakeModel, tiny_model: Path) -
     path.with_suffix(".bin").write_bytes(b"")  # it is in memory
     assert_array_equal(backend.run(IMAGE)["camera"], kept["camera"])
     backend.close()
-    with pytest.raises(ValueError, match="closed"):
-        backend.run(IMAGE)
-
-
-def test_in_the_runner(make_ir: MakeModel) -> None:
-    with load(make_ir(), device="cpu", threads=1) as runner:
-        hands = runner(np.zeros((120, 100, 3), np.uint8), (0, 0, 100, 120))
-    assert hands.present == (hands.right, hands.left)
-
-
-def test_it_runs_our_onnx_files(tiny_model: Path) -> None:
-    expected = open_backend(tiny_model).run(IMAGE)
-    for name, value in OpenVINOBackend(tiny_model, "auto", 1).run(IMAGE).items():
-        assert_allclose(value, expected[name], atol=1e-6)
 
 
 def test_less_than_fp32_is_asked_for(make_ir: MakeModel) -> None:
@@ -120,9 +105,3 @@ def test_damaged_files(make_ir: MakeModel) -> None:
     weights.unlink()
     with pytest.raises(UserError, match=r"tiny\.bin.*check the path"):
         open_backend(path)
-
-
-def test_the_passport_of_a_number_is_none(make_ir: MakeModel) -> None:
-    model = read_model(make_ir(passport=None))
-    model.set_rt_info(7, [METADATA_KEY])
-    assert passport_in(model) is None

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from runtime.finder.hand_boxes import SCALE, SHIFT, box_around, hand_boxes
-from runtime.finder.palms import KEYPOINTS, Palms, anchor_centers, decode_palms, merge_palms
+from runtime.finder.palms import KEYPOINTS, SCALE, SHIFT, Palms, anchor_centers, decode_palms, hand_boxes, merge_palms
 
 
 def palms_at(*squares: tuple[float, float, float], scores: tuple[float, ...]) -> Palms:
@@ -25,12 +24,6 @@ def test_mediapipes_anchors() -> None:
     assert_array_equal(anchors[2 * 24 * 24 - 1], [188, 188])
     assert_array_equal(anchors[2 * 24 * 24 :][:7], [[8, 8]] * 6 + [[24, 8]])
     assert_array_equal(anchors[-1], [184, 184])
-
-
-def test_anchors_of_a_wide_input_go_row_by_row() -> None:
-    anchors = anchor_centers(64, 128)
-    assert len(anchors) == 2 * 8 * 16 + 6 * 4 * 8
-    assert_array_equal(anchors.max(axis=0), [124, 60])
 
 
 def test_offsets_count_from_the_anchor() -> None:
@@ -67,11 +60,3 @@ def test_the_hand_lies_ahead_of_the_palm_whichever_way_it_points(direction: tupl
     ((x, y, width, height),) = hand_boxes(palms)
     assert_allclose([x + width / 2, y + height / 2], 100 + 40 * SHIFT * np.array(direction), rtol=1e-5)
     assert width == height == pytest.approx(40 * SCALE)
-
-
-def test_a_palm_without_direction_has_its_hand_about_it() -> None:
-    assert_allclose(hand_boxes(palms_at((100, 100, 40), scores=(1,))), [[56, 56, 88, 88]])
-
-
-def test_the_box_around_boxes() -> None:
-    assert_allclose(box_around(np.array([[0.0, 10, 20, 20], [5, -5, 30, 20]])), [0, -5, 35, 35])

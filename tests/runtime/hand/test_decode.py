@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from runtime.backends.contract import Heatmap
 from runtime.errors import UserError
-from runtime.hand.decode import decode, heatmap_joints, image_camera
+from runtime.hand.decode import decode, heatmap_joints
 from runtime.hand.hand_model import HandPair, load_hand_models, skin
 from runtime.hand.rotations import matrix_from_axis_angle
 from runtime.image.crop import Crop
@@ -37,13 +37,6 @@ def outputs() -> dict[str, np.ndarray]:
 @pytest.fixture(scope="module")
 def models() -> HandPair:
     return load_hand_models()
-
-
-def test_camera_in_image_pixels() -> None:
-    # A joint 0.1 m to the right of the wrist lies at 2 * 0.1 + 0.25 = 0.45 of the crop: 60 + 0.45 * 80 = 96 px.
-    camera = image_camera(np.array([[2.0, 0.25, 0.5], [3.0, 0.75, 0.5]]), CROP)
-    assert_allclose(camera, [[160, 80, 200], [240, 120, 200]])
-    assert camera[0, 0] * 0.1 + camera[0, 1] == pytest.approx(96)
 
 
 def test_heatmap_joints_by_hand() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runtime.hand.joints import BONES, FINGERTIPS, INTERHAND_TO_JOINTS, JOINT_NAMES, MANO_TO_JOINTS, MIDDLE_MCP, WRIST
+from runtime.hand.joints import BONES, INTERHAND_TO_JOINTS, JOINT_NAMES, MANO_TO_JOINTS, MIDDLE_MCP, WRIST
 
 FINGERS = ("thumb", "index", "middle", "ring", "pinky")
 MANO_FINGERS = ("index", "middle", "pinky", "ring", "thumb")
@@ -13,7 +13,7 @@ INTERHAND = [*(f"{f}_{k}" for f in FINGERS for k in (4, 3, 2, 1)), "wrist"]
 def test_order_and_maps() -> None:
     assert [MANO[i] for i in MANO_TO_JOINTS] == list(JOINT_NAMES)
     assert [INTERHAND[i] for i in INTERHAND_TO_JOINTS] == list(JOINT_NAMES)
-    assert (WRIST, MIDDLE_MCP, FINGERTIPS) == (0, 9, (4, 8, 12, 16, 20))
+    assert (WRIST, MIDDLE_MCP) == (0, 9)
 
 
 def test_bones_are_a_tree_from_the_wrist() -> None:

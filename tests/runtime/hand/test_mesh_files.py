@@ -13,7 +13,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from runtime import Hands, load
-from runtime.hand.mesh_files import write_glb, write_hands
+from runtime.hand.mesh_files import write_glb, write_obj
 
 COMPONENTS = {5126: "<f4", 5123: "<u2"}
 WIDTHS = {"SCALAR": 1, "VEC3": 3}
@@ -59,13 +59,13 @@ def accessor(document: dict[str, Any], binary: bytes, index: int) -> np.ndarray:
 
 
 def test_obj_hands_share_a_frame(tmp_path: Path, hands: Hands) -> None:
-    right, left = write_hands(tmp_path, "x", hands)
+    right, left = write_obj(tmp_path, "x", hands)
     assert (right.name, left.name) == ("x_right.obj", "x_left.obj")
     assert_allclose(read_obj(right)[0], hands.right.vertices, atol=1e-6)
     assert_allclose(read_obj(left)[0], hands.left.vertices + hands.relative_translation, atol=1e-6)
     assert_array_equal(read_obj(left)[1], hands.left.faces)
     assert left.read_text(encoding="utf-8").startswith("# left hand, metres")
-    (alone,) = write_hands(tmp_path, "x", without_right(hands))
+    (alone,) = write_obj(tmp_path, "x", without_right(hands))
     assert_allclose(read_obj(alone)[0], hands.left.vertices, atol=1e-6)
 
 
@@ -93,13 +93,13 @@ def test_glb_hands_come_back(tmp_path: Path, hands: Hands) -> None:
         assert ((outwards * normals[triangles[:, 0]]).sum(axis=1) > 0).mean() > 0.97
         colour = document["materials"][primitive["material"]]["pbrMetallicRoughness"]["baseColorFactor"]
         assert len(colour) == 4 and all(0 <= value <= 1 for value in colour)
-    assert "translation" not in document["nodes"][0]
+    assert document["nodes"][0]["translation"] == [0, 0, 0]
     assert_allclose(document["nodes"][1]["translation"], hands.relative_translation * [1, -1, -1], atol=1e-7)
 
 
 def test_glb_of_one_hand_and_of_none(tmp_path: Path, hands: Hands) -> None:
     write_glb(tmp_path / "left.glb", without_right(hands))
     (node,) = read_glb(tmp_path / "left.glb")[0]["nodes"]
-    assert node["name"] == "left hand" and "translation" not in node
+    assert node["name"] == "left hand" and node["translation"] == [0, 0, 0]
     with pytest.raises(ValueError, match="no hand"):
         write_glb(tmp_path / "none.glb", replace(without_right(hands), left=replace(hands.left, present=False)))

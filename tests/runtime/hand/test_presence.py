@@ -31,7 +31,7 @@ def found(*places: tuple[float, float, float]) -> FoundBoxes:
     """Boxes of 40 px about x, y, each with its score."""
     rows = np.array(places, np.float64).reshape(-1, 3)
     boxes = np.concatenate([rows[:, :2] - 20, np.full((len(rows), 2), 40)], axis=1)
-    return FoundBoxes(boxes, rows[:, 2].astype(np.float32), np.zeros((len(rows), 7, 2), np.float32))
+    return FoundBoxes(boxes, rows[:, 2].astype(np.float32))
 
 
 def middle(hands: Hands, side: str) -> tuple[float, float]:

@@ -6,18 +6,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
 from runtime import Hands, load
-from runtime.hand.hands import COLOURS
 from runtime.image.draw import draw_hands
 
 GRAY = 128
-LIGHT_ORANGE = [int(255 - 0.45 * (255 - c)) for c in COLOURS["right"]]
-MakeModel = Callable[..., Path]
 
 
 @pytest.fixture(scope="module")
@@ -92,24 +88,18 @@ def test_absent_hands_are_not_drawn(hands: Hands) -> None:
 
 @pytest.mark.parametrize("place", [None, (5, 5), (395, 315), (200, 316)])
 def test_sides_are_named_inside_the_image(hands: Hands, place: tuple[int, int] | None) -> None:
-    """On a plate of the hand's light colour below the wrist, wherever that is."""
+    """In letters with a black edge below the wrist, wherever that is."""
     right = hands.right
     if place is not None:
         camera = np.array([right.camera[0], *place], np.float32)
         right = replace(right, camera=camera)
         right = replace(right, joints_image=right.project(right.joints))
     alone = replace(hands, right=right, left=replace(hands.left, present=False))
-    plate = (draw_hands(background(), alone, skeleton=True, opacity=0) == LIGHT_ORANGE).all(axis=2)
-    rows, columns = np.nonzero(cv2.erode(plate.astype(np.uint8), np.ones((5, 5), np.uint8)))  # bones are thinner
-    assert len(rows) > 20 and rows.min() >= 0 and rows.max() < 320 and np.ptp(columns) > 20
+    rows, columns = np.nonzero((draw_hands(background(), alone, skeleton=True, opacity=0) < 20).all(axis=2))
+    assert len(rows) > 20 and rows.min() > 0 and rows.max() < 319 and 20 < np.ptp(columns) < 60
+    assert columns.min() > 0 and columns.max() < 399
     wrist = right.joints_image[0]
     assert np.hypot(columns.mean() - wrist[0], rows.mean() - wrist[1]) < 60
-
-
-def test_opacity_and_edges(hands: Hands) -> None:
-    assert_array_equal(draw_hands(background(), hands, opacity=0.0), GRAY)
-    column = draw_hands(background(), hands)[:, int(palm(hands, "right")[0]), 2]
-    assert len(np.unique(column)) > 10  # shaded, with soft edges
 
 
 @pytest.mark.parametrize("camera", [[1040, -5000, 0], [0, 100, 100], [-500, 100, 100], [1e9, 0, 0], [1e-3, 200, 200]])
@@ -118,10 +108,3 @@ def test_wild_cameras_do_no_harm(hands: Hands, camera: list[float]) -> None:
     wild = replace(wild, right=replace(wild.right, joints_image=wild.right.project(wild.right.joints)))
     drawn = draw_hands(background(), wild, skeleton=True)
     assert drawn.shape == (320, 400, 3)
-
-
-def test_read_only_and_large_images(hands: Hands) -> None:
-    large = np.broadcast_to(np.uint8(GRAY), (1600, 2000, 3))
-    bigger = replace(hands.right, camera=hands.right.camera * 5)
-    drawn = draw_hands(large, replace(hands, right=bigger, left=replace(hands.left, present=False)))
-    assert orange(at(drawn, palm(hands, "right") * 5))

@@ -33,7 +33,7 @@ LOSSLESS_WEBP = (cv2.IMWRITE_WEBP_QUALITY, 101)
 PROGRESSIVE = (cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
 
 
-FORMATS = (".png", ".jpg", ".bmp", ".webp", ".tiff")
+FORMATS = (".png", ".jpg", ".bmp", ".webp")
 
 
 @pytest.mark.parametrize(
@@ -57,17 +57,14 @@ def claiming(suffix: str, width: int, height: int) -> bytes:
         struct.pack_into(">HH", content, content.find(b"\xff\xc0") + 5, height, width)
     elif suffix == ".bmp":
         struct.pack_into("<ii", content, 18, width, -height)
-    elif suffix == ".webp":
-        struct.pack_into("<I", content, 21, (width - 1) | (height - 1) << 14)
     else:
-        return b"MM\0*" + struct.pack(">IH", 8, 2) + struct.pack(">HHIIHHIHH", 256, 4, 1, width, 257, 3, 1, height, 0)
+        struct.pack_into("<I", content, 21, (width - 1) | (height - 1) << 14)
     return bytes(content)
 
 
-@pytest.mark.parametrize("suffix", [".png", ".tiff"])
 @pytest.mark.parametrize(("channels", "dtype"), [(1, np.uint8), (1, np.uint16), (3, np.uint16), (4, np.uint8)])
-def test_gray_alpha_and_16_bits_are_converted(tmp_path: Path, suffix: str, channels: int, dtype: type) -> None:
-    image = read_image(save(tmp_path / f"a{suffix}", picture(channels, dtype)))
+def test_gray_alpha_and_16_bits_are_converted(tmp_path: Path, channels: int, dtype: type) -> None:
+    image = read_image(save(tmp_path / "a.png", picture(channels, dtype)))
     assert image.shape == (40, 50, 3)
     assert image.dtype == np.uint8
     assert_allclose(image[0, :, 0], np.linspace(0, 255, 50), atol=1.5)
@@ -88,14 +85,13 @@ def test_cut_short(tmp_path: Path, suffix: str, part: float) -> None:
 
 
 @pytest.mark.parametrize("flags", [(), PROGRESSIVE])
-def test_a_jpeg_without_its_end_is_read_if_its_pixels_are_there(tmp_path: Path, flags: tuple[int, ...]) -> None:
+def test_a_jpeg_without_its_end_is_damaged(tmp_path: Path, flags: tuple[int, ...]) -> None:
     path = save(tmp_path / "a.jpg", picture(), flags)
-    content, whole = path.read_bytes(), read_image(path)
-    path.write_bytes(content[:-2])
-    assert_array_equal(read_image(path), whole)
-    path.write_bytes(content[:-20])
-    with pytest.raises(UserError, match="damaged"):
-        read_image(path)
+    content = path.read_bytes()
+    for cut in (-2, -20):
+        path.write_bytes(content[:cut])
+        with pytest.raises(UserError, match="damaged"):
+            read_image(path)
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
@@ -130,7 +126,7 @@ def test_what_cameras_put_between_a_jpegs_segments(tmp_path: Path, between: byte
 
 NO_IMAGES = [b"\0", b"hello world, this is text", b"\xff\xd8", b"\xff\xd8\xff\xd9", b"\xff\xd8\xff\xc0\0\x11\x08"]
 NO_IMAGES += [b"\xff\xd8\xff" * 50, b"BM" + bytes(10), b"RIFF\x10\0\0\0WEBPxxxx" + bytes(40), b"GIF89a" + bytes(100)]
-NO_IMAGES += [b"II*\0\xff\xff\xff\xff", b"II*\0\x08\0\0\0\0\0", b"\x89PNG\r\n\x1a\n" + bytes(30)]
+NO_IMAGES += [b"II*\0\x08\0\0\0\0\0", b"\x89PNG\r\n\x1a\n" + bytes(30)]
 
 
 @pytest.mark.parametrize("content", NO_IMAGES)

@@ -12,8 +12,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from runtime.hand.hand_model import load_hand_models
 from runtime.hand.hands import Hand, Hands
-from runtime.hand.rotations import axis_angle_from_matrix, matrix_from_6d, matrix_from_axis_angle
-from runtime.video.smoothing import MAX_GAP_S, OneEuro, Smoother, rotation_filter, vector_filter
+from runtime.hand.rotations import matrix_from_6d, matrix_from_axis_angle
+from runtime.video.smoothing import MAX_GAP_S, Smoother
 from tests.conftest import resting_outputs
 
 FPS = 30
@@ -129,18 +129,6 @@ def test_single_frames_are_not_followed(wrong: list[float]) -> None:
     assert largest[1] < 0.2 * largest[0]
 
 
-@pytest.mark.parametrize(("pace", "most_mm"), [(0.03, 5), (0.1, 7), (0.3, 9)])
-def test_slow_hands_are_followed(pace: float, most_mm: float) -> None:
-    """Movement that is hardly faster than the noise, 4 mm of it, is no noise."""
-
-    def slowly(time_s: float) -> tuple[np.ndarray, np.ndarray]:
-        return gesturing(pace * time_s)
-
-    truth, found = film(slowly, noisy=False), smoothed(film(slowly))
-    apart = (values(truth, "joints_image") - values(found, "joints_image"))[SETTLED:] / PX_PER_M
-    assert 1000 * np.sqrt((apart**2).sum(axis=-1).mean()) < most_mm
-
-
 def test_mesh_and_joints_fit_in_every_frame() -> None:
     for hands in smoothed(film(gesturing))[::25]:
         rotations = np.stack([hands.right.rotations, hands.left.rotations])
@@ -166,29 +154,3 @@ def test_a_hand_that_comes_back_starts_afresh() -> None:
     assert_allclose(back.relative_translation, frames[21].relative_translation)
     after_a_gap = smoother(frames[22], 22 / FPS + MAX_GAP_S)
     assert_allclose(after_a_gap.right.rotations, frames[22].right.rotations, atol=1e-6)
-
-
-def test_the_distance_of_hands_apart_is_that_of_the_smoothed_hands() -> None:
-    for number, hands in enumerate(smoothed([replace(hands, together=False) for hands in film(gesturing)])):
-        apart_px = hands.left.camera[1:] - hands.right.camera[1:]
-        px_per_m = (hands.right.camera[0] + hands.left.camera[0]) / 2
-        assert_allclose(hands.relative_translation, [*(apart_px / px_per_m), 0], rtol=1e-5, err_msg=str(number))
-
-
-@pytest.mark.parametrize("time_s", [0.0, -1.0, float("nan")])
-def test_time_goes_forward(time_s: float) -> None:
-    smoother, frames = Smoother(MODELS), film(still, noisy=False)
-    smoother(frames[0], 0.0)
-    with pytest.raises(ValueError, match="in their order"):
-        smoother(frames[1], time_s)
-
-
-def test_by_hand() -> None:
-    """Without speed it is an exponential average with 1 / (1 + 1 / (2 pi f dt)); rotations go the shortest way."""
-    steady = vector_filter(OneEuro(min_cutoff_hz=1.0, gain=0.0))
-    steady(np.array([0.0]), 0.0)
-    assert_allclose(steady(np.array([1.0]), 0.1), [1 / (1 + 1 / (2 * np.pi * 0.1))])
-    half = rotation_filter(OneEuro(min_cutoff_hz=1 / (2 * np.pi), gain=0.0))
-    half(matrix_from_axis_angle([[0, 0, 3.0]]), 0.0)
-    middle = axis_angle_from_matrix(half(matrix_from_axis_angle([[0, 0, -3.0]]), 1.0))  # a weight of one half
-    assert_allclose(np.abs(middle), [[0, 0, np.pi]], atol=1e-6)

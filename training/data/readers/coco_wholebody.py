@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.finder.hand_boxes import boxes_apart
+from runtime.finder.palms import boxes_apart
 from runtime.hand.hand_model import HandPair
 from runtime.hand.joints import JOINT_COUNT
 from runtime.image.crop import BOX_SCALE

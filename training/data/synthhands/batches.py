@@ -287,9 +287,7 @@ def _on_gpu(device: Any) -> tuple[Launch, Any, Any]:
     from numba import cuda
 
     if not cuda.is_available():
-        raise UserError(
-            "numba finds no CUDA to draw with: pip install 'er-edge[gpu]', or give --data a set on the disk"
-        )
+        raise UserError("numba finds no CUDA to draw with: pip install -e '.[gpu]', or give --data a set on the disk")
     from training.data.synthhands.gpu import launch_on_gpu
 
     cuda.select_device(device.index or 0)
