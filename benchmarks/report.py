@@ -13,7 +13,7 @@ from pathlib import Path
 if not __package__:  # run as a file: packages are found from the project's root, and this folder hides none
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from benchmarks.page.figure_table import to_csv, to_markdown
+from benchmarks.page.figure_table import to_csv
 from benchmarks.page.rows import measured, read_rows
 from runtime.errors import CommandParser, UserError, run_command
 from runtime.files import write_text_atomic
@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     shown = measured(rows)
     if not shown:
         raise UserError(f"no row of {', '.join(map(str, args.records))} came to an end: measure again")
-    texts = {args.csv: to_csv(shown), args.md: to_markdown(shown)}
+    texts = {args.csv: to_csv(shown)}
     plots = []
     if args.output is not None or args.png is not None:
         try:  # matplotlib and jinja2 are heavy, and the report alone needs them
@@ -56,11 +56,10 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("records", type=Path, nargs="+", metavar="RECORDS", help="of python benchmarks/run.py")
     parser.add_argument("-o", "--output", type=Path, metavar="FILE.html", help="the page")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="all columns and digits")
-    parser.add_argument("--md", type=Path, metavar="FILE", help="a table for a text")
     parser.add_argument("--png", type=Path, metavar="FOLDER", help="every plot, for print")
     args = parser.parse_args(arguments)
-    if not any((args.output, args.csv, args.md, args.png)):
-        raise UserError("nothing to write: give -o report.html, --csv, --md or --png")
+    if not any((args.output, args.csv, args.png)):
+        raise UserError("nothing to write: give -o report.html, --csv or --png")
     if args.output is not None and args.output.suffix != ".html":
         raise UserError(f"{args.output} is no name for a page: end it in .html")
     if args.png is not None and args.png.exists() and not args.png.is_dir():

@@ -78,6 +78,7 @@ def facts_of(candidate: Candidate) -> Facts:
         precision=candidate.precision,
         bytes=sum(part.stat().st_size for file in files for part in _parts(file)),
         sha256=file_sha256(files[0]) if len(files) == 1 else None,
+        weights_sha256=passport.get("weights", {}).get("sha256"),
         opset={one.domain: one.version for one in read_graph(files[0]).opset_import}.get("") if is_onnx else None,
         params_m=params_m,
         gmac=products,

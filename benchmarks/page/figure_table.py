@@ -1,4 +1,4 @@
-"""The rows as a table: for the page, as CSV with every digit, as Markdown for a text."""
+"""The rows as a table: for the page, and as CSV with every digit."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from dataclasses import replace
 
 from benchmarks.page.rows import Row
 from benchmarks.records.columns import COLUMNS, Column
-
-MARKDOWN = ("name", "threads", "size_mb", "mpjpe_mm", "delta_vs_fp32_mm", "p50_ms", "p99_ms", "times_faster", "verdict")
 
 
 def all_columns(rows: Sequence[Row]) -> list[Column]:
@@ -53,15 +51,3 @@ def to_csv(rows: Sequence[Row]) -> str:
     writer.writerow(column.key for column in columns)
     writer.writerows([column.value(row.record) for column in columns] for row in rows)
     return text.getvalue()
-
-
-def to_markdown(rows: Sequence[Row]) -> str:
-    """Return a table for each data set and protocol, and one for what has no accuracy."""
-    columns = [COLUMNS[key] for key in MARKDOWN]
-    parts = []
-    for group in dict.fromkeys(row.group for row in rows):
-        title = "No accuracy" if group is None else f"{group[0]}, protocol {group[1]}"
-        lines = [[column.title for column in columns], ["---"] * len(columns)]
-        lines += [[c.text(row.record).replace("|", "/") for c in columns] for row in rows if row.group == group]
-        parts.append("\n".join([f"**{title}**", "", *("| " + " | ".join(line) + " |" for line in lines)]))
-    return "\n\n".join(parts) + "\n"

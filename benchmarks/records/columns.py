@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from benchmarks.records.record import Ratio, Record
+from benchmarks.records.record import Device, Ratio, Record
 from training.evaluation.text_table import number
 
 Value = str | float | None
+CPU_CLASSES = {
+    **{"amx_int8": "AMX", "avx512_vnni": "AVX512-VNNI", "avx_vnni": "AVX-VNNI", "avx512f": "AVX512", "avx2": "AVX2"},
+    **{"i8mm": "ARM i8mm", "asimddp": "ARM dot product", "asimd": "ARM"},
+}
 
 
 @dataclass(frozen=True)
@@ -44,11 +48,17 @@ def size_mb(record: Record) -> float | None:
     return None if record.artifact.bytes is None else record.artifact.bytes / 1e6
 
 
-mpjpe_mm = figure("accuracy.mpjpe_mm")
+mpjpe_mm, p50_ms = figure("accuracy.mpjpe_mm"), figure("latency_ms.p50")
 
 
-def _threads(record: Record) -> Value:
+def threads_text(record: Record) -> str | None:
+    """Return the number of threads; None where the engine has no such setting."""
     return None if record.runtime.threads is None else str(record.runtime.threads)
+
+
+def cpu_class(device: Device) -> str | None:
+    """Return what decides how fast int8 is on a CPU: its widest integer products; None where it does not say."""
+    return next((name for flag, name in CPU_CLASSES.items() if flag in device.cpu_flags), None)
 
 
 COLUMNS = {
@@ -60,12 +70,13 @@ COLUMNS = {
         Column("precision", "precision", lambda r: r.artifact.precision, filtered=True),
         Column("engine", "engine", lambda r: r.runtime.name, filtered=True),
         Column("device", "device", lambda r: r.device.name, filtered=True),
-        Column("threads", "threads", _threads, filtered=True),
+        Column("cpu", "kind of CPU", lambda r: cpu_class(r.device), filtered=True),
+        Column("threads", "threads", threads_text, filtered=True),
         Column("size_mb", "MB", size_mb, 2),
         Column("gmac", "GMAC", figure("artifact.gmac"), 3, on_page=False),
         Column("mpjpe_mm", "MPJPE mm", mpjpe_mm, 2),
         Column("delta_vs_fp32_mm", "lost mm", figure("accuracy.delta_vs_fp32_mm"), 2),
-        Column("p50_ms", "p50 ms", figure("latency_ms.p50"), 2),
+        Column("p50_ms", "p50 ms", p50_ms, 2),
         Column("p50_low_ms", "low", figure("latency_ms.p50_low"), 2, on_page=False),
         Column("p50_high_ms", "high", figure("latency_ms.p50_high"), 2, on_page=False),
         Column("p99_ms", "p99 ms", figure("latency_ms.p99"), 2),

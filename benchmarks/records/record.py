@@ -27,13 +27,14 @@ Key = tuple[str, int | None]  # name, threads
 @dataclass(frozen=True)
 class Artifact:
     path: str | None = None  # as given
-    format: str | None = None  # onnx, tensorrt, openvino, torch
+    format: str | None = None  # onnx, tensorrt, openvino, web, torch
     precision: str | None = None
     bytes: int | None = None  # on disk
     sha256: str | None = None
     opset: int | None = None
     params_m: float | None = None  # 10^6
     gmac: float | None = None  # 10^9 multiply-accumulates of convolutions, linears and attention products
+    weights_sha256: str | None = None  # of the weights' file that it was made from
 
 
 @dataclass(frozen=True)
@@ -223,6 +224,11 @@ class Record:
     environment: dict[str, str | None] = field(default_factory=dict)  # versions of python and libraries, git commit
     samples: str | None = None  # the raw samples' file beside the records
     command: str = ""  # that made the record
+
+    @property
+    def doubtful(self) -> bool:
+        """Say whether its own figures may not repeat."""
+        return self.verdict.status == DOUBTFUL
 
     @property
     def key(self) -> Key:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.page.figure_table import shown_columns, to_csv, to_markdown
+from benchmarks.page.figure_table import shown_columns, to_csv
 from benchmarks.page.html import make_page, pick_examples
 from benchmarks.page.plots import make_plots
 from benchmarks.page.rows import Row, artifacts, devices, groups, is_pruned, measured, read_rows, unpruned
@@ -75,15 +75,13 @@ def test_data_sets_are_kept_apart_and_named(rows: list[Row], tmp_path: Path) -> 
     assert (found["MPJPE mm, made (synthetic)"][0], found["MPJPE mm, made (synthetic)"][-1]) == ("21.40", "-")
     both = [*rows, *measured(read_rows([made_report(tmp_path, "real", "InterHand2.6M")]))]
     assert {"MPJPE mm", "data set"} <= {column.title for column in shown_columns(both)}
-    titles = to_markdown(both).split("**")[1::2]
-    assert titles == ["made (synthetic), protocol mcp-scaled", "No accuracy", "InterHand2.6M, protocol mcp-scaled"]
 
 
 def test_what_it_says_and_that_nothing_is_fetched(rows: list[Row]) -> None:
     plots = make_plots(rows)
     page = make_page(rows, plots)
     text = re.sub(r"<(script|style)\b.*?</\1>", "", page, flags=re.DOTALL)
-    assert "Synthetic figures." in text and "made (synthetic)" in text and "MPJPE mm (synthetic)" in text
+    assert all(words in text for words in ("Synthetic figures.", "made (synthetic)", "mm off (synthetic)"))
     assert "1 of 5 rows doubt themselves" in text and "busy: &lt;b&gt;others&lt;/b&gt;" in text
     assert "pip install another" in text and "python benchmarks/run.py" in text
     assert text.count("<img") == 2 * 3 and text.count("<svg") == len(plots)
@@ -99,7 +97,7 @@ def test_figures_in_the_picture_stand_apart_by_data_set(rows: list[Row]) -> None
     cells = [re.findall("<td.*?>(.*?)</td>", line) for line in photographs.splitlines() if line.startswith("<tr>")]
     assert cells[0] == ["er-xs_224_int8", "all", "30", "40", "0.610", "0.500", "-", "0.440", "0.800"]
     assert cells[2] == ["er-xs_224_int8", "no hand", "10", "0", "-", "-", "-", "-", "0.600"]
-    assert len(cells) == 3 * 3 and " mm" not in section  # each file once, whatever the threads
+    assert len(cells) == 2 * 3 and " mm" not in section  # one file of each variant, once
     without = [replace(row, record=replace(row.record, points=[])) for row in rows]
     assert "In the picture" not in make_page(without, make_plots(without))
 
@@ -117,10 +115,10 @@ def test_hostile_names(rows: list[Row]) -> None:
     assert page.count("<script") == 1  # the page's own
 
 
-def test_pictures_of_the_smallest_file_of_each_whole_network(rows: list[Row]) -> None:
+def test_pictures_of_the_file_to_take_and_of_each_other_whole_network(rows: list[Row]) -> None:
     pruned = replace(rows[0].record, name="er-xs-p30_224_int8", artifact=replace(rows[0].record.artifact, bytes=1))
     samples = {key.replace("er-xs_224_int8", pruned.name): value for key, value in rows[0].samples.items()}
     found = pick_examples([Row(pruned, samples), *rows])
-    assert [example.row for example in found[::3]] == ["er-xs_224_int8", "er-s_224_int8"]
+    assert [example.row for example in found[::3]] == ["er-s_224_int8", "er-xs_224_int8"]
     damaged = {**rows[0].samples, artifact_key("er-xs_224_int8", "example_best"): np.zeros(9, np.uint8)}
     assert len(pick_examples([Row(row.record, damaged) for row in rows])) == len(found) - 1
