@@ -29,7 +29,7 @@ from benchmarks.candidates.planned_rows import Plan, draft
 from benchmarks.devices.device_facts import available_cores, is_this_jetson
 from benchmarks.measure.latency import SCHEDULE
 from benchmarks.records.record import FAILED, Record
-from benchmarks.records.run_records import Sheet, make_way
+from benchmarks.records.run_records import Sheet, make_way, resumed
 from benchmarks.records.screen import print_run
 from compress.tensorrt.engine_file import prepare_engines
 from runtime.errors import CommandParser, UserError, run_command
@@ -50,7 +50,8 @@ def run(args: argparse.Namespace) -> list[Record]:
     artifacts = [artifact_candidate(path, args.device, args.hand_model) for path in args.model]
     if args.openvino:
         artifacts += [in_openvino(candidate) for candidate in artifacts if candidate.path.suffix == ".onnx"]
-    make_way(args.output, args.overwrite)
+    if not args.resume:
+        make_way(args.output, args.overwrite)
     with tempfile.TemporaryDirectory() as folder:
         peers, absent = make_peers(args.peers, Setting(tuple(artifacts), Path(folder), args.mediapipe))
         candidates = (*artifacts, *peers)
@@ -60,7 +61,7 @@ def run(args: argparse.Namespace) -> list[Record]:
         warmup_seconds = min(SCHEDULE.warmup_seconds, args.seconds)
         schedule = replace(SCHEDULE, rounds=args.rounds, block_seconds=args.seconds, warmup_seconds=warmup_seconds)
         plan = Plan(candidates, absent, args.threads, schedule, targets, command_line())
-        sheet = Sheet(args.output, draft(plan))
+        sheet = resumed(args.output, draft(plan)) if args.resume else Sheet(args.output, draft(plan))
         session.measure_memories(plan, sheet)
         session.measure_accuracies(plan, sheet, args.data, args.images, args.hand_model, args.pictures)
         for threads in plan.threads:
@@ -89,12 +90,15 @@ def main(arguments: list[str] | None = None) -> int:
     return int(any(record.verdict.status == FAILED for record in records))
 
 
-def thread_count(word: str) -> int:
-    """Read `all` or a number."""
-    count = available_cores() if word == "all" else int(word) if word.isdecimal() else 0
+def thread_counts(word: str) -> list[int]:
+    """Read a number, `all` or `scaling`."""
+    cores = available_cores()
+    if word == "scaling":
+        return [*(2**power for power in range(8) if 2**power < cores), cores]
+    count = cores if word == "all" else int(word) if word.isdecimal() else 0
     if not 1 <= count <= MAX_THREADS:
-        raise UserError(f"--threads '{word}' is neither a number from 1 to {MAX_THREADS} nor 'all'")
-    return count
+        raise UserError(f"--threads '{word}' is neither a number from 1 to {MAX_THREADS} nor 'all' or 'scaling'")
+    return [count]
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -106,7 +110,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--data", default="synthetic", help="'synthetic' or a data set's folder, for errors in mm")
     add("--pictures", nargs="+", default=[], metavar="DATA", help="further data sets, for figures in the picture")
     add("--images", type=int, metavar="N", help=f"of the test split, {IMAGES} unless said; 0: none")
-    add("--threads", nargs="+", default=["1"], metavar="N", help="numbers, or 'all'")
+    add("--threads", nargs="+", default=["1"], metavar="N", help="numbers, 'all', or 'scaling': 1, 2, 4 ... all")
     add("--peers", nargs="+", default=[], metavar="PEER", help=f"{', '.join(PEERS)} or {ALL}")
     add("--mediapipe", type=Path, metavar="WHEEL", help="the wheel with MediaPipe's networks")
     add("--device", default="auto", help="auto, cpu or cuda, for the artefacts")
@@ -115,6 +119,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--rounds", type=int, default=SCHEDULE.rounds, metavar="N", help="blocks of each candidate")
     add("--seconds", type=float, default=SCHEDULE.block_seconds, metavar="S", help="after which a block ends")
     add("--overwrite", action="store_true", help="replace the records; the old ones are kept beside")
+    add("--resume", action="store_true", help="the same, but go on with a run of the same files that was cut off")
     args = parser.parse_args(arguments)
     if THIS_MACHINE in args.target:
         raise UserError(f"--target {THIS_MACHINE} has no effect: this machine is measured, not predicted")
@@ -123,7 +128,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         raise UserError("--threads has no effect on engines")
     if args.images is None:  # a Jetson has no data set, unless one is named: parity on the shipped crops instead
         args.images = 0 if here and args.data == "synthetic" else IMAGES
-    args.threads = tuple(dict.fromkeys(map(thread_count, args.threads)))
+    args.threads = tuple(dict.fromkeys(count for word in args.threads for count in thread_counts(word)))
     for wrong, message in (
         (args.images < 0, "--images must be 0 or more"),
         (not 1 <= args.rounds <= 1000, "--rounds must be from 1 to 1000"),

@@ -15,7 +15,6 @@ import time
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from benchmarks.candidates.candidate import Candidate
@@ -23,19 +22,19 @@ from benchmarks.candidates.engines import open_candidate
 from benchmarks.records.record import LoadMs, MemoryMb
 
 ROOT = Path(__file__).parents[2]
-REPEATS = 3
 RUNS = 10  # after which memory has seen its peak
 LIMIT_SECONDS = 3600
+ONLY_LINUX = "only Linux says it"
 
 
 def measure_fresh(candidate: Candidate, threads: int | None) -> tuple[LoadMs | None, MemoryMb | None, str]:
-    """Load the candidate in new processes, alternately with its files out of the page cache and in it.
+    """Load the candidate in two new processes, with its files out of the page cache and in it.
 
     Returns what they say, and why something is None.
     """
-    times: dict[bool, list[float]] = {True: [], False: []}  # by whether the files were evicted first
-    memory: list[dict[str, float | None]] = []
-    for cold in (True, False) * REPEATS:
+    load_ms: dict[bool, float] = {}
+    memory: dict[str, float | None] = {}
+    for cold in (True, False):
         if cold and not evict(candidate.files):
             continue
         try:
@@ -43,12 +42,9 @@ def measure_fresh(candidate: Candidate, threads: int | None) -> tuple[LoadMs | N
         except (OSError, ValueError, IndexError, subprocess.SubprocessError) as error:
             last_words = (getattr(error, "stderr", None) or str(error)).strip().rpartition("\n")[2][:200]
             return None, None, f"the fresh process failed: {last_words}"
-        times[cold].append(told["load_ms"])
-        memory.append(told["memory_mb"])
-    load = LoadMs(*(median(values) if values else None for values in times.values()))
-    seen = {key: [value for part in memory if (value := part[key]) is not None] for key in memory[0]}
-    medians = {key: median(values) for key, values in seen.items() if values}
-    return load, MemoryMb(**medians) if "rss_peak" in medians else None, "only Linux says it"
+        load_ms[cold], memory = told["load_ms"], told["memory_mb"]
+    known = {key: value for key, value in memory.items() if value is not None}
+    return LoadMs(load_ms.get(True), load_ms[False]), MemoryMb(**known) if "rss_peak" in known else None, ONLY_LINUX
 
 
 def evict(files: tuple[str, ...]) -> bool:

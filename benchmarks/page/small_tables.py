@@ -16,8 +16,8 @@ from training.evaluation.text_table import number
 # What this project set out to reach on one thread, by variant: times faster in int8 than in fp32.
 AIMED_GAINS = {"er-nano": 1.6, "er-xs": 2.0, "er-c": 2.4, "er-s": 1.4}
 FILES_NOTE = (
-    "Medians of the network alone, at the fewest threads; ~ marks a row that doubts itself. Photographs: share of joints "
-    "in place, of int8 files of the shipped weights. The last two columns: times theirs, timed in the same rounds."
+    "Medians of the network alone, at the fewest threads; ~ marks a row that doubts itself. Photographs: share of "
+    "joints in place, of int8 files of the shipped weights. The last two columns: times theirs, in the same rounds."
 )
 
 
