@@ -33,7 +33,7 @@ def fastest(records: Iterable[Record]) -> Record:
 
 
 def recommended(files: Files) -> Record | None:
-    """Return the fastest row of all files that are as accurate as the best, or nearly."""
+    """Return the fastest row of all files that are as accurate as the best, or nearly; of equally fast the smallest."""
     rows = [fastest(records) for records in files.values()]
     shares = [facts["boxed"]["pck"] for row in rows if (facts := on_photographs(row))]
     best_mm = min((mpjpe_mm(row) or NEVER for row in rows), default=NEVER)
@@ -44,7 +44,9 @@ def recommended(files: Files) -> Record | None:
         return placed and (mpjpe_mm(row) or NEVER) <= SAME_ERROR * best_mm
 
     good = [row for row in rows if accurate(row)]
-    return fastest(good) if good else None
+    latest_ms = min((row.latency_ms.p50_high for row in good if row.latency_ms), default=NEVER)
+    as_fast = [row for row in good if row.latency_ms and row.latency_ms.p50_low <= latest_ms]
+    return min(as_fast, key=lambda row: row.artifact.bytes or 0, default=None)
 
 
 def one_per_variant(rows: Sequence[Row]) -> list[str]:
@@ -65,9 +67,9 @@ def sentences(files: Files) -> list[tuple[str, str]]:
     found = [(f"Take {file_name(take)}.", _why(take, files)), *_errors(take)]
     if seen := on_photographs(take):
         facts = photographs()
-        placed = f"it puts {seen['boxed']['pck']:.0%} of the joints within a fifth of the hand's size"
-        named = f"names the right hands in {seen['boxed']['presence']:.0%} of {facts['with_hands']} with hands"
-        none = f"finds none in {seen['none_right']:.0%} of {facts['without_hands']} without"
+        placed = f"it puts {_percent(seen['boxed']['pck'])} of the joints within a fifth of the hand's size"
+        named = f"names the right hands in {_percent(seen['boxed']['presence'])} of {facts['with_hands']} with hands"
+        none = f"finds none in {_percent(seen['none_right'])} of {facts['without_hands']} without"
         found.append(("On photographs", f"{placed}, {named}, and {none}."))
     bare = f"{network_name(take.name)} {BARE_BACKBONE}"
     for about, peer, told in (
@@ -88,12 +90,12 @@ def _why(take: Record, files: Files) -> str:
     beside = [f" ({_time(row)} on 1)" for row in files[take.name] if row.runtime.threads == 1 and row is not take]
     whole = f", {stages.pre + stages.infer + stages.post:.1f} ms from picture to meshes" if stages else ""
     rule = (
-        f"as accurate as the best, within {SAME_ERROR - 1:.0%}"
+        f"as accurate as the best, within {_percent(SAME_ERROR - 1)}"
         if mpjpe_mm(take)
         else "measured; nobody asked how right"
     )
     here = f"On this {kind} machine" if kind else "On this machine"
-    spent = f"{_time(take)}{on}{''.join(beside)} in {take.runtime.name}{whole}"
+    spent = f"{_time(take)}{on}{''.join(beside)}{whole}"
     return f"{here} it takes {spent}: the fastest of the files that are {rule}."
 
 
@@ -122,6 +124,10 @@ def file_name(record: Record) -> str:
     """Return how a row's file is called on the disk, with the engine that ran it where that is not onnxruntime."""
     path, engine = record.artifact.path or record.name, record.runtime.name
     return path.rpartition("/")[2] + ("" if engine == "onnxruntime" else f" ({engine})")
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
 
 
 def _time(row: Record) -> str:

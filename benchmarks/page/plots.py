@@ -38,10 +38,13 @@ def make_plots(rows: Sequence[Row]) -> list[Plot]:
     plots: list[Plot | None] = []
     for group in groups(shown):
         members = [row for row in shown if row.group == group]
-        for device in devices(members):
+        for number, device in enumerate(devices(members)):
             here = artifacts(row for row in members if row.record.device.name == device)
             take = recommended(whole_files(members, device))
-            plots += [against_cost(*cost, group, device, [row.record for row in here], take) for cost in COSTS]
+            plots += [
+                against_cost(*cost, group, device, [row.record for row in here], take)
+                for cost in COSTS[: 1 if number else None]
+            ]
         plots.append(by_joint(group, [row for row in artifacts(members) if row.record.name in best]))
     for device in devices(shown):
         plots.append(scaling(device, whole_files(shown, device)))
@@ -160,7 +163,7 @@ def scaling(device: str, files: Files) -> Plot | None:
         axes.axhline(1, color=drawing.GREY, linestyle=":", linewidth=1)
         counts = sorted({row.runtime.threads or 1 for records in known for row in records})
         axes.set(xlabel="threads", ylabel="times as fast as on one", xticks=counts)
-        axes.set_ylim(0, None)
+        axes.set_ylim(0, 1.1 * axes.get_ylim()[1])
         drawing.legend(axes)
 
     return Plot(_key("threads", device), "More threads", draw, f"{device}; ring: the number to take")
