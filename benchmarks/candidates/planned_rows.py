@@ -9,7 +9,6 @@ from datetime import datetime, timezone
 from benchmarks.candidates.candidate import ARTIFACT, PEER, Candidate
 from benchmarks.candidates.facts import Facts, facts_of, fp32_file
 from benchmarks.devices.device_facts import describe_device
-from benchmarks.measure.graph_cost import lower_bound
 from benchmarks.records.record import (
     NOT_RUN,
     PROFILING,
@@ -66,15 +65,13 @@ def draft(plan: Plan) -> list[Record]:
     """Make all rows of a run, in their order: PROFILING, or NOT_RUN for absent peers."""
     created = datetime.now(timezone.utc).isoformat(timespec="seconds")
     device, environment = describe_device(), {**tool_versions(), "git_commit": git_commit()}
-    facts = {candidate.name: facts_of(candidate) for candidate in plan.candidates}
 
-    def row(name: str, kind: str, runtime: Runtime, known: Facts, variant: str | None, verdict: Verdict) -> Record:
+    def row(name: str, kind: str, variant: str | None, known: Facts, runtime: Runtime, verdict: Verdict) -> Record:
         targets = plan.targets if kind == ARTIFACT else ()
-        bounds = [lower_bound(target, known.artifact, known.gmac) for target in targets]
-        unknown = [bound for bound in bounds if isinstance(bound, str)]
-        reasons = dict(OF_ARTIFACTS if kind == PEER else {}, build_s="of engine files alone")
-        if unknown:
-            reasons["predictions"] = "; ".join(unknown)
+        bounds = [lower_bound(target, known.artifact) for target in targets]
+        reasons = {**(OF_ARTIFACTS if kind == PEER else {}), "build_s": "of engine files alone"}
+        if None in bounds:
+            reasons["predictions"] = "a profile lacks a figure, or the passport its products"
         return Record(
             schema_version=SCHEMA_VERSION,
             created_utc=created,
@@ -88,22 +85,40 @@ def draft(plan: Plan) -> list[Record]:
             protocol=protocol_of(plan.schedule),
             build_s=known.build_s,
             parity=known.parity if kind == ARTIFACT else None,
-            predictions=[bound for bound in bounds if isinstance(bound, Prediction)],
+            predictions=[bound for bound in bounds if bound is not None],
             not_measured=reasons,
             environment=environment,
             command=plan.command,
             verdict=verdict,
         )
 
+    facts = {one.name: facts_of(one) for one in plan.candidates}
     rows = []
     for threads in plan.threads:
         for one in plan.timed_at(threads):
             runtime = Runtime(one.engine, None, None, None, plan.key(one, threads)[1])
-            rows.append(row(one.name, one.kind, runtime, facts[one.name], one.variant, Verdict(PROFILING)))
+            rows.append(row(one.name, one.kind, one.variant, facts[one.name], runtime, Verdict(PROFILING)))
     for name, reason in plan.absent.items():
-        runtime = Runtime(name, None, None, None, None)
-        rows.append(row(name, PEER, runtime, Facts(Artifact()), None, Verdict(NOT_RUN, [reason])))
+        absent = Runtime(name, None, None, None, None)
+        rows.append(row(name, PEER, None, Facts(Artifact()), absent, Verdict(NOT_RUN, [reason])))
     return rows
+
+
+def lower_bound(target: Target, artifact: Artifact) -> Prediction | None:
+    """Return what a frame takes at least on a device; None where a figure is missing.
+
+    All products at the profile's peak of the file's precision (fp32's where it has none), and every byte of the file
+    out of memory once; the longer of the two counts. Real networks of this size stay well above.
+    """
+    peaks = target.peaks
+    memory, fp32 = peaks.get("memory_gb_s"), peaks.get("fp32_gflops")
+    by_precision = {"fp16": peaks.get("fp16_gflops"), "int8": peaks.get("int8_gops")}
+    peak = by_precision.get(artifact.precision or "") or fp32
+    if memory is None or peak is None or artifact.gmac is None or artifact.bytes is None:
+        return None
+    mode = f"@{target.power_mode.name}" if target.power_mode else ""
+    least_ms = max(2e3 * artifact.gmac / peak.value, artifact.bytes / 1e6 / memory.value)
+    return Prediction(f"{target.name}{mode}", least_ms, list(dict.fromkeys((peak.source, memory.source))))
 
 
 def protocol_of(schedule: Schedule, runs: int = 0) -> Protocol:

@@ -16,7 +16,7 @@ from benchmarks.candidates.engines import Opened, open_candidate
 from benchmarks.candidates.planned_rows import Plan, protocol_of
 from benchmarks.devices.device_facts import clocks_of
 from benchmarks.devices.device_reader import read_files
-from benchmarks.devices.power import PowerLog, find_meter
+from benchmarks.devices.power import find_meter
 from benchmarks.devices.shipped_crops import parity_problem, shipped_distance_mm
 from benchmarks.measure.doubt import doubts
 from benchmarks.measure.latency import Timed, time_candidates
@@ -29,7 +29,7 @@ from benchmarks.records.run_records import Sheet
 from runtime.errors import UserError, first_line
 from runtime.hand.hand_model import load_hand_models
 
-NO_BASELINE = "the fp32 file of the same network is not among the rows: see --peers fp32"
+NO_BASELINE = "the fp32 file of the same network is not among the rows"
 NO_METER = "no power sensor that can be read"
 
 
@@ -59,6 +59,7 @@ def measure_accuracies(
                 print(f"{candidate.name}: {mean_mm:.4f} mm from onnxruntime on the shipped crops")
                 if problem := parity_problem(candidate.precision or "", mean_mm):
                     sheet.fail(candidate.name, problem)
+        sheet.save()
         return
     # torch reads data sets; a device may have none
     from benchmarks.measure.accuracy import measure_accuracy
@@ -93,10 +94,6 @@ def measure_latencies(plan: Plan, sheet: Sheet, threads: int) -> None:
     if all(sheet[plan.key(candidate, threads)].verdict.status != PROFILING for candidate in candidates.values()):
         return  # of a run that was cut off later
     start_c = read_files().temperature_c
-    meter = find_meter()
-    power = None if meter is None else PowerLog(meter)
-    if power is not None:
-        power.measure_idle()
     with ExitStack() as stack:
         opened: dict[str, Opened] = {}
         for candidate in tqdm(candidates.values(), desc=f"{threads} threads, opening", unit="file", leave=False):
@@ -104,7 +101,7 @@ def measure_latencies(plan: Plan, sheet: Sheet, threads: int) -> None:
             if ready is not None:
                 stack.callback(ready.close)
                 opened[candidate.name] = ready
-        timed = time_candidates(opened, plan.schedule, power, f"{threads} threads")
+        timed = time_candidates(opened, plan.schedule, find_meter(), f"{threads} threads")
     end_c = read_files().temperature_c
     for name, result in timed.items():
         row = sheet[plan.key(candidates[name], threads)]

@@ -135,7 +135,6 @@ class MemoryMb:
 
 @dataclass(frozen=True)
 class PowerW:
-    idle: float | None
     mean: float
     max: float
     source: str
