@@ -13,8 +13,8 @@ from pathlib import Path
 if not __package__:  # run as a file: packages are found from the project's root, and this folder hides none
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from benchmarks.page.figure_table import to_csv
 from benchmarks.page.rows import measured, read_rows
+from benchmarks.records.columns import to_csv
 from runtime.errors import CommandParser, UserError, run_command
 from runtime.files import write_text_atomic
 
@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     shown = measured(rows)
     if not shown:
         raise UserError(f"no row of {', '.join(map(str, args.records))} came to an end: measure again")
-    texts = {args.csv: to_csv(shown)}
+    texts = {args.csv: to_csv([row.record for row in shown])}
     plots = []
     if args.output is not None or args.png is not None:
         try:  # matplotlib and jinja2 are heavy, and the report alone needs them

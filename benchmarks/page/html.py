@@ -12,10 +12,9 @@ import jinja2
 
 from benchmarks.page.answer import one_per_variant, sentences, whole_files
 from benchmarks.page.drawing import Plot, to_svg
-from benchmarks.page.figure_table import shown_columns
 from benchmarks.page.rows import Row, artifacts, devices, measured
 from benchmarks.page.small_tables import make_tables
-from benchmarks.records.columns import Column, cpu_class
+from benchmarks.records.columns import cpu_class, shown_columns
 from benchmarks.records.raw_samples import EXAMPLES
 from benchmarks.records.record import DOUBTFUL, FAILED, NOT_RUN, PROFILING
 from benchmarks.records.screen import FILE_HEADINGS, point_tables
@@ -44,7 +43,7 @@ def make_page(rows: Sequence[Row], plots: Sequence[Plot]) -> str:
         lstrip_blocks=True,
     )
     shown = measured(rows)
-    columns, best = shown_columns(shown), one_per_variant(shown)
+    best = one_per_variant(shown)
     pictured = [row.record for row in shown if row.record.name in best]
     doubted = [row for row in rows if row.record.verdict.status in (DOUBTFUL, FAILED, PROFILING)]
     causes = (cause for row in doubted for cause in {reason.split(":")[0] for reason in row.record.verdict.reasons})
@@ -58,10 +57,9 @@ def make_page(rows: Sequence[Row], plots: Sequence[Plot]) -> str:
         points={"headings": FILE_HEADINGS, "note": NOTE, "tables": point_tables(pictured)},
         synthetic=list(dict.fromkeys(synthetic)),
         devices=_devices(rows),
-        columns=columns,
+        columns=shown_columns([row.record for row in shown]),
         records=[row.record for row in shown],
         timed=("p50_ms", "p99_ms", "times_faster"),
-        choices=list(_choices(columns, shown)),
         plots=[(plot, to_svg(plot)) for plot in plots],
         doubted=doubted,
         causes=Counter(causes).most_common(),
@@ -86,14 +84,6 @@ def _examples(row: Row) -> Iterator[Example]:
         data = row.seen(f"example_{which}", 1).tobytes()
         if data.startswith(_JPEG):  # samples come from outside
             yield Example(row.record.name, which, float(error_mm), base64.b64encode(data).decode())
-
-
-def _choices(columns: Sequence[Column], rows: Sequence[Row]) -> Iterator[tuple[int, str, list[str]]]:
-    """Yield index, title and values of the columns to filter by."""
-    for index, column in enumerate(columns):
-        values = list(dict.fromkeys(column.text(row.record) for row in rows))
-        if column.filtered and len(values) > 1:
-            yield index, column.title, values
 
 
 def _devices(rows: Sequence[Row]) -> dict[str, str]:
