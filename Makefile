@@ -93,6 +93,7 @@ bench: $(STAMP)
 
 report: $(STAMP)
 	$(BIN)/python benchmarks/report.py $(RESULTS)/records.jsonl $(wildcard $(RESULTS)/web.jsonl) -o $(RESULTS)/report.html
+	$(BIN)/python -m benchmarks.tools.report_picture $(RESULTS)/report.html docs/report.png || true
 	$(BIN)/python -m benchmarks.tools.readme_table
 	$(MAKE) cards
 

@@ -10,7 +10,8 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,34 +25,37 @@ SECONDS = 180.0  # that a page may take
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync", "--disable-dev-shm-usage")
 
 
-def measure_page(folder: Path) -> Record:
-    """Open a page, let it measure itself, and return its record; a UserError where there is no browser or it fails."""
+@contextmanager
+def open_chromium(downloads: Path) -> Iterator[Any]:
+    """Open a headless Chromium; a UserError where there is none."""
     from selenium import webdriver  # drives browsers; of no other use here
-    from selenium.common import WebDriverException
 
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
-    driver = shutil.which("chromedriver")
+    browser, driver = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
     if browser is None or driver is None:
         raise UserError("there is no chromium with its driver: apt install chromium-driver")
     options = webdriver.ChromeOptions()
     options.binary_location = browser
+    for flag in (*FLAGS, f"--user-data-dir={downloads / 'profile'}"):
+        options.add_argument(flag)
+    options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
+    page = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    try:
+        yield page
+    finally:
+        page.quit()
+
+
+def measure_page(folder: Path) -> Record:
+    """Open a page, let it measure itself, and return its record; a UserError where it does not."""
     with tempfile.TemporaryDirectory() as place, make_server(folder, "127.0.0.1") as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        for flag in (*FLAGS, f"--user-data-dir={place}/profile"):
-            options.add_argument(flag)
-        options.add_experimental_option("prefs", {"download.default_directory": place})
-        page = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-        try:
+        with open_chromium(Path(place)) as page:
             page.get(f"http://localhost:{server.server_address[1]}/?engine=wasm&threads=1")
             _wait(page, folder, lambda: "Nothing leaves" in page.find_element("id", "message").text)
             page.find_element("id", "save").click()
             _wait(page, folder, lambda: any(Path(place).glob("*.jsonl")))
-            return read_records(next(Path(place).glob("*.jsonl")))[0]
-        except WebDriverException as error:
-            raise UserError(f"{folder}: {error.msg}") from None
-        finally:
-            page.quit()
-            server.shutdown()
+        server.shutdown()
+        return read_records(next(Path(place).glob("*.jsonl")))[0]
 
 
 def _wait(page: Any, folder: Path, done: Callable[[], bool]) -> None:

@@ -11,9 +11,10 @@ import yaml
 from PIL import Image
 
 from benchmarks.page.shipped import cards, photographs
-from benchmarks.tools import clip, fit_presence
+from benchmarks.tools import clip, fit_presence, report_picture
 from benchmarks.tools.model_cards import current_cards
 from benchmarks.tools.readme_table import current_pages
+from tests.fixtures.browser import needs_browser
 
 COMMITTED = Path(__file__).parents[2] / "docs/clip.webp"
 
@@ -37,6 +38,14 @@ def test_the_cards_are_current_and_read_by_the_hub() -> None:
 def test_photographs_are_of_the_shipped_weights() -> None:
     shown = {variant: found["weights_sha256"] for variant, found in photographs()["variants"].items()}
     assert shown == {variant: card["weights_sha256"] for variant, card in cards().items()}
+
+
+@needs_browser
+def test_the_report_is_pictured(tmp_path: Path) -> None:
+    (tmp_path / "page.html").write_text("<h1>a page</h1>", encoding="utf-8")
+    assert report_picture.main([str(tmp_path / "page.html"), str(tmp_path / "page.png")]) == 0
+    with Image.open(tmp_path / "page.png") as picture:
+        assert picture.size == (1280, 960) and len(set(picture.convert("L").tobytes())) > 10
 
 
 def test_presence_is_fitted_and_written(
