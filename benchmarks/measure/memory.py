@@ -1,4 +1,4 @@
-"""Memory and load time of one candidate, in processes of its own.
+"""Memory and load time of one candidate, in a process of its own.
 
 Such a process is this module: it reads a candidate as JSON from its input and prints its figures as JSON.
 """
@@ -24,38 +24,17 @@ from benchmarks.records.record import LoadMs, MemoryMb
 ROOT = Path(__file__).parents[2]
 RUNS = 10  # after which memory has seen its peak
 LIMIT_SECONDS = 3600
-ONLY_LINUX = "only Linux says it"
 
 
 def measure_fresh(candidate: Candidate, threads: int | None) -> tuple[LoadMs | None, MemoryMb | None, str]:
-    """Load the candidate in two new processes, with its files out of the page cache and in it.
-
-    Returns what they say, and why something is None.
-    """
-    load_ms: dict[bool, float] = {}
-    memory: dict[str, float | None] = {}
-    for cold in (True, False):
-        if cold and not evict(candidate.files):
-            continue
-        try:
-            told = ask_fresh(candidate, threads)
-        except (OSError, ValueError, IndexError, subprocess.SubprocessError) as error:
-            last_words = (getattr(error, "stderr", None) or str(error)).strip().rpartition("\n")[2][:200]
-            return None, None, f"the fresh process failed: {last_words}"
-        load_ms[cold], memory = told["load_ms"], told["memory_mb"]
-    known = {key: value for key, value in memory.items() if value is not None}
-    return LoadMs(load_ms.get(True), load_ms[False]), MemoryMb(**known) if "rss_peak" in known else None, ONLY_LINUX
-
-
-def evict(files: tuple[str, ...]) -> bool:
-    """Take files out of the page cache; False where the system cannot."""
-    if not hasattr(os, "posix_fadvise"):
-        return False
-    for file in files:
-        with Path(file).open("rb") as opened:
-            os.fsync(opened)  # pages that are not on disk yet stay
-            os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-    return True
+    """Load the candidate in a new process; what it says, and why something is None."""
+    try:
+        told = ask_fresh(candidate, threads)
+    except (OSError, ValueError, IndexError, subprocess.SubprocessError) as error:
+        last_words = (getattr(error, "stderr", None) or str(error)).strip().rpartition("\n")[2][:200]
+        return None, None, f"the fresh process failed: {last_words}"
+    known = {key: value for key, value in told["memory_mb"].items() if value is not None}
+    return LoadMs(told["load_ms"]), MemoryMb(**known) if "rss_peak" in known else None, "only Linux says it"
 
 
 def ask_fresh(candidate: Candidate, threads: int | None) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from benchmarks.page.drawing import BAR_IN, HEIGHT_IN, Plot, log_axis, tip, wide
 from benchmarks.page.rows import Group, Row, artifacts, devices, groups, measured
 from benchmarks.records.columns import figure, mpjpe_mm, p50_ms, size_mb
 from benchmarks.records.record import Record
-from runtime.hand.joints import JOINT_NAMES
 from runtime.hand.presence import PRESENT_FROM, presence_rows
 
 CURVE_END = 0.4  # of a point curve, in sides of the hand's box
@@ -45,7 +44,6 @@ def make_plots(rows: Sequence[Row]) -> list[Plot]:
                 against_cost(*cost, group, device, [row.record for row in here], take)
                 for cost in COSTS[: 1 if number else None]
             ]
-        plots.append(by_joint(group, [row for row in artifacts(members) if row.record.name in best]))
     for device in devices(shown):
         plots.append(scaling(device, whole_files(shown, device)))
         plots.append(stages(device, artifacts(row for row in shown if row.record.device.name == device)))
@@ -99,27 +97,6 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, flo
         if not front or y < front[-1][1]:
             front.append((x, y))
     return front
-
-
-def by_joint(group: Group, rows: Sequence[Row]) -> Plot | None:
-    """Plot the mean error of each joint over both hands."""
-    sampled = [(row, row.seen("joint_mm", 3)) for row in rows]
-    known = [(row, errors) for row, errors in sampled if np.isfinite(errors).any()]
-    if not known:
-        return None
-
-    def draw(axes: Axes) -> None:
-        means = []
-        for row, errors in known:
-            counted = np.flatnonzero(np.isfinite(errors).any(axis=(0, 1)))
-            mean_mm = np.nanmean(errors[:, :, counted], axis=(0, 1))
-            means += mean_mm.tolist()
-            drawing.curve(axes, row.record, [JOINT_NAMES[joint].replace("_", " ") for joint in counted], mean_mm)
-        axes.tick_params(axis="x", rotation=90, labelsize=7.5)
-        axes.set(ylabel=_error_label(group), ylim=widened(means, LEAST_MM))
-        drawing.legend(axes)
-
-    return Plot(_key("joints", *group), "Error of each joint", draw, group[0])
 
 
 def point_curve(dataset: str, known: Sequence[tuple[Record, Sequence[float]]]) -> Plot:

@@ -87,7 +87,7 @@ COLUMNS = {
         Column("p99_ms", "p99 ms", figure("latency_ms.p99"), 2),
         Column("cv_pct", "CV %", figure("latency_ms.cv_pct"), 1, on_page=False),
         Column("times_faster", "x fp32", figure("times_faster.median"), 2),
-        Column("load_cold_ms", "load ms", figure("load_ms.cold"), 0),
+        Column("load_ms", "load ms", figure("load_ms.warm"), 0),
         Column("rss_peak_mb", "RSS MB", figure("memory_mb.rss_peak"), 0),
         Column("energy_mj", "mJ", lambda r: r.energy_mj_per_frame, 1),
         Column("at_least_ms", "at least ms elsewhere", _bounds),

@@ -121,8 +121,8 @@ class StagesMs:
 
 @dataclass(frozen=True)
 class LoadMs:
-    cold: float | None  # file not in the page cache
-    warm: float | None
+    warm: float  # file in the page cache
+    cold: float | None = None  # of older records
 
 
 @dataclass(frozen=True)

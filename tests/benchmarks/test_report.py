@@ -21,7 +21,7 @@ def test_everything_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     words = [word for flag, name in outputs.items() for word in (flag, str(tmp_path / name))]
     assert main([str(made_report(tmp_path)), *words]) == 0
     assert "er-xs_224_int8" in (tmp_path / "r.csv").read_text()
-    assert len(list((tmp_path / "plots").glob("*.png"))) == 8
+    assert len(list((tmp_path / "plots").glob("*.png"))) == 7
     assert "r.html: " in capsys.readouterr().out
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks.page.html import make_page, pick_examples
 from benchmarks.page.plots import make_plots
-from benchmarks.page.rows import Row, artifacts, devices, groups, is_pruned, measured, read_rows, unpruned
+from benchmarks.page.rows import Row, artifacts, devices, groups, is_pruned, measured, read_rows
 from benchmarks.records.columns import shown_columns, to_csv
 from benchmarks.records.raw_samples import artifact_key
 from benchmarks.records.record import write_records
@@ -35,7 +35,6 @@ def test_what_is_shown(rows: list[Row]) -> None:
     assert groups(rows) == [("made (synthetic)", "mcp-scaled")] and devices(rows) == ["made CPU"]
     pruned = replace(rows[0], record=replace(rows[0].record, name="er-xs-p30_224_int8"))
     assert is_pruned(pruned.record) and not is_pruned(rows[0].record)
-    assert unpruned([pruned, rows[1]]) == [rows[1]] and unpruned([pruned]) == [pruned]
 
 
 def test_samples_belong_to_their_file(tmp_path: Path) -> None:
