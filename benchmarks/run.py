@@ -6,8 +6,7 @@ Accuracy, time and memory are of the same file through the same runner; all cand
 block. Rows are written as PROFILING before anything is measured, so that a crash or a kill leaves a trace, and filled
 in as they are done; raw samples lie beside the records (.npz). What speaks against a figure stands in its row.
 
-On a Jetson, `--target` with its own name builds an engine of each ONNX file, where there is none, and measures those;
-elsewhere it predicts a lower bound.
+On a Jetson, `--target` with its own name builds an engine of each ONNX file, where there is none, and measures those.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from benchmarks.records.run_records import Sheet, make_way, resumed
 from benchmarks.records.screen import print_run
 from compress.tensorrt.engine_file import prepare_engines
 from runtime.errors import CommandParser, UserError, run_command
-from targets import THIS_MACHINE, read_target
+from targets import read_target
 
 MAX_THREADS = 256
 IMAGES = 1000
@@ -46,7 +45,6 @@ def run(args: argparse.Namespace) -> list[Record]:
     """
     from benchmarks.measure import steps as session  # brings the whole data reader: mistakes are told before
 
-    targets = tuple(read_target(name) for name in dict.fromkeys(args.target))
     artifacts = [artifact_candidate(path, args.device, args.hand_model) for path in args.model]
     if args.openvino:
         artifacts += [in_openvino(candidate) for candidate in artifacts if candidate.path.suffix == ".onnx"]
@@ -60,7 +58,7 @@ def run(args: argparse.Namespace) -> list[Record]:
             raise UserError(f"two rows would be called '{name}': give files of different names")
         warmup_seconds = min(SCHEDULE.warmup_seconds, args.seconds)
         schedule = replace(SCHEDULE, rounds=args.rounds, block_seconds=args.seconds, warmup_seconds=warmup_seconds)
-        plan = Plan(candidates, absent, args.threads, schedule, targets, command_line())
+        plan = Plan(candidates, absent, args.threads, schedule, command_line())
         sheet = resumed(args.output, draft(plan)) if args.resume else Sheet(args.output, draft(plan))
         session.measure_memories(plan, sheet)
         session.measure_accuracies(plan, sheet, args.data, args.images, args.hand_model, args.pictures)
@@ -106,7 +104,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--model", type=Path, nargs="+", required=True, metavar="FILE", help="exported models")
     add("-o", "--output", type=Path, default=Path("records.jsonl"), metavar="FILE", help="default: records.jsonl")
-    add("--target", nargs="+", default=[], metavar="T", help="devices to predict for, or the Jetson at hand")
+    add("--target", metavar="T", help="the Jetson at hand: engines are built and measured")
     add("--data", default="synthetic", help="'synthetic' or a data set's folder, for errors in mm")
     add("--pictures", nargs="+", default=[], metavar="DATA", help="further data sets, for figures in the picture")
     add("--images", type=int, metavar="N", help=f"of the test split, {IMAGES} unless said; 0: none")
@@ -121,15 +119,14 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--overwrite", action="store_true", help="replace the records; the old ones are kept beside")
     add("--resume", action="store_true", help="the same, but go on with a run of the same files that was cut off")
     args = parser.parse_args(arguments)
-    if THIS_MACHINE in args.target:
-        raise UserError(f"--target {THIS_MACHINE} has no effect: this machine is measured, not predicted")
-    here = len(args.target) == 1 and is_this_jetson(args.target[0])
-    if here and args.threads != ["1"]:
-        raise UserError("--threads has no effect on engines")
+    if args.target is not None:
+        read_target(args.target)  # an unknown name is told first
+    here = args.target is not None and is_this_jetson(args.target)
     if args.images is None:  # a Jetson has no data set, unless one is named: parity on the shipped crops instead
         args.images = 0 if here and args.data == "synthetic" else IMAGES
-    args.threads = tuple(dict.fromkeys(count for word in args.threads for count in thread_counts(word)))
     for wrong, message in (
+        (args.target is not None and not here, f"--target {args.target} is not this device: leave it out"),
+        (here and args.threads != ["1"], "--threads has no effect on engines"),
         (args.images < 0, "--images must be 0 or more"),
         (not 1 <= args.rounds <= 1000, "--rounds must be from 1 to 1000"),
         (not 0 < args.seconds <= 600, "--seconds must be above 0 and up to 600"),  # nor nan
@@ -139,10 +136,11 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     ):
         if wrong:
             raise UserError(message)
+    args.threads = tuple(dict.fromkeys(count for word in args.threads for count in thread_counts(word)))
     if here:
         onnx = [path for path in args.model if path.suffix == ".onnx"]  # an engine takes the place of each
-        engines = prepare_engines(onnx, args.target[0]) if onnx else []
-        args.model, args.target = list(dict.fromkeys([*engines, *(set(args.model) - set(onnx))])), []
+        engines = prepare_engines(onnx, args.target) if onnx else []
+        args.model = list(dict.fromkeys([*engines, *(set(args.model) - set(onnx))]))
     return args
 
 

@@ -16,7 +16,6 @@ from benchmarks.records.record import (
     Artifact,
     Input,
     Key,
-    Prediction,
     Protocol,
     Record,
     Runtime,
@@ -24,7 +23,6 @@ from benchmarks.records.record import (
 )
 from compress.check.timing import UNCOUNTED_RUNS, Schedule
 from compress.passport import git_commit, tool_versions
-from targets import Target
 
 OF_ARTIFACTS = dict.fromkeys(("stages_ms", "accuracy", "parity"), "of artefacts alone")
 
@@ -37,7 +35,6 @@ class Plan:
     absent: Mapping[str, str]  # peers that cannot run: why, and how to get them
     threads: tuple[int, ...]
     schedule: Schedule
-    targets: tuple[Target, ...]  # to predict a lower bound for
     command: str
 
     @property
@@ -67,11 +64,6 @@ def draft(plan: Plan) -> list[Record]:
     device, environment = describe_device(), {**tool_versions(), "git_commit": git_commit()}
 
     def row(name: str, kind: str, variant: str | None, known: Facts, runtime: Runtime, verdict: Verdict) -> Record:
-        targets = plan.targets if kind == ARTIFACT else ()
-        bounds = [lower_bound(target, known.artifact) for target in targets]
-        reasons = {**(OF_ARTIFACTS if kind == PEER else {}), "build_s": "of engine files alone"}
-        if None in bounds:
-            reasons["predictions"] = "a profile lacks a figure, or the passport its products"
         return Record(
             schema_version=SCHEMA_VERSION,
             created_utc=created,
@@ -85,8 +77,7 @@ def draft(plan: Plan) -> list[Record]:
             protocol=protocol_of(plan.schedule),
             build_s=known.build_s,
             parity=known.parity if kind == ARTIFACT else None,
-            predictions=[bound for bound in bounds if bound is not None],
-            not_measured=reasons,
+            not_measured={**(OF_ARTIFACTS if kind == PEER else {}), "build_s": "of engine files alone"},
             environment=environment,
             command=plan.command,
             verdict=verdict,
@@ -102,23 +93,6 @@ def draft(plan: Plan) -> list[Record]:
         absent = Runtime(name, None, None, None, None)
         rows.append(row(name, PEER, None, Facts(Artifact()), absent, Verdict(NOT_RUN, [reason])))
     return rows
-
-
-def lower_bound(target: Target, artifact: Artifact) -> Prediction | None:
-    """Return what a frame takes at least on a device; None where a figure is missing.
-
-    All products at the profile's peak of the file's precision (fp32's where it has none), and every byte of the file
-    out of memory once; the longer of the two counts. Real networks of this size stay well above.
-    """
-    peaks = target.peaks
-    memory, fp32 = peaks.get("memory_gb_s"), peaks.get("fp32_gflops")
-    by_precision = {"fp16": peaks.get("fp16_gflops"), "int8": peaks.get("int8_gops")}
-    peak = by_precision.get(artifact.precision or "") or fp32
-    if memory is None or peak is None or artifact.gmac is None or artifact.bytes is None:
-        return None
-    mode = f"@{target.power_mode.name}" if target.power_mode else ""
-    least_ms = max(2e3 * artifact.gmac / peak.value, artifact.bytes / 1e6 / memory.value)
-    return Prediction(f"{target.name}{mode}", least_ms, list(dict.fromkeys((peak.source, memory.source))))
 
 
 def protocol_of(schedule: Schedule, runs: int = 0) -> Protocol:

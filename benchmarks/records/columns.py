@@ -57,10 +57,6 @@ def threads_text(record: Record) -> str | None:
     return None if record.runtime.threads is None else str(record.runtime.threads)
 
 
-def _bounds(record: Record) -> str | None:
-    return "; ".join(f"{bound.target} {bound.lower_bound_ms:.3f}" for bound in record.predictions) or None
-
-
 def cpu_class(device: Device) -> str | None:
     """Return what decides how fast int8 is on a CPU: its widest integer products; None where it does not say."""
     return next((name for flag, name in CPU_CLASSES.items() if flag in device.cpu_flags), None)
@@ -90,7 +86,6 @@ COLUMNS = {
         Column("load_ms", "load ms", figure("load_ms.warm"), 0),
         Column("rss_peak_mb", "RSS MB", figure("memory_mb.rss_peak"), 0),
         Column("energy_mj", "mJ", lambda r: r.energy_mj_per_frame, 1),
-        Column("at_least_ms", "at least ms elsewhere", _bounds),
         Column("dataset", "data set", lambda r: None if r.accuracy is None else r.accuracy.dataset),
     )
 }

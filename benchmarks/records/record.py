@@ -179,13 +179,6 @@ class PointAccuracy:
 
 
 @dataclass(frozen=True)
-class Prediction:
-    target: str
-    lower_bound_ms: float
-    sources: list[str]
-
-
-@dataclass(frozen=True)
 class Verdict:
     status: str  # PROFILING: begun; a run that was killed leaves it. DOUBTFUL: finished, but reasons speak against it
     reasons: list[str] = field(default_factory=list)  # of NOT_RUN: how to get it
@@ -217,7 +210,6 @@ class Record:
     parity: ParityFacts | None = None  # with PyTorch, from the artefact's passport
     accuracy: AccuracyMm | None = None  # of the artefact through the runner
     points: list[PointAccuracy] = field(default_factory=list)  # the same in the picture: --data's, then --pictures'
-    predictions: list[Prediction] = field(default_factory=list)  # lower bounds on other devices, not measurements
     verdict: Verdict = field(default_factory=lambda: Verdict(PROFILING))  # how the row ended
     not_measured: dict[str, str] = field(default_factory=dict)
     environment: dict[str, str | None] = field(default_factory=dict)  # versions of python and libraries, git commit

@@ -35,9 +35,6 @@ def print_run(records: Sequence[Record]) -> None:
         print_columns([FILE_HEADINGS, *rows], left=(0, 1))
     if any(record.points for record in ran):
         print(NOTE)
-    for name, bounds in {record.name: record.predictions for record in ran}.items():
-        for bound in bounds:
-            print(f"{name} on {bound.target}: at least {bound.lower_bound_ms:.3f} ms (lower bound, not a measurement)")
     for record in records:
         if record.verdict.status == NOT_RUN:
             print(f"not run, {record.name}: {'; '.join(record.verdict.reasons)}")
