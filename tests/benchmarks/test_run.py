@@ -82,16 +82,24 @@ def test_rows_are_measured_and_kept(
 
 
 @pytest.mark.slow
-def test_a_kill_leaves_a_trace(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_was_cut_off_goes_on(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(session, "measure_latencies", killed)
     output = exported / "killed.jsonl"
-    file = str(exported / "exports" / "er-nano_160_fp32.onnx")
-    with pytest.raises(KeyboardInterrupt):
-        main(["--model", file, "-o", str(output), "--images", "0"])
-    assert {record.verdict.status for record in read_records(output)} == {PROFILING}
+    words = ["--model", str(exported / "exports" / "er-nano_160_fp32.onnx"), "-o", str(output), "--images", "0"]
+    words += ["--rounds", "1", "--seconds", "0.02", "--resume"]
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(session, "measure_latencies", killed)
+        main(words)
+    (begun,) = read_records(output)
+    assert begun.verdict.status == PROFILING and begun.memory_mb is not None
+    assert main(words) == 0
+    (ended,) = read_records(output)
+    assert ended.verdict.status == DOUBTFUL and ended.memory_mb == begun.memory_mb
+    assert ended.created_utc == begun.created_utc and not (exported / "killed.before.jsonl").exists()
+    assert main([*words, "--images", "0"]) == 0  # it is complete: another begins
+    assert (exported / "killed.before.jsonl").exists()
 
 
 def test_an_engine_file_says_what_it_takes_on_the_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
