@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from benchmarks.page import drawing
-from benchmarks.page.answer import Files, fastest, one_per_variant, recommended, whole_files
+from benchmarks.page.answer import one_per_variant, recommended, whole_files
 from benchmarks.page.drawing import BAR_IN, HEIGHT_IN, Plot, log_axis, tip, widened
 from benchmarks.page.rows import Group, Row, artifacts, devices, groups, measured
 from benchmarks.records.columns import figure, mpjpe_mm, p50_ms, size_mb
@@ -45,7 +45,6 @@ def make_plots(rows: Sequence[Row]) -> list[Plot]:
                 for cost in COSTS[: 1 if number else None]
             ]
     for device in devices(shown):
-        plots.append(scaling(device, whole_files(shown, device)))
         plots.append(stages(device, artifacts(row for row in shown if row.record.device.name == device)))
     plots += [point_curve(dataset, found) for dataset, found in _point_curves(chosen).items()]
     plots.append(reliability([row.record.variant or "" for row in artifacts(shown)]))
@@ -121,29 +120,6 @@ def _point_curves(rows: Sequence[Row]) -> dict[str, list[tuple[Record, Sequence[
             if len(part.curve) > 1:
                 found.setdefault(part.dataset, []).append((row.record, part.curve))
     return found
-
-
-def scaling(device: str, files: Files) -> Plot | None:
-    """Plot how many times faster each file is on more threads than on one; a ring marks the threads to take."""
-    by_file = [sorted(records, key=lambda one: one.runtime.threads or 0) for records in files.values()]
-    known = [records for records in by_file if len(records) > 1 and records[0].runtime.threads == 1]
-    if not known:
-        return None
-
-    def draw(axes: Axes) -> None:
-        for records in known:
-            one_ms = p50_ms(records[0]) or 1.0
-            gains = {row.runtime.threads or 1: one_ms / (p50_ms(row) or one_ms) for row in records}
-            drawing.curve(axes, records[0], list(gains), list(gains.values()))
-            best = fastest(records).runtime.threads or 1
-            axes.plot([best], [gains[best]], **drawing.RING)
-        axes.axhline(1, color=drawing.GREY, linestyle=":", linewidth=1)
-        counts = sorted({row.runtime.threads or 1 for records in known for row in records})
-        axes.set(xlabel="threads", ylabel="times as fast as on one", xticks=counts)
-        axes.set_ylim(0, 1.1 * axes.get_ylim()[1])
-        drawing.legend(axes)
-
-    return Plot(_key("threads", device), "More threads", draw, f"{device}; ring: the number to take")
 
 
 def stages(device: str, rows: Sequence[Row]) -> Plot | None:

@@ -36,7 +36,7 @@ def names(browser: Any) -> list[str]:
 def test_plots_and_verdicts_are_seen(browser: Any) -> None:
     svgs = "[...document.querySelectorAll('.plot svg')]"
     tips = ask(browser, f"{svgs}.map(s => s.querySelectorAll('title').length)")
-    assert len(tips) == 7 and min(tips) >= 1 and tips[0] == 3
+    assert len(tips) == 6 and min(tips) >= 1 and tips[0] == 3
     assert all(w > 300 and h > 100 for w, h in ask(browser, f"{svgs}.map(s => [s.clientWidth, s.clientHeight])"))
     verdict = browser.find_elements("css selector", "#rows th")[1]
     assert verdict.text == "verdict" and verdict.rect["x"] + verdict.rect["width"] <= 1280

@@ -31,7 +31,7 @@ def test_all_plots_and_their_tips(rows: list[Row]) -> None:
     tips = {plot.title: [unescape(text) for text in re.findall("<title>(.*?)</title>", to_svg(plot))] for plot in plots}
     assert set(tips) == {
         *("Accuracy against size", "Accuracy against latency"),
-        *("One call of the runner", "More threads", "Joints in the picture", "Presence: how sure, how often right"),
+        *("One call of the runner", "Joints in the picture", "Presence: how sure, how often right"),
     }
     assert [plot.note.partition(";")[0] for plot in plots if plot.title == "Joints in the picture"] == [
         "made (synthetic)",
