@@ -67,7 +67,8 @@ def sentences(files: Files) -> list[tuple[str, str]]:
     found = [(f"Take {file_name(take)}.", _why(take, files)), *_errors(take)]
     if seen := on_photographs(take):
         facts = photographs()
-        placed = f"it puts {_percent(seen['boxed']['pck'])} of the joints within a fifth of the hand's size"
+        what = "it" if take.artifact.format in ("onnx", "web") else "int8 as ONNX, of the same weights,"
+        placed = f"{what} puts {_percent(seen['boxed']['pck'])} of the joints within a fifth of the hand's size"
         named = f"names the right hands in {_percent(seen['boxed']['presence'])} of {facts['with_hands']} with hands"
         none = f"finds none in {_percent(seen['none_right'])} of {facts['without_hands']} without"
         found.append(("On photographs", f"{placed}, {named}, and {none}."))

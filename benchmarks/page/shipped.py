@@ -28,7 +28,7 @@ def photographs() -> Facts:
 
 
 def on_photographs(record: Record) -> Facts | None:
-    """Return the figures of a variant, where the record is of an int8 file of those very weights."""
+    """Return the figures of a variant's int8 ONNX file, where the record is of an int8 file of those very weights."""
     found: Facts | None = photographs()["variants"].get(record.variant)
     same = found is not None and found["weights_sha256"] == record.artifact.weights_sha256
     return found if same and record.artifact.precision == "int8" else None

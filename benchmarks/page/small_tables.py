@@ -17,7 +17,7 @@ from training.evaluation.text_table import number
 AIMED_GAINS = {"er-nano": 1.6, "er-xs": 2.0, "er-c": 2.4, "er-s": 1.4}
 FILES_NOTE = (
     "Medians of the network alone, at the fewest threads; ~ marks a row that doubts itself. Photographs: share of "
-    "joints in place, of int8 files of the shipped weights. The last two columns: times theirs, in the same rounds."
+    "joints in place, of int8 ONNX of shipped weights. The last two columns: times theirs, in the same rounds."
 )
 
 
@@ -50,7 +50,8 @@ def files_table(files: Files) -> Table:
     made = []
     for row in first:
         peers = (MEDIAPIPE_HANDS, f"{network_name(row.name)} {BARE_BACKBONE}")
-        seen, lost = on_photographs(row), lost_mm(row)
+        seen = on_photographs(row) if row.artifact.format == "onnx" else None
+        lost = lost_mm(row)
         cost = (number(size_mb(row), 1), noted_ms(row), _ratio(row.times_faster))
         loss = "-" if lost is None else f"{lost:+.2f}"
         share = f"{seen['boxed']['pck']:.2f}" if seen else "-"
@@ -114,7 +115,8 @@ def class_table(by_device: Mapping[str, Files]) -> Table:
     for name, files in by_device.items():
         if take := recommended(files):
             cells = (file_name(take), threads_text(take) or "-", noted_ms(take), _ratio(take.times_faster))
-            made.append((cpu_class(take.device) or "unknown", name, *cells))
+            browser = f"browser, {take.runtime.provider_used}" if take.artifact.format == "web" else "unknown"
+            made.append((cpu_class(take.device) or browser, name, *cells))
     headings = ("kind of CPU", "machine", "take", "threads", "ms", "x fp32")
     return Table("classes", "Which file for which CPU", headings, made, "Kinds without a record are not guessed.")
 
