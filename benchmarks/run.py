@@ -27,9 +27,9 @@ from benchmarks.candidates.peers import ALL, PEERS, Setting, make_peers
 from benchmarks.candidates.planned_rows import Plan, draft
 from benchmarks.devices.device_facts import available_cores, is_this_jetson
 from benchmarks.measure.latency import SCHEDULE
+from benchmarks.page.screen import print_run
 from benchmarks.records.record import FAILED, Record
 from benchmarks.records.run_records import Sheet, make_way, resumed
-from benchmarks.records.screen import print_run
 from compress.tensorrt.engine_file import prepare_engines
 from runtime.errors import CommandParser, UserError, run_command
 from targets import read_target

@@ -13,11 +13,11 @@ import jinja2
 from benchmarks.page.answer import one_per_variant, sentences, whole_files
 from benchmarks.page.drawing import Plot, to_svg
 from benchmarks.page.rows import Row, artifacts, devices, measured
+from benchmarks.page.screen import FILE_HEADINGS, point_tables
 from benchmarks.page.small_tables import make_tables
 from benchmarks.records.columns import cpu_class, shown_columns
 from benchmarks.records.raw_samples import EXAMPLES
 from benchmarks.records.record import DOUBTFUL, FAILED, NOT_RUN, PROFILING
-from benchmarks.records.screen import FILE_HEADINGS, point_tables
 from training.evaluation.points import NOTE
 
 _JPEG = b"\xff\xd8\xff"
