@@ -13,7 +13,7 @@ from benchmarks.measure import steps as session
 from benchmarks.measure.memory import answer
 from benchmarks.records.raw_samples import artifact_key, read_samples, samples_path
 from benchmarks.records.record import DOUBTFUL, FINISHED, NOT_RUN, PROFILING, read_records
-from benchmarks.run import main
+from benchmarks.run import main, thread_counts
 from compress.export import export
 from compress.request import ExportRequest
 from runtime.backends.openvino_engine import import_openvino, read_model
@@ -100,6 +100,11 @@ def test_a_run_that_was_cut_off_goes_on(exported: Path, monkeypatch: pytest.Monk
     assert ended.created_utc == begun.created_utc and not (exported / "killed.before.jsonl").exists()
     assert main([*words, "--images", "0"]) == 0  # it is complete: another begins
     assert (exported / "killed.before.jsonl").exists()
+
+
+def test_numbers_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.run.available_cores", lambda: 6)
+    assert [thread_counts(word) for word in ("3", "all", "scaling")] == [[3], [6], [1, 2, 4, 6]]
 
 
 def test_an_engine_file_says_what_it_takes_on_the_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
