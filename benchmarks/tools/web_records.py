@@ -22,23 +22,28 @@ from runtime.errors import CommandParser, UserError, run_command
 from runtime.web import make_server
 
 SECONDS = 180.0  # that a page may take
-FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync", "--disable-dev-shm-usage")
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+DRIVER = shutil.which("chromedriver")
+FLAGS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--hide-scrollbars", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage"),
+)
 
 
 @contextmanager
-def open_chromium(downloads: Path) -> Iterator[Any]:
+def open_chromium(downloads: Path, *flags: str) -> Iterator[Any]:
     """Open a headless Chromium; a UserError where there is none."""
+    if BROWSER is None or DRIVER is None:
+        raise UserError("there is no chromium with its driver: apt install chromium-driver")
     from selenium import webdriver  # drives browsers; of no other use here
 
-    browser, driver = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
-    if browser is None or driver is None:
-        raise UserError("there is no chromium with its driver: apt install chromium-driver")
     options = webdriver.ChromeOptions()
-    options.binary_location = browser
-    for flag in (*FLAGS, f"--user-data-dir={downloads / 'profile'}"):
+    options.binary_location = BROWSER
+    for flag in (*FLAGS, *flags, f"--user-data-dir={downloads / 'profile'}"):
         options.add_argument(flag)
     options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
-    page = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    page = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
     try:
         yield page
     finally:
