@@ -12,6 +12,7 @@ On a Jetson, `--target` with its own name builds an engine of each ONNX file, wh
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
 import tempfile
@@ -25,13 +26,14 @@ if not __package__:  # run as a file: packages are found from the project's root
 from benchmarks.candidates.facts import artifact_candidate, in_openvino
 from benchmarks.candidates.peers import ALL, PEERS, Setting, make_peers
 from benchmarks.candidates.planned_rows import Plan, draft
-from benchmarks.devices.device_facts import available_cores, is_this_jetson
+from benchmarks.devices.device_facts import is_this_jetson
 from benchmarks.measure.latency import SCHEDULE
 from benchmarks.page.screen import print_run
 from benchmarks.records.record import FAILED, Record
 from benchmarks.records.run_records import Sheet, make_way, resumed
 from compress.tensorrt.engine_file import prepare_engines
 from runtime.errors import CommandParser, UserError, run_command
+from runtime.machine import usable_cores
 from targets import read_target
 
 MAX_THREADS = 256
@@ -90,7 +92,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def thread_counts(word: str) -> list[int]:
     """Read a number, `all` or `scaling`."""
-    cores = available_cores()
+    cores = usable_cores() or os.cpu_count() or 1
     if word == "scaling":
         return [*(2**power for power in range(8) if 2**power < cores), cores]
     count = cores if word == "all" else int(word) if word.isdecimal() else 0

@@ -103,7 +103,7 @@ def test_a_run_that_was_cut_off_goes_on(exported: Path, monkeypatch: pytest.Monk
 
 
 def test_numbers_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("benchmarks.run.available_cores", lambda: 6)
+    monkeypatch.setattr("benchmarks.run.usable_cores", lambda: 6)
     assert [thread_counts(word) for word in ("3", "all", "scaling")] == [[3], [6], [1, 2, 4, 6]]
 
 
