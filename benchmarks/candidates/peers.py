@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.candidates.candidate import BARE_BACKBONE, MEDIAPIPE_HANDS, PEER, Candidate, network_name
 from benchmarks.candidates.engines import network_of
-from benchmarks.candidates.facts import artifact_candidate, fp32_file
+from benchmarks.candidates.facts import fp32_file
 from runtime.errors import UserError, unknown_name
 
 ALL = "all"
@@ -36,19 +36,6 @@ class Setting:
         """Return one artefact of each network, ONNX."""
         onnx = [artifact for artifact in self.artifacts if artifact.path.suffix == ".onnx"]
         return list({fp32_file(artifact.path): artifact for artifact in reversed(onnx)}.values())[::-1]
-
-
-def fp32_files(setting: Setting) -> list[Candidate]:
-    """Take the fp32 ONNX file of every network that is not among the models already."""
-    given = {artifact.path.resolve() for artifact in setting.artifacts}
-    found = []
-    for path, artifact in {fp32_file(artifact.path): artifact for artifact in setting.artifacts}.items():
-        if path.resolve() in given:
-            continue
-        if not path.is_file():
-            raise NotHere(f"{path} is missing: python compress/export.py --variant {artifact.variant} --fp32")
-        found.append(artifact_candidate(path, artifact.device, artifact.hand_model))
-    return found
 
 
 def torch_eager(setting: Setting) -> list[Candidate]:
@@ -91,7 +78,6 @@ def backbone(setting: Setting) -> list[Candidate]:
 
 
 PEERS: dict[str, Callable[[Setting], list[Candidate]]] = {
-    "fp32": fp32_files,
     "torch": torch_eager,
     "mediapipe": mediapipe,
     "backbone": backbone,
@@ -107,13 +93,9 @@ def make_peers(names: Sequence[str], setting: Setting) -> tuple[list[Candidate],
     absent: dict[str, str] = {}
     for name in PEERS if ALL in names else [name for name in PEERS if name in names]:
         try:
-            found = PEERS[name](setting)
+            made += PEERS[name](setting)
         except NotHere as reason:
             absent[name] = str(reason)
-            continue
-        made += found
-        if name == "fp32":  # other peers may be made from them
-            setting = replace(setting, artifacts=(*setting.artifacts, *found))
     return made, absent
 
 

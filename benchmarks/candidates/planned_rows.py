@@ -9,7 +9,6 @@ from datetime import datetime, timezone
 from benchmarks.candidates.candidate import ARTIFACT, PEER, Candidate
 from benchmarks.candidates.facts import Facts, facts_of, fp32_file
 from benchmarks.devices.device_facts import describe_device
-from benchmarks.measure.graph_cost import lower_bound
 from benchmarks.records.record import (
     NOT_RUN,
     PROFILING,
@@ -17,7 +16,6 @@ from benchmarks.records.record import (
     Artifact,
     Input,
     Key,
-    Prediction,
     Protocol,
     Record,
     Runtime,
@@ -25,7 +23,6 @@ from benchmarks.records.record import (
 )
 from compress.check.timing import UNCOUNTED_RUNS, Schedule
 from compress.passport import git_commit, tool_versions
-from targets import Target
 
 OF_ARTIFACTS = dict.fromkeys(("stages_ms", "accuracy", "parity"), "of artefacts alone")
 
@@ -38,7 +35,6 @@ class Plan:
     absent: Mapping[str, str]  # peers that cannot run: why, and how to get them
     threads: tuple[int, ...]
     schedule: Schedule
-    targets: tuple[Target, ...]  # to predict a lower bound for
     command: str
 
     @property
@@ -66,15 +62,8 @@ def draft(plan: Plan) -> list[Record]:
     """Make all rows of a run, in their order: PROFILING, or NOT_RUN for absent peers."""
     created = datetime.now(timezone.utc).isoformat(timespec="seconds")
     device, environment = describe_device(), {**tool_versions(), "git_commit": git_commit()}
-    facts = {candidate.name: facts_of(candidate) for candidate in plan.candidates}
 
-    def row(name: str, kind: str, runtime: Runtime, known: Facts, variant: str | None, verdict: Verdict) -> Record:
-        targets = plan.targets if kind == ARTIFACT else ()
-        bounds = [lower_bound(target, known.artifact, known.gmac) for target in targets]
-        unknown = [bound for bound in bounds if isinstance(bound, str)]
-        reasons = dict(OF_ARTIFACTS if kind == PEER else {}, build_s="of engine files alone")
-        if unknown:
-            reasons["predictions"] = "; ".join(unknown)
+    def row(name: str, kind: str, variant: str | None, known: Facts, runtime: Runtime, verdict: Verdict) -> Record:
         return Record(
             schema_version=SCHEMA_VERSION,
             created_utc=created,
@@ -88,21 +77,21 @@ def draft(plan: Plan) -> list[Record]:
             protocol=protocol_of(plan.schedule),
             build_s=known.build_s,
             parity=known.parity if kind == ARTIFACT else None,
-            predictions=[bound for bound in bounds if isinstance(bound, Prediction)],
-            not_measured=reasons,
+            not_measured={**(OF_ARTIFACTS if kind == PEER else {}), "build_s": "of engine files alone"},
             environment=environment,
             command=plan.command,
             verdict=verdict,
         )
 
+    facts = {one.name: facts_of(one) for one in plan.candidates}
     rows = []
     for threads in plan.threads:
         for one in plan.timed_at(threads):
             runtime = Runtime(one.engine, None, None, None, plan.key(one, threads)[1])
-            rows.append(row(one.name, one.kind, runtime, facts[one.name], one.variant, Verdict(PROFILING)))
+            rows.append(row(one.name, one.kind, one.variant, facts[one.name], runtime, Verdict(PROFILING)))
     for name, reason in plan.absent.items():
-        runtime = Runtime(name, None, None, None, None)
-        rows.append(row(name, PEER, runtime, Facts(Artifact()), None, Verdict(NOT_RUN, [reason])))
+        absent = Runtime(name, None, None, None, None)
+        rows.append(row(name, PEER, None, Facts(Artifact()), absent, Verdict(NOT_RUN, [reason])))
     return rows
 
 

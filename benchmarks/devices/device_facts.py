@@ -14,18 +14,13 @@ from benchmarks.measure.doubt import Conditions
 from benchmarks.records.record import Clocks, Device
 from runtime.backends.trt_api import l4t_release
 from runtime.errors import UserError
-from runtime.machine import cpu_flags, processor_name
+from runtime.machine import cpu_flags, processor_name, usable_cores
 from targets import identify
 
 # Jetson Linux -> JetPack, by major release (facts of NVIDIA's archive).
 JETPACK_OF_L4T = {"32": "4", "35": "5", "36": "6", "38": "7", "39": "7"}
 ARITHMETIC_FLAGS = re.compile(r"avx|fma|f16c|amx|sse4|neon|asimd|sve|sme\d?$|i8mm|bf16|fphp")
 _ROOT = Path("/")
-
-
-def available_cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def describe_device(root: Path = _ROOT) -> Device:
@@ -36,7 +31,7 @@ def describe_device(root: Path = _ROOT) -> Device:
         name=_first_line(root / "proc/device-tree/model") or processor_name(root),
         soc=_first_line(root / "proc/device-tree/compatible"),
         os=f"{platform.system()} {'.'.join(platform.release().split('.')[:2])} {platform.machine()}",
-        cores=available_cores(),
+        cores=usable_cores() or os.cpu_count(),
         cpu_flags=sorted(flag for flag in cpu_flags(root) if ARITHMETIC_FLAGS.match(flag)),
         jetpack=None if l4t is None else f"{JETPACK_OF_L4T.get(l4t.split('.')[0], 'unknown')} (L4T {l4t})",
         cuda=cuda[1] if cuda else None,

@@ -24,37 +24,27 @@ class DeviceFacts:
 
 def read_files(root: Path = _ROOT) -> DeviceFacts:
     """Return what the files of Linux say now."""
-    cpus, gpu = _cpu_clocks(root), _gpu_clock(root)
+    folders = (root / "sys/devices/system/cpu").glob("cpu[0-9]*")
+    on = [folder for folder in folders if read_number(folder / "online") != 0]  # cpu0 has no such switch
+    cpus = [_clock(folder, "cpufreq/scaling_{}_freq", 1e3) for folder in on]
+    # Wherever this release has its GPU's devfreq device.
+    patterns = ("class/devfreq/*", "devices/platform/*/devfreq_dev", "devices/*/devfreq/*")
+    places = [place for pattern in patterns for place in sorted((root / "sys").glob(pattern))]
+    gpus = [_clock(place, "{}_freq", 1e6) for place in places if GPU_NAMES.search(f"{place.parent.name} {place.name}")]
+    gpu = next((clock for clock in gpus if clock[0] is not None), (None, None, None))
     spans = [clock[1:] for clock in (gpu, *cpus)]
     # Zones of parts that are switched off do not answer, or say -256 degrees.
     zones = [read_number(path) for path in (root / "sys/class/thermal").glob("thermal_zone*/temp")]
+    warm = [zone / 1000 for zone in zones if zone is not None and -40_000 < zone < 200_000]
     events = [read_number(path) for path in (root / "sys/class/hwmon").glob("hwmon*/oc*_event_cnt")]
     known = [count for count in events if count is not None]
     return DeviceFacts(
         cpu_mhz=tuple(clock[0] for clock in cpus if clock[0] is not None),
         gpu_mhz=gpu[0],
         locked=None if not cpus or any(None in span for span in spans) else all(low == high for low, high in spans),
-        temperature_c=max(
-            (zone / 1000 for zone in zones if zone is not None and -40_000 < zone < 200_000), default=None
-        ),
+        temperature_c=max(warm, default=None),
         throttle_events=sum(known) if known else None,
     )
-
-
-def _cpu_clocks(root: Path) -> list[Clock]:
-    """Return those of every CPU that is switched on; cpu0 has no such switch."""
-    folders = (root / "sys/devices/system/cpu").glob("cpu[0-9]*")
-    return [_clock(folder, "cpufreq/scaling_{}_freq", 1e3) for folder in folders if read_number(folder / "online") != 0]
-
-
-def _gpu_clock(root: Path) -> Clock:
-    """Return that of the GPU's devfreq device, wherever this release has it."""
-    for pattern in ("class/devfreq/*", "devices/platform/*/devfreq_dev", "devices/*/devfreq/*"):
-        for place in sorted((root / "sys").glob(pattern)):
-            clock = _clock(place, "{}_freq", 1e6)
-            if GPU_NAMES.search(f"{place.parent.name} {place.name}") and clock[0] is not None:
-                return clock
-    return None, None, None
 
 
 def _clock(folder: Path, name: str, per_mhz: float) -> Clock:

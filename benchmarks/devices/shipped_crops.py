@@ -1,11 +1,10 @@
 """64 crops that travel with the project, for parity of engines on a device without a data set. Rendered (SynthHands).
 
-They are JPEGs in one array file; `python -m benchmarks.devices.shipped_crops` makes it again from the synthetic set.
+They are JPEGs in one array file: the first of the synthetic test split (version 1), 256 px wide, of quality 90.
 """
 
 from __future__ import annotations
 
-import io
 from contextlib import closing
 from pathlib import Path
 
@@ -16,15 +15,12 @@ from numpy.typing import NDArray
 from compress.check.mesh_distance import mesh_distance
 from runtime.backends.engine_passport import read_engine_passport
 from runtime.backends.opening import open_backend
-from runtime.errors import CommandParser, run_command
-from runtime.files import write_bytes_atomic
 from runtime.hand.hand_model import HandPair, load_hand_models
 from runtime.runner import graph_input
 
 FILE = Path(__file__).parents[1] / "assets" / "crops.npz"
 COUNT = 64
 SIDE_PX = 256  # the largest crop that a variant takes; others are scaled down
-JPEG_QUALITY = 90
 
 # Mean vertex distance to onnxruntime on the same file that is still the same network. TensorRT sums in another order,
 # in TF32 where the graph says fp32, and rounds int8 at other places. Chosen before any device was seen.
@@ -61,27 +57,3 @@ def shipped_distance_mm(engine_path: Path, hand_model: Path | None = None) -> fl
         images = [graph_input(crop) for crop in shipped_crops(crop_px)]
         expected, found = ([backend.run(image) for image in images] for backend in (reference, engine))
         return mesh_distance(expected, found, crop_px, HandPair(*load_hand_models(hand_model))).mean_mm
-
-
-def pack(crops: Crops) -> bytes:
-    """Return the array file of (64, 256, 256, 3) RGB crops."""
-    options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
-    parts = [cv2.imencode(".jpg", cv2.cvtColor(crop, cv2.COLOR_RGB2BGR), options)[1] for crop in crops]
-    file = io.BytesIO()
-    np.savez(file, jpeg=np.concatenate(parts), ends=np.cumsum([len(part) for part in parts]))
-    return file.getvalue()
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Make the file from the synthetic test split."""
-    from compress.crops import load_crops
-    from training.data.dataset import open_frames
-
-    CommandParser(__doc__).parse_args(arguments)
-    frames = open_frames("synthetic", "test", load_hand_models(), COUNT)
-    write_bytes_atomic(FILE, pack(load_crops(frames, COUNT, SIDE_PX, "crops")))
-    return 0
-
-
-if __name__ == "__main__":
-    run_command(main)

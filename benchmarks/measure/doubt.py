@@ -68,41 +68,38 @@ def _cpu_seconds() -> tuple[float, float]:
 def doubts(latency: LatencyMs, conditions: Sequence[Conditions], runtime: Runtime, device: Device) -> list[str]:
     """Return the reasons not to trust a row, the worst first. What they begin with, up to the colon, is the cause."""
     wanted, used = runtime.provider_requested, runtime.provider_used
-    fallback = [f"fallback: {wanted} was wanted, {used} ran"] if used != wanted else []
-    unlocked = device.clocks is not None and device.clocks.locked is False
-    # What of a Jetson is not as docs/jetson.md sets it up: its power mode changes a figure several times.
-    board = ["unlocked: the clocks move, sudo jetson_clocks holds them"] if device.jetpack and unlocked else []
-    board += ["power mode unknown: see nvpmodel -q"] if device.jetpack and device.power_mode is None else []
-    return [*fallback, *_about_samples(latency), *_about_machine(conditions), *board]
-
-
-def _about_samples(latency: LatencyMs) -> list[str]:
-    reasons = []
-    if len(latency.blocks_p50) < MIN_BLOCKS:
-        reasons.append(f"few: {len(latency.blocks_p50)} blocks, {MIN_BLOCKS} or more tell noise from change")
-    uncertainty_pct = 50 * (latency.p50_high - latency.p50_low) / latency.p50
-    if uncertainty_pct > MEDIAN_UNCERTAINTY_PCT:
-        reasons.append(f"noisy: the median is known to {uncertainty_pct:.1f} % only")
-    if latency.cv_pct > CV_PCT:
-        reasons.append(f"noisy: single runs scatter by {latency.cv_pct:.0f} %")
+    blocks = len(latency.blocks_p50)
+    uncertain_pct = 50 * (latency.p50_high - latency.p50_low) / latency.p50
     drift = drift_pct(np.array(latency.blocks_p50))
-    if abs(drift) > DRIFT_PCT:
-        reasons.append(f"drift: the last blocks are {abs(drift):.0f} % {'slower' if drift > 0 else 'faster'}")
-    return reasons
-
-
-def _about_machine(conditions: Sequence[Conditions]) -> list[str]:
-    reasons = []
-    if any(block.throttled for block in conditions):
-        reasons.append("throttled: the hardware slowed itself down")
-    for chip, seen in (("CPU", [c.cpu_mhz for c in conditions]), ("GPU", [c.gpu_mhz for c in conditions])):
-        clocks = [mhz for mhz in seen if mhz]
-        if clocks and 100 * (1 - min(clocks) / max(clocks)) > FREQUENCY_PCT:
-            reasons.append(f"frequency changed: {chip} {min(clocks):.0f} to {max(clocks):.0f} MHz")
     foreign = np.mean([block.foreign_cores for block in conditions])
-    if foreign > FOREIGN_CORES:
-        reasons.append(f"busy: other processes took {foreign:.1f} cores")
     stolen = np.mean([block.stolen_cores for block in conditions])
-    if stolen > STOLEN_CORES:
-        reasons.append(f"stolen: the hypervisor took {stolen:.2f} cores")
-    return reasons
+    clocks = {
+        "CPU": [block.cpu_mhz for block in conditions if block.cpu_mhz],
+        "GPU": [block.gpu_mhz for block in conditions if block.gpu_mhz],
+    }
+    # What of a Jetson is not as docs/jetson.md sets it up: its power mode changes a figure several times.
+    unlocked = device.jetpack and device.clocks is not None and device.clocks.locked is False
+    said = (
+        (used != wanted, f"fallback: {wanted} was wanted, {used} ran"),
+        (blocks < MIN_BLOCKS, f"few: {blocks} blocks, {MIN_BLOCKS} or more tell noise from change"),
+        (uncertain_pct > MEDIAN_UNCERTAINTY_PCT, f"noisy: the median is known to {uncertain_pct:.1f} % only"),
+        (latency.cv_pct > CV_PCT, f"noisy: single runs scatter by {latency.cv_pct:.0f} %"),
+        (
+            abs(drift) > DRIFT_PCT,
+            f"drift: the last blocks are {abs(drift):.0f} % {'slower' if drift > 0 else 'faster'}",
+        ),
+        (any(block.throttled for block in conditions), "throttled: the hardware slowed itself down"),
+        *(
+            (
+                min(mhz) < (1 - FREQUENCY_PCT / 100) * max(mhz),
+                f"frequency changed: {chip} {min(mhz):.0f} to {max(mhz):.0f}",
+            )
+            for chip, mhz in clocks.items()
+            if mhz
+        ),
+        (foreign > FOREIGN_CORES, f"busy: other processes took {foreign:.1f} cores"),
+        (stolen > STOLEN_CORES, f"stolen: the hypervisor took {stolen:.2f} cores"),
+        (unlocked, "unlocked: the clocks move, sudo jetson_clocks holds them"),
+        (device.jetpack and device.power_mode is None, "power mode unknown: see nvpmodel -q"),
+    )
+    return [reason for wrong, reason in said if wrong]

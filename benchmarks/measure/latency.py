@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from benchmarks.candidates.candidate import BOX, noise_picture
 from benchmarks.candidates.engines import Opened
-from benchmarks.devices.power import PowerLog
+from benchmarks.devices.power import PowerMeter
 from benchmarks.measure.doubt import Conditions, watched
 from benchmarks.records.record import PowerW
 from compress.check.timing import Milliseconds, Schedule, time_blocks
@@ -32,7 +32,7 @@ class Timed:
 
 
 def time_candidates(
-    opened: Mapping[str, Opened], schedule: Schedule, power: PowerLog | None, label: str
+    opened: Mapping[str, Opened], schedule: Schedule, power: PowerMeter | None, label: str
 ) -> dict[str, Timed]:
     """Time blocks of all candidates in turn: the networks alone, then whole calls of those that are runners."""
     conditions: dict[str, list[Conditions]] = {name: [] for name in opened}

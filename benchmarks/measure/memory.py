@@ -1,4 +1,4 @@
-"""Memory and load time of one candidate, in processes of its own.
+"""Memory and load time of one candidate, in a process of its own.
 
 Such a process is this module: it reads a candidate as JSON from its input and prints its figures as JSON.
 """
@@ -15,7 +15,6 @@ import time
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from benchmarks.candidates.candidate import Candidate
@@ -23,43 +22,19 @@ from benchmarks.candidates.engines import open_candidate
 from benchmarks.records.record import LoadMs, MemoryMb
 
 ROOT = Path(__file__).parents[2]
-REPEATS = 3
 RUNS = 10  # after which memory has seen its peak
 LIMIT_SECONDS = 3600
 
 
 def measure_fresh(candidate: Candidate, threads: int | None) -> tuple[LoadMs | None, MemoryMb | None, str]:
-    """Load the candidate in new processes, alternately with its files out of the page cache and in it.
-
-    Returns what they say, and why something is None.
-    """
-    times: dict[bool, list[float]] = {True: [], False: []}  # by whether the files were evicted first
-    memory: list[dict[str, float | None]] = []
-    for cold in (True, False) * REPEATS:
-        if cold and not evict(candidate.files):
-            continue
-        try:
-            told = ask_fresh(candidate, threads)
-        except (OSError, ValueError, IndexError, subprocess.SubprocessError) as error:
-            last_words = (getattr(error, "stderr", None) or str(error)).strip().rpartition("\n")[2][:200]
-            return None, None, f"the fresh process failed: {last_words}"
-        times[cold].append(told["load_ms"])
-        memory.append(told["memory_mb"])
-    load = LoadMs(*(median(values) if values else None for values in times.values()))
-    seen = {key: [value for part in memory if (value := part[key]) is not None] for key in memory[0]}
-    medians = {key: median(values) for key, values in seen.items() if values}
-    return load, MemoryMb(**medians) if "rss_peak" in medians else None, "only Linux says it"
-
-
-def evict(files: tuple[str, ...]) -> bool:
-    """Take files out of the page cache; False where the system cannot."""
-    if not hasattr(os, "posix_fadvise"):
-        return False
-    for file in files:
-        with Path(file).open("rb") as opened:
-            os.fsync(opened)  # pages that are not on disk yet stay
-            os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-    return True
+    """Load the candidate in a new process; what it says, and why something is None."""
+    try:
+        told = ask_fresh(candidate, threads)
+    except (OSError, ValueError, IndexError, subprocess.SubprocessError) as error:
+        last_words = (getattr(error, "stderr", None) or str(error)).strip().rpartition("\n")[2][:200]
+        return None, None, f"the fresh process failed: {last_words}"
+    known = {key: value for key, value in told["memory_mb"].items() if value is not None}
+    return LoadMs(told["load_ms"]), MemoryMb(**known) if "rss_peak" in known else None, "only Linux says it"
 
 
 def ask_fresh(candidate: Candidate, threads: int | None) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from benchmarks.candidates.engines import Opened, open_candidate
 from benchmarks.candidates.planned_rows import Plan, protocol_of
 from benchmarks.devices.device_facts import clocks_of
 from benchmarks.devices.device_reader import read_files
-from benchmarks.devices.power import PowerLog, find_meter
+from benchmarks.devices.power import find_meter
 from benchmarks.devices.shipped_crops import parity_problem, shipped_distance_mm
 from benchmarks.measure.doubt import doubts
 from benchmarks.measure.latency import Timed, time_candidates
@@ -24,18 +24,19 @@ from benchmarks.measure.memory import measure_fresh
 from benchmarks.measure.stats import ratio, summarise
 from benchmarks.records.columns import mpjpe_mm
 from benchmarks.records.raw_samples import artifact_key, samples_path
-from benchmarks.records.record import DOUBTFUL, FINISHED, Input, Ratio, Record, Runtime, StagesMs, Verdict
+from benchmarks.records.record import DOUBTFUL, FINISHED, PROFILING, Input, Ratio, Record, Runtime, StagesMs, Verdict
 from benchmarks.records.run_records import Sheet
 from runtime.errors import UserError, first_line
 from runtime.hand.hand_model import load_hand_models
 
-NO_BASELINE = "the fp32 file of the same network is not among the rows: see --peers fp32"
+NO_BASELINE = "the fp32 file of the same network is not among the rows"
 NO_METER = "no power sensor that can be read"
 
 
 def measure_memories(plan: Plan, sheet: Sheet) -> None:
     """Measure resident memory and load time, each candidate in processes of its own."""
-    for candidate in tqdm(plan.candidates, desc="memory", unit="file", leave=False):
+    left = [one for one in plan.candidates if not any(row.load_ms for row in sheet.rows_of(one.name))]
+    for candidate in tqdm(left, desc="memory", unit="file", leave=False):
         load_ms, memory_mb, reason = measure_fresh(candidate, plan.threads[0])
         figures = {"load_ms": load_ms, "memory_mb": memory_mb}
         reasons = {field: reason for field, figure in figures.items() if figure is None}
@@ -58,6 +59,7 @@ def measure_accuracies(
                 print(f"{candidate.name}: {mean_mm:.4f} mm from onnxruntime on the shipped crops")
                 if problem := parity_problem(candidate.precision or "", mean_mm):
                     sheet.fail(candidate.name, problem)
+        sheet.save()
         return
     # torch reads data sets; a device may have none
     from benchmarks.measure.accuracy import measure_accuracy
@@ -70,8 +72,9 @@ def measure_accuracies(
     sets += [drop_missing(open_frames(place, "test", hands, images))[0] for place in pictures]
     crops = cache(lambda place, crop_px: load_labelled_crops(sets[place], crop_px, hands))
     reason = {} if sets[0].has_3d else {"accuracy": f"{sets[0].name} has 2D joints alone"}
-    for candidate in plan.artifacts:
-        opened = _open(sheet, candidate, plan.threads[0])
+    left = [one for one in plan.artifacts if not any(row.points for row in sheet.rows_of(one.name))]
+    for candidate in left:
+        opened = _open(sheet, candidate, max(plan.threads))  # nothing is timed here
         if opened is None or opened.runner is None:
             continue
         with opened.runner as runner:
@@ -88,11 +91,9 @@ def measure_accuracies(
 def measure_latencies(plan: Plan, sheet: Sheet, threads: int) -> None:
     """Time all candidates that have a row at so many threads, in turn; then say what speaks against the figures."""
     candidates = {candidate.name: candidate for candidate in plan.timed_at(threads)}
+    if all(sheet[plan.key(candidate, threads)].verdict.status != PROFILING for candidate in candidates.values()):
+        return  # of a run that was cut off later
     start_c = read_files().temperature_c
-    meter = find_meter()
-    power = None if meter is None else PowerLog(meter)
-    if power is not None:
-        power.measure_idle()
     with ExitStack() as stack:
         opened: dict[str, Opened] = {}
         for candidate in tqdm(candidates.values(), desc=f"{threads} threads, opening", unit="file", leave=False):
@@ -100,7 +101,7 @@ def measure_latencies(plan: Plan, sheet: Sheet, threads: int) -> None:
             if ready is not None:
                 stack.callback(ready.close)
                 opened[candidate.name] = ready
-        timed = time_candidates(opened, plan.schedule, power, f"{threads} threads")
+        timed = time_candidates(opened, plan.schedule, find_meter(), f"{threads} threads")
     end_c = read_files().temperature_c
     for name, result in timed.items():
         row = sheet[plan.key(candidates[name], threads)]

@@ -16,9 +16,9 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from benchmarks.page.rows import is_pruned
 from benchmarks.records.record import Record
 from runtime.files import atomic_path
 
@@ -28,13 +28,18 @@ VARIANT_COLOURS = {
     **{"er-m": "#cc3311", "er-l": "#ee3377", "er": "#555555"},
 }
 OTHER_COLOUR, GREY = "#8a8f98", "#444444"
+# Around what is to be taken.
+RING: dict[str, Any] = {"color": "#1c1f23", "marker": "o", "markersize": 15, "markerfacecolor": "none", "linestyle": ""}
 STAGE_COLOURS = ("#bbccee", "#4477aa", "#ccddaa")
 PRECISION_MARKS = {"fp32": "o", "fp16": "s", "int8": "^", "w8": "D"}
 OTHER_MARK = "P"
-WIDTH_IN, HEIGHT_IN = 5.2, 3.7
+POINT: dict[str, Any] = {"markersize": 8, "markeredgewidth": 1.6, "linestyle": ""}
+ONNXRUNTIME = "onnxruntime"
+WIDTH_IN, HEIGHT_IN = 4.6, 3.9  # three beside each other on a desk's screen, one on a phone's, at about this size
+BAR_IN = 0.2  # height of a horizontal bar
 DOTS_PER_INCH = 200
 STYLE: dict[Any, Any] = {
-    "font.size": 9,
+    "font.size": 9.5,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": "#9aa0a8",
@@ -43,7 +48,7 @@ STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "grid.color": "#e3e5e8",
     "legend.frameon": False,
-    "legend.fontsize": 8.5,
+    "legend.fontsize": 9,
     "svg.fonttype": "none",  # texts stay texts, in the page's own font
 }
 _SVG, _LINK = "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"
@@ -67,30 +72,33 @@ def colour_of(variant: str | None) -> str:
 
 
 def point_style(record: Record) -> dict[str, Any]:
-    """Return a point's style: the colour of the variant, the mark of the precision, hollow where it is pruned."""
+    """Return a point's style: colour of the variant, mark of the precision, hollow unless onnxruntime runs it."""
     colour, mark = colour_of(record.variant), PRECISION_MARKS.get(record.artifact.precision or "", OTHER_MARK)
-    face = "white" if is_pruned(record) else colour
-    return {"color": colour, "marker": mark, "markerfacecolor": face, "linestyle": ""}
+    face = colour if record.runtime.name == ONNXRUNTIME else "white"
+    return {"color": colour, "marker": mark, "markerfacecolor": face, **POINT}
 
 
 def point_keys(records: Sequence[Record]) -> list[Artist]:
-    """Return a legend of the variants' colours and the precisions' marks."""
+    """Return a legend: the variants' colours, the precisions' marks, the engines' filling, the ring and the line."""
     present = {record.variant for record in records}
-    styles: dict[str, dict[str, Any]] = {
-        name: {"color": colour, "marker": "o"} for name, colour in VARIANT_COLOURS.items() if name in present
-    }
+    shown = {name: colour for name, colour in VARIANT_COLOURS.items() if name in present}
+    keys: list[Artist] = [Patch(color=colour, label=name) for name, colour in shown.items()]
     for precision in dict.fromkeys(record.artifact.precision or "other" for record in records):
-        styles[precision] = {"color": GREY, "marker": PRECISION_MARKS.get(precision, OTHER_MARK)}
-    if any(map(is_pruned, records)):
-        styles["pruned"] = {"color": GREY, "marker": "o", "markerfacecolor": "white"}
-    keys: list[Artist] = [Line2D([], [], linestyle="", label=name, **style) for name, style in styles.items()]
-    return [*keys, Line2D([], [], color=GREY, linestyle=":", label="best for its cost")]
+        keys.append(_key(precision, marker=PRECISION_MARKS.get(precision, OTHER_MARK), **POINT))
+    for engine in dict.fromkeys(record.runtime.name for record in records):
+        if engine != ONNXRUNTIME:
+            keys.append(_key(f"hollow: {engine}", marker="o", markerfacecolor="white", **POINT))
+    return [*keys, _key("take this", **(RING | {"markersize": 11})), _key("best for its cost", linestyle=":")]
+
+
+def _key(label: str, **style: Any) -> Artist:
+    return Line2D([], [], label=label, **({"color": GREY} | style))
 
 
 def legend(axes: Axes, handles: Sequence[Artist] = (), columns: int = 2) -> None:
     """Put the legend above the plot, where it covers nothing."""
     handles = handles or axes.get_legend_handles_labels()[0]
-    axes.figure.legend(handles=handles, loc="outside upper left", ncols=columns, columnspacing=1.2)
+    axes.figure.legend(handles=handles, loc="outside upper left", ncols=columns, columnspacing=1.0, handlelength=1.4)
 
 
 def curve(axes: Axes, record: Record, x: Any, y: Any) -> None:

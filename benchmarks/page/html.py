@@ -1,4 +1,4 @@
-"""Everything in one file: message, table, plots, pictures. Nothing is fetched from anywhere."""
+"""Everything in one file: answer, plots, pictures, tables. Nothing is fetched from anywhere."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import NamedTuple
 
 import jinja2
 
+from benchmarks.page.answer import one_per_variant, sentences, whole_files
 from benchmarks.page.drawing import Plot, to_svg
-from benchmarks.page.figure_table import shown_columns
-from benchmarks.page.message import make_message
-from benchmarks.page.rows import Row, artifacts, measured, unpruned
-from benchmarks.records.columns import Column
+from benchmarks.page.rows import Row, artifacts, devices, measured
+from benchmarks.page.screen import FILE_HEADINGS, point_tables
+from benchmarks.page.small_tables import make_tables
+from benchmarks.records.columns import cpu_class, shown_columns
 from benchmarks.records.raw_samples import EXAMPLES
 from benchmarks.records.record import DOUBTFUL, FAILED, NOT_RUN, PROFILING
-from benchmarks.records.screen import FILE_HEADINGS, point_tables
 from training.evaluation.points import NOTE
 
 _JPEG = b"\xff\xd8\xff"
@@ -43,7 +43,8 @@ def make_page(rows: Sequence[Row], plots: Sequence[Plot]) -> str:
         lstrip_blocks=True,
     )
     shown = measured(rows)
-    columns = shown_columns(shown)
+    best = one_per_variant(shown)
+    pictured = [row.record for row in shown if row.record.name in best]
     doubted = [row for row in rows if row.record.verdict.status in (DOUBTFUL, FAILED, PROFILING)]
     causes = (cause for row in doubted for cause in {reason.split(":")[0] for reason in row.record.verdict.reasons})
     synthetic = [row.record.accuracy.dataset for row in rows if row.record.accuracy and row.record.accuracy.synthetic]
@@ -51,13 +52,14 @@ def make_page(rows: Sequence[Row], plots: Sequence[Plot]) -> str:
         ", ".join(f"{name} {what or 'absent'}" for name, what in r.record.environment.items()) for r in rows
     )
     return environment.get_template("page.html").render(
-        message=make_message(shown),
-        points={"headings": FILE_HEADINGS, "note": NOTE, "tables": point_tables(row.record for row in shown)},
+        answer=sentences(whole_files(shown, devices(shown)[0])),
+        tables=make_tables(shown),
+        points={"headings": FILE_HEADINGS, "note": NOTE, "tables": point_tables(pictured)},
         synthetic=list(dict.fromkeys(synthetic)),
         devices=_devices(rows),
-        columns=columns,
+        columns=shown_columns([row.record for row in shown]),
         records=[row.record for row in shown],
-        choices=list(_choices(columns, shown)),
+        timed=("p50_ms", "p99_ms", "times_faster"),
         plots=[(plot, to_svg(plot)) for plot in plots],
         doubted=doubted,
         causes=Counter(causes).most_common(),
@@ -71,11 +73,9 @@ def make_page(rows: Sequence[Row], plots: Sequence[Plot]) -> str:
 
 
 def pick_examples(rows: Sequence[Row]) -> list[Example]:
-    """Pick pictures of each whole network's smallest file."""
-    smallest: dict[str | None, Row] = {}
-    for row in sorted(unpruned(artifacts(rows)), key=lambda row: row.record.artifact.bytes or 0):
-        smallest.setdefault(row.record.variant, row)
-    return [example for row in smallest.values() for example in _examples(row)]
+    """Pick pictures of the file to take, then of the fastest one of each other variant."""
+    found = {row.record.name: row for row in artifacts(rows)}
+    return [example for name in one_per_variant(rows) for example in _examples(found[name])]
 
 
 def _examples(row: Row) -> Iterator[Example]:
@@ -86,18 +86,11 @@ def _examples(row: Row) -> Iterator[Example]:
             yield Example(row.record.name, which, float(error_mm), base64.b64encode(data).decode())
 
 
-def _choices(columns: Sequence[Column], rows: Sequence[Row]) -> Iterator[tuple[int, str, list[str]]]:
-    """Yield index, title and values of the columns to filter by."""
-    for index, column in enumerate(columns):
-        values = list(dict.fromkeys(column.text(row.record) for row in rows))
-        if column.filtered and len(values) > 1:
-            yield index, column.title, values
-
-
 def _devices(rows: Sequence[Row]) -> dict[str, str]:
     found = {}
     for row in rows:
         device = row.record.device
-        parts = [device.os, None if device.cores is None else f"{device.cores} cores", device.power_mode]
+        cores = None if device.cores is None else f"{device.cores} cores"
+        parts = [device.os, cpu_class(device), cores, device.power_mode]
         found[device.name] = ", ".join(part for part in parts if part) + f"; measured {row.record.created_utc[:10]}"
     return found

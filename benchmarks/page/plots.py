@@ -3,58 +3,65 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from numpy.typing import NDArray
 
 from benchmarks.page import drawing
-from benchmarks.page.drawing import HEIGHT_IN, Plot, log_axis, tip, widened
-from benchmarks.page.rows import Group, Row, artifacts, devices, groups, unpruned
-from benchmarks.records.columns import figure, mpjpe_mm, size_mb
+from benchmarks.page.answer import one_per_variant, recommended, whole_files
+from benchmarks.page.drawing import BAR_IN, HEIGHT_IN, Plot, log_axis, tip, widened
+from benchmarks.page.rows import Group, Row, artifacts, devices, groups, measured
+from benchmarks.records.columns import figure, mpjpe_mm, p50_ms, size_mb
 from benchmarks.records.record import Record
-from runtime.hand.joints import JOINT_NAMES
 from runtime.hand.presence import PRESENT_FROM, presence_rows
 
 CURVE_END = 0.4  # of a point curve, in sides of the hand's box
-LEAST_MM = 2.0  # that an axis of errors spans
+LEAST_MM = 5.0  # that an axis of errors spans
 LEAST_RATIO = 3.0  # that a logarithmic axis spans
-BAR_IN = 0.2  # height of a horizontal bar
 # What accuracy is plotted against: name, unit and figure.
 COSTS: tuple[tuple[str, str, Callable[[Record], float | None]], ...] = (
+    ("latency", "ms (median)", p50_ms),
     ("size", "MB", size_mb),
-    ("latency", "ms (median)", figure("latency_ms.p50")),
-    ("resident memory at most", "MB", figure("memory_mb.rss_peak")),
+    ("memory", "MB resident at most", figure("memory_mb.rss_peak")),
     ("energy", "mJ per frame", lambda record: record.energy_mj_per_frame),
 )
-WithErrors = tuple[Row, NDArray[Any]]  # joint_mm of benchmarks.records.raw_samples
 WAYS = {"boxed": "box given", "found": "found"}
 STAGES = {"pre": "crop and scale", "infer": "network", "post": "decode and skin both hands"}
 
 
 def make_plots(rows: Sequence[Row]) -> list[Plot]:
-    """Return all plots that have something to show."""
+    """Return all plots that have something to show; curves of one file of each variant."""
+    shown = measured(rows)
+    best = one_per_variant(shown)
+    chosen = [row for row in artifacts(shown) if row.record.name in best]
     plots: list[Plot | None] = []
-    for group in groups(rows):
-        members = [row for row in rows if row.group == group]
-        for device in devices(members):
+    for group in groups(shown):
+        members = [row for row in shown if row.group == group]
+        for number, device in enumerate(devices(members)):
             here = artifacts(row for row in members if row.record.device.name == device)
-            plots += [against_cost(*cost, group, device, here) for cost in COSTS]
-        if known := _with_errors(unpruned(artifacts(members))):
-            plots.append(by_joint(group, known))
-    plots += [point_curve(dataset, found) for dataset, found in _point_curves(rows).items()]
-    for device in devices(rows):
-        plots.append(stages(device, artifacts(row for row in rows if row.record.device.name == device)))
-    plots.append(reliability([row.record.variant or "" for row in artifacts(rows)]))
+            take = recommended(whole_files(members, device))
+            plots += [
+                against_cost(*cost, group, device, [row.record for row in here], take)
+                for cost in COSTS[: 1 if number else None]
+            ]
+    for device in devices(shown):
+        plots.append(stages(device, artifacts(row for row in shown if row.record.device.name == device)))
+    plots += [point_curve(dataset, found) for dataset, found in _point_curves(chosen).items()]
+    plots.append(reliability([row.record.variant or "" for row in artifacts(shown)]))
     return [plot for plot in plots if plot is not None]
 
 
 def against_cost(
-    name: str, unit: str, cost: Callable[[Record], float | None], group: Group, device: str, rows: Sequence[Row]
+    name: str,
+    unit: str,
+    cost: Callable[[Record], float | None],
+    group: Group,
+    device: str,
+    records: Sequence[Record],
+    take: Record | None,
 ) -> Plot | None:
-    """Plot accuracy over a cost, with the front of what nothing beats in both."""
-    found = [(row.record, cost(row.record), mpjpe_mm(row.record)) for row in rows]
+    """Plot accuracy over a cost, with the front of what nothing beats in both, and a ring around the file to take."""
+    found = [(record, cost(record), mpjpe_mm(record)) for record in records]
     points = [(record, x, y) for record, x, y in found if x is not None and y is not None]
     if not points:
         return None
@@ -63,16 +70,22 @@ def against_cost(
         front = pareto_front([(x, y) for _, x, y in points])
         axes.plot(*zip(*front, strict=True), color="#444444", linestyle=":", linewidth=1.2, zorder=1)
         for record, x, y in points:
-            (point,) = axes.plot([x], [y], markersize=8, markeredgewidth=1.6, **drawing.point_style(record))
+            if cost is p50_ms and record.latency_ms:
+                span = ((x - record.latency_ms.p50_low,), (record.latency_ms.p50_high - x,))
+                axes.errorbar([x], [y], xerr=np.maximum(span, 0), color=drawing.OTHER_COLOUR, linewidth=1, zorder=1)
+            (point,) = axes.plot([x], [y], **drawing.point_style(record))
             tip(point, f"{record.name}: {x:.4g} {unit.split()[0]}, {y:.2f} mm")
-        drawing.legend(axes, drawing.point_keys([record for record, _, _ in points]), columns=4)
+            if take is not None and record.name == take.name:
+                axes.plot([x], [y], **drawing.RING)
+        drawing.legend(axes, drawing.point_keys([record for record, _, _ in points]), columns=3)
         axes.set(
             xlabel=f"{name}, {unit}", ylabel=_error_label(group), ylim=widened([y for _, _, y in points], LEAST_MM)
         )
         low, high = widened([float(np.log(x)) for _, x, _ in points], float(np.log(LEAST_RATIO)))
         log_axis(axes, np.exp(low), np.exp(high))
 
-    note = f"{group[0]}, protocol {group[1]}; {device}"
+    bars = "; bars: 95 % interval of the median" if cost is p50_ms else ""
+    note = f"{group[0]}, protocol {group[1]}; {device}{bars}"
     return Plot(_key(name.split()[0], *group, device), f"Accuracy against {name}", draw, note)
 
 
@@ -85,24 +98,6 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, flo
     return front
 
 
-def by_joint(group: Group, known: Sequence[WithErrors]) -> Plot:
-    """Plot the mean error of each joint over both hands."""
-
-    def draw(axes: Axes) -> None:
-        means = []
-        for row, errors in known:
-            counted = np.flatnonzero(np.isfinite(errors).any(axis=(0, 1)))
-            mean_mm = np.nanmean(errors[:, :, counted], axis=(0, 1))
-            means += mean_mm.tolist()
-            names = [JOINT_NAMES[joint].replace("_", " ") for joint in counted]
-            drawing.curve(axes, row.record, names, mean_mm)
-        axes.tick_params(axis="x", rotation=60, labelsize=7.5)
-        axes.set(ylabel=_error_label(group), ylim=widened(means, LEAST_MM))
-        drawing.legend(axes)
-
-    return Plot(_key("joints", *group), "Error of each joint", draw, group[0], height_in=4.2)
-
-
 def point_curve(dataset: str, known: Sequence[tuple[Record, Sequence[float]]]) -> Plot:
     """Plot the share of joints that lie within a distance of where they are in the picture."""
 
@@ -113,13 +108,13 @@ def point_curve(dataset: str, known: Sequence[tuple[Record, Sequence[float]]]) -
         drawing.legend(axes)
 
     note = f"{dataset}; a hand that is said to be absent has no joint"
-    return Plot(_key("pck", dataset), "Joints in the picture", draw, note, height_in=4.2)
+    return Plot(_key("pck", dataset), "Joints in the picture", draw, note)
 
 
 def _point_curves(rows: Sequence[Row]) -> dict[str, list[tuple[Record, Sequence[float]]]]:
     """Return the curves over all pictures of each data set, each file once."""
     found: dict[str, list[tuple[Record, Sequence[float]]]] = {}
-    for row in unpruned(artifacts(rows)):
+    for row in rows:
         first = {part.dataset: part for part in reversed(row.record.points)}  # that of all kinds
         for part in reversed(first.values()):
             if len(part.curve) > 1:
@@ -144,14 +139,14 @@ def stages(device: str, rows: Sequence[Row]) -> Plot | None:
             bar.set_label(what)
             left += ms
         drawing.horizontal(axes, "ms (medians)")
-        drawing.legend(axes)
+        drawing.legend(axes, columns=1)
 
-    height = max(1.1 + BAR_IN * len(known), HEIGHT_IN)
+    height = max(1.3 + BAR_IN * len(known), HEIGHT_IN)
     return Plot(_key("stages", device), "One call of the runner", draw, device, height_in=height)
 
 
 def reliability(variants: Sequence[str]) -> Plot | None:
-    """Plot how often a hand was there, over the probability that the runner gave it, as `tools.presence` wrote it."""
+    """Plot how often a hand was there, over the probability that the runner gave it, as tools.fit_presence has it."""
     known = {variant: row for variant, row in presence_rows().items() if variant in variants}
     if not known:
         return None
@@ -171,11 +166,6 @@ def reliability(variants: Sequence[str]) -> Plot | None:
     data = ", ".join(dict.fromkeys(row["data"] for row in known.values()))
     note = f"degraded pictures of {data}, held out from the fit; a hand counts as present above {PRESENT_FROM:g}"
     return Plot("reliability", "Presence: how sure, how often right", draw, note)
-
-
-def _with_errors(rows: Sequence[Row]) -> list[WithErrors]:
-    found = [(row, row.seen("joint_mm", 3)) for row in rows]
-    return [(row, errors) for row, errors in found if np.isfinite(errors).any()]
 
 
 def _error_label(group: Group) -> str:

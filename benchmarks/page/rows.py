@@ -85,12 +85,6 @@ def is_pruned(record: Record) -> bool:
     return record.variant is not None and network_name(record.name) != record.variant
 
 
-def unpruned(rows: Iterable[Row]) -> list[Row]:
-    """Return the files of whole networks, which are the ones to take; all where every one is pruned."""
-    found = list(rows)
-    return [row for row in found if not is_pruned(row.record)] or found
-
-
 def groups(rows: Iterable[Row]) -> list[Group]:
     """Return them in the order in which they come."""
     return list(dict.fromkeys(row.group for row in rows if row.group is not None))

@@ -27,13 +27,14 @@ Key = tuple[str, int | None]  # name, threads
 @dataclass(frozen=True)
 class Artifact:
     path: str | None = None  # as given
-    format: str | None = None  # onnx, tensorrt, openvino, torch
+    format: str | None = None  # onnx, tensorrt, openvino, web, torch
     precision: str | None = None
     bytes: int | None = None  # on disk
     sha256: str | None = None
     opset: int | None = None
     params_m: float | None = None  # 10^6
     gmac: float | None = None  # 10^9 multiply-accumulates of convolutions, linears and attention products
+    weights_sha256: str | None = None  # of the weights' file that it was made from
 
 
 @dataclass(frozen=True)
@@ -120,8 +121,8 @@ class StagesMs:
 
 @dataclass(frozen=True)
 class LoadMs:
-    cold: float | None  # file not in the page cache
-    warm: float | None
+    warm: float  # file in the page cache
+    cold: float | None = None  # of older records
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,6 @@ class MemoryMb:
 
 @dataclass(frozen=True)
 class PowerW:
-    idle: float | None
     mean: float
     max: float
     source: str
@@ -179,13 +179,6 @@ class PointAccuracy:
 
 
 @dataclass(frozen=True)
-class Prediction:
-    target: str
-    lower_bound_ms: float
-    sources: list[str]
-
-
-@dataclass(frozen=True)
 class Verdict:
     status: str  # PROFILING: begun; a run that was killed leaves it. DOUBTFUL: finished, but reasons speak against it
     reasons: list[str] = field(default_factory=list)  # of NOT_RUN: how to get it
@@ -217,12 +210,16 @@ class Record:
     parity: ParityFacts | None = None  # with PyTorch, from the artefact's passport
     accuracy: AccuracyMm | None = None  # of the artefact through the runner
     points: list[PointAccuracy] = field(default_factory=list)  # the same in the picture: --data's, then --pictures'
-    predictions: list[Prediction] = field(default_factory=list)  # lower bounds on other devices, not measurements
     verdict: Verdict = field(default_factory=lambda: Verdict(PROFILING))  # how the row ended
     not_measured: dict[str, str] = field(default_factory=dict)
     environment: dict[str, str | None] = field(default_factory=dict)  # versions of python and libraries, git commit
     samples: str | None = None  # the raw samples' file beside the records
     command: str = ""  # that made the record
+
+    @property
+    def doubtful(self) -> bool:
+        """Say whether its own figures may not repeat."""
+        return self.verdict.status == DOUBTFUL
 
     @property
     def key(self) -> Key:

@@ -1,6 +1,7 @@
 """Tables of measured figures in README.md and docs/iphone.md: python -m benchmarks.tools.readme_table
 
-Source: benchmarks/results/exports.json, a kept copy of the report.json of exports.
+Sources: benchmarks/results/records.jsonl and, of Core ML packages, benchmarks/results/exports.json, a kept copy of the
+report.json of `make packages`; training/weights.
 """
 
 from __future__ import annotations
@@ -9,17 +10,22 @@ import json
 from pathlib import Path
 from typing import Any
 
+from benchmarks.page.answer import file_name
+from benchmarks.page.rows import is_pruned
+from benchmarks.page.shipped import cards, on_photographs, photographs
+from benchmarks.page.small_tables import noted_ms
+from benchmarks.records.columns import COLUMNS, cpu_class
+from benchmarks.records.record import Record, read_records
 from runtime.files import write_text_atomic
-from training.network import VARIANTS
 
 ROOT = Path(__file__).parents[2]
-RESULTS = ROOT / "benchmarks" / "results" / "exports.json"
-CARDS = ROOT / "training" / "weights"
+RESULTS = ROOT / "benchmarks" / "results"
 README, IPHONE = ROOT / "README.md", ROOT / "docs" / "iphone.md"
 MADE_BY = "made by python -m benchmarks.tools.readme_table, do not edit"
 VARIANTS_HEAD = (
-    "variant | parameters M | GMAC | file | MB | MPJPE mm (synthetic) | lost to fp32 mm | ms | times faster than fp32"
+    "variant | parameters M | GMAC | file | MB | MPJPE mm (synthetic) | lost to fp32 mm | photographs | ms | gain"
 )
+CELLS = ("size_mb", "mpjpe_mm", "delta_vs_fp32_mm")
 PACKAGES_HEAD = (
     "package | MB | of fp32 ONNX | apart from PyTorch, fp32 mm | fp16 mm | MPJPE mm (synthetic) | lost to fp32 mm"
 )
@@ -29,49 +35,55 @@ PACKAGE_NOTE = (
 )
 
 
-def variants_table(results: dict[str, Any]) -> str:
-    """Make the README's: each shipped variant as fp32 and int8, whole and pruned."""
-    shipped = [name for name in reversed(VARIANTS) if (CARDS / f"{name}.json").exists()]
-    exports = [entry for entry in results["exports"].values() if len(entry["files"]) == 2]  # not for a package alone
+def shipped_rows() -> dict[str, list[Record]]:
+    """Return the committed rows of whole networks, ONNX in onnxruntime on one thread, by variant, lightest first."""
+    found: dict[str, list[Record]] = {name: [] for name in cards()}
+    for record in read_records(RESULTS / "records.jsonl"):
+        is_file = record.kind == "artifact" and record.artifact.format == "onnx" and not is_pruned(record)
+        if is_file and record.runtime.threads == 1 and record.runtime.name == "onnxruntime" and record.latency_ms:
+            found.setdefault(str(record.variant), []).append(record)
+    return {variant: rows for variant, rows in found.items() if rows}
+
+
+def variants_table() -> str:
+    """Make the README's: each shipped variant in every precision."""
+    by_variant = shipped_rows()
     rows = []
-    for entry in (entry for name in shipped for entry in exports if entry["variant"] == name):
-        network = f"`{entry['variant']}` | {entry['parameters_m']:.2f} | {entry['gmac']:.3f}"
-        for file, facts in entry["files"].items():
-            speed = facts["latency_ms"]
-            ratio = speed.get("times_faster_than_fp32", {"median": 1.0})["median"]
-            rows.append(f"{network} | `{file}.onnx` | {_measured(facts)} | {speed['median']:.1f} | {ratio:.2f}")
-    absent = ", ".join(f"`{name}`" for name in VARIANTS if name not in shipped)
-    pruned = " and ".join(f"`{path.stem}`" for path in sorted((CARDS / "pruned-30").glob("*.safetensors")))
-    images = next(iter(exports[0]["files"].values()))["accuracy"]["n_images"]
+    for variant, records in by_variant.items():
+        for record in records:
+            seen = on_photographs(record)
+            network = f"`{variant}` | {record.artifact.params_m or 0:.2f} | {record.artifact.gmac or 0:.3f}"
+            measured = " | ".join(COLUMNS[key].text(record) for key in CELLS)
+            ratio = COLUMNS["times_faster"].text(record)
+            share = f"{seen['boxed']['pck']:.2f}" if seen else ""
+            rows.append(f"{network} | `{file_name(record)}` | {measured} | {share} | {noted_ms(record)} | {ratio}")
+    first = next(iter(by_variant.values()))[0]
+    assert first.accuracy is not None
+    facts, device = photographs(), first.device
+    mean = next(iter(cards().values()))
+    same = mean["accuracy"]["dataset"] == first.accuracy.dataset
+    blind = f" (the mean pose, which never looks: {mean['mean_pose_mpjpe_mm']:.1f} mm)" if same else ""
     note = (
-        f"The mean pose has {exports[0]['mean_pose_mpjpe_mm']:.1f} mm. Accuracy is that of the files themselves, "
-        f"through the runner, on {images} held-out synthetic images; time that of the network alone, one thread, "
-        f"onnxruntime, on {results['machine']}, fp32 and int8 in turn in one run. Loss and gain are against the fp32 "
-        "file of the same network. `-p30` lost 30 % of its multiply-accumulates and was trained on; such weights are "
-        f"in `training/weights/pruned-30/` for {pruned}. None are shipped for {absent}: train them, or export with "
-        "`--random-weights`."
+        f"MPJPE: of the files, {first.accuracy.n_images} held-out images of {first.accuracy.dataset}{blind}. "
+        f"Photographs: share of joints within a fifth of the hand's size, box given, on {facts['with_hands']} that are "
+        f"kept aside. ms: the network alone, one thread, onnxruntime, all in turn in one run, on {cpu_class(device)} "
+        f"({device.name.rpartition('(')[2].rstrip(')')}); gain: times as fast as fp32; ~: may not repeat."
     )
     return _table(VARIANTS_HEAD, rows, note)
 
 
-def packages_table(results: dict[str, Any]) -> str:
+def packages_table() -> str:
     """Make that of docs/iphone.md: every Core ML package."""
     rows = []
-    for entry in (entry for entry in results["exports"].values() if "coreml" in entry["formats"]):
+    exports = json.loads((RESULTS / "exports.json").read_text(encoding="utf-8"))["exports"]
+    for entry in (entry for entry in exports.values() if "coreml" in entry["formats"]):
         made = entry["formats"]["coreml"]
         fp32_file = next(facts for facts in entry["files"].values() if facts["precision"] == "fp32")
-        size, error, lost = _measured(made).split(" | ")
+        lost = f"{made['accuracy']['delta_vs_fp32_mm']:+.2f}".replace("+0.00", "0.00").replace("-0.00", "0.00")
         apart = f"{made['parity']['fp32']['vertex_mm']:.4f} | {made['parity']['fp16']['present_hand_mm']:.2f}"
-        share = f"{made['bytes'] / fp32_file['bytes']:.2f}"
-        rows.append(f"`{made['file']}` | {size} | {share} | {apart} | {error} | {lost}")
+        size = f"{made['bytes'] / 1e6:.1f} | {made['bytes'] / fp32_file['bytes']:.2f}"
+        rows.append(f"`{made['file']}` | {size} | {apart} | {made['accuracy']['mpjpe_mm']:.2f} | {lost}")
     return _table(PACKAGES_HEAD, rows, PACKAGE_NOTE)
-
-
-def _measured(facts: dict[str, Any]) -> str:
-    """Return size, error and loss of one file."""
-    accuracy = facts["accuracy"]
-    lost = f"{accuracy['delta_vs_fp32_mm']:+.2f}".replace("+0.00", "0.00").replace("-0.00", "0.00")
-    return f"{facts['bytes'] / 1e6:.1f} | {accuracy['mpjpe_mm']:.2f} | {lost}"
 
 
 def _table(head: str, rows: list[str], note: str) -> str:
@@ -81,12 +93,11 @@ def _table(head: str, rows: list[str], note: str) -> str:
 
 def current_pages() -> dict[Path, str]:
     """Return both pages as they should be, with the tables between their marks."""
-    results = json.loads(RESULTS.read_text())
-    pages = {}
+    pages: dict[Path, Any] = {}
     for path, name, make in ((README, "variants", variants_table), (IPHONE, "packages", packages_table)):
-        before, start, rest = path.read_text().partition(f"<!-- {name}: {MADE_BY} -->\n")
+        before, start, rest = path.read_text(encoding="utf-8").partition(f"<!-- {name}: {MADE_BY} -->\n")
         after = rest[rest.index(f"\n<!-- end of {name} -->") :]
-        pages[path] = before + start + make(results) + after
+        pages[path] = before + start + make() + after
     return pages
 
 

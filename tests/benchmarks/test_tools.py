@@ -1,4 +1,4 @@
-"""The README's tables, and the fit of presence."""
+"""The README's tables, the models' cards, and the fit of presence."""
 
 from __future__ import annotations
 
@@ -7,15 +7,43 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
+from PIL import Image
 
-from benchmarks.tools import fit_presence
+from benchmarks.page.shipped import cards, photographs
+from benchmarks.tools import fit_presence, report_picture
+from benchmarks.tools.model_cards import current_cards
 from benchmarks.tools.readme_table import current_pages
+from tests.fixtures.browser import needs_browser
 
 
 def test_the_pages_are_current() -> None:
     for path, text in current_pages().items():
         assert path.read_text() == text, f"{path} is stale: run python -m benchmarks.tools.readme_table"
         assert "MPJPE mm (synthetic)" in text
+
+
+def test_the_cards_are_current_and_read_by_the_hub() -> None:
+    for path, text in current_cards().items():
+        assert path.read_text(encoding="utf-8") == text, f"{path} is stale: run make cards"
+        (model,) = yaml.safe_load(text.split("---\n")[1])["model-index"]
+        facts = cards()[model["name"]]
+        values = [one["value"] for result in model["results"] for one in result["metrics"]]
+        assert path.stem == model["name"] and facts["accuracy"]["mpjpe_mm"] in values
+        assert all("synthetic" in result["dataset"]["name"] for result in model["results"] if "mpjpe" in str(result))
+
+
+def test_photographs_are_of_the_shipped_weights() -> None:
+    shown = {variant: found["weights_sha256"] for variant, found in photographs()["variants"].items()}
+    assert shown == {variant: card["weights_sha256"] for variant, card in cards().items()}
+
+
+@needs_browser
+def test_the_report_is_pictured(tmp_path: Path) -> None:
+    (tmp_path / "page.html").write_text("<h1>a page</h1>", encoding="utf-8")
+    assert report_picture.main([str(tmp_path / "page.html"), str(tmp_path / "page.png")]) == 0
+    with Image.open(tmp_path / "page.png") as picture:
+        assert picture.size == (1280, 960) and len(set(picture.convert("L").tobytes())) > 10
 
 
 def test_presence_is_fitted_and_written(

@@ -10,8 +10,6 @@ import pytest
 from benchmarks.devices.shipped_crops import (
     COUNT,
     FILE,
-    SIDE_PX,
-    pack,
     parity_problem,
     shipped_crops,
     shipped_distance_mm,
@@ -29,13 +27,6 @@ def test_they_are_small_pictures(crop_px: int) -> None:
     assert crops.reshape(COUNT, -1).std(axis=1).min() > 10  # none is empty
     assert len({crop.tobytes() for crop in crops}) == COUNT
     assert FILE.stat().st_size < 1.5e6
-
-
-def test_packing_keeps_the_picture(tmp_path: Path) -> None:
-    crops = shipped_crops(SIDE_PX)
-    path = tmp_path / "crops.npz"
-    path.write_bytes(pack(crops))
-    assert np.abs(shipped_crops(SIDE_PX, path).astype(int) - crops).mean() < 2  # JPEG, twice
 
 
 def test_an_engine_file_and_the_onnx_file_it_names(

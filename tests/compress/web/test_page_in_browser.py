@@ -16,6 +16,7 @@ import pytest
 
 from benchmarks.records.record import read_records
 from benchmarks.report import main as report
+from benchmarks.tools.web_records import measure_page
 from runtime.web import make_server
 from tests.fixtures.browser import INSECURE_HOST, PHONE, needs_browser, open_browser
 
@@ -106,6 +107,11 @@ def test_pictures_camera_and_record(opened: Any, port: int, tmp_path: Path) -> N
     assert record.latency_ms.min <= record.latency_ms.p50_low <= record.latency_ms.p50_high <= record.latency_ms.max
     assert len(record.latency_ms.blocks_p50) == record.protocol.rounds
     assert report([str(path), "-o", str(tmp_path / "report.html")]) == 0
+
+
+def test_it_measures_itself_without_a_visitor(page: Path) -> None:
+    record = measure_page(page)
+    assert (record.runtime.name, record.runtime.threads) == ("onnxruntime-web", 1) and record.latency_ms is not None
 
 
 def test_by_http_from_another_device_pictures_work(port: int, tmp_path: Path) -> None:
