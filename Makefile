@@ -5,9 +5,10 @@ BIN := .venv/bin
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 STAMP := .venv/.installed
 
-.PHONY: help install export plan presence bench test test-fast test-container test-exports test-arm64 test-runtime-matrix fuzz lint clean
+.PHONY: help install litert export plan presence bench test test-fast test-container test-exports test-arm64 test-runtime-matrix fuzz lint clean
 help:
 	@echo "make export     the main job: er-s as int8, calibrated, checked, measured -> exports/"
+	@echo "make litert     the converter that --format litert needs, in an environment of its own (2 GB)"
 	@echo "make plan       search what of er-xs stays in float, and export by it"
 	@echo "make presence   after new weights: how sure the runner is that a hand is there, fitted anew (after exports)"
 	@echo "make test       style, types, structure and all tests"
@@ -27,6 +28,11 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps tensorrt-stubs==10.13.0.35.1
 	@touch $@
+
+# The converter of --format litert, in an environment of its own: its pins clash.
+litert:
+	$(PYTHON) -m venv .venv-litert
+	.venv-litert/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 litert-torch==0.10.0
 
 export: $(STAMP)
 	$(BIN)/python compress/export.py --variant er-s --int8 --overwrite

@@ -60,6 +60,7 @@ def _check_format(request: ExportRequest, name: str, target: Target | None) -> N
         fitting = ", ".join(f"--{precision}" for precision in known)
         raise UserError(f"format {name} has no precision {request.precision}: it takes {fitting}")
     _check_packages(f"format {name}", FORMATS[name].needs, name)
+    FORMATS[name].check_tools()
     if target is None:
         return
     # Weights as integers are computed in float: whether a device reads them is a question of its format.

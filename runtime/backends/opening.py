@@ -34,11 +34,18 @@ def _open_ir(path: Path, device: str, threads: int | None) -> Backend:
     return OpenVINOBackend(path, device, threads)
 
 
+def _open_tflite(path: Path, device: str, threads: int | None) -> Backend:
+    from runtime.backends.litert_engine import LiteRTBackend  # that most do without
+
+    return LiteRTBackend(path, device, threads)
+
+
 BACKENDS: dict[str, Callable[[Path, str, int | None], Backend]] = {
     ".onnx": OnnxRuntimeBackend,
     ".engine": _open_engine,
     ".mlpackage": _open_package,
     ".xml": _open_ir,
+    ".tflite": _open_tflite,
 }
 
 
