@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import re
+import warnings
 from pathlib import Path
 
 from compress.crops import Crops
@@ -36,7 +37,8 @@ def quantize(model: Path, nodes: QuantizedNodes, crops: Crops) -> None:
         tool.add_static_config(".*", operation, 8, 8)
         for name in kept:
             tool.update_quantization_recipe(f"^{re.escape(name)};", operation, algorithm_key="no_quantize")
-    with contextlib.redirect_stderr(io.StringIO()):  # its bars
+    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):  # its bars
+        warnings.simplefilter("ignore")
         ranges = calibrator.Calibrator(model.read_bytes(), num_threads=1, qsv_update_func=min_max_update)
         data = {next(iter(ranges.get_signature_list())): [{INPUT_NAME: graph_input(crop)} for crop in crops]}
         ranges.calibrate(data, tool._recipe_manager)

@@ -35,7 +35,7 @@ def _open_ir(path: Path, device: str, threads: int | None) -> Backend:
 
 
 def _open_tflite(path: Path, device: str, threads: int | None) -> Backend:
-    from runtime.backends.litert_engine import LiteRTBackend  # that most do without
+    from .litert_engine import LiteRTBackend  # that most do without
 
     return LiteRTBackend(path, device, threads)
 
