@@ -13,12 +13,13 @@ from benchmarks.measure.graph_cost import count_gmac, passport_text, read_graph
 from benchmarks.records.record import Artifact, ParityFacts
 from runtime.backends.contract import parse_passport
 from runtime.backends.engine_passport import read_engine_passport
+from runtime.backends.litert_engine import passport_in as passport_in_litert
 from runtime.backends.opening import check_model_file
 from runtime.backends.openvino_engine import passport_in, read_model
 from runtime.errors import UserError
 from runtime.files import file_sha256
 
-FORMATS = {".onnx": "onnx", ".engine": "tensorrt", ".xml": "openvino"}
+FORMATS = {".onnx": "onnx", ".engine": "tensorrt", ".xml": "openvino", ".tflite": "litert"}
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ def artifact_candidate(path: Path, device: str, hand_model: Path | str | None) -
     is_engine, is_ir = path.suffix == ".engine", path.suffix == ".xml"
     info = read_engine_passport(path)[1] if is_engine else parse_passport(_embedded(path), str(path))
     return Candidate(
-        name=path.name if is_ir else path.stem,  # beside the ONNX file of the same name
+        name=path.name if is_ir or path.suffix == ".tflite" else path.stem,  # beside the ONNX file of the same name
         kind=ARTIFACT,
         engine="openvino" if is_ir else "runner",
         files=(str(path),),
@@ -95,7 +96,9 @@ def _parts(path: Path) -> list[Path]:
 
 
 def _embedded(path: Path) -> str | None:
-    """Return the passport's text in an ONNX file or OpenVINO model."""
+    """Return the passport's text in an ONNX file, OpenVINO or LiteRT model."""
+    if path.suffix == ".tflite":
+        return passport_in_litert(path.read_bytes())
     if path.suffix == ".xml":
         return passport_in(read_model(path))
     return passport_text(path)
