@@ -5,9 +5,10 @@ BIN := .venv/bin
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 STAMP := .venv/.installed
 
-.PHONY: help install wheel export plan presence bench report packages cards test test-fast test-container test-exports test-arm64 test-runtime-matrix fuzz lint clean
+.PHONY: help install wheel litert export plan presence bench report packages cards test test-fast test-container test-exports test-arm64 test-runtime-matrix fuzz lint clean
 help:
 	@echo "make export     the main job: er-s as int8, calibrated, checked, measured -> exports/"
+	@echo "make litert     the converter that --format litert needs, in an environment of its own (2 GB)"
 	@echo "make wheel      what a device installs: the runner alone -> dist/"
 	@echo "make plan       search what of er-xs stays in float, and export by it"
 	@echo "make presence   after new weights: how sure the runner is that a hand is there, fitted anew (after exports)"
@@ -36,6 +37,11 @@ $(STAMP): pyproject.toml constraints.txt
 wheel: $(STAMP)
 	rm -rf build/lib build/bdist.*
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation . -w dist
+
+# The converter of --format litert, in an environment of its own: its pins clash.
+litert:
+	$(PYTHON) -m venv .venv-litert
+	.venv-litert/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0 litert-torch==0.10.0
 
 export: $(STAMP)
 	$(BIN)/python compress/export.py --variant er-s --int8 --overwrite

@@ -5,13 +5,15 @@ A new format is one module with the functions of Steps, and one row here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from compress.artefact import BASELINE, WEIGHTS_ONLY, Artefact
 from compress.coreml import coreml_format
+from compress.litert import litert_format
+from compress.litert.convert import check_converter
 from compress.material import Material
 from compress.onnx import onnx_format
 from compress.onnx.flavours import FLAVOURS
@@ -49,6 +51,7 @@ class Format:
     weights_suffix: str | None = None  # of a further file
     timed: bool = False  # whether machines that export run it: its latency is measured
     needs: tuple[str, ...] = ()  # packages beside the exporter's own
+    check_tools: Callable[[], object] = tuple  # raises a UserError where a tool that is no package of ours is missing
     profiled_as: str | None = None  # the format that stands for it in device profiles
     from_onnx: bool = True  # whether it is, or is built from, an ONNX file of that precision
     int8_flavour: str | None = None  # that this ONNX file has; None: the target's
@@ -98,6 +101,20 @@ _FORMATS = (
         from_onnx=False,
         int8_flavour="nncf",
         needs=("openvino", "nncf"),
+        profiled_as="onnx",
+    ),
+    Format(
+        name="litert",
+        suffix=".tflite",
+        precisions={name: name for name in ("fp32", "fp16", "int8")},
+        untimed="it could not be measured",
+        steps=litert_format,
+        timed=True,
+        passport_suffix=".tflite.json",
+        from_onnx=False,
+        int8_flavour="litert",
+        needs=("ai_edge_litert", "ai_edge_quantizer"),
+        check_tools=check_converter,
         profiled_as="onnx",
     ),
     Format(

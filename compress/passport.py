@@ -13,7 +13,7 @@ from typing import Any
 from compress.artefact import Artefact
 from runtime.backends.contract import METADATA_KEY
 
-TOOLS = ("torch", "onnx", "onnxruntime", "numpy", "opencv-python-headless", "openvino", "nncf")
+TOOLS = ("torch", "onnx", "onnxruntime", "numpy", "opencv-python-headless", "openvino", "nncf", "ai-edge-litert")
 
 
 def passport(artefact: Artefact, common: dict[str, Any], untimed: str) -> dict[str, Any]:

@@ -56,6 +56,7 @@ def _check_format(request: ExportRequest, name: str, target: Target | None) -> N
         raise UserError(f"format {name} has no precision {request.precision}: it takes {fitting}")
     if missing := [package for package in FORMATS[name].needs if find_spec(package) is None]:  # none is imported here
         raise UserError(f"format {name} needs {' and '.join(missing)}: pip install {' '.join(missing)}")
+    FORMATS[name].check_tools()
     if target is None:
         return
     # Weights as integers are computed in float: whether a device reads them is a question of its format.

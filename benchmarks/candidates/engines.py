@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from benchmarks.candidates.candidate import BOX, Candidate, noise_picture
 from benchmarks.candidates.facts import passport_text
 from runtime.backends.contract import Backend
+from runtime.backends.litert_engine import LiteRTBackend
 from runtime.backends.opening import open_backend
 from runtime.backends.openvino_engine import OpenVINOBackend
 from runtime.backends.session import CPU_PROVIDER, import_onnxruntime, open_session
@@ -59,8 +60,9 @@ def open_artifact(candidate: Candidate, threads: int | None, opener: Opener = op
         runner=Runner(backend, models),
         close=backend.close,
     )
-    if isinstance(backend, OpenVINOBackend):
-        return replace(opened, runtime="OpenVINO", version=backend.version, provider_requested=backend.provider)
+    if isinstance(backend, OpenVINOBackend | LiteRTBackend):
+        name = backend.provider.split()[0]  # "LiteRT 2.3.0, CPU"
+        return replace(opened, runtime=name, version=backend.version, provider_requested=backend.provider)
     if not isinstance(backend, TensorRTBackend):
         return opened
     version = backend.provider.split()[1]  # "TensorRT 10.3.0 on ..."

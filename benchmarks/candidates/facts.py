@@ -12,6 +12,7 @@ from benchmarks.candidates.candidate import ARTIFACT, Candidate
 from benchmarks.records.record import Artifact, ParityFacts
 from runtime.backends.contract import METADATA_KEY, parse_passport
 from runtime.backends.engine_passport import read_engine_passport
+from runtime.backends.litert_engine import passport_in as passport_in_litert
 from runtime.backends.opening import check_model_file
 from runtime.backends.openvino_engine import passport_in, read_model
 from runtime.errors import UserError, first_line
@@ -20,7 +21,7 @@ from runtime.files import file_sha256
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-FORMATS = {".onnx": "onnx", ".engine": "tensorrt", ".xml": "openvino"}
+FORMATS = {".onnx": "onnx", ".engine": "tensorrt", ".xml": "openvino", ".tflite": "litert"}
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,9 @@ def read_graph(path: Path) -> ModelProto:
 
 
 def passport_text(path: Path) -> str | None:
-    """Return the passport in an ONNX file or an OpenVINO model."""
+    """Return the passport's text in an ONNX file, OpenVINO or LiteRT model."""
+    if path.suffix == ".tflite":
+        return passport_in_litert(path.read_bytes())
     if path.suffix == ".xml":
         return passport_in(read_model(path))
     return next((entry.value for entry in read_graph(path).metadata_props if entry.key == METADATA_KEY), None)
@@ -58,7 +61,7 @@ def artifact_candidate(path: Path, device: str, hand_model: Path | None) -> Cand
     is_engine, is_ir = path.suffix == ".engine", path.suffix == ".xml"
     info = read_engine_passport(path)[1] if is_engine else parse_passport(passport_text(path), str(path))
     return Candidate(
-        name=path.name if is_ir else path.stem,  # beside the ONNX file of the same name
+        name=path.name if is_ir or path.suffix == ".tflite" else path.stem,  # beside the ONNX file of the same name
         kind=ARTIFACT,
         engine="openvino" if is_ir else "runner",
         files=(str(path),),

@@ -27,7 +27,7 @@ Key = tuple[str, int | None]  # name, threads
 @dataclass(frozen=True)
 class Artifact:
     path: str | None = None  # as given
-    format: str | None = None  # onnx, tensorrt, openvino, web, torch
+    format: str | None = None  # onnx, tensorrt, openvino, litert, web, torch
     precision: str | None = None
     bytes: int | None = None  # on disk
     sha256: str | None = None

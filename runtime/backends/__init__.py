@@ -16,6 +16,9 @@ OpenVINO (openvino_engine.py; compress/openvino converts)
     device `cpu-bf16` asks for it. Hint: latency. Files: read into memory, not mapped.
     threads: the physical cores that this process may use, not pinned: beside other programs a pinned thread waits for
     its own core, and one frame of er-xs in four took 20 ms, not 2.
+LiteRT (litert_engine.py; compress/litert converts)
+    no telemetry in its Python package. XNNPACK on the CPU, in fp32 or the file's integers; one line on standard error.
+    threads: the physical cores that this process may use.
 TensorRT (trt_api.py, tensorrt_engine.py; compress/tensorrt builds)
     log: collected, in place of standard error. TF32 for what is fp32: kept, and its parity is measured with that.
     threads: the GPU's own; `--threads` is an error.

@@ -15,7 +15,7 @@ _MAX_PACKAGE_FILES = 100
 _MAX_THREADS = 256
 
 
-SUFFIXES = (".onnx", ".engine", ".mlpackage", ".xml")
+SUFFIXES = (".onnx", ".engine", ".mlpackage", ".xml", ".tflite")
 
 
 def _engine(suffix: str) -> Callable[[Path, str, int | None], Backend]:
@@ -32,6 +32,10 @@ def _engine(suffix: str) -> Callable[[Path, str, int | None], Backend]:
         from .openvino_engine import OpenVINOBackend
 
         return OpenVINOBackend
+    if suffix == ".tflite":
+        from .litert_engine import LiteRTBackend
+
+        return LiteRTBackend
     from .session import OnnxRuntimeBackend
 
     return OnnxRuntimeBackend

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.candidates.engines import open_candidate
-from benchmarks.candidates.facts import artifact_candidate
+from benchmarks.candidates.facts import artifact_candidate, facts_of
 from benchmarks.measure import steps as session
 from benchmarks.measure.memory import answer
 from benchmarks.records.raw_samples import artifact_key, read_samples, samples_path
@@ -79,6 +79,18 @@ def test_rows_are_measured_and_kept(
     assert "in the picture, HInt" in printed and "DOUBTFUL" in printed
     with pytest.raises(UserError, match="--overwrite"):
         main(["--model", *files, "-o", str(output), *few])
+
+
+def test_a_litert_row(tmp_path: Path) -> None:
+    pytest.importorskip("ai_edge_litert")
+    from tests.fixtures.tiny_tflite import write_tiny_tflite
+
+    candidate = artifact_candidate(write_tiny_tflite(tmp_path / "tiny_64_fp32.tflite"), "auto", None)
+    assert candidate.name == "tiny_64_fp32.tflite" and candidate.threaded
+    assert facts_of(candidate).artifact.format == "litert"
+    opened = open_candidate(candidate, 1)
+    opened.run()
+    assert opened.runtime == "LiteRT" and opened.version and opened.provider_used == f"LiteRT {opened.version}, CPU"
 
 
 @pytest.mark.slow

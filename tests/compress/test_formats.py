@@ -49,7 +49,8 @@ def test_what_an_export_makes(precision: str, formats: str, target: str | None, 
 
 
 @pytest.mark.parametrize(
-    ("name", "package"), [("openvino", "nncf"), ("openvino", "openvino"), ("coreml", "coremltools")]
+    ("name", "package"),
+    [("openvino", "nncf"), ("openvino", "openvino"), ("coreml", "coremltools"), ("litert", "ai_edge_litert")],
 )
 def test_what_a_format_needs(name: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, package, None)

@@ -27,7 +27,9 @@ def words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-ENGINES = words("onnxruntime openvino tensorrt pycuda cuda coremltools")  # imported where a model file asks for them
+ENGINES = words(
+    "onnxruntime openvino ai_edge_litert tensorrt pycuda cuda coremltools"
+)  # imported where a model file asks for them
 # Of the standard library, by name: nothing that reaches the network, starts a process or unpickles.
 STANDARD = words(
     """__future__ argparse collections contextlib dataclasses difflib errno functools hashlib importlib io itertools
