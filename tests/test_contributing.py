@@ -37,7 +37,7 @@ def test_what_each_list_begins_with_has_such_a_place() -> None:
     from training.network import VARIANTS
 
     functions = {name for name in vars(Steps) if not name.startswith("_")}
-    assert len(functions) == 4 and all(functions <= set(dir(row.steps)) for row in FORMATS.values())
+    assert len(functions) == 3 and all(functions <= set(dir(row.steps)) for row in FORMATS.values())
     for reader in READERS:
         assert {"NAME", "FILES", "find_root", "read_frames"} <= set(dir(reader))
     assert {row.suffix for row in FORMATS.values()} - {".web"} == set(SUFFIXES)
