@@ -93,7 +93,7 @@ def _why(take: Record, files: Files) -> str:
     rule = (
         f"as accurate as the best, within {_percent(SAME_ERROR - 1)}"
         if mpjpe_mm(take)
-        else "measured; nobody asked how right"
+        else "timed (how accurate they are was not measured)"
     )
     here = f"On this {kind} machine" if kind else "On this machine"
     spent = f"{_time(take)}{on}{''.join(beside)}{whole}"

@@ -108,15 +108,6 @@ def curve(axes: Axes, record: Record, x: Any, y: Any) -> None:
     tip(line, record.name)
 
 
-def horizontal(axes: Axes, label: str) -> None:
-    """Finish a plot of horizontal bars, the first on top."""
-    axes.margins(y=0.02)
-    axes.invert_yaxis()
-    axes.grid(False, axis="y")
-    axes.tick_params(axis="y", labelsize=8)
-    axes.set(xlabel=label)
-
-
 def tip(artist: Artist, text: str) -> None:
     """Say what an artist shows when one points at it in the page."""
     artist.set_gid(_TIP + text)

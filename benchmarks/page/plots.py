@@ -19,7 +19,8 @@ CURVE_END = 0.4  # of a point curve, in sides of the hand's box
 LEAST_MM = 5.0  # that an axis of errors spans
 LEAST_RATIO = 3.0  # that a logarithmic axis spans
 # What accuracy is plotted against: name, unit and figure.
-COSTS: tuple[tuple[str, str, Callable[[Record], float | None]], ...] = (
+Cost = tuple[str, str, Callable[[Record], float | None]]
+COSTS: tuple[Cost, ...] = (
     ("latency", "ms (median)", p50_ms),
     ("size", "MB", size_mb),
     ("memory", "MB resident at most", figure("memory_mb.rss_peak")),
@@ -38,12 +39,10 @@ def make_plots(rows: Sequence[Row]) -> list[Plot]:
     for group in groups(shown):
         members = [row for row in shown if row.group == group]
         for number, device in enumerate(devices(members)):
-            here = artifacts(row for row in members if row.record.device.name == device)
+            here = [row.record for row in artifacts(row for row in members if row.record.device.name == device)]
             take = recommended(whole_files(members, device))
-            plots += [
-                against_cost(*cost, group, device, [row.record for row in here], take)
-                for cost in COSTS[: 1 if number else None]
-            ]
+            costs = COSTS[:1] if number else COSTS  # size and memory of the first device's files are enough
+            plots += [against_cost(cost, group, device, here, take) for cost in costs]
     for device in devices(shown):
         plots.append(stages(device, artifacts(row for row in shown if row.record.device.name == device)))
     plots += [point_curve(dataset, found) for dataset, found in _point_curves(chosen).items()]
@@ -51,17 +50,10 @@ def make_plots(rows: Sequence[Row]) -> list[Plot]:
     return [plot for plot in plots if plot is not None]
 
 
-def against_cost(
-    name: str,
-    unit: str,
-    cost: Callable[[Record], float | None],
-    group: Group,
-    device: str,
-    records: Sequence[Record],
-    take: Record | None,
-) -> Plot | None:
+def against_cost(cost: Cost, group: Group, device: str, records: Sequence[Record], take: Record | None) -> Plot | None:
     """Plot accuracy over a cost, with the front of what nothing beats in both, and a ring around the file to take."""
-    found = [(record, cost(record), mpjpe_mm(record)) for record in records]
+    name, unit, figure_of = cost
+    found = [(record, figure_of(record), mpjpe_mm(record)) for record in records]
     points = [(record, x, y) for record, x, y in found if x is not None and y is not None]
     if not points:
         return None
@@ -70,7 +62,7 @@ def against_cost(
         front = pareto_front([(x, y) for _, x, y in points])
         axes.plot(*zip(*front, strict=True), color="#444444", linestyle=":", linewidth=1.2, zorder=1)
         for record, x, y in points:
-            if cost is p50_ms and record.latency_ms:
+            if figure_of is p50_ms and record.latency_ms:
                 span = ((x - record.latency_ms.p50_low,), (record.latency_ms.p50_high - x,))
                 axes.errorbar([x], [y], xerr=np.maximum(span, 0), color=drawing.OTHER_COLOUR, linewidth=1, zorder=1)
             (point,) = axes.plot([x], [y], **drawing.point_style(record))
@@ -84,7 +76,7 @@ def against_cost(
         low, high = widened([float(np.log(x)) for _, x, _ in points], float(np.log(LEAST_RATIO)))
         log_axis(axes, np.exp(low), np.exp(high))
 
-    bars = "; bars: 95 % interval of the median" if cost is p50_ms else ""
+    bars = "; bars: 95 % interval of the median" if figure_of is p50_ms else ""
     note = f"{group[0]}, protocol {group[1]}; {device}{bars}"
     return Plot(_key(name.split()[0], *group, device), f"Accuracy against {name}", draw, note)
 
@@ -138,7 +130,11 @@ def stages(device: str, rows: Sequence[Row]) -> Plot | None:
                 tip(bar, f"{name}, {what}: {value:.2f} ms")
             bar.set_label(what)
             left += ms
-        drawing.horizontal(axes, "ms (medians)")
+        axes.margins(y=0.02)
+        axes.invert_yaxis()
+        axes.grid(False, axis="y")
+        axes.tick_params(axis="y", labelsize=8)
+        axes.set(xlabel="ms (medians)")
         drawing.legend(axes, columns=1)
 
     height = max(1.3 + BAR_IN * len(known), HEIGHT_IN)

@@ -70,7 +70,7 @@ def write_page(folder: Path, model: Path, facts: dict[str, Any], hands: HandPair
     page["presence"] = asdict(presence_rule(facts["variant"]))
     page["artifact"] = {"path": model.name, "format": "web", "precision": facts["precision"], "opset": facts["opset"]}
     page["artifact"] |= {"params_m": facts["parameters_m"], "gmac": facts["gmac"]}
-    page["artifact"]["weights_sha256"] = facts["weights"].get("sha256")
+    page["artifact"]["weights_sha256"] = facts.get("weights", {}).get("sha256")
     _write_facts(folder, page)
 
 
