@@ -238,26 +238,18 @@ def test_another_hand_models_checkpoint(checkpoint: Path) -> None:
         main(["--variant", "er-xs", "--checkpoint", str(checkpoint)])
 
 
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (50_000, "not a whole safetensors file"),
-        ("foreign", "not written by this project"),
-        ("nan", r"pose\.0\.mlp\.0\.weight"),
-    ],
-)
-def test_a_damaged_checkpoint(checkpoint: Path, damage: str | int, message: str) -> None:
+def test_a_damaged_checkpoint(checkpoint: Path, tmp_path: Path) -> None:
+    tensors, name = load_file(checkpoint), "regress.pose.0.mlp.0.weight"
     with safe_open(checkpoint, "pt") as file:
         metadata = file.metadata()
-    tensors, name = load_file(checkpoint), "regress.pose.0.mlp.0.weight"
-    if isinstance(damage, int):
-        checkpoint.write_bytes(checkpoint.read_bytes()[:damage])
-    elif damage == "foreign":
-        save_file(tensors, checkpoint)
-    else:
-        save_file({**tensors, name: tensors[name] * float("nan")}, checkpoint, metadata=metadata)
-    with pytest.raises(UserError, match=message):
-        main(["--variant", "er-nano", "--checkpoint", str(checkpoint)])
+    paths = [tmp_path / f"{number}.safetensors" for number in range(3)]
+    paths[0].write_bytes(checkpoint.read_bytes()[:50_000])
+    save_file(tensors, paths[1])
+    save_file({**tensors, name: tensors[name] * np.nan}, paths[2], metadata)
+    reasons = ("not a whole safetensors file", "not written by this project", r"pose\.0\.mlp\.0\.weight")
+    for path, reason in zip(paths, reasons, strict=True):
+        with pytest.raises(UserError, match=reason):
+            main(["--variant", "er-nano", "--checkpoint", str(path)])
 
 
 @pytest.mark.parametrize(("name", "message"), [("out", "cannot write"), ("out/report.json", "not a report of this")])

@@ -112,9 +112,7 @@ def test_what_is_to_be_done_on_the_device_is_said(
 def test_a_package_that_fails_leaves_the_onnx_files(
     small_request: ExportRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from compress.coreml import package_check as check
-
-    monkeypatch.setattr(check, "FP16_TOLERANCE_MM", 0.0)
+    monkeypatch.setattr(coreml_format, "FP16_TOLERANCE_MM", 0.0)
     monkeypatch.setattr(coreml_format, "PACKAGE_CROPS", 2)
     request = replace(small_request, precision="fp16", calib_samples=512, output_dir=tmp_path, test_images=32)
     entry = export(replace(request, formats=("onnx", "coreml")))

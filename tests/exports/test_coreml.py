@@ -11,8 +11,8 @@ import pytest
 
 from benchmarks.devices.shipped_crops import COUNT, shipped_crops
 from compress.coreml.convert import write_package
+from compress.coreml.coreml_format import check_package
 from compress.coreml.package import size_bytes
-from compress.coreml.package_check import check_package
 from runtime.hand.hand_model import load_hand_models
 from tests.fixtures.variant_files import load_variant, write_float
 from training.checkpoint import shipped_weights

@@ -14,9 +14,9 @@ import torch
 from torch import nn
 
 from compress.coreml.convert import as_stored, write_package
+from compress.coreml.coreml_format import check_package
 from compress.coreml.evaluator import Evaluator
 from compress.coreml.package import computing, dtype_of, leaving, read_function, read_model, size_bytes
-from compress.coreml.package_check import check_package
 from compress.coreml.weight_storage import MIN_ELEMENTS
 from runtime.backends.contract import OUTPUT_SHAPES, OUTPUT_UNITS
 from runtime.hand.hand_model import load_hand_models

@@ -85,16 +85,11 @@ def two_weights(mb: Any, x: Any) -> Any:
 
 
 @pytest.mark.parametrize("target", ["iOS16", "iOS18"])
-@pytest.mark.parametrize("how", ["linear", "palette"])
-def test_unfolded_as_coremltools_decompresses(target: str, how: str, tmp_path: Path) -> None:
+def test_unfolded_as_coremltools_decompresses(target: str, tmp_path: Path) -> None:
     optimize = coremltools().optimize.coreml
-    config, apply = {
-        "linear": (optimize.OpLinearQuantizerConfig("linear_symmetric"), optimize.linear_quantize_weights),
-        "palette": (optimize.OpPalettizerConfig("uniform", nbits=6), optimize.palettize_weights),
-    }[how]
+    config = optimize.OptimizationConfig(global_config=optimize.OpLinearQuantizerConfig("linear_symmetric"))
     with quiet():
-        model = make_model((1, 8, 8, 8), two_weights, "fp16", target)
-        small = apply(model, optimize.OptimizationConfig(global_config=config))
+        small = optimize.linear_quantize_weights(make_model((1, 8, 8, 8), two_weights, "fp16", target), config)
         small.save(str(tmp_path / "small.mlpackage"))
         optimize.decompress_weights(small).save(str(tmp_path / "plain.mlpackage"))
     found, expected = (Evaluator(tmp_path / f"{name}.mlpackage").constants for name in ("small", "plain"))

@@ -124,14 +124,9 @@ def test_the_search_spends_its_millimetres_well() -> None:
     best = max(found.times_faster for found in every if found.lost_mm <= 0.11)
     assert figures.times_faster > 0.99 * best
 
-
-def test_a_neighbour_that_saves_nothing_alone() -> None:
-    """A block whose conversions cost more than it saves is worth it between two others."""
+    # A block whose conversions cost more than it saves is worth it between two others.
     chosen, _ = search(alone(0.25), lambda blocks: trial(blocks, 0.25), 10.0)
     assert trial("d", 0.25).times_faster < 1 and "d" in chosen
-
-
-def test_no_block_is_cheap_enough() -> None:
     with pytest.raises(UserError, match=r"no block can be int8 within 0\.001 mm"):
         search(alone(), trial, 0.001)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,6 @@ def test_requests_that_cannot_be(int8_file: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_without_a_gpu_the_first_thing_said_is_that(int8_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before TensorRT is imported, which would fail badly."""
-    monkeypatch.setitem(__import__("sys").modules, "pycuda", None)
+    monkeypatch.setitem(sys.modules, "pycuda", None)
     with pytest.raises(UserError, match="no NVIDIA driver here"):
         main([str(int8_file), "--target", NANO])

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from compress.tensorrt.layer_precision import engine_layers, layer_precision
+from compress.tensorrt.engine_file import engine_layers, layer_precision
 from runtime.errors import UserError
 from tests.compress.tensorrt.conftest import FP16_LAYER, FP32_LAYER, INT8_LAYER, MOVE
 
