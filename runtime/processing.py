@@ -45,9 +45,8 @@ def process(inputs: Sequence[Input], options: argparse.Namespace) -> None:
             facts |= _process_image(runner, image, wanted, options)
         else:
             with closing(CaptureSource(wanted, options.camera_size, options.camera_fps)) as source:
-                path = None
-                if not (options.show or options.no_overlay):
-                    path = options.output_dir / f"{wanted.stem}_overlay.mp4"
+                to_file = not (options.show or options.no_overlay)
+                path = options.output_dir / f"{wanted.stem}_overlay.mp4" if to_file else None
                 find = _frame_finding(runner, options)
                 more, ended_by = process_video(runner, source, find, path, show=options.show, lines=options.json)
                 facts |= more

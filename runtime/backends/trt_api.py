@@ -43,11 +43,10 @@ def import_pycuda() -> Any:
 
         cuda.init()
         count = cuda.Device.count()
-    except ImportError as error:
-        reason = f"there is no NVIDIA driver here, or pycuda is missing ({first_line(error)})"
-        raise UserError(f"{reason}: {ON_THE_DEVICE}") from None
-    except Exception as error:  # pycuda.driver.Error, which is only known once that is imported
-        raise UserError(f"CUDA does not start ({first_line(error)}): {ON_THE_DEVICE}") from None
+    except Exception as error:  # pycuda.driver.Error is only known once that is imported
+        missing = isinstance(error, ImportError)
+        reason = "there is no NVIDIA driver here, or pycuda is missing" if missing else "CUDA does not start"
+        raise UserError(f"{reason} ({first_line(error)}): {ON_THE_DEVICE}") from None
     if not count:
         raise UserError(f"there is no NVIDIA GPU here: {ON_THE_DEVICE}")
     return cuda

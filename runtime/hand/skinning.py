@@ -28,7 +28,7 @@ class Rig:
 
     order: IntArray  # (J,) the model's joint at each place
     parents: IntArray  # (J - 1,) place of the parent, from the second place on
-    levels: tuple[tuple[slice, IntArray | slice], ...]  # joints of each depth below the wrist, and their parents
+    levels: tuple[tuple[slice, IntArray], ...]  # joints of each depth below the wrist, and their parents
     template: Float32Array  # (3 V + 3 J,): the rest pose's vertices, all x, all y, all z, then its joints
     pose_features: IntArray  # (P,) of the rotations' 9 (J - 1) numbers, in the rig's order, those that move vertices
     basis: Float32Array  # (P + 10, 3 V + 3 J): what they and the shape add to it
@@ -117,7 +117,7 @@ def make_rig(model: Any) -> Rig:
     above = place[parents[order[1:]]]
     starts = np.searchsorted(np.sort(depths), range(depths.max() + 2)).tolist()
     steps = itertools.pairwise(starts[1:])
-    levels = [(slice(start, stop), _as_slice(above[start - 1 : stop - 1])) for start, stop in steps]
+    levels = [(slice(start, stop), above[start - 1 : stop - 1]) for start, stop in steps]
     # Rows are filled one by one: large arrays in between would stay in the process's memory for good.
     features = ((order[1:, None] - 1) * 9 + np.arange(9)).reshape(-1)
     moving = np.flatnonzero(np.asarray(posedirs.any(axis=(0, 1)))[features])
@@ -141,10 +141,3 @@ def make_rig(model: Any) -> Rig:
         tips=model.tips,
         joints=np.concatenate([place, np.arange(count, count + len(model.tips))])[MANO_TO_JOINTS],
     )
-
-
-def _as_slice(places: IntArray) -> IntArray | slice:
-    """Neighbours, or one place for all, as a slice: a view instead of a copy."""
-    steps = set(np.diff(places).tolist())
-    first, last = int(places[0]), int(places[-1])
-    return slice(first, last + 1) if steps <= {0} or steps == {1} else places

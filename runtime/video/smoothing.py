@@ -1,15 +1,13 @@
 """Less jitter in videos: the One-Euro filter on what a hand is made of.
 
 Casiez, Roussel and Vogel, "1 Euro Filter: A Simple Speed-based Low-pass Filter for Noisy Input in Interactive Systems",
-CHI 2012. Slow movement is smoothed much, fast movement little, so that still hands are still and moving ones do not
-lag. Two things are not theirs. Noise moves, too, so the speed that noise of the observed strength would show counts as
-none; without that, what the network is least sure of is smoothed least. And a network's errors come in single frames:
-speed counts as far as two frames in a row show it, as radar starts a track only on a confirmed plot (Blackman and
-Popoli, "Design and Analysis of Modern Tracking Systems", 1999), so that one wrong frame, however far off, does not
-open the filter. What the confirmation costs in lag, a quicker estimate of the speed and a larger gain win back.
+CHI 2012: slow movement is smoothed much, fast movement little. Two things are not theirs. Noise moves, too, so the
+speed that noise of the observed strength would show counts as none; without that, what the network is least sure of is
+smoothed least. And a network's errors come in single frames: speed counts as far as two frames in a row show it, as
+radar starts a track only on a confirmed plot (Blackman and Popoli, "Design and Analysis of Modern Tracking Systems",
+1999). What that costs in lag, a quicker estimate of the speed and a larger gain win back.
 
-Filtered are the rotations, the shape, the camera and the hands' distance; mesh and joints are then made anew from them,
-so that they fit each other in every frame.
+Filtered are rotations, shape, camera and the hands' distance; mesh and joints are then made anew, so that they fit.
 """
 
 from __future__ import annotations
