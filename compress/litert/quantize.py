@@ -25,7 +25,7 @@ _CARRIED = "PAD"  # between two layers it stays in int8
 def quantize(model: Path, nodes: QuantizedNodes, crops: Crops) -> None:
     """Make a float model int8 in place: activations with a zero point, weights symmetric per channel.
 
-    nodes: of the ONNX file of the same network. ValueError where the model lacks one of them.
+    nodes: of the ONNX file of the same network.
     """
     from ai_edge_quantizer import calibrator, qtyping, quantizer  # they bring LiteRT
     from ai_edge_quantizer.utils.qsv_utils import min_max_update
@@ -56,11 +56,19 @@ def halve(model: Path) -> None:
 
 
 def float_layers(layers: dict[str, set[str]], nodes: QuantizedNodes) -> list[str]:
-    """Which of a model's layers stay float: all but those with a quantised node's path. ValueError where one lacks."""
-    wanted = {_bare(module_path(node)) for node in nodes.quantized}
-    if lost := wanted - set().union(*layers.values()):
-        raise ValueError(f"the LiteRT model has no layer {min(lost)} (and {len(lost) - 1} more)")
-    return [name for name, paths in layers.items() if not paths & wanted]
+    """Which of a model's layers stay float: those with a node's path, or, where it was fused away, its module's.
+
+    ValueError where there is none.
+    """
+    found, kept = set().union(*layers.values()), set()
+    for node in nodes.kept_float:
+        path = _bare(module_path(node))
+        while path and path not in found:
+            path = path.rpartition(".")[0]
+        if not path:
+            raise ValueError(f"the LiteRT model has no layer {node}")
+        kept.add(path)
+    return [name for name, paths in layers.items() if paths & kept]
 
 
 def layers_of(model: Path) -> dict[str, set[str]]:

@@ -59,10 +59,10 @@ def test_layers_by_their_modules(model: Path) -> None:
     layers = layers_of(model)
     assert list(layers) == list(LAYERS)
     assert float_layers(layers, NODES) == [LAYERS[1]]
-    nodes = QuantizedNodes(("/backbone/layers.0/c/Conv",), ())
-    fused = {"x": {"backbone.0.relu", "backbone.0.c"}, "y": {"regress.pooled.2"}}
-    assert float_layers(fused, nodes) == ["y"]
-    with pytest.raises(ValueError, match=r"no layer backbone\.0\.c \(and 0 more\)"):
+    nodes = QuantizedNodes((), ("/backbone/layers.0/c/Conv", "/backbone/layers.1/attn/proj/MatMul"))
+    fused = {"x": {"backbone.0.relu", "backbone.0.c"}, "y": {"regress.pooled.2"}, "z": {"backbone.1"}}
+    assert float_layers(fused, nodes) == ["x", "z"]
+    with pytest.raises(ValueError, match=r"no layer /backbone/layers\.0/c/Conv"):
         float_layers({"y": {"regress.pooled.2"}}, nodes)
 
 
