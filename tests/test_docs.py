@@ -56,7 +56,7 @@ SMALLER = {
     "python -m training.hands.convert_mano": "",
     "python training/train.py --variant er-xs --data DIR": SMALL_TRAINING,
     "python training/evaluate.py --variant er-xs --checkpoint": "",
-    "python compress/export.py --variant er-xs --int8 --checkpoint": SMALL_EXPORT + " --output-dir exports",
+    "python compress/export.py --variant er-xs --int8 --checkpoint": SMALL_EXPORT,
     "python -m compress.sensitivity --variant er-xs": None,  # minutes: `make plan` runs these two
     "python compress/export.py --variant er-xs --int8 --plan": None,
     "python -m compress.prune --variant er-xs --ratio 0.3 --finetune-steps 600": PRUNE_LITTLE,
@@ -89,8 +89,11 @@ def blocks(page: str, language: str) -> list[str]:
 
 def commands() -> list[str]:
     """Those of code blocks, and of the README's table of devices."""
-    lines = [line for page in (*PAGES, SYNTHETIC) for block in blocks(page, "sh") for line in block.splitlines()]
-    lines += re.findall(r"^\| [^|]+ \| `(python [^`]+)` \|", README, re.M)
+    found = [
+        re.findall(r"```sh\n(.*?)```|^\| [^|]+ \| `(python [^`]+)` \|", page, re.S | re.M)
+        for page in (*PAGES, SYNTHETIC)
+    ]
+    lines = [line for page in found for block, cell in page for line in (block or cell).splitlines()]
     return [command for line in lines if (command := line.split("  #")[0].strip())]
 
 
