@@ -36,8 +36,7 @@ def test_help_needs_no_package_and_the_run_says_which(command: str) -> None:
 
 TOOLS = (
     "compress.export compress.prune compress.sensitivity compress.onnx.lint benchmarks.run benchmarks.photos "
-    "benchmarks.tools.clip benchmarks.devices.shipped_crops training.data.synthhands training.data.contact_sheet "
-    "training.tools.run_results"
+    "benchmarks.tools.clip benchmarks.devices.shipped_crops training.data.synthhands training.data.contact_sheet"
 )
 
 

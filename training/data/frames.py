@@ -45,9 +45,7 @@ class Frames:
     """
 
     name: str  # of the data set, with its version
-    synthetic: bool
     image_root: Path
-    folders: tuple[str, ...]  # of images, below image_root
     file_names: NDArray[np.bytes_]  # (N,) below their folder; UTF-8: a quarter of numpy's strings
     folder_of: NDArray[np.int32]  # (N,) which of `folders`
     annotation_id: NDArray[np.int64]  # (N,) the data set's own number
@@ -69,6 +67,8 @@ class Frames:
     principal_px: Floats  # (K, 2)
     points_px: Floats | None = None  # (N, 2, 21, 2) joints in the picture; None: the 3D ones, seen through the camera
     occluded: NDArray[np.bool_] | None = None  # (N, 2, 21); None: not known
+    synthetic: bool = False
+    folders: tuple[str, ...] = ("",)  # of images, below image_root
     kinds: tuple[str, ...] = HAND_KINDS  # that figures are given by
     kind_of: NDArray[np.integer] | None = None  # (N,) which of `kinds`; None: the hand type's
 

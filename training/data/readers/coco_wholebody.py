@@ -33,17 +33,15 @@ from runtime.finder.hand_boxes import boxes_apart
 from runtime.hand.hand_model import HandPair
 from runtime.hand.joints import JOINT_COUNT
 from runtime.image.crop import BOX_SCALE
-from training.data.frames import HAND_KINDS, INTERACTING, NO_HAND, SIDES, Frames
+from training.data.frames import INTERACTING, NO_HAND, SIDES, Frames
 from training.data.readers.index import Arrays, open_index
-from training.data.readers.interhand import checked_name
 from training.data.readers.json_stream import stream_items
-from training.data.readers.pictures import box_of_joints, check_joint_order, picture_arrays, shuffled
+from training.data.readers.pictures import box_of_joints, check_joint_order, checked_name, picture_arrays, shuffled
 
 NAME, FILES = "COCO-WholeBody", "annotations/coco_wholebody_val_v1.0.json"
 MIN_JOINTS = 6
 MIN_HAND_PX = 24.0  # longer side of the joints' box
 VALIDATION_STEP = 50
-
 
 Hands = dict[int, NDArray[np.float64]]  # (21, 3) x, y, v by side
 
@@ -65,8 +63,7 @@ def read_frames(root: Path, split: str, hands: HandPair) -> Frames:
     wrong = f"{file} is not in {NAME}'s format"
     arrays = open_index([file], f"{NAME} {split}", lambda: shuffled(_to_arrays(file, split)), wrong)
     folders = (root / f"{part}2017", root / "images" / f"{part}2017")
-    image_root = next((folder for folder in folders if folder.is_dir()), folders[0])
-    return Frames(name=NAME, synthetic=False, image_root=image_root, folders=("",), kinds=HAND_KINDS, **arrays)
+    return Frames(NAME, next((folder for folder in folders if folder.is_dir()), folders[0]), **arrays)
 
 
 def _to_arrays(file: Path, split: str) -> Arrays:
@@ -90,10 +87,10 @@ def _to_arrays(file: Path, split: str) -> Arrays:
         for side, hand in hands.items():
             joints[number, side] = hand
     points, v = joints[..., :2] + 0.5, joints[..., 2]
-    check_joint_order(points.reshape(-1, JOINT_COUNT, 2), v.reshape(-1, JOINT_COUNT) > 0, str(file))
-    names = [pictures[image][0] for image in images]
+    check_joint_order(points, v > 0, str(file))
     kinds = [INTERACTING if len(hands) == 2 else next(iter(hands), NO_HAND) for hands in found]
-    arrays = picture_arrays(names, [0] * len(rows), ids, points, v > 0, v == 1, kinds)
+    known = {"file_names": [pictures[image][0] for image in images], "annotation_id": ids, "hand_type": kinds}
+    arrays = picture_arrays(points, v > 0, v == 1, **known)
     arrays["hand_type_valid"][labelled:] = True
     sizes = np.array([pictures[image][1:] for image in images[labelled:]], np.float32).reshape(-1, 2)
     arrays["bbox"][labelled:, :2] = sizes * (1 - 1 / BOX_SCALE) / 2  # so that the crop is the whole picture

@@ -24,7 +24,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,10 +34,10 @@ from tqdm import tqdm
 
 from runtime.errors import UserError, first_line
 from runtime.hand.hand_model import SHAPE_SIZE, VERTICES, HandModel, HandPair, skin
-from training.data.frames import HAND_KINDS, HAND_TYPES, SIDES, Floats, Frames
+from training.data.frames import HAND_TYPES, SIDES, Floats, Frames
 from training.data.readers.index import Arrays, format_errors, open_index
-from training.data.readers.interhand import checked_name
 from training.data.readers.json_stream import read_json
+from training.data.readers.pictures import checked_name, frames_arrays
 from training.hands.layer import HandLayer
 from training.hands.rotations_torch import matrix_from_6d
 
@@ -48,6 +48,8 @@ MAX_FIT_MM = 2.0  # mean over the vertices
 MAX_PLY_BYTES = 1 << 20
 FIT_BATCH, FIT_STEPS = 64, 300
 _TURN_UNIT, _BETA_UNIT = 0.3, 5.0  # so that both move the vertices alike: descent is slow where they differ
+
+Row = tuple[int, bytes, int, list[Path | None]]  # annotation, picture, hand type, meshes of right and left
 
 
 def find_root(data: Path) -> Path | None:
@@ -62,18 +64,9 @@ def read_frames(root: Path, split: str, hands: HandPair) -> Frames:
     wrong = f"{root / FILES} is not in HIC's format"
     with format_errors(wrong):
         rows = _rows(read_json(root / FILES), root)
-    meshes = [path for row in rows for path in row.meshes if path is not None]
+    meshes = [path for *_, pair in rows for path in pair if path is not None]
     arrays = open_index([root / FILES, *meshes], f"hic {hands[0].sha256}", lambda: _to_arrays(rows, hands), wrong)
-    return Frames(name=NAME, synthetic=False, image_root=root, folders=("",), kinds=HAND_KINDS, **arrays)
-
-
-class Row(NamedTuple):
-    """An annotation."""
-
-    number: int
-    file_name: bytes
-    hand_type: int
-    meshes: list[Path | None]  # right, left
+    return Frames(NAME, root, **arrays)
 
 
 def _rows(content: dict[str, Any], root: Path) -> list[Row]:
@@ -82,57 +75,50 @@ def _rows(content: dict[str, Any], root: Path) -> list[Row]:
     for item in content["annotations"]:
         paths = [item[f"{side}_mano_path"] for side in SIDES]
         meshes = [None if path is None else root / checked_name(path).decode() for path in paths]
-        kind = HAND_TYPES.index(item["hand_type"])
         if any(meshes):
-            rows.append(Row(int(item["id"]), file_names[item["image_id"]], kind, meshes))
+            rows.append((int(item["id"]), file_names[item["image_id"]], HAND_TYPES.index(item["hand_type"]), meshes))
     if not rows:
         raise ValueError("no annotation has a mesh")
     return rows
 
 
 def _to_arrays(rows: Sequence[Row], hands: HandPair) -> Arrays:
+    numbers, names, kinds, meshes = zip(*rows, strict=True)
+    there = np.array([[path is not None for path in pair] for pair in meshes])
     vertices = np.zeros((len(rows), 2, VERTICES, 3), np.float32)
-    for number, row in enumerate(tqdm(rows, desc="reading meshes", unit="img", leave=False, delay=1)):
-        for side, path in enumerate(row.meshes):
-            if path is not None:
-                vertices[number, side] = read_ply(path)
-    there = np.array([[path is not None for path in row.meshes] for row in rows])
+    for row, side in tqdm(np.argwhere(there), desc="reading meshes", unit="mesh", leave=False, delay=1):
+        vertices[row, side] = read_ply(meshes[row][side])
     rotations, shape, shift, error_m = fit_hands(vertices, there, hands)
-    if (error_m > MAX_FIT_MM / 1000).any():
-        number, side = np.argwhere(error_m > MAX_FIT_MM / 1000)[0]
+    for row, side in np.argwhere(error_m > MAX_FIT_MM / 1000):
         raise UserError(
-            f"hand model '{hands[side].name}' misses {rows[number].meshes[side]} by {error_m[number, side] * 1000:.1f} "
+            f"hand model '{hands[side].name}' misses {meshes[row][side]} by {error_m[row, side] * 1000:.1f} "
             "mm: HIC's meshes are MANO's, give the converted MANO as --hand-model"
         )
     joints = np.stack([skin(hand, rotations[:, side], shape[:, side])[1] for side, hand in enumerate(hands)], axis=1)
-    placed = np.where(there[..., None, None], joints + shift[:, :, None], 0).astype(np.float32)
+    placed = np.where(there[..., None, None], joints + shift[:, :, None], 0)
     pixels = _project(vertices, there)
     pixels[~there] = np.nan
     low, high = np.nanmin(pixels, axis=(1, 2)), np.nanmax(pixels, axis=(1, 2))
     points = _project(placed, there)
-    inside = ((points >= 0) & (points <= np.array(IMAGE_PX))).all(axis=-1)
     valid = np.repeat(there[..., None], placed.shape[2], axis=2)
-    return {
-        "file_names": np.array([row.file_name for row in rows], np.bytes_),
-        "folder_of": np.zeros(len(rows), np.int32),
-        "annotation_id": np.array([row.number for row in rows], np.int64),
-        "pose_of": np.arange(len(rows), dtype=np.int32),
-        "camera_of": np.zeros(len(rows), np.int32),
-        "bbox": np.concatenate([low, high - low], axis=1).astype(np.float32),
-        "hand_type": np.array([row.hand_type for row in rows], np.int8),
-        "hand_type_valid": np.ones(len(rows), bool),
-        "joint_in_image": valid & inside,
-        "joints_world_m": placed,
-        "joint_valid": valid,
-        "has_mano": there,
-        "rotations_world": rotations,
-        "shape": shape,
-        "mano_joints_m": joints - joints[:, :, :1],
-        "camera_position_m": np.zeros((1, 3), np.float32),
-        "camera_rotation": np.eye(3, dtype=np.float32)[None],
-        "focal_px": np.full((1, 2), FOCAL_PX, np.float32),
-        "principal_px": np.array([CENTER_PX], np.float32),
-    }
+    return frames_arrays(
+        len(rows),
+        file_names=names,
+        annotation_id=numbers,
+        pose_of=range(len(rows)),
+        bbox=np.concatenate([low, high - low], axis=1),
+        hand_type=kinds,
+        hand_type_valid=np.ones(len(rows)),
+        joint_in_image=valid & ((points >= 0) & (points <= np.array(IMAGE_PX))).all(axis=-1),
+        joints_world_m=placed,
+        joint_valid=valid,
+        has_mano=there,
+        rotations_world=rotations,
+        shape=shape,
+        mano_joints_m=joints - joints[:, :, :1],
+        focal_px=[[FOCAL_PX, FOCAL_PX]],
+        principal_px=[CENTER_PX],
+    )
 
 
 def _project(points: Floats, there: NDArray[np.bool_]) -> NDArray[np.floating]:

@@ -31,9 +31,8 @@ from runtime.hand.hand_model import HandPair
 from runtime.hand.joints import JOINT_COUNT
 from training.data.frames import Frames
 from training.data.readers.index import Arrays, format_errors, open_index, say
-from training.data.readers.interhand import checked_name
 from training.data.readers.json_stream import read_json
-from training.data.readers.pictures import check_joint_order, picture_arrays, shuffled
+from training.data.readers.pictures import check_joint_order, checked_name, picture_arrays, shuffled
 
 NAME, FILES = "HInt", "TEST_newdays_img/*_r.json"
 PLACES = ("newdays_img", "epick_img", "ego4d_img", "ego4d_seq")
@@ -55,12 +54,10 @@ def read_frames(root: Path, split: str, hands: HandPair) -> Frames:
     folders = _folders(root, split)
     if not folders:
         raise UserError(f"{root} has no folder {split.upper()}_{PLACES[0]} or the like: HInt's '{split}' is missing")
-    wrong = f"{root} is not in HInt's format"
-    arrays = open_index(folders, NAME, lambda: shuffled(_to_arrays(folders)), wrong)
+    arrays = open_index(folders, NAME, lambda: shuffled(_to_arrays(folders)), f"{root} is not in HInt's format")
     return Frames(
-        name=NAME,
-        synthetic=False,
-        image_root=root,
+        NAME,
+        root,
         folders=tuple(folder.name for folder in folders),
         kinds=tuple(folder.name.partition("_")[2].removesuffix("_img") for folder in folders),
         kind_of=arrays["folder_of"],
@@ -69,7 +66,7 @@ def read_frames(root: Path, split: str, hands: HandPair) -> Frames:
 
 
 def _to_arrays(folders: list[Path]) -> Arrays:
-    names, folder_of, sides, found = list[bytes](), list[int](), list[int](), list[NDArray[np.float64]]()
+    rows: list[tuple[bytes, int, int, NDArray[np.float64]]] = []  # name, folder, side, joints
     left_out = 0
     for number, folder in enumerate(folders):
         files = sorted(entry.name for entry in os.scandir(folder))
@@ -83,19 +80,19 @@ def _to_arrays(folders: list[Path]) -> Arrays:
                 left_out += 1
                 continue
             with format_errors(f"{folder / name} is not in HInt's format"):
-                found.append(_joints(hands[0]))
-                sides.append(SIDE_OF[name[-7:-5]])
-                names.append(checked_name(name.replace(".json", ".jpg")))
-                folder_of.append(number)
+                picture = checked_name(name.replace(".json", ".jpg"))
+                rows.append((picture, number, SIDE_OF[name[-7:-5]], _joints(hands[0])))
     if left_out:
         say(f"{NAME}: {left_out} files that do not describe one hand are left out")
-    if not names:
+    if not rows:
         raise UserError(f"{', '.join(folder.name for folder in folders)}: no picture with a hand's labels in there")
+    names, folder_of, sides, found = zip(*rows, strict=True)
     joints = np.zeros((len(names), 2, JOINT_COUNT, 4))
     joints[np.arange(len(names)), sides] = found
     points, exists, hidden = joints[..., :2], joints[..., 2] > 0, joints[..., 3] > 0
-    check_joint_order(points.reshape(-1, JOINT_COUNT, 2), exists.reshape(-1, JOINT_COUNT), str(folders[0].parent))
-    return picture_arrays(names, folder_of, range(len(names)), points, exists, hidden, sides)
+    check_joint_order(points, exists, str(folders[0].parent))
+    known = {"file_names": names, "folder_of": folder_of, "annotation_id": range(len(names)), "hand_type": sides}
+    return picture_arrays(points, exists, hidden, **known)
 
 
 def _joints(hand: dict[str, Any]) -> NDArray[np.float64]:

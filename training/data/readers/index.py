@@ -13,26 +13,23 @@ import json
 import secrets
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from runtime.errors import UserError
 from training.data.cache import cache_dir
 from training.data.frames import map_array
 
-INDEX_VERSION = 3  # of the arrays' meaning: raised whenever a reader changes what it makes of the same files
+INDEX_VERSION = 4  # of the arrays' meaning: raised whenever a reader changes what it makes of the same files
 
-Arrays = Mapping[str, NDArray[Any]]
+Arrays = dict[str, Any]  # by name
 
 
-def open_index(
-    sources: Sequence[Path], depends_on: str, build: Callable[[], Arrays], what: str
-) -> dict[str, NDArray[Any]]:
+def open_index(sources: Sequence[Path], depends_on: str, build: Callable[[], Arrays], what: str) -> Arrays:
     """The arrays of `build()`, read-only; mapped where these sources were indexed before.
 
     Raises UserError for a source that cannot be read, and where `build` meets what it does not expect: `what` is not.
@@ -48,7 +45,7 @@ def open_index(
     with contextlib.suppress(OSError, ValueError, EOFError):  # not there, or damaged
         return _map(folder)
     with format_errors(what):
-        arrays = dict(build())
+        arrays = build()
     try:
         _save(folder, arrays)
         return _map(folder)
@@ -72,7 +69,7 @@ def say(message: str) -> None:
     tqdm.write(message, file=sys.stderr)
 
 
-def _map(folder: Path) -> dict[str, NDArray[Any]]:
+def _map(folder: Path) -> Arrays:
     names = json.loads((folder / "names.json").read_text(encoding="utf-8"))
     return {name: map_array(folder / f"{name}.npy") for name in names}
 

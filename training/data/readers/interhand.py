@@ -37,14 +37,13 @@ from runtime.hand.hand_model import HandPair, skin
 from runtime.hand.joints import INTERHAND_TO_JOINTS
 from runtime.hand.rotations import matrix_from_axis_angle
 from runtime.image.crop import MAX_BOX_PX
-from training.data.frames import HAND_KINDS, HAND_TYPES, SIDES, Floats, Frames
+from training.data.frames import HAND_KINDS, HAND_TYPES, SIDES, Frames
 from training.data.readers.index import Arrays, open_index, say
 from training.data.readers.json_stream import read_json, stream_items
-from training.data.readers.pictures import check_joint_order
+from training.data.readers.pictures import check_joint_order, checked_name, frames_arrays
 
 PARTS = ("data", "camera", "joint_3d", "MANO_NeuralAnnot")
 MIN_BOX_PX = 1.0
-MAX_NAME_BYTES = 512
 MAX_ID_FILE_BYTES = 1 << 28
 SKIN_BATCH = 1024
 STEPS_AT_30_FPS = (1, 3)  # between frame numbers, of captures at 30 and at 90 fps; 6 and 18 in the 5 fps release
@@ -66,18 +65,11 @@ def read_frames(root: Path, split: str, hands: HandPair) -> Frames:
 
     wrong = f"{root}: annotations of '{split}' are not in InterHand2.6M's format"
     arrays = open_index(files, f"interhand {hands[0].sha256}", lambda: _to_arrays(files, hands), wrong)
-    kinds = arrays.pop("kinds", None)
+    kinds = tuple(arrays.pop("kinds", np.array(HAND_KINDS)).tolist())
     name = "InterHand2.6M 30 fps" if arrays.pop("frame_step") in STEPS_AT_30_FPS else "InterHand2.6M"
-    image_root, folders, folder_of = _locate(root, split, arrays["file_names"])
-    return Frames(
-        name=about.get("name", name),
-        synthetic=bool(about.get("synthetic", False)),
-        image_root=image_root,
-        folders=folders,
-        folder_of=folder_of,
-        kinds=HAND_KINDS if kinds is None else tuple(kinds.tolist()),
-        **arrays,
-    )
+    image_root, folders, arrays["folder_of"] = _locate(root, split, arrays["file_names"])
+    arrays |= {"synthetic": bool(about.get("synthetic", False)), "folders": folders, "kinds": kinds}
+    return Frames(about.get("name", name), image_root, **arrays)
 
 
 def _locate(root: Path, split: str, names: NDArray[np.bytes_]) -> tuple[Path, tuple[str, ...], NDArray[np.int32]]:
@@ -126,25 +118,30 @@ def human_ids(root: Path, split: str, known: NDArray[np.int64]) -> NDArray[np.in
 def _to_arrays(files: Sequence[Path], hands: HandPair) -> Arrays:
     data, cameras, joints, mano = files
     images, poses, camera_keys = _image_arrays(data)
-    world, valid = _joint_arrays(read_json(joints), poses)
-    check_joint_order(world.reshape(-1, 21, 3), valid.reshape(-1, 21), str(joints))
-    fits = read_json(mano)
+    by_capture, fits = read_json(joints), read_json(mano)
+    moments = [by_capture[capture][frame] for capture, frame in poses]
+    world = np.array([moment["world_coord"] for moment in moments], np.float32).reshape(-1, 2, 21, 3)
+    known = np.array([moment["joint_valid"] for moment in moments], np.float32).reshape(-1, 2, 21) > 0
+    known &= np.isfinite(world).all(axis=-1)
+    world, known = np.where(np.isfinite(world), world, 0)[:, :, INTERHAND_TO_JOINTS], known[:, :, INTERHAND_TO_JOINTS]
+    check_joint_order(world, known, str(joints))
     by_capture = read_json(cameras)
     campos, camrot, focal, princpt = (
         np.array([by_capture[capture][key][camera] for capture, camera in camera_keys], np.float32)
         for key in ("campos", "camrot", "focal", "princpt")
     )
-    return {
+    return frames_arrays(
+        len(images["file_names"]),
         **images,
-        "frame_step": np.array(_frame_step(poses)),
-        "joints_world_m": world,
-        "joint_valid": valid,
+        frame_step=np.array(_frame_step(poses)),
+        joints_world_m=world / np.float32(1000),
+        joint_valid=known,
         **mano_arrays([fits.get(capture, {}).get(frame, {}) for capture, frame in poses], hands),
-        "camera_position_m": campos.reshape(-1, 3) / np.float32(1000),
-        "camera_rotation": camrot.reshape(-1, 3, 3),
-        "focal_px": focal.reshape(-1, 2),
-        "principal_px": princpt.reshape(-1, 2),
-    }
+        camera_position_m=campos.reshape(-1, 3) / np.float32(1000),
+        camera_rotation=camrot.reshape(-1, 3, 3),
+        focal_px=focal.reshape(-1, 2),
+        principal_px=princpt.reshape(-1, 2),
+    )
 
 
 def _image_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], Keys, Keys]:
@@ -174,7 +171,7 @@ def _image_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], Keys, Keys]:
     if not names or not annotation_id:
         raise ValueError("no images, or no annotations")
 
-    boxes = np.array(bbox, np.float64).reshape(-1, 4)
+    boxes = np.array(bbox).reshape(-1, 4)
     usable = np.logical_and((np.abs(boxes) <= MAX_BOX_PX).all(axis=1), (boxes[:, 2:] >= MIN_BOX_PX).all(axis=1))
     row_of = {image: row for row, image in enumerate(annotated_image)}
     if len(row_of) < len(annotated_image) or len(set(image_id)) < len(image_id):
@@ -185,18 +182,24 @@ def _image_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], Keys, Keys]:
     if not used.all():
         say(f"{path.name}: {int((~used).sum())} of {len(used)} images have no annotation or no usable box")
     per_joint = np.frombuffer(bytes(in_image), bool).reshape(-1, 2, _JOINTS // 2)[:, :, INTERHAND_TO_JOINTS]
-    arrays = {
-        "file_names": np.array(names, np.bytes_)[used],
-        "annotation_id": np.array(annotation_id, np.int64)[row],
-        "pose_of": np.array(pose_of, np.int32)[used],
-        "camera_of": np.array(camera_of, np.int32)[used],
-        "bbox": boxes[row].astype(np.float32),
-        "hand_type": np.array(hand_type, np.int8)[row],
-        "hand_type_valid": np.array(type_valid, bool)[row],
-        "joint_in_image": per_joint[row],
+    of_image = {
+        "file_names": np.array(names, np.bytes_),
+        "pose_of": np.array(pose_of),
+        "camera_of": np.array(camera_of),
+    }
+    of_annotation = {
+        "annotation_id": np.array(annotation_id),
+        "bbox": boxes,
+        "hand_type": np.array(hand_type),
+        "hand_type_valid": np.array(type_valid),
+        "joint_in_image": per_joint,
     }
     if set(kinds) != {""}:
-        arrays |= {"kind_of": np.array(kind_of, np.int16)[used], "kinds": np.array(list(kinds))}
+        of_image["kind_of"] = np.array(kind_of)
+    arrays = {name: values[used] for name, values in of_image.items()}
+    arrays |= {name: values[row] for name, values in of_annotation.items()}
+    if set(kinds) != {""}:
+        arrays["kinds"] = np.array(list(kinds))
     return arrays, list(poses), list(cameras)
 
 
@@ -205,26 +208,6 @@ def _frame_step(poses: Keys) -> int:
     moments = sorted((capture, int(frame)) for capture, frame in poses)
     steps = [after[1] - before[1] for before, after in itertools.pairwise(moments) if before[0] == after[0]]
     return int(np.median(steps)) if len(steps) >= MIN_STEPS else 0
-
-
-def checked_name(name: str) -> bytes:
-    """A path below the folder of images, of sensible length; backslashes, as Windows writes them, become slashes."""
-    name = name.replace("\\", "/")
-    encoded = name.encode()
-    if not encoded or len(encoded) > MAX_NAME_BYTES or b"\0" in encoded:
-        raise ValueError(f"unusable file name {name[:60]!r}")
-    if name.startswith("/") or ":" in name or ".." in name:
-        raise ValueError(f"file name {name[:60]!r} leads out of the data set")
-    return encoded
-
-
-def _joint_arrays(joints: dict[str, Any], keys: Keys) -> tuple[Floats, NDArray[np.bool_]]:
-    entries = [joints[capture][frame] for capture, frame in keys]
-    world = np.array([e["world_coord"] for e in entries], np.float32).reshape(-1, 2, 21, 3) / np.float32(1000)
-    valid = np.array([e["joint_valid"] for e in entries], np.float32).reshape(-1, 2, 21) > 0
-    valid &= np.isfinite(world).all(axis=-1)
-    world = np.where(np.isfinite(world), world, np.float32(0))
-    return world[:, :, INTERHAND_TO_JOINTS], valid[:, :, INTERHAND_TO_JOINTS]
 
 
 def mano_arrays(fits: Sequence[Mapping[str, Any]], hands: HandPair) -> Arrays:

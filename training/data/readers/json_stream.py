@@ -31,8 +31,8 @@ def read_json(path: Path, kind: type = dict) -> Any:
     return content
 
 
-def stream_items(path: Path, key: str | None) -> Iterator[Any]:
-    """The items of one list of a file's object, or of the list that the file is (None), in its order.
+def stream_items(path: Path, key: str) -> Iterator[Any]:
+    """The items of one list of a file's object, in its order.
 
     Memory stays at a few items. Raises UserError like read_json, but where the damage is met: what came before has been
     given. A file without such a list has no items.
@@ -42,8 +42,7 @@ def stream_items(path: Path, key: str | None) -> Iterator[Any]:
         path.open("rb") as file,
         tqdm(total=size, desc=f"reading {path.name}", unit="B", unit_scale=True, leave=False, delay=1) as bar,
     ):
-        prefix = "item" if key is None else f"{key}.item"
-        yield from ijson.items(_Watched(file, bar), prefix, use_float=True, buf_size=_BLOCK_BYTES)
+        yield from ijson.items(_Watched(file, bar), f"{key}.item", use_float=True, buf_size=_BLOCK_BYTES)
 
 
 @contextmanager

@@ -1,8 +1,8 @@
-"""What readers of 2D joints share: boxes, the order of joints, and what takes the place of poses and cameras."""
+"""What readers share: the arrays of Frames, boxes, the order of joints, names of files."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +14,52 @@ from training.data.readers.index import Arrays
 
 BOX_SCALE = 1.2  # of the joints' extent: as far as InterHand2.6M's boxes reach over the joints
 MIN_HANDS = 8  # that tell the order of joints
+MAX_NAME_BYTES = 512
 # Joints in one order that were taken for another lie in these places; fingers are longer so, by a third and more on
 # photographs. An order that is none of the known ones goes unnoticed.
 _MISTAKEN = (INTERHAND_TO_JOINTS, np.argsort(INTERHAND_TO_JOINTS), MANO_TO_JOINTS, np.argsort(MANO_TO_JOINTS))
 _INNER_BONES = np.array([bone for bone in BONES if WRIST not in bone])
+
+
+def frames_arrays(count: int, **known: Any) -> Arrays:
+    """The arrays of Frames for `count` images, each of its type; what is not known says nothing."""
+    nothing: dict[str, Any] = {
+        "file_names": np.zeros(count, np.bytes_),
+        "folder_of": np.zeros(count, np.int32),
+        "annotation_id": np.zeros(count, np.int64),
+        "pose_of": np.zeros(count, np.int32),
+        "camera_of": np.zeros(count, np.int32),
+        "bbox": np.zeros((count, 4), np.float32),
+        "hand_type": np.zeros(count, np.int8),
+        "hand_type_valid": np.zeros(count, bool),
+        "joint_in_image": np.zeros((count, 2, JOINT_COUNT), bool),
+        "joints_world_m": np.zeros((1, 2, JOINT_COUNT, 3), np.float32),
+        "joint_valid": np.zeros((1, 2, JOINT_COUNT), bool),
+        "has_mano": np.zeros((1, 2), bool),
+        "rotations_world": np.broadcast_to(np.eye(3, dtype=np.float32), (1, 2, 16, 3, 3)),
+        "shape": np.zeros((1, 2, 10), np.float32),
+        "mano_joints_m": np.zeros((1, 2, JOINT_COUNT, 3), np.float32),
+        "camera_position_m": np.zeros((1, 3), np.float32),
+        "camera_rotation": np.eye(3, dtype=np.float32)[None],
+        "focal_px": np.ones((1, 2), np.float32),
+        "principal_px": np.zeros((1, 2), np.float32),
+    }
+    typed = {name: np.array(known.get(name, value), value.dtype.type) for name, value in nothing.items()}
+    return {**known, **typed}
+
+
+def picture_arrays(
+    points: NDArray[np.floating], valid: NDArray[np.bool_], hidden: NDArray[np.bool_], **known: Any
+) -> Arrays:
+    """Arrays of Frames for pictures with 2D joints (N, 2, 21, 2) alone; a hand without joints is not known of."""
+    return frames_arrays(
+        len(points),
+        bbox=box_of_joints(points.reshape(len(points), -1, 2), valid.reshape(len(valid), -1)),
+        joint_in_image=valid,
+        points_px=np.where(valid[..., None], points, 0).astype(np.float32),
+        occluded=hidden & valid,
+        **known,
+    )
 
 
 def box_of_joints(points: NDArray[np.floating], valid: NDArray[np.bool_]) -> Floats:
@@ -30,19 +72,19 @@ def box_of_joints(points: NDArray[np.floating], valid: NDArray[np.bool_]) -> Flo
 
 
 def check_joint_order(points: NDArray[np.floating], valid: NDArray[np.bool_], what: str) -> None:
-    """A UserError where hands (N, 21, 2 or 3) are in another known order than the project's, by those that are whole.
+    """A UserError where hands (..., 21, 2 or 3) are in another known order than the project's, by those that are whole.
 
     Which finger is which, and which hand, it does not tell.
     """
     whole = points[valid.all(axis=-1)]
     if len(whole) < MIN_HANDS:
         return
-    own, *others = (finger_length(whole[:, order]) for order in (range(JOINT_COUNT), *_MISTAKEN))
+    own, *others = (_finger_length(whole[:, order]) for order in (range(JOINT_COUNT), *_MISTAKEN))
     if min(others) < own:
         raise UserError(f"{what}: joints are in another order than wrist, then thumb to little finger, base to tip")
 
 
-def finger_length(hands: NDArray[np.floating]) -> float:
+def _finger_length(hands: NDArray[np.floating]) -> float:
     """Median over hands (N, 21, 2 or 3) of what lies between neighbours along the fingers."""
     bones = hands[:, _INNER_BONES]
     return float(np.median(np.linalg.norm(bones[:, :, 0] - bones[:, :, 1], axis=-1).sum(axis=1)))
@@ -54,39 +96,12 @@ def shuffled(arrays: Arrays) -> Arrays:
     return {key: array[order] if key in PER_IMAGE else array for key, array in arrays.items()}
 
 
-def picture_arrays(
-    names: Sequence[bytes],
-    folder_of: Sequence[int],
-    ids: Sequence[int],
-    points: NDArray[np.floating],
-    valid: NDArray[np.bool_],
-    occluded: NDArray[np.bool_],
-    hand_type: Sequence[int],
-) -> Arrays:
-    """Arrays of Frames for pictures (N,) with 2D joints (N, 2, 21, 2) alone; a hand without joints is not known of.
-
-    The box is that of the joints.
-    """
-    return {
-        "file_names": np.array(names, np.bytes_),
-        "folder_of": np.array(folder_of, np.int32),
-        "annotation_id": np.array(ids, np.int64),
-        "pose_of": np.zeros(len(names), np.int32),
-        "camera_of": np.zeros(len(names), np.int32),
-        "bbox": box_of_joints(points.reshape(len(points), -1, 2), valid.reshape(len(valid), -1)),
-        "hand_type": np.array(hand_type, np.int8),
-        "hand_type_valid": np.zeros(len(names), bool),
-        "joint_in_image": valid,
-        "points_px": np.where(valid[..., None], points, 0).astype(np.float32),
-        "occluded": occluded & valid,
-        "joints_world_m": np.zeros((1, 2, JOINT_COUNT, 3), np.float32),
-        "joint_valid": np.zeros((1, 2, JOINT_COUNT), bool),
-        "has_mano": np.zeros((1, 2), bool),
-        "rotations_world": np.broadcast_to(np.eye(3, dtype=np.float32), (1, 2, 16, 3, 3)).copy(),
-        "shape": np.zeros((1, 2, 10), np.float32),
-        "mano_joints_m": np.zeros((1, 2, JOINT_COUNT, 3), np.float32),
-        "camera_position_m": np.zeros((1, 3), np.float32),
-        "camera_rotation": np.eye(3, dtype=np.float32)[None],
-        "focal_px": np.ones((1, 2), np.float32),
-        "principal_px": np.zeros((1, 2), np.float32),
-    }
+def checked_name(name: str) -> bytes:
+    """A path below the folder of images, of sensible length; backslashes, as Windows writes them, become slashes."""
+    name = name.replace("\\", "/")
+    encoded = name.encode()
+    if not encoded or len(encoded) > MAX_NAME_BYTES or b"\0" in encoded:
+        raise ValueError(f"unusable file name {name[:60]!r}")
+    if name.startswith("/") or ":" in name or ".." in name:
+        raise ValueError(f"file name {name[:60]!r} leads out of the data set")
+    return encoded

@@ -31,11 +31,11 @@ from tqdm import tqdm
 from runtime.errors import UserError
 from runtime.hand.hand_model import HandPair
 from runtime.image.reading import read_image
-from training.data.frames import HAND_KINDS, INTERACTING, SIDES, Floats, Frames
+from training.data.frames import INTERACTING, SIDES, Floats, Frames
 from training.data.readers.index import Arrays, open_index, say
-from training.data.readers.interhand import checked_name, mano_arrays
+from training.data.readers.interhand import mano_arrays
 from training.data.readers.json_stream import read_json
-from training.data.readers.pictures import box_of_joints, check_joint_order, shuffled
+from training.data.readers.pictures import box_of_joints, check_joint_order, checked_name, frames_arrays, shuffled
 
 CAMERAS = "Mugsy_cameras/cam_params.json"
 PICTURES = "Mugsy_cameras/envmap_per_frame/images"
@@ -60,16 +60,11 @@ def read_frames(root: Path, split: str, hands: HandPair) -> Frames:
     folders = [folder for capture in captures for folder in sorted((capture / PICTURES).glob("*")) if folder.is_dir()]
     if not folders:
         raise UserError(f"none of {NAME}'s captures of '{split}' in {root} has pictures in {PICTURES}/CAMERA")
-    labels = [
-        capture / place
-        for capture in captures
-        for place in ("mano_fits/params", *(f"orig_fits/{side}/Keypoints" for side in SIDES))
-    ]
-    sources = [*(capture / CAMERAS for capture in captures), *labels, *folders]
+    labels = (CAMERAS, "mano_fits/params", *(f"orig_fits/{side}/Keypoints" for side in SIDES))
+    sources = [*(capture / place for place in labels for capture in captures), *folders]
     wrong = f"{root} is not in {NAME}'s format"
     arrays = open_index(sources, f"{NAME} {hands[0].sha256}", lambda: shuffled(_to_arrays(folders, hands)), wrong)
-    places = tuple(folder.relative_to(root).as_posix() for folder in folders)
-    return Frames(name=NAME, synthetic=False, image_root=root, folders=places, kinds=HAND_KINDS, **arrays)
+    return Frames(NAME, root, folders=tuple(folder.relative_to(root).as_posix() for folder in folders), **arrays)
 
 
 def _captures(root: Path, split: str) -> list[Path]:
@@ -108,7 +103,7 @@ def _to_arrays(folders: list[Path], hands: HandPair) -> Arrays:
     valid = np.all(np.isfinite(world), axis=-1)
     if not valid.any():
         raise UserError(f"{folders[0].parents[3]}/orig_fits has no file of a frame that is among the pictures")
-    check_joint_order(world.reshape(-1, 21, 3), valid.reshape(-1, 21), str(folders[0].parents[4]))
+    check_joint_order(world, valid, str(folders[0].parents[4]))
 
     turn, shift, focal, center = (
         np.array([camera[key] for camera in cameras], np.float32) for key in ("R", "t", "focal", "princpt")
@@ -124,24 +119,25 @@ def _to_arrays(folders: list[Path], hands: HandPair) -> Arrays:
     if not used.all():
         say(f"{NAME}: {int((~used).sum())} of {len(used)} pictures show no joint, left out")
     labelled = shown[..., None] & np.all(np.isfinite(points), axis=-1)
-    return {
-        "file_names": np.array(names, np.bytes_)[used],
-        "folder_of": camera[used].astype(np.int32),
-        "annotation_id": np.flatnonzero(used),
-        "pose_of": pose[used].astype(np.int32),
-        "camera_of": camera[used].astype(np.int32),
-        "bbox": box_of_joints(points.reshape(-1, 42, 2), labelled.reshape(-1, 42))[used],
-        "hand_type": np.where(np.all(shown, axis=1), INTERACTING, shown.argmax(axis=1))[used].astype(np.int8),
-        "hand_type_valid": np.ones(int(used.sum()), bool),
-        "joint_in_image": in_image[used],
-        "joints_world_m": np.where(valid[..., None], world, 0),
-        "joint_valid": valid,
+    return frames_arrays(
+        int(used.sum()),
+        file_names=np.array(names, np.bytes_)[used],
+        folder_of=camera[used],
+        annotation_id=np.flatnonzero(used),
+        pose_of=pose[used],
+        camera_of=camera[used],
+        bbox=box_of_joints(points.reshape(-1, 42, 2), labelled.reshape(-1, 42))[used],
+        hand_type=np.where(np.all(shown, axis=1), INTERACTING, shown.argmax(axis=1))[used],
+        hand_type_valid=np.ones(int(used.sum())),
+        joint_in_image=in_image[used],
+        joints_world_m=np.where(valid[..., None], world, 0),
+        joint_valid=valid,
         **mano_arrays(fits, hands),
-        "camera_position_m": position,
-        "camera_rotation": turn,
-        "focal_px": focal,
-        "principal_px": center,
-    }
+        camera_position_m=position,
+        camera_rotation=turn,
+        focal_px=focal,
+        principal_px=center,
+    )
 
 
 def _joints(path: Path) -> Floats:

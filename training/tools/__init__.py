@@ -1,1 +1,0 @@
-"""Tools of this project's makers; users do not need them."""
