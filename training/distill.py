@@ -3,8 +3,7 @@
 The recipe's [distill] table names the teacher and weighs the terms; all else is as in train.py, which trains the same
 student by the labels alone. The teacher is a variant (the weights that come with it), a weight file or an ONNX file.
 
---store keeps the teacher's outputs on disk, per image and augmentation, and reads them when they come round again;
---check-stored N recomputes N of them, compares and exits; --dry-run shows what would be done and how long, and exits.
+--store keeps the teacher's outputs on disk, per image and augmentation, and reads them when they come round again.
 """
 
 from __future__ import annotations
@@ -20,16 +19,15 @@ from training.arguments import add_run_arguments
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Parse the command line, then distil, check or plan."""
+    """Parse the command line and distil."""
     parser = CommandParser(__doc__)
     add_run_arguments(parser)
     parser.add_argument("--teacher", help="instead of the recipe's: a variant, FILE.safetensors or FILE.onnx")
     parser.add_argument("--store", type=Path, help="a folder that keeps the teacher's outputs")
-    parser.add_argument("--check-stored", type=int, metavar="N", help="recompute N stored outputs, compare and exit")
     args = parser.parse_args(arguments)
-    from training.run.runs import distil  # torch takes seconds to import
+    from training.run.runs import run  # torch takes seconds to import
 
-    return distil(args)
+    return run(args, taught=True)
 
 
 if __name__ == "__main__":

@@ -23,9 +23,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = CommandParser(__doc__)
     add_run_arguments(parser)
     args = parser.parse_args(arguments)
-    from training.run.runs import train  # torch takes seconds to import
+    from training.run.runs import run  # torch takes seconds to import
 
-    return train(args)
+    return run(args, taught=False)
 
 
 if __name__ == "__main__":

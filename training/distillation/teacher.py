@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -20,13 +20,45 @@ from runtime.backends.opening import open_backend
 from runtime.errors import UserError, unknown_name
 from runtime.files import file_sha256
 from runtime.hand.hand_model import HandPair
+from runtime.hand.joints import JOINT_COUNT
 from training.checkpoint import check_hand_model, load_network, read_facts, weights_of
-from training.distillation.lesson import Grid, Lesson, lesson_of_outputs, log_marginals
 from training.distillation.spec import DistillSpec
-from training.losses import DEPTH_RANGE_M
+from training.hands import HANDS
+from training.losses import DEPTH_RANGE_M, normalise_joints_image
 from training.network import VARIANTS, ERNet, Outputs
 
 Batch = dict[str, Tensor]
+Grid = tuple[int, int, int]  # depth bins, height and width of heat maps
+
+
+class Lesson(NamedTuple):
+    """What a teacher says of a batch, whatever its own map; hand axis [right, left]. None: it was not asked for it."""
+
+    rotation6d: Tensor  # (B, 2, 16, 6)
+    shape: Tensor  # (B, 2, 10) betas
+    joints_image: Tensor  # (B, 2, 21, 3) x, y as fractions of the crop, z of the depth range
+    plane: Tensor | None = None  # (B, 2, 21, h, w) probability of each cell at the temperature
+    depth: Tensor | None = None  # (B, 2, 21, d) probability of each depth bin at the temperature
+
+
+def lesson_shapes(grid: Grid, heatmaps: bool) -> dict[str, tuple[int, ...]]:
+    """Shapes of a lesson's tensors, without the batch."""
+    outputs = {"rotation6d": (HANDS, 16, 6), "shape": (HANDS, 10), "joints_image": (HANDS, JOINT_COUNT, 3)}
+    maps = {"plane": (HANDS, JOINT_COUNT, *grid[1:]), "depth": (HANDS, JOINT_COUNT, grid[0])}
+    return {**outputs, **(maps if heatmaps else {})}
+
+
+def lesson_of_outputs(outputs: Outputs, grid: Grid) -> Lesson:
+    """What a teacher's outputs teach; `grid` is of its heat map."""
+    joints = normalise_joints_image(outputs.joints_image.float(), grid)
+    return Lesson(outputs.rotation6d.float(), outputs.shape.float(), joints)
+
+
+def log_marginals(heatmaps: Tensor, grid: Grid, temperature: float) -> tuple[Tensor, Tensor]:
+    """Heat-map logits (B, 42, D*H*W) -> log probabilities of cells (B, 2, 21, H, W) and depth bins (B, 2, 21, D)."""
+    logits = heatmaps.float().unflatten(1, (HANDS, JOINT_COUNT)) / temperature
+    joint = logits.log_softmax(dim=-1).unflatten(-1, grid)
+    return joint.logsumexp(dim=-3), joint.flatten(-2).logsumexp(dim=-1)
 
 
 @dataclass(frozen=True)

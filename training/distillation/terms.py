@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from training.distillation.lesson import Grid, Lesson, log_marginals, move_mass, resize_plane
 from training.distillation.spec import DistillSpec
-from training.distillation.teacher import Teacher
+from training.distillation.teacher import Grid, Lesson, Teacher, log_marginals
 from training.hands.layer import HandLayer
 from training.hands.rotations_torch import matrix_from_6d
 from training.losses import LOSS_CELLS, LossWeights, masked_l1, masked_mean, normalise_joints_image
@@ -26,6 +25,26 @@ LENGTHS = ("joints", "vertices")  # means over coordinates, m
 def ramp(step: int, ramp_steps: int) -> float:
     """Factor of the distillation terms at a step: linear up to 1 at the ramp's last step."""
     return min(1.0, (step + 1) / ramp_steps) if ramp_steps else 1.0
+
+
+def move_mass(probability: Tensor, bins: int) -> Tensor:
+    """A distribution over bins along the last axis (..., n) -> (..., bins) over the same range.
+
+    Every bin's mass goes to the two nearest new bins in proportion, so that the mean, which the soft-argmax reads,
+    stays where it was (beyond the outermost new centres it cannot).
+    """
+    count = probability.shape[-1]
+    if count == bins:
+        return probability
+    old, new = (torch.arange(n, dtype=probability.dtype, device=probability.device) for n in (count, bins))
+    place = ((old + 0.5) * (bins / count) - 0.5).clamp(0, bins - 1)
+    return probability @ torch.relu(1 - (place[:, None] - new).abs())
+
+
+def resize_plane(plane: Tensor, height: int, width: int) -> Tensor:
+    """Cell probabilities (..., h, w) -> (..., height, width)."""
+    rows = move_mass(plane.transpose(-1, -2), height).transpose(-1, -2)
+    return move_mass(rows, width)
 
 
 def heatmap_term(

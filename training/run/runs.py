@@ -8,11 +8,11 @@ from dataclasses import replace
 import torch
 
 from runtime.errors import UserError
-from runtime.hand.hand_model import HandPair, load_hand_models
+from runtime.hand.hand_model import load_hand_models
 from training.data.cache import cache_dir
-from training.data.mixture import SYNTHETIC, FrameSet
+from training.data.mixture import SYNTHETIC
 from training.distillation.spec import DistillSpec
-from training.distillation.store import StoredTeacher, StoreSpec, check_stored
+from training.distillation.store import StoredTeacher
 from training.distillation.teacher import open_teacher
 from training.distillation.terms import Distilled
 from training.dry_run import describe
@@ -25,68 +25,44 @@ from training.run import parallel
 from training.run.trainer import Drawn, RunSettings, Trainer, open_train
 
 
-def train(args: argparse.Namespace) -> int:
-    """Train by the labels, as train.py's command line says."""
-    recipe = replace(recipe_of(args), distill=None)
-    with parallel.process_group() as device:
-        hands = load_hand_models(args.hand_model)
-        drawn = drawn_here(args, device, images_stay=False)
-        frames = None if _unrendered(args) else open_train(args.data, hands, _rendered(recipe, drawn))
-        recipe = recipe.for_images(recipe.images if frames is None or drawn else len(frames))
-        objective = Supervised(network_of(args, recipe), HandLayer(*hands), recipe.losses, recipe.bf16)
-        return _plan_or_train(args, recipe, objective, hands, frames, drawn, device)
-
-
-def distil(args: argparse.Namespace) -> int:
-    """Train by a teacher, as distill.py's command line says."""
+def run(args: argparse.Namespace, taught: bool) -> int:
+    """Train, or say what that would be, as the command line of train.py, or where `taught` of distill.py, says."""
     recipe = recipe_of(args)
-    if recipe.distill is None:
-        source = args.recipe or f"the recipe of {args.variant}"
-        raise UserError(f"{source} has no [distill] table: add one with the teacher and the terms' weights")
-    spec = recipe.distill if args.teacher is None else replace(recipe.distill, teacher=args.teacher)
+    spec, store = (_taught(args, recipe), args.store) if taught else (None, None)
     recipe = replace(recipe, distill=spec)
-    stored_as = _store_spec(args, recipe, spec)
     with parallel.process_group() as device:
         hands = load_hand_models(args.hand_model)
         network = network_of(args, recipe)
-        teacher = open_teacher(spec, hands, device, recipe.bf16 or spec.bf16)
-        drawn = drawn_here(args, device, images_stay=stored_as is not None)
-        frames = None if _unrendered(args) else open_train(args.data, hands, _rendered(recipe, drawn))
+        teacher = None if spec is None else open_teacher(spec, hands, device, recipe.bf16 or spec.bf16)
+        drawn = drawn_here(args, device, images_stay=store is not None)
+        frames = None
+        if not (args.dry_run and _synthetic(args)):  # a dry run makes no synthetic set
+            # Where batches are drawn, a few are rendered, to name the set.
+            frames = open_train(args.data, hands, recipe.images if drawn is None else min(recipe.images, 48))
         recipe = recipe.for_images(recipe.images if frames is None or drawn else len(frames))
-        if stored_as is not None and frames is not None and not args.dry_run:
-            teacher = StoredTeacher(teacher, args.store, frames, stored_as)
-            if args.check_stored is not None:
-                crops_px = {stage.crop_px for stage in recipe.stages}
-                count, largest = check_stored(teacher, crops_px, args.check_stored, device)
-                print(f"{count} stored outputs recomputed: the largest difference is {largest:.0%} of the tolerance")
-                return 0
-        objective = Distilled(network, HandLayer(*hands), recipe.losses, spec, teacher, recipe.bf16)
-        return _plan_or_train(args, recipe, objective, hands, frames, drawn, device)
-
-
-def _plan_or_train(
-    args: argparse.Namespace,
-    recipe: Recipe,
-    objective: Supervised,
-    hands: HandPair,
-    frames: FrameSet | None,
-    drawn: Drawn | None,
-    device: torch.device,
-) -> int:
-    """End either command line: say what would be done, or do it."""
-    if args.dry_run:
-        parallel.say(describe(recipe, objective, SYNTHETIC if frames is None else frames.label, device))
-        return 0
-    kind = "-distilled" if recipe.distill else ""
-    folder = args.run_dir or cache_dir() / "runs" / f"{recipe.variant}{kind}"
-    settings = RunSettings(folder, tuple(args.data), args.workers, args.minutes, drawn)
-    parallel.say(f"weights: {Trainer(recipe, settings, objective, hands, device).run(frames)}")
+        if spec is None or teacher is None:
+            objective = Supervised(network, HandLayer(*hands), recipe.losses, recipe.bf16)
+        else:
+            if store is not None and frames is not None and not args.dry_run:
+                teacher = StoredTeacher(teacher, store, frames, recipe, spec)
+            objective = Distilled(network, HandLayer(*hands), recipe.losses, spec, teacher, recipe.bf16)
+        if args.dry_run:
+            parallel.say(describe(recipe, objective, SYNTHETIC if frames is None else frames.label, device))
+            return 0
+        folder = args.run_dir or cache_dir() / "runs" / f"{recipe.variant}{'-distilled' if taught else ''}"
+        settings = RunSettings(folder, tuple(args.data), args.workers, args.minutes, drawn)
+        parallel.say(f"weights: {Trainer(recipe, settings, objective, hands, device).run(frames)}")
     return 0
 
 
-def _unrendered(args: argparse.Namespace) -> bool:
-    """Whether there is a synthetic set to be made first, which a dry run does not."""
-    return args.dry_run and _synthetic(args)
+def _taught(args: argparse.Namespace, recipe: Recipe) -> DistillSpec:
+    """How the recipe and the command line let a teacher teach."""
+    if recipe.distill is None:
+        source = args.recipe or f"the recipe of {args.variant}"
+        raise UserError(f"{source} has no [distill] table: add one with the teacher and the terms' weights")
+    if args.store is not None and not recipe.distill.draws:
+        raise UserError("stored outputs come round again only with 'draws' of 1 or more in [distill]: set it")
+    return recipe.distill if args.teacher is None else replace(recipe.distill, teacher=args.teacher)
 
 
 def _synthetic(args: argparse.Namespace) -> bool:
@@ -129,20 +105,3 @@ def drawn_here(args: argparse.Namespace, device: torch.device, images_stay: bool
             "`python -m training.data.synthhands --backgrounds DIR --root ROOT` and give --data ROOT"
         )
     return None
-
-
-def _rendered(recipe: Recipe, drawn: Drawn | None) -> int:
-    """How many images of the train split are wanted on the disk: a few, to name it, where batches are drawn."""
-    return recipe.images if drawn is None else min(recipe.images, 48)
-
-
-def _store_spec(args: argparse.Namespace, recipe: Recipe, spec: DistillSpec) -> StoreSpec | None:
-    """What is stored, if anything; a UserError for what cannot be."""
-    if args.store is None:
-        if args.check_stored is not None:
-            raise UserError("--check-stored needs the --store DIR to check")
-        return None
-    if not spec.draws:
-        raise UserError("stored outputs come round again only with 'draws' of 1 or more in [distill]: set it")
-    temperature = spec.temperature if "heatmap" in spec.weights else None
-    return StoreSpec(spec.draws, recipe.seed, recipe.augment, temperature, recipe.bf16 or spec.bf16)

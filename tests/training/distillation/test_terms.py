@@ -11,14 +11,9 @@ import torch
 from torch import Tensor
 
 from runtime.hand.hand_model import load_hand_models
-from training.distillation.lesson import lesson_of_outputs, log_marginals, move_mass, resize_plane
 from training.distillation.spec import TERMS, DistillSpec
-from training.distillation.teacher import NetworkTeacher
-from training.distillation.terms import (
-    Distilled,
-    heatmap_term,
-    ramp,
-)
+from training.distillation.teacher import NetworkTeacher, lesson_of_outputs, log_marginals
+from training.distillation.terms import Distilled, heatmap_term, move_mass, ramp, resize_plane
 from training.dry_run import random_batch
 from training.hands.layer import HandLayer
 from training.losses import LossWeights
