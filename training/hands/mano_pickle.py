@@ -12,12 +12,13 @@ import math
 import pickle
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from runtime.errors import UserError
+from runtime.files import read_regular
 from runtime.hand.hand_model import FACES, POSE_FEATURES, SHAPE_SIZE, SKELETON_JOINTS, VERTICES
 
 SHAPES: dict[str, tuple[int, ...]] = {
@@ -34,7 +35,6 @@ INTEGERS = ("f", "kintree_table")
 
 MAX_FILE_BYTES = 16 << 20  # the published files have 3.7 MB
 MAX_DIMENSIONS = 3
-MAX_DIMENSION = 2**31
 ITEM_TYPES = ("f4", "f8", "i4", "i8", "u4", "u8")
 # What Python 2 writes: numbers, text, tuples, lists, dicts with text as keys, memo, and objects by class and state.
 INSTRUCTIONS = (
@@ -53,8 +53,6 @@ ARRAY = "numpy.core.multiarray _reconstruct"
 ARRAY_TYPE = "numpy ndarray"
 ITEM_TYPE = "numpy dtype"
 NAMES = (CHUMPY, SELECT, SPARSE, ARRAY, ARRAY_TYPE, ITEM_TYPE, "__builtin__ set")
-
-Kind = TypeVar("Kind")
 
 
 class _Refused(Exception):
@@ -91,14 +89,16 @@ class _Reader(pickle._Unpickler):
 
     def load_setitem(self) -> None:
         """Set one item."""
-        value, key = self.stack.pop(), self.stack.pop()
-        _typed(self.stack[-1], dict)[_typed(key, str)] = value
+        self._set([self.stack.pop(-2), self.stack.pop()])
 
     def load_setitems(self) -> None:
         """Set the items above the mark."""
-        items = self.pop_mark()
-        for key, value in zip(items[::2], items[1::2], strict=True):
-            _typed(self.stack[-1], dict)[_typed(key, str)] = value
+        self._set(self.pop_mark())
+
+    def _set(self, items: list[Any]) -> None:
+        if any(type(key) is not str for key in items[::2]):
+            raise _Refused("a key of it is no text")
+        self.stack[-1].update(zip(items[::2], items[1::2], strict=True))
 
     dispatch: ClassVar[dict[int, Callable[[Any], None]]] = {
         **{code[0]: pickle._Unpickler.dispatch[code[0]] for code in INSTRUCTIONS},
@@ -113,117 +113,63 @@ def read_mano_pickle(path: Path) -> dict[str, NDArray[Any]]:
     Raises UserError for a file that cannot be read, that is no MANO file, or that asks for anything but arrays. No code
     of the file is ever run.
     """
+    content = read_regular(path, "a MANO file", MAX_FILE_BYTES)
     try:
-        with path.open("rb") as stream:
-            content = stream.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}; check the path") from None
-    try:
-        if len(content) > MAX_FILE_BYTES:
-            raise _Refused(f"it is larger than {MAX_FILE_BYTES >> 20} MiB")
-        table = _typed(_load(content), dict)
-        if missing := [key for key in SHAPES if key not in table]:
-            raise _Refused(f"it lacks {', '.join(missing)}")
+        table = _Reader(io.BytesIO(content), encoding="latin1").load()
         return {key: _checked(key, table[key]) for key in SHAPES}
     except _Refused as problem:
-        raise UserError(f"{path} is not a MANO file: {problem}; give the file as mano.is.tue.mpg.de has it") from None
-
-
-def _load(content: bytes) -> Any:
-    """What the pickle describes: dicts with text keys, lists, tuples, numbers, text and stubs."""
-    try:
-        return _Reader(io.BytesIO(content), encoding="latin1").load()
-    except _Refused:
-        raise
-    except KeyError as error:  # of the dispatch, or of the memo
-        raise _Refused(f"it is damaged, or has the instruction {error}") from None
+        reason = str(problem)
+    except KeyError as error:  # of the table, the dispatch, or the memo
+        reason = f"it lacks {error}, or has no use for it"
     except Exception:
-        raise _Refused("it is damaged, cut short or no pickle") from None
-
-
-def _typed(value: Any, kind: type[Kind]) -> Kind:
-    """The value, where it is of this very type."""
-    if type(value) is not kind:
-        raise _Refused(f"it has a {type(value).__name__.strip('_')} where a {kind.__name__.strip('_')} belongs")
-    return value
-
-
-def _state(value: Any, name: str, kind: type[Kind]) -> Kind:
-    """The state of an object that was to be made by `name`."""
-    if not isinstance(value, STUBS[name]):
-        raise _Refused(f"it has something else where {name} belongs")
-    return _typed(value.state, kind)
+        reason = "it is damaged, cut short or no pickle"
+    raise UserError(f"{path} is not a MANO file: {reason}; give the file as mano.is.tue.mpg.de has it")
 
 
 def _checked(key: str, value: Any) -> NDArray[Any]:
     """The array under a key of the file, (SHAPES[key]) float64 or int64."""
-    read = {STUBS[SELECT]: _selected, STUBS[SPARSE]: _dense}.get(type(value), _array)
-    try:
-        array = read(value)
-    except _Refused as problem:
-        raise _Refused(f"{key} cannot be read: {problem}") from None
-    if array.shape != SHAPES[key]:
-        raise _Refused(f"{key} has the shape {array.shape}, not {SHAPES[key]}")
-    if (array.dtype.kind == "f") == (key in INTEGERS):
-        raise _Refused(f"{key} has the type {array.dtype}")
-    if not np.isfinite(array).all():
-        raise _Refused(f"{key} holds values that are not finite")
+    if isinstance(value, STUBS[SELECT]):  # chumpy's: x.ravel()[idxs].reshape(preferred_shape)
+        source, chosen = _array(_state(value.state["a"], CHUMPY)["x"]), _array(value.state["idxs"])
+        array = source.ravel()[chosen.ravel()].reshape(SHAPES[key])
+    else:
+        array = (_dense if isinstance(value, STUBS[SPARSE]) else _array)(value)
+    if array.shape != SHAPES[key] or (array.dtype.kind == "f") == (key in INTEGERS) or not np.isfinite(array).all():
+        raise _Refused(f"{key} has another shape, type, or values that are not finite")
     return array.astype(np.int64 if key in INTEGERS else np.float64)
 
 
+def _state(value: Any, name: str) -> Any:
+    """The state of an object that was to be made by `name`."""
+    if not isinstance(value, STUBS[name]):
+        raise _Refused(f"it has something else where {name} belongs")
+    return value.state
+
+
 def _array(value: Any) -> NDArray[Any]:
-    """An array out of the state numpy gives it: version, shape, type, column-major or not, bytes."""
-    state = _state(value, ARRAY, tuple)
-    if value.arguments[:1] != (STUBS[ARRAY_TYPE],) or len(state) != 5:
-        raise _Refused("it has an odd array")
-    _, shape, item_type, column_major, data = state
-    dtype = _dtype(item_type)
-    sizes = [_typed(size, int) for size in _typed(shape, tuple)]
-    if len(sizes) > MAX_DIMENSIONS or not all(0 < size < MAX_DIMENSION for size in sizes):
-        raise _Refused("it has an array of an impossible shape")
-    if math.prod(sizes) * dtype.itemsize != len(_typed(data, str)):
-        raise _Refused("it has an array whose size is not that of its data")
-    try:
-        content = data.encode("latin-1")
-    except UnicodeEncodeError:
-        raise _Refused("it has an array of text") from None
-    return np.frombuffer(content, dtype).reshape(sizes, order="F" if _typed(column_major, bool) else "C")
+    """An array out of the state numpy gives it: version, shape, type, column-major or not, bytes.
 
-
-def _dtype(value: Any) -> np.dtype[Any]:
-    """A plain number's type out of ('f8', 0, 1) and (3, '<', no subtype, no names, no fields, ...)."""
-    state = _state(value, ITEM_TYPE, tuple)
-    code = value.arguments[0] if value.arguments else None
-    if code not in ITEM_TYPES or state[1:2] not in (("<",), (">",)) or state[2:5] != (None, None, None):
+    A type is ('f8', 0, 1) and the state (3, '<', no subtype, no names, no fields, ...).
+    """
+    _, shape, kind, column_major, data = _state(value, ARRAY)
+    (code, *_), (_, byte_order, *parts) = kind.arguments, _state(kind, ITEM_TYPE)
+    if code not in ITEM_TYPES or byte_order not in ("<", ">") or parts[:3] != [None] * 3:
         raise _Refused("it has an array of something else than numbers")
-    return np.dtype(state[1] + code)
-
-
-def _selected(value: Any) -> NDArray[Any]:
-    """chumpy's Select(a=Ch(x), idxs, preferred_shape): x.ravel()[idxs].reshape(preferred_shape)."""
-    state = _state(value, SELECT, dict)
-    source = _array(_state(state.get("a"), CHUMPY, dict).get("x")).ravel()
-    chosen = _array(state.get("idxs")).ravel()
-    shape = tuple(_typed(size, int) for size in _typed(state.get("preferred_shape"), tuple))
-    if chosen.dtype.kind not in "iu" or chosen.min() < 0 or chosen.max() >= len(source):
-        raise _Refused("it selects what is not there")
-    if min(shape, default=1) < 1 or math.prod(shape) != len(chosen):
-        raise _Refused("it selects another number of values than its shape says")
-    return source[chosen].reshape(shape)
+    content, dtype = data.encode("latin-1"), np.dtype(byte_order + code)
+    if not all(type(size) is int and size > 0 for size in shape) or len(shape) > MAX_DIMENSIONS:
+        raise _Refused("it has an array of an impossible shape")
+    if math.prod(shape) * dtype.itemsize != len(content):
+        raise _Refused("it has an array whose size is not that of its data")
+    return np.frombuffer(content, dtype).reshape(shape, order="F" if column_major is True else "C")
 
 
 def _dense(value: Any) -> NDArray[Any]:
     """The sparse regressor, (16, 778): scipy's columns of (row, value) pairs."""
-    state = _state(value, SPARSE, dict)
+    data, indices, starts = (_array(value.state[name]) for name in ("data", "indices", "indptr"))
     rows, columns = SHAPES["J_regressor"]
-    data, indices, starts = (_array(state.get(name)) for name in ("data", "indices", "indptr"))
-    if state.get("_shape") != (rows, columns) or starts.shape != (columns + 1,) or not data.shape == indices.shape:
-        raise _Refused("its sparse matrix has another shape")
-    fits = data.ndim == 1 and data.dtype.kind == "f" and indices.dtype.kind == starts.dtype.kind == "i"
-    # Order is compared, not subtracted: differences of large integers wrap around.
-    if not fits or starts[0] != 0 or starts[-1] != len(data) or (starts[1:] < starts[:-1]).any():
-        raise _Refused("its sparse matrix contradicts itself")
-    if indices.min() < 0 or indices.max() >= rows:
+    starts = starts.astype(np.int64)
+    fits = starts.shape == (columns + 1,) and data.shape == indices.shape == (starts[-1],) and starts[0] == 0
+    # Bounded before they are subtracted: differences of large integers wrap around.
+    if not fits or starts.min() < 0 or starts.max() > len(data) or indices.min() < 0:
         raise _Refused("its sparse matrix contradicts itself")
     dense = np.zeros((rows, columns))
     np.add.at(dense, (indices, np.repeat(np.arange(columns), np.diff(starts))), data)

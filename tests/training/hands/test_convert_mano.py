@@ -61,7 +61,7 @@ def test_the_converted_hands_are_the_ones_that_went_in(
         assert hand.name == "MANO" and hand.side == original.side
         for key in ("v_template", "shapedirs", "posedirs", "J_regressor", "weights", "hands_mean", "faces", "parents"):
             np.testing.assert_allclose(getattr(hand, key), getattr(original, key), atol=1e-7, err_msg=key)
-        assert tuple(hand.tips) == TIPS["manopth"]
+        assert tuple(hand.tips) == TIPS
         rotations = np.linalg.qr(rng.normal(size=(16, 3, 3)))[0]
         shape = rng.normal(size=10)
         np.testing.assert_allclose(skin(hand, rotations, shape)[0], skin(original, rotations, shape)[0], atol=1e-6)
@@ -77,13 +77,10 @@ def test_repairs(changed: str, repairs: tuple[str, ...], tmp_path: Path) -> None
     hand = load_hand_models()[1]
     values = {"shapedirs": hand.shapedirs.astype("<f8"), "f": hand.faces[:, ::-1].astype("<u4")}[changed]
     left.write_bytes(craft.pickled({**craft.entries(hand), changed: craft.array(values)}))
-    conversion = convert(right, left, "smplx")
-    assert [made.startswith(said) for made, said in zip(conversion.repairs, repairs, strict=True)] == [True] * len(
-        repairs
-    )
-    np.testing.assert_allclose(conversion.arrays["left_shapedirs"], hand.shapedirs, atol=1e-7)
-    assert np.array_equal(conversion.arrays["left_faces"], hand.faces)
-    assert tuple(conversion.arrays["tips"]) == TIPS["smplx"]
+    arrays, made = convert(right, left)
+    assert all(line.startswith(said) for line, said in zip(made, repairs, strict=True))
+    np.testing.assert_allclose(arrays["left_shapedirs"], hand.shapedirs, atol=1e-7)
+    assert np.array_equal(arrays["left_faces"], hand.faces)
 
 
 def test_memo_column_major_and_big_endian(pickles: tuple[Path, Path], tmp_path: Path) -> None:
@@ -106,7 +103,7 @@ def test_what_is_there_stays(pickles: tuple[Path, Path], tmp_path: Path) -> None
         ([right, left, "-o", str(tmp_path / f"{'x' * 300}.npz")], "cannot write"),
         ([right, right, "-o", str(output), "--overwrite"], "not the left hand"),
         ([left, right, "-o", str(output), "--overwrite"], "not the right hand"),
-        ([str(tmp_path), left, "-o", str(output), "--overwrite"], "cannot read"),
+        ([str(tmp_path), left, "-o", str(output), "--overwrite"], "is a folder"),
         ([str(tmp_path / "none.pkl"), left, "-o", str(output), "--overwrite"], "cannot read"),
     ):
         with pytest.raises(UserError, match=message):
@@ -166,7 +163,7 @@ def endless_select() -> bytes:
 ZEROS = np.zeros(4)
 WEIGHTS = craft.array(load_hand_models()[0].weights.astype("<f8"))
 TOUCH = craft.text(f"touch {CANARY}")
-REFUSED = "is not a MANO file|is damaged"
+REFUSED = "is not a MANO file|is damaged|is empty"
 # Content of a file, and what the line says of it.
 HOSTILE: dict[str, tuple[bytes, str]] = {
     "os.system": (pickle.dumps(Reduced(os.system, f"touch {CANARY}"), 2), "it names 'posix system'"),
@@ -176,17 +173,17 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
         official(bs_style=craft.call(craft.name("posix", "system"), TOUCH)),
         "it names 'posix system'",
     ),
-    "STACK_GLOBAL": (b"\x80\x04\x8c\x02os\x8c\x06system\x93" + craft.text(CANARY) + b"\x85R.", "the instruction 140"),
-    "INST": (b"(S'touch x'\nios\nsystem\n.", "the instruction 83"),
-    "persistent id": (b"Pevil\n.", "the instruction 80"),
-    "extension code": (craft.START + b"\x82\x01.", "the instruction 130"),
+    "STACK_GLOBAL": (b"\x80\x04\x8c\x02os\x8c\x06system\x93" + craft.text(CANARY) + b"\x85R.", "it lacks 140"),
+    "INST": (b"(S'touch x'\nios\nsystem\n.", "it lacks 83"),
+    "persistent id": (b"Pevil\n.", "it lacks 80"),
+    "extension code": (craft.START + b"\x82\x01.", "it lacks 130"),
     "memo slot 4 billion": (craft.START + b"Nr\xff\xff\xff\xff" + craft.END, REFUSED),
-    "100,000 levels": (craft.START + b")" + b"\x85" * 100_000 + craft.END, "a tuple where a dict belongs"),
+    "100,000 levels": (craft.START + b")" + b"\x85" * 100_000 + craft.END, REFUSED),
     "memo bomb": (memo_bomb(), REFUSED),
-    "a tuple bomb as key": (key_bomb(), "a tuple where a str belongs"),
+    "a tuple bomb as key": (key_bomb(), "a key of it is no text"),
     "a key of two lines": (craft.pickled({"two\nlines": craft.instance("chumpy.ch", "Ch", {})}), "it lacks"),
     "a terabyte is announced": (official(v_template=craft.array(ZEROS, shape=(10**6, 10**6))), "not that of its data"),
-    "sizes that overflow": (official(v_template=craft.array(ZEROS, shape=(2**33, 2**33))), "impossible shape"),
+    "sizes that overflow": (official(v_template=craft.array(ZEROS, shape=(2**33, 2**33))), "not that of its data"),
     "objects in an array": (
         official(v_template=craft.array(ZEROS, code="O8", data=b"]")),
         "something else than numbers",
@@ -195,20 +192,20 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "select of itself": (endless_select(), REFUSED),
     "sparse matrix whose starts wrap": (official(J_regressor=wrapping_starts()), "contradicts itself"),
     "a type with fields": (official(weights=WEIGHTS.replace(b"NNN", b"N))", 1)), "something else than numbers"),
-    "numbers too large": (official(posedirs=craft.array(np.full((778, 3, 135), 1e300))), "absurd size"),
+    "numbers too large": (official(posedirs=craft.array(np.full((778, 3, 135), 1e300))), "not finite"),
     "weights of another sum": (official(weights=craft.array(np.full((778, 16), 0.5))), "do not sum to 1"),
     "millimetres": (
         official(v_template=craft.array(1000 * load_hand_models()[0].v_template.astype("<f8"))),
         "which is no hand",
     ),
     "a face without its vertex": (official(f=craft.array(np.full((1538, 3), 778, "<u4"))), "f names vertices"),
-    "too large a file": (craft.START + bytes(MAX_FILE_BYTES), "larger than 16 MiB"),
+    "too large a file": (craft.START + bytes(MAX_FILE_BYTES), "at most 16"),
     "a missing key": (
         craft.pickled({k: v for k, v in craft.entries(load_hand_models()[0]).items() if k != "posedirs"}),
-        "it lacks posedirs",
+        "it lacks 'posedirs'",
     ),
-    "float faces": (official(f=craft.array(np.zeros((1538, 3)))), "has the type"),
-    "not a number": (official(hands_mean=craft.array(np.full(45, np.nan))), "values that are not finite"),
+    "float faces": (official(f=craft.array(np.zeros((1538, 3)))), "another shape, type"),
+    "not a number": (official(hands_mean=craft.array(np.full(45, np.nan))), "not finite"),
     "another skeleton": (official(kintree_table=craft.array(np.zeros((2, 16), "<i8"))), "another skeleton"),
     "empty": (b"", REFUSED),
     "text": (b"not a pickle at all", REFUSED),
