@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
         raise UserError("--checkpoint has no effect with --model: an exported file holds its weights")
     if args.images < 1:
         raise UserError("--images must be 1 or more")
-    from training.evaluation.scorecard import report  # torch and the readers take seconds to import
+    from training.evaluation.accuracy_table import report  # torch and the readers take seconds to import
 
     return report(args)
 

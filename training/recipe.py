@@ -83,19 +83,7 @@ class Recipe:
         rates = {name: getattr(self, name) * share for name in ("learning_rate", "final_learning_rate")}
         return replace(self, stages=tuple(stages), **rates)
 
-    def stage_at(self, step: int) -> Stage:
-        """The stage that step belongs to."""
-        return self._place(step)[0]
-
-    def step_in_stage(self, step: int) -> int:
-        """How many steps of its own stage come before that step."""
-        return self._place(step)[1]
-
-    def samples_before(self, step: int) -> int:
-        """Seen before that step."""
-        return self._place(step)[2]
-
-    def _place(self, step: int) -> tuple[Stage, int, int]:
+    def place(self, step: int) -> tuple[Stage, int, int]:
         """The stage of a step, the steps of it that come before, and all samples before; the last stage's end after."""
         samples = 0
         for stage in self.stages:

@@ -48,9 +48,9 @@ def test_what_is_gone_is_left_out_with_a_line(tmp_path: Path, capsys: pytest.Cap
 def test_stages() -> None:
     recipe = Recipe("er-xs", (Stage(128, 8, 10), Stage(224, 4, 5)), images=1)
     assert (recipe.steps, recipe.samples) == (15, 100)
-    assert [recipe.stage_at(step).crop_px for step in (0, 9, 10, 14, 15)] == [128, 128, 224, 224, 224]
-    assert [recipe.step_in_stage(step) for step in (0, 9, 10, 14)] == [0, 9, 0, 4]
-    assert [recipe.samples_before(step) for step in (0, 9, 10, 14, 15)] == [0, 72, 80, 96, 100]
+    first, second = recipe.stages
+    expected = [(first, 0, 0), (first, 9, 72), (second, 0, 80), (second, 4, 96), (second, 5, 100)]
+    assert [recipe.place(step) for step in (0, 9, 10, 14, 15)] == expected
 
 
 @pytest.mark.parametrize(

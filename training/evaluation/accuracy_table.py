@@ -1,14 +1,28 @@
-"""What evaluate.py says: the table on screen, or JSON."""
+"""What evaluate.py does: open weights or a file, and the images; measure, and print a table or JSON."""
 
 from __future__ import annotations
 
+import argparse
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.errors import UserError, unknown_name
+from runtime.hand.hand_model import HandPair, load_hand_models
+from training.data.dataset import open_frames
+from training.data.frames import Frames, drop_missing, named
+from training.data.mixture import Source
+from training.data.readers.interhand import human_ids
+from training.evaluation.baselines import mean_pose_mpjpe_mm
 from training.evaluation.points import HEADINGS, NOTE, point_cells
-from training.evaluation.protocols import ER, HUMAN, MCP_SCALED, Protocol, Result
+from training.evaluation.predictions import Predictor, evaluate, file_predictor, network_predictor
+from training.evaluation.protocols import ER, ER_WITHOUT_QUIRKS, HUMAN, MCP_SCALED, PROTOCOLS, Protocol, Result
 from training.evaluation.published_figures import DATASET, published_for
 from training.evaluation.scores import Scores
 from training.evaluation.text_table import number, print_columns
@@ -28,7 +42,90 @@ class Setting:
     hand_model: str  # that predictions and fits are skinned on
 
 
-def print_table(setting: Setting, scores: Scores, protocols: Sequence[Protocol]) -> None:
+def report(args: argparse.Namespace) -> int:
+    """Measure what evaluate.py's command line asks for, and print it."""
+    protocols = protocols_of(args.protocol)
+    hands = load_hand_models(args.hand_model)
+    if args.model is not None:
+        predict, crop_px = file_predictor(args.model, args.hand_model)
+    else:
+        predict, crop_px = _checkpoint_predictor(args.checkpoint, args.variant, hands)
+    test = open_frames(args.data, args.split, hands, args.images)
+    if not test.has_3d:
+        if args.protocol is not None:
+            raise UserError(f"--protocol has no effect on {test.name}: it has 2D joints alone, measured in the picture")
+        protocols = ()
+    found, missing = drop_missing(test)
+    if missing and not args.allow_missing:
+        raise UserError(
+            f"{len(missing)} of {len(test)} images are missing below {test.image_root} ({named(missing)}): "
+            "complete the data set, or give --allow-missing"
+        )
+    human, unmarked = _human_annotated(args.data, args.split, hands, found)
+    # A data set may come without its train split.
+    has_train = Source(args.data).synthetic or (Path(args.data) / "annotations" / "train").is_dir()
+    mean_pose_mm = None
+    if has_train and test.has_3d:
+        mean_pose_mm = mean_pose_mpjpe_mm(open_frames(args.data, "train", hands, args.images), found)
+    setting = Setting(
+        dataset=test.label,
+        synthetic=test.synthetic,
+        has_3d=test.has_3d,
+        split=args.split,
+        n_missing=len(missing),
+        human_unmarked=unmarked,
+        mean_pose_mpjpe_mm=mean_pose_mm,
+        hand_model=hands[0].name,
+    )
+    extra = [protocol.as_published() for protocol in _compared(protocols, setting)]
+    scores = evaluate(predict, found, crop_px, hands, protocols=(*protocols, *extra), human=human)
+    if args.json:
+        print(json.dumps(_to_json(setting, scores, protocols)))
+    else:
+        _print_table(setting, scores, protocols)
+    return 0
+
+
+def _checkpoint_predictor(checkpoint: Path | None, variant: str, hands: HandPair) -> tuple[Predictor, int]:
+    from training.checkpoint import check_hand_model, load_network, weights_of  # torch: an exported file needs none
+    from training.run.parallel import this_device
+
+    path = checkpoint or weights_of(variant)
+    network, facts = load_network(path, variant)
+    check_hand_model(path, facts.hand_model["name"], facts.hand_model["sha256"], hands)
+    return network_predictor(network.to(this_device()), hands), network.variant.crop_px
+
+
+def protocols_of(name: str | None) -> tuple[Protocol, ...]:
+    """What --protocol stands for; ER's own always with its honest twin."""
+    of_name = {None: (MCP_SCALED, ER), "all": tuple(PROTOCOLS.values()), **{n: (p,) for n, p in PROTOCOLS.items()}}
+    if name not in of_name:
+        raise unknown_name("protocol", str(name), (*PROTOCOLS, "all"))
+    chosen = of_name[name]
+    return (*chosen, ER_WITHOUT_QUIRKS) if ER in chosen else chosen
+
+
+def _human_annotated(
+    data: str, split: str, hands: HandPair, frames: Frames
+) -> tuple[NDArray[np.bool_] | None, str | None]:
+    """Which images people annotated (N,); or None, and why that is not known."""
+    if not frames.name.startswith(DATASET):
+        return None, f"only {DATASET} says it"
+    try:
+        chosen = human_ids(Path(data), split, open_frames(data, split, hands).annotation_id)
+    except UserError as error:
+        return None, str(error)
+    return np.isin(frames.annotation_id, chosen), None
+
+
+def _compared(protocols: Sequence[Protocol], setting: Setting) -> tuple[Protocol, ...]:
+    """Those that there are published figures of, on the same data set."""
+    if setting.dataset != DATASET:
+        return ()
+    return tuple(p for p in protocols if published_for(p.name) and not (p.human and setting.human_unmarked))
+
+
+def _print_table(setting: Setting, scores: Scores, protocols: Sequence[Protocol]) -> None:
     """The figures with their data set in the header, the published ones below, on InterHand2.6M alone."""
     missing = f", {setting.n_missing} left out because their files are missing" if setting.n_missing else ""
     images = f"{scores.n_images} images, {scores.n_interacting} interacting{missing}"
@@ -46,7 +143,7 @@ def _print_mm(setting: Setting, scores: Scores, protocols: Sequence[Protocol]) -
     rows: list[tuple[str, ...]] = [("protocol", "MPJPE all", "single", "two", "MPVPE", "MRRPE", "images")]
     for protocol in protocols:
         result = scores.result(protocol)
-        rows.append((protocol.name, *map(number, _figures(result)), str(result.n_single + result.n_interacting)))
+        rows.append((protocol.name, *_figures(result), str(result.n_single + result.n_interacting)))
     print_columns(rows)
     print("mm. The root's own zero error is left out of MPJPE, but not by er.")
     if ER in protocols:
@@ -55,13 +152,23 @@ def _print_mm(setting: Setting, scores: Scores, protocols: Sequence[Protocol]) -
         print(f"human counts all images: {setting.human_unmarked}.")
     if not setting.synthetic and "MANO" not in setting.hand_model:
         print(f"The set's fits are MANO's: mesh figures on '{setting.hand_model}' mean nothing, give --hand-model.")
-    if comparable := compared(protocols, setting):
+    if comparable := _compared(protocols, setting):
         print("Published figures are those of InterHand2.6M's whole test split.")
-        for protocol in comparable:
-            _print_published(protocol, scores)
+    for protocol in comparable:
+        rows = [(f"published, {protocol.name}", "all", "single", "two", "MPVPE", "MRRPE")]
+        for row in published_for(protocol.name):
+            rows.append((f"  {row.method} ({row.source})", *map(number, row.figures_mm)))
+        counted = _figures(scores.result(protocol.as_published()))
+        print()
+        print_columns([*rows, ("  this one, the root's zero error counted as they do", *counted)])
 
 
-def to_json(setting: Setting, scores: Scores, protocols: Sequence[Protocol]) -> dict[str, Any]:
+def _figures(result: Result) -> list[str]:
+    groups = result.mpjpe_mm
+    return list(map(number, (groups.all, groups.single, groups.interacting, result.mpvpe_mm.all, result.mrrpe_mm)))
+
+
+def _to_json(setting: Setting, scores: Scores, protocols: Sequence[Protocol]) -> dict[str, Any]:
     """The same as plain data, nan as null; the top level has a card's fields."""
     measured = {
         **asdict(scores.accuracy(setting.dataset)),
@@ -69,33 +176,10 @@ def to_json(setting: Setting, scores: Scores, protocols: Sequence[Protocol]) -> 
         "points": [asdict(figures) for figures in scores.points.figures()],
         "protocols": {protocol.name: asdict(scores.result(protocol)) for protocol in protocols},
     }
-    if known := compared(protocols, setting):
+    if known := _compared(protocols, setting):
         measured["published"] = [asdict(row) for protocol in known for row in published_for(protocol.name)]
         measured["as_published"] = {p.name: asdict(scores.result(p.as_published())) for p in known}
     return without_nan(measured)
-
-
-def compared(protocols: Sequence[Protocol], setting: Setting) -> tuple[Protocol, ...]:
-    """Those that there are published figures of, on the same data set."""
-    if setting.synthetic or setting.dataset != DATASET:
-        return ()
-    return tuple(p for p in protocols if published_for(p.name) and not (p.human and setting.human_unmarked))
-
-
-def _print_published(protocol: Protocol, scores: Scores) -> None:
-    rows: list[tuple[str, ...]] = [(f"published, {protocol.name}", "all", "single", "two", "MPVPE", "MRRPE")]
-    for row in published_for(protocol.name):
-        groups = (row.mpjpe_all_mm, row.mpjpe_single_mm, row.mpjpe_interacting_mm)
-        rows.append((f"  {row.method} ({row.source})", *map(number, (*groups, row.mpvpe_mm, row.mrrpe_mm))))
-    counted = _figures(scores.result(protocol.as_published()))
-    rows.append(("  this one, the root's zero error counted as they do", *map(number, counted)))
-    print()
-    print_columns(rows)
-
-
-def _figures(result: Result) -> tuple[float, ...]:
-    groups = result.mpjpe_mm
-    return groups.all, groups.single, groups.interacting, result.mpvpe_mm.all, result.mrrpe_mm
 
 
 def without_nan(value: Any) -> Any:

@@ -21,6 +21,11 @@ class Published:
     mpvpe_mm: float | None = None
     mrrpe_mm: float | None = None
 
+    @property
+    def figures_mm(self) -> tuple[float | None, ...]:
+        """All of them."""
+        return self.mpjpe_all_mm, self.mpjpe_single_mm, self.mpjpe_interacting_mm, self.mpvpe_mm, self.mrrpe_mm
+
 
 DATASET = "InterHand2.6M"
 FIGURES = (

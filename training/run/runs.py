@@ -22,7 +22,7 @@ from training.network import ERNet, build
 from training.objective import Supervised
 from training.recipe import Recipe, default_recipe_path, read_recipe
 from training.run import parallel
-from training.run.trainer import Drawn, RunSettings, Trainer, open_train
+from training.run.trainer import RunSettings, Trainer, open_train
 
 
 def run(args: argparse.Namespace, taught: bool) -> int:
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace, taught: bool) -> int:
         frames = None
         if not (args.dry_run and _synthetic(args)):  # a dry run makes no synthetic set
             # Where batches are drawn, a few are rendered, to name the set.
-            frames = open_train(args.data, hands, recipe.images if drawn is None else min(recipe.images, 48))
+            frames = open_train(args.data, hands, min(recipe.images, 48) if drawn else recipe.images)
         recipe = recipe.for_images(recipe.images if frames is None or drawn else len(frames))
         if spec is None or teacher is None:
             objective = Supervised(network, HandLayer(*hands), recipe.losses, recipe.bf16)
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace, taught: bool) -> int:
             parallel.say(describe(recipe, objective, SYNTHETIC if frames is None else frames.label, device))
             return 0
         folder = args.run_dir or cache_dir() / "runs" / f"{recipe.variant}{'-distilled' if taught else ''}"
-        settings = RunSettings(folder, tuple(args.data), args.workers, args.minutes, drawn)
+        settings = RunSettings(folder, tuple(args.data), args.workers, args.minutes, drawn, args.backgrounds)
         parallel.say(f"weights: {Trainer(recipe, settings, objective, hands, device).run(frames)}")
     return 0
 
@@ -92,16 +92,15 @@ def network_of(args: argparse.Namespace, recipe: Recipe) -> ERNet:
     return network
 
 
-def drawn_here(args: argparse.Namespace, device: torch.device, images_stay: bool) -> Drawn | None:
-    """What to draw on a GPU, batch by batch: the synthetic set, alone; None where images are read from a disk.
+def drawn_here(args: argparse.Namespace, device: torch.device, images_stay: bool) -> bool:
+    """Whether batches are drawn on a GPU, of the synthetic set alone; images are read from a disk else.
 
     `images_stay`: something is stored per image, so they must be the same ones again.
     """
-    if device.type == "cuda" and len(args.data) == 1 and args.data[0].synthetic and not images_stay:
-        return Drawn(args.data[0].data, args.backgrounds)
-    if args.backgrounds is not None:
+    drawn = device.type == "cuda" and len(args.data) == 1 and args.data[0].synthetic and not images_stay
+    if args.backgrounds is not None and not drawn:
         raise UserError(
             "--backgrounds are for pictures drawn on a GPU, of the synthetic set alone: draw a set with "
             "`python -m training.data.synthhands --backgrounds DIR --root ROOT` and give --data ROOT"
         )
-    return None
+    return drawn

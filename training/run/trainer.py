@@ -34,23 +34,15 @@ from training.data.samples import drop_damaged
 from training.evaluation.predictions import evaluate, network_predictor
 from training.network import ERNet
 from training.objective import Supervised
-from training.recipe import Recipe
+from training.recipe import Recipe, Stage
 from training.run import parallel
 from training.run.optim import WeightAverage, learning_rate, parameter_groups
-from training.run.run_log import ROW_STEPS, Row, RunLog, draw_curves
+from training.run.run_log import ROW_STEPS, RunLog, draw_curves
 
 CHECKPOINT_SECONDS = 600
 VALIDATION_IMAGES = 512
 
 Batch = dict[str, Tensor]
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """A synthetic set that is drawn batch by batch on the GPU that trains, not read."""
-
-    data: str
-    backgrounds: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -61,7 +53,8 @@ class RunSettings:
     data: tuple[Source, ...] = (Source(SYNTHETIC),)
     workers: int = 1
     minutes: float = math.inf  # of training, from the first step on
-    drawn: Drawn | None = None
+    drawn: bool = False  # batch by batch on the GPU that trains, not read: of the synthetic set alone
+    backgrounds: Path | None = None  # photographs behind what is drawn
 
 
 class Trainer:
@@ -83,45 +76,37 @@ class Trainer:
         self.step = 0  # of the schedule
         self.steps_done = self.samples = 0  # fewer where a time limit made the run skip steps
         self.crop_px = recipe.stages[-1].crop_px  # of the last step
+        self.checkpoint = settings.folder / "checkpoint.pt"  # what the run goes on from
+        self.weights = settings.folder / f"{recipe.variant}.safetensors"  # the averaged ones
 
     @property
     def network(self) -> ERNet:
         """What is trained."""
         return self.objective.network
 
-    @property
-    def checkpoint(self) -> Path:
-        """What the run goes on from."""
-        return self.settings.folder / "checkpoint.pt"
-
-    @property
-    def weights(self) -> Path:
-        """Where the averaged weights go."""
-        return self.settings.folder / f"{self.recipe.variant}.safetensors"
-
     def run(self, frames: FrameSet | None = None) -> Path:
         """Train to the recipe's end and write the weights; a time limit shortens what is left of the schedule.
 
         `frames`: open_train's, where the caller has them already. UserError for a folder with another run.
         """
-        data, recipe = self.settings.data, self.recipe
+        folder, data, recipe = self.settings.folder, self.settings.data, self.recipe
         try:
-            self.settings.folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise cache_error(self.settings.folder, error) from error
-        frames = frames or open_train(data, self.hands, recipe.images)
-        validation = open_split(data[0].data, "val", self.hands, VALIDATION_IMAGES)
-        origin = self.origin(frames)
+            raise cache_error(folder, error) from error
+        self.frames = frames or open_train(data, self.hands, recipe.images)
+        self.validation = open_split(data[0].data, "val", self.hands, VALIDATION_IMAGES)
+        self.origin = self._origin(self.frames)
         if self.checkpoint.is_file():
-            self._resume(origin)
-        parallel.say(f"{len(frames)} images of {frames.label}, on {parallel.hardware_name(self.device)}")
-        parallel.say(f"run folder: {self.settings.folder}; {self.settings.workers} processes start to load images")
+            self._resume()
+        parallel.say(f"{len(self.frames)} images of {self.frames.label}, on {parallel.hardware_name(self.device)}")
+        parallel.say(f"run folder: {folder}; {self.settings.workers} processes start to load images")
         first = self.step
         began = saved = 0.0  # the time of the first step
         with tqdm(total=recipe.steps, desc=recipe.variant, unit="step", disable=parallel.rank() != 0) as bar:
             while self.step < recipe.steps:
-                stage = recipe.stage_at(self.step)
-                for batch, waited_s, step_began in self._batches(frames, origin):
+                stage = recipe.place(self.step)[0]
+                for batch, waited_s, step_began in self._batches():
                     began, saved = began or step_began + waited_s, saved or step_began + waited_s
                     figures = self._train_step(batch)
                     now = time.monotonic()
@@ -129,7 +114,7 @@ class Trainer:
                     self.samples += images
                     self.log.add({**figures, "images": images, "seconds": now - step_began, "waiting": waited_s})
                     if self.steps_done % ROW_STEPS == 0:
-                        self.log.close_row(self._facts_of_row())
+                        self._close_row()
                     # Behind its time the run skips steps of the schedule, so that rate and crop end where they should.
                     spent = (now - began) / 60 / max(self.settings.minutes, 1e-9)
                     due = first + min(1.0, parallel.largest(spent, self.device)) * (recipe.steps - first)
@@ -137,24 +122,25 @@ class Trainer:
                     bar.set_postfix({k: f"{v:.3g}" for k, v in figures.items()}, refresh=False)
                     bar.update(self.step - bar.n)
                     if self.step < recipe.steps and parallel.largest(now - saved, self.device) > CHECKPOINT_SECONDS:
-                        self.save(origin, frames, validation)
+                        self.save()
                         saved = time.monotonic()
-                    if self.step >= recipe.steps or recipe.stage_at(self.step) is not stage:
+                    if self.step >= recipe.steps or recipe.place(self.step)[0] is not stage:
                         break
-            self.save(origin, frames, validation)
+            self.save()
         return self.weights
 
-    def _batches(self, frames: FrameSet, origin: dict[str, str]) -> Iterator[tuple[Batch, float, float]]:
+    def _batches(self) -> Iterator[tuple[Batch, float, float]]:
         """The rest of the stage: a batch, the seconds waited for it, and when the wait began."""
-        drawn, self.crop_px = self.settings.drawn, self.recipe.stage_at(self.step).crop_px
-        loader = iter(self._loader(frames) if drawn is None else self._drawn(drawn))
+        stage, steps, samples = self.recipe.place(self.step)
+        self.crop_px = stage.crop_px
+        loader = iter((self._drawn if self.settings.drawn else self._loaded)(stage, stage.steps - steps, samples))
         while True:
             began = time.monotonic()
             try:
                 batch = next(loader, None)
             except Exception as error:
                 if self.steps_done and parallel.rank() == 0:
-                    self._write_checkpoint(origin)
+                    self._write_checkpoint()
                 problem = str(error).strip().splitlines()[-1]
                 raise UserError(f"loading images failed ({problem}): started again, the run goes on") from error
             if batch is None:
@@ -184,46 +170,33 @@ class Trainer:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.objective.parameters(), self.recipe.clip_norm)
         self.optimizer.step()
-        self.average.update(self.network, self.recipe.step_in_stage(self.step))
+        self.average.update(self.network, self.recipe.place(self.step)[1])
         self.steps_done += 1
 
-    def _drawn(self, drawn: Drawn) -> Iterator[Batch]:
-        """The rest of the stage, drawn on the GPU."""
+    def _drawn(self, stage: Stage, steps: int, samples: int) -> Iterator[Batch]:
+        """The rest of a stage, so many steps after so many samples of the run, drawn on the GPU."""
         from training.data.synthhands import TABLES  # numba takes long to import
         from training.data.synthhands.batches import DrawnBatches
         from training.data.synthhands.drawing.canvas import find_photographs
 
-        recipe, stage = self.recipe, self.recipe.stage_at(self.step)
-        photographs = () if drawn.backgrounds is None else find_photographs(drawn.backgrounds)
+        settings, place = self.settings, (parallel.rank(), parallel.world_size())
         # Scenes go on where an interrupted run's ended: more than one was made for every hundred samples.
-        seed = recipe.seed + recipe.samples_before(self.step) // 100
-        place = parallel.rank(), parallel.world_size()
-        batches = DrawnBatches(
-            TABLES[drawn.data], photographs, max(self.settings.workers, 1), seed, *place, self.device
-        )
-        steps = stage.steps - recipe.step_in_stage(self.step)
+        table, seed = TABLES[settings.data[0].data], self.recipe.seed + samples // 100
+        photographs = () if settings.backgrounds is None else find_photographs(settings.backgrounds)
+        batches = DrawnBatches(table, photographs, max(settings.workers, 1), seed, *place, self.device)
         try:
-            yield from batches.take(stage.batch // parallel.world_size(), stage.crop_px, steps, recipe.augment)
+            yield from batches.take(stage.batch // place[1], stage.crop_px, steps, self.recipe.augment)
         finally:
             batches.close()
 
-    def _loader(self, frames: FrameSet) -> DataLoader[Batch]:
-        """Of the rest of the stage."""
-        recipe, stage, workers = self.recipe, self.recipe.stage_at(self.step), self.settings.workers
-        sampler = StepSampler(
-            tuple(map(len, frames.parts)),
-            stage.batch,
-            recipe.samples_before(self.step),
-            stage.steps - recipe.step_in_stage(self.step),
-            recipe.seed,
-            parallel.rank(),
-            parallel.world_size(),
-            recipe.distill.draws if recipe.distill else 0,
-            frames.shares,
-        )
+    def _loaded(self, stage: Stage, steps: int, samples: int) -> DataLoader[Batch]:
+        """The rest of a stage, so many steps after so many samples of the run, read from the disk."""
+        recipe, frames, workers = self.recipe, self.frames, self.settings.workers
+        sizes, place = tuple(map(len, frames.parts)), (parallel.rank(), parallel.world_size())
+        draws = recipe.distill.draws if recipe.distill else 0
         return DataLoader(
             HandDataset(frames, stage.crop_px, recipe.augment, recipe.seed),
-            batch_sampler=sampler,
+            batch_sampler=StepSampler(sizes, stage.batch, samples, steps, recipe.seed, *place, draws, frames.shares),
             num_workers=workers,
             worker_init_fn=start_worker,
             pin_memory=self.device.type == "cuda",
@@ -232,13 +205,11 @@ class Trainer:
             multiprocessing_context="spawn" if workers else None,
         )
 
-    def _facts_of_row(self) -> Row:
-        return {
-            "step": self.steps_done,
-            "samples": self.samples,
-            "crop_px": self.crop_px,
-            "learning_rate": self.optimizer.param_groups[0]["lr"],
-        }
+    def _close_row(self) -> None:
+        rate = self.optimizer.param_groups[0]["lr"]
+        self.log.close_row(
+            {"step": self.steps_done, "samples": self.samples, "crop_px": self.crop_px, "learning_rate": rate}
+        )
 
     def averaged(self) -> ERNet:
         """A copy of the network with the averaged weights, in eval mode."""
@@ -246,18 +217,18 @@ class Trainer:
         average.load_state_dict(self.average.state)
         return average.eval()
 
-    def save(self, origin: dict[str, str], frames: FrameSet, validation: Frames) -> None:
+    def save(self) -> None:
         """Write averaged weights, log with their accuracy on the validation split, curves, and last the checkpoint."""
         if parallel.rank() == 0:
             average = self.averaged()
             predict = network_predictor(average, self.hands)
-            errors = evaluate(predict, validation, self.crop_px, self.hands, "validation")
-            accuracy = errors.accuracy(validation.label)
+            errors = evaluate(predict, self.validation, self.crop_px, self.hands, "validation")
+            accuracy = errors.accuracy(self.validation.label)
             facts = WeightFacts(
                 variant=self.recipe.variant,
                 hand_model={"name": self.hands[0].name, "sha256": self.hands[0].sha256},
-                dataset=frames.name,
-                synthetic=frames.synthetic,
+                dataset=self.frames.name,
+                synthetic=self.frames.synthetic,
                 steps=self.steps_done,
                 samples=self.samples,
                 seed=self.recipe.seed,
@@ -266,7 +237,7 @@ class Trainer:
                 hardware=parallel.hardware_name(self.device),
             )
             save_weights(self.weights, average.state_dict(), facts)
-            self.log.close_row(self._facts_of_row())
+            self._close_row()
             self.log.rows[-1] |= {
                 "val_mpjpe_mm": round(accuracy.mpjpe_mm, 3),
                 "val_mrrpe_mm": round(accuracy.mrrpe_mm, 3),
@@ -276,13 +247,13 @@ class Trainer:
             }
             self.log.write(self.settings.folder / "log.csv")
             draw_curves(self.log.rows, self.settings.folder / "curves.png")
-            self._write_checkpoint(origin)
+            self._write_checkpoint()
             row = self.log.rows[-1].items()
             parallel.say(", ".join(f"{k} {v:.5g}" if isinstance(v, float) else f"{k} {v}" for k, v in row))
         if parallel.is_distributed():
             distributed.barrier()
 
-    def origin(self, frames: FrameSet) -> dict[str, str]:
+    def _origin(self, frames: FrameSet) -> dict[str, str]:
         """What decides what comes out of a run, of a network that has not been trained yet."""
         recipe = self.recipe
         if recipe.distill is not None and self.objective.taught_by is not None:  # the content, not the place it is at
@@ -297,9 +268,9 @@ class Trainer:
             "initial weights": weights.hexdigest(),
         }
 
-    def _write_checkpoint(self, origin: dict[str, str]) -> None:
+    def _write_checkpoint(self) -> None:
         state: dict[str, Any] = {
-            "origin": origin,
+            "origin": self.origin,
             "step": self.step,
             "done": (self.steps_done, self.samples),
             "objective": self.objective.state_dict(),
@@ -310,14 +281,14 @@ class Trainer:
         with atomic_path(self.checkpoint) as temporary:
             torch.save(state, temporary)
 
-    def _resume(self, origin: dict[str, str]) -> None:
+    def _resume(self) -> None:
         remove = "remove it to start again"
         try:
             state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
             before = state["origin"]
         except Exception as error:
             raise UserError(f"{self.checkpoint} cannot be read ({type(error).__name__}): {remove}") from error
-        if others := [what for what, value in origin.items() if before.get(what) != value]:
+        if others := [what for what, value in self.origin.items() if before.get(what) != value]:
             run = f"a run that differs in {' and '.join(others)}"
             raise UserError(f"{self.checkpoint} belongs to {run}: give another --run-dir, or {remove}")
         self.objective.load_state_dict(state["objective"])

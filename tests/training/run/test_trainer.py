@@ -31,7 +31,7 @@ from training.network import build
 from training.objective import Supervised
 from training.recipe import Recipe, Stage
 from training.run import trainer
-from training.run.trainer import Drawn, RunSettings, Trainer
+from training.run.trainer import RunSettings, Trainer
 
 ROOT = Path(__file__).parents[3]
 HANDS = load_hand_models()
@@ -94,7 +94,7 @@ def test_a_run_on_batches_that_are_drawn_for_it(
     """As on a GPU, but drawn by the CPU: no image is read."""
     monkeypatch.setattr(batches, "ENOUGH", {"scenes": 8, "canvases": 2, "textures": 1})
     monkeypatch.setattr(trainer, "HandDataset", lambda *_: pytest.fail("images are read"))
-    weights = make_trainer(tmp_path, drawn=Drawn("synthetic")).run()
+    weights = make_trainer(tmp_path, drawn=True).run()
     assert read_facts(weights).steps == 6
     assert float(next(csv.DictReader((tmp_path / "log.csv").open()))["images_per_s"]) > 0
 
