@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,10 +17,10 @@ _ADVICE = f"set {CACHE_VARIABLE} to a folder that you may write to"
 
 
 def cache_dir() -> Path:
-    """The project's cache folder, not created here: $ER_EDGE_CACHE, else "er-edge" in the user's cache folder."""
-    chosen = os.environ.get(CACHE_VARIABLE)
+    """The project's cache folder, not created here: $ER_EDGE_CACHE, else er-edge in $XDG_CACHE_HOME or ~/.cache."""
+    chosen = os.environ.get(CACHE_VARIABLE) or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "er-edge"
     try:
-        return Path(chosen).expanduser().absolute() if chosen else _user_cache_dir() / "er-edge"
+        return Path(chosen).expanduser().absolute()
     except RuntimeError:  # neither HOME nor an entry in the list of users, as in containers
         raise UserError(f"this user has no home folder for the cache: {_ADVICE}") from None
 
@@ -45,14 +44,3 @@ def locked(path: Path) -> Iterator[bool]:
         yield lock.is_locked
     finally:
         lock.release()
-
-
-def _user_cache_dir() -> Path:
-    if sys.platform == "win32":
-        local = os.environ.get("LOCALAPPDATA")
-        return Path(local) if local else Path.home() / "AppData" / "Local"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches"
-    xdg = os.environ.get("XDG_CACHE_HOME")
-    # The XDG specification says that relative paths are to be ignored.
-    return Path(xdg) if xdg and Path(xdg).is_absolute() else Path.home() / ".cache"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from pathlib import Path
 
 import cv2
@@ -18,7 +17,7 @@ from training.data.frames import Frames
 from training.data.mixture import FrameSet, Source
 from training.data.readers import coco_wholebody, hic, hint, reinterhand
 from training.data.readers.interhand import read_frames
-from training.data.samples import Sample, load_sample, or_next
+from training.data.samples import load_sample, or_next
 
 READERS = (hic, coco_wholebody, hint, reinterhand)  # beside InterHand2.6M's; each knows its files
 
@@ -35,14 +34,11 @@ def open_frames(data: str, split: str, hands: HandPair, count: int | None = None
 
         count = SPLIT_IMAGES[split] if count is None else count
         return read_frames(ensure_synthetic(split, count, table=TABLES[data]), split, hands).first(count)
-    if found := next(((reader, place) for reader in READERS if (place := reader.find_root(root))), None):
-        reader, place = found
-        frames = reader.read_frames(place, split, hands)
-    elif root.is_dir() and not (root / "annotations").is_dir():
+    found = [(reader, place) for reader in READERS if (place := reader.find_root(root))]
+    if not found and root.is_dir() and not (root / "annotations").is_dir():
         known = "; ".join(f"{reader.NAME}: {reader.FILES}" for reader in READERS)
         raise UserError(f"{root} is no data set that can be read (InterHand2.6M: annotations/, images/; {known})")
-    else:
-        frames = read_frames(root, split, hands)
+    frames = found[0][0].read_frames(found[0][1], split, hands) if found else read_frames(root, split, hands)
     return frames if count is None else frames.first(min(count, len(frames)))
 
 
@@ -67,18 +63,12 @@ class HandDataset(Dataset[dict[str, Tensor]]):
             augmentation = None
             if self.augment is not None:
                 augmentation = draw(self.augment, np.random.default_rng((self.seed, number, at)))
-            part, number_there = self.frames.at(at)
-            sample = to_tensors(load_sample(part, number_there, self.crop_px, augmentation))
-            return {**sample, "key": torch.tensor([at, number])}
+            sample = vars(load_sample(*self.frames.at(at), self.crop_px, augmentation))
+            tensors = {name: torch.from_numpy(np.asarray(value)) for name, value in sample.items()}
+            image = tensors["image"].permute(2, 0, 1).contiguous()
+            return {**tensors, "image": image, "key": torch.tensor([at, number])}
 
         return or_next(len(self), index, load, self._told.numpy())
-
-
-def to_tensors(sample: Sample) -> dict[str, Tensor]:
-    """A sample as tensors, the image channels first."""
-    tensors = {field.name: torch.from_numpy(np.asarray(getattr(sample, field.name))) for field in fields(sample)}
-    tensors["image"] = tensors["image"].permute(2, 0, 1).contiguous()
-    return tensors
 
 
 def start_worker(_: int) -> None:

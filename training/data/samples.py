@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from runtime.errors import UserError
-from runtime.image.crop import crop_from_box
+from runtime.image.crop import Crop, crop_from_box
 from runtime.image.reading import read_image
 from training.data.augment import Augmentation, recolour
 from training.data.frames import INTERACTING, Floats, Frames
@@ -72,14 +72,7 @@ def or_next(count: int, index: int, load: Callable[[int], Loaded], told: NDArray
             if told is not None:
                 told[at] = True
             reason = error
-    raise UnreadableImages(f"{MAX_LEFT_OUT} images on end cannot be used; the last: {reason}")
-
-
-class UnreadableImages(UserError):
-    """Images on end that cannot be used; of a loading process, which gives its whole traceback, the last line."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message.strip().splitlines()[-1].removeprefix(f"{__name__}.UnreadableImages: "))
+    raise UserError(f"{MAX_LEFT_OUT} images on end cannot be used; the last: {reason}")
 
 
 def load_crop(frames: Frames, index: int, crop_px: int) -> NDArray[np.uint8]:
@@ -116,9 +109,8 @@ def load_sample(frames: Frames, index: int, crop_px: int, augmentation: Augmenta
     if augmentation is None:
         image = crop.apply(rgb).astype(np.float32) / np.float32(255)
     else:
-        linear, offset = _similarity(crop.center_px, crop.size_px, crop_px, augmentation)
-        image = recolour(_warp(rgb, linear, offset, crop_px), augmentation)
         turn = _rotation_z(augmentation.angle_rad)
+        image = recolour(_warp(rgb, crop, turn[:2, :2], augmentation), augmentation)
         about = (points - crop_px / 2) @ (turn[:2, :2].T * augmentation.scale)
         points = (about + crop_px * (0.5 + augmentation.shift)).astype(np.float32)
         joints, mano_joints, translation = joints @ turn.T, mano_joints @ turn.T, turn @ translation
@@ -159,18 +151,12 @@ def _rotation_z(angle_rad: float) -> Floats:
     return np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]], np.float32)
 
 
-def _similarity(
-    center_px: NDArray[np.floating], size_px: float, crop_px: int, augmentation: Augmentation
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Image -> crop as crop = linear @ image + offset, in continuous coordinates (pixel centres at .5)."""
-    linear = _rotation_z(augmentation.angle_rad)[:2, :2] * (augmentation.scale * crop_px / size_px)
-    offset = crop_px * (0.5 + augmentation.shift) - linear @ np.asarray(center_px)
-    return linear.astype(np.float64), offset
-
-
 def _warp(
-    rgb: NDArray[np.uint8], linear: NDArray[np.float64], offset: NDArray[np.float64], crop_px: int
+    rgb: NDArray[np.uint8], crop: Crop, turn: NDArray[np.floating], augmentation: Augmentation
 ) -> NDArray[np.uint8]:
+    """The crop, turned (2, 2), scaled and shifted as drawn: crop = linear @ image + offset, pixel centres at .5."""
+    linear = turn * (augmentation.scale * crop.output_px / crop.size_px)
+    offset = crop.output_px * (0.5 + augmentation.shift) - linear @ np.asarray(crop.center_px)
     half = np.array([0.5, 0.5])  # OpenCV puts pixel centres at integers
     matrix = np.column_stack([linear, linear @ half + offset - half])
-    return cv2.warpAffine(rgb, matrix, (crop_px, crop_px), flags=cv2.INTER_LINEAR)  # type: ignore[return-value]
+    return cv2.warpAffine(rgb, matrix, (crop.output_px,) * 2, flags=cv2.INTER_LINEAR)  # type: ignore[return-value]

@@ -98,7 +98,8 @@ def _checkpoint_predictor(checkpoint: Path | None, variant: str, hands: HandPair
 
 def protocols_of(name: str | None) -> tuple[Protocol, ...]:
     """What --protocol stands for; ER's own always with its honest twin."""
-    of_name = {None: (MCP_SCALED, ER), "all": tuple(PROTOCOLS.values()), **{n: (p,) for n, p in PROTOCOLS.items()}}
+    of_name: dict[str | None, tuple[Protocol, ...]] = {name: (protocol,) for name, protocol in PROTOCOLS.items()}
+    of_name |= {None: (MCP_SCALED, ER), "all": tuple(PROTOCOLS.values())}
     if name not in of_name:
         raise unknown_name("protocol", str(name), (*PROTOCOLS, "all"))
     chosen = of_name[name]

@@ -30,13 +30,7 @@ class Extract(nn.Module):
     """A projection and heat maps per hand; DeSim and DeOcc add a prior (PriorFormer)."""
 
     def __init__(
-        self,
-        inputs: int,
-        dim: int,
-        depth_bins: int,
-        heads: int,
-        mlp_ratio: float,
-        activation: type[nn.Module],
+        self, inputs: int, dim: int, depth_bins: int, heads: int, mlp_ratio: float, activation: type[nn.Module]
     ) -> None:
         super().__init__()
         self.depth_bins = depth_bins

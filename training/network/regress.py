@@ -35,13 +35,7 @@ class Regress(nn.Module):
     """FuseFormer and the heads."""
 
     def __init__(
-        self,
-        dim: int,
-        heads: int,
-        mlp_ratio: float,
-        token_dim: int,
-        hidden: int,
-        activation: type[nn.Module],
+        self, dim: int, heads: int, mlp_ratio: float, token_dim: int, hidden: int, activation: type[nn.Module]
     ) -> None:
         super().__init__()
         self.fuseformer = FuseFormer(dim, heads, mlp_ratio, activation)

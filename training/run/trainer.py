@@ -141,7 +141,8 @@ class Trainer:
             except Exception as error:
                 if self.steps_done and parallel.rank() == 0:
                     self._write_checkpoint()
-                problem = str(error).strip().splitlines()[-1]
+                # A loading process gives its whole traceback, whose last line names the error.
+                problem = str(error).strip().splitlines()[-1].removeprefix("runtime.errors.UserError: ")
                 raise UserError(f"loading images failed ({problem}): started again, the run goes on") from error
             if batch is None:
                 return
