@@ -8,14 +8,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from runtime.errors import UserError
-from runtime.files import atomic_path
+from runtime.files import atomic_path, check_regular
 from runtime.hand.hand_model import HandPair
 from training.data.mixture import FrameSet
 from training.network import ERNet, build, get_variant
@@ -69,13 +68,10 @@ def read_header(path: Path) -> str | None:
 
 def read_facts(path: Path) -> WeightFacts:
     """The facts in a weight file's header; a UserError where it is not one of this project's."""
-    if not path.is_file():
-        raise UserError(f"no checkpoint at {path}" + (": it is a directory" if path.is_dir() else ""))
     if path.suffix in TORCH_FILES:
         how = f"`python training/train.py --init {path}` makes one of a network of one's own"
         raise UserError(f"{path} is a torch file: give the .safetensors that a run leaves in its folder; {how}")
-    if path.stat().st_size > MAX_WEIGHT_BYTES:
-        raise UserError(f"{path} is too large for a checkpoint of this project")
+    check_regular(path, "a checkpoint", MAX_WEIGHT_BYTES)
     header = read_header(path)
     if header is None:
         raise UserError(f"{path} was not written by this project's training (no 'er_edge' in its header)")
@@ -98,20 +94,17 @@ def load_network(path: Path, variant: str) -> tuple[ERNet, WeightFacts]:
     get_variant(variant)
     facts = read_facts(path)
     if facts.variant != variant:
-        raise UserError(
-            f"{path} holds weights of '{facts.variant}', not of '{variant}': give --variant {facts.variant}"
-        )
+        raise UserError(f"{path} holds weights of '{facts.variant}', not '{variant}': give --variant {facts.variant}")
     try:
         network = build(variant, facts.widths)
     except (ValueError, AttributeError, TypeError) as error:
         raise UserError(f"{path}: header cannot be read ({error})") from error
     stored = {name: tensor.float() for name, tensor in load_file(path).items()}
-    own = {k: v.shape for k, v in network.state_dict().items() if v.is_floating_point()}
-    if {k: v.shape for k, v in stored.items()} != own:
-        odd = sorted(set(stored) ^ set(own)) or [k for k in own if own[k] != stored[k].shape]
-        raise UserError(f"{path} does not fit '{variant}' of this version (first difference: {odd[0]})")
-    for name, tensor in stored.items():
-        if not torch.isfinite(tensor).all():
+    own = {name: value for name, value in network.state_dict().items() if value.is_floating_point()}
+    for name in sorted(stored.keys() | own.keys()):
+        if name not in stored or name not in own or stored[name].shape != own[name].shape:
+            raise UserError(f"{path} does not fit '{variant}' of this version (first difference: {name})")
+        if not torch.isfinite(stored[name]).all():
             raise UserError(f"{path}: {name} is not finite; this checkpoint is broken")
     network.load_state_dict(stored, strict=False)  # integer buffers (batch counters) are not stored
     return network.eval(), facts
@@ -129,8 +122,8 @@ def check_hand_model(path: Path, name: str, sha256: str, hands: HandPair) -> Non
 def frames_sha256(frames: FrameSet) -> str:
     """What tells data sets apart: which image is which, and its box."""
     digest = hashlib.sha256()
-    for array in (array for part in frames.parts for array in (part.file_names, part.bbox)):
-        digest.update(np.ascontiguousarray(array).tobytes())
+    for part in frames.parts:
+        digest.update(part.file_names.tobytes() + part.bbox.tobytes())
     return digest.hexdigest()
 
 

@@ -39,10 +39,9 @@ def describe(recipe: Recipe, objective: Supervised, data: str, device: torch.dev
         ]
     times_s = [step_seconds(objective, recipe, stage, device) for stage in recipe.stages]
     hours = sum(stage.steps * seconds for stage, seconds in zip(recipe.stages, times_s, strict=True)) / 3600
-    lines += [
-        f"step         {', '.join(f'{seconds:.2f} s' for seconds in times_s)}, a teacher's part included",
-        f"time         {hours:.2f} h on {parallel.hardware_name(device)}, if images load in time",
-    ]
+    step = ", ".join(f"{seconds:.2f} s" for seconds in times_s)
+    lines.append(f"step         {step}, a teacher's part included")
+    lines.append(f"time         {hours:.2f} h on {parallel.hardware_name(device)}, if images load in time")
     return "\n".join(lines)
 
 
@@ -67,25 +66,20 @@ def step_seconds(objective: Supervised, recipe: Recipe, stage: Stage, device: to
 
 def random_batch(count: int, crop_px: int, device: torch.device) -> dict[str, Tensor]:
     """A batch as HandDataset's, of noise: two hands in every image, all labels known."""
-    joints = (count, HANDS, 21)
-    known = {
-        "presence": (count, HANDS),
-        "has_presence": (count, HANDS),
-        "joint_valid": joints,
-        "joint_valid_3d": joints,
-        "has_mano": (count, HANDS),
-        "has_translation": (count,),
+    known: dict[str, tuple[int, ...]] = {
+        **dict.fromkeys(("presence", "has_presence", "has_mano"), (HANDS,)),
+        **dict.fromkeys(("joint_valid", "joint_valid_3d"), (HANDS, 21)),
+        "has_translation": (),
     }
-    noise = {
-        "image": (count, 3, crop_px, crop_px),
-        "joints": (*joints, 3),
-        "points": (*joints, 2),
-        "mano_joints": (*joints, 3),
-        "shape": (count, HANDS, 10),
-        "relative_translation": (count, 3),
+    noise: dict[str, tuple[int, ...]] = {
+        "image": (3, crop_px, crop_px),
+        **dict.fromkeys(("joints", "mano_joints"), (HANDS, 21, 3)),
+        "points": (HANDS, 21, 2),
+        "shape": (HANDS, 10),
+        "relative_translation": (3,),
     }
-    batch = {name: torch.ones(shape, device=device) for name, shape in known.items()}
-    batch |= {name: torch.rand(shape, device=device) for name, shape in noise.items()}
+    batch = {name: torch.ones(count, *shape, device=device) for name, shape in known.items()}
+    batch |= {name: torch.rand(count, *shape, device=device) for name, shape in noise.items()}
     batch["rotations"] = torch.eye(3, device=device).expand(count, HANDS, 16, 3, 3)
     batch["key"] = torch.zeros(count, 2, dtype=torch.long, device=device)
     return batch

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from runtime.errors import UserError
+from runtime.files import check_regular
 from training.checkpoint import MAX_WEIGHT_BYTES, load_network, read_header
 from training.network import ERNet
 from training.network.backbones.mobilenet import MobileNetV4, UniversalInvertedBottleneck
@@ -97,10 +98,7 @@ def _from_timm_mobilenet(backbone: MobileNetV4, public: dict[str, Tensor]) -> di
 
 
 def _read_state(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise UserError(f"no weights at {path}" + (": it is a directory" if path.is_dir() else ""))
-    if path.stat().st_size > MAX_WEIGHT_BYTES:
-        raise UserError(f"{path} is too large for weights of a network")
+    check_regular(path, "weights", MAX_WEIGHT_BYTES)
     if path.suffix == ".safetensors":
         return load_file(path)
     try:

@@ -36,21 +36,14 @@ class LossWeights:
     presence: float = 1.0
 
 
-@dataclass(frozen=True)
-class Losses:
-    """Unweighted terms, and the two figures people read, in mm."""
+def compute_losses(
+    outputs: Outputs, batch: dict[str, Tensor], layer: HandLayer, grid: tuple[int, int, int]
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """All terms for one batch (keys of training.data.samples.Sample), unweighted, and the two figures people read.
 
-    terms: dict[str, Tensor]
-    mesh_joint_mm: Tensor  # mean wrist-relative error of the mesh's joints
-    image_joint_percent: Tensor  # mean x, y error of the 2.5D joints, % of the crop
-
-    def total(self, weights: LossWeights) -> Tensor:
-        """The weighted sum."""
-        return torch.stack([getattr(weights, name) * term for name, term in self.terms.items()]).sum()
-
-
-def compute_losses(outputs: Outputs, batch: dict[str, Tensor], layer: HandLayer, grid: tuple[int, int, int]) -> Losses:
-    """All terms for one batch (keys of training.data.samples.Sample); grid: depth bins, height, width of heat maps."""
+    grid: depth bins, height, width of heat maps. Figures: mean wrist-relative error of the mesh's joints, mm; mean
+    x, y error of the 2.5D joints, % of the crop.
+    """
     outputs = Outputs(*(x.float() for x in outputs))
     rotations = matrix_from_6d(outputs.rotation6d)
     joints = layer(rotations, outputs.shape)[1]
@@ -83,9 +76,9 @@ def compute_losses(outputs: Outputs, batch: dict[str, Tensor], layer: HandLayer,
         ),
     }
     with torch.no_grad():
-        mesh_mm = 1000 * masked_mean((joints - batch["mano_joints"]).norm(dim=-1), fitted_joints)
-        percent = 100 * masked_mean((image_joints[..., :2] - batch["points"]).norm(dim=-1), valid)
-    return Losses(terms, mesh_mm, percent)
+        mesh = masked_mean((joints - batch["mano_joints"]).norm(dim=-1), fitted_joints)
+        image = masked_mean((image_joints[..., :2] - batch["points"]).norm(dim=-1), valid)
+    return terms, {"mesh_mm": 1000 * mesh, "image_pct": 100 * image}
 
 
 def normalise_joints_image(cells: Tensor, grid: tuple[int, int, int]) -> Tensor:

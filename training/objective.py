@@ -37,8 +37,7 @@ class Supervised(nn.Module):
         self, outputs: Outputs, grid: tuple[int, int, int], batch: dict[str, Tensor]
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The labels' loss () and its figures."""
-        losses = compute_losses(outputs, batch, self.layer, grid)
-        total = losses.total(self.weights)
-        figures = {"loss": total, "mesh_mm": losses.mesh_joint_mm, "image_pct": losses.image_joint_percent}
-        figures |= {name: losses.terms[name] for name in SHOWN_TERMS}
+        terms, errors = compute_losses(outputs, batch, self.layer, grid)
+        total = torch.stack([getattr(self.weights, name) * term for name, term in terms.items()]).sum()
+        figures = {"loss": total, **errors, **{name: terms[name] for name in SHOWN_TERMS}}
         return total, {name: value.detach() for name, value in figures.items()}

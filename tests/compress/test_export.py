@@ -195,7 +195,7 @@ def test_a_failed_export_leaves_nothing(
         (["--variant", "er-s", "--prune", "0.3", "--random-weights"], "need trained weights"),
         (["--variant", "er-s", "--max-drop-mm", "nan"], "must be 0 or more"),
         (["--variant", "er-s", "--random-weights", "--checkpoint", "x"], "need trained weights"),
-        (["--variant", "er-s", "--checkpoint", "no/such/file"], "no checkpoint at"),
+        (["--variant", "er-s", "--checkpoint", "no/such/file"], "cannot read no.such.file"),
         (["--variant", "er-l"], "no weights come with 'er-l'"),
         (["--variant", "er-nano", "--random-weights", "--data", "no/such/folder"], "no data set at"),
     ],

@@ -11,7 +11,8 @@ from torch import Tensor
 from runtime.hand.hand_model import load_hand_models
 from training.hands.layer import HandLayer
 from training.losses import LossWeights, compute_losses
-from training.network import Outputs
+from training.network import Outputs, build
+from training.objective import Supervised
 
 GRID, BINS = (7, 7, 7), 7
 
@@ -56,8 +57,7 @@ def case(layer: HandLayer) -> tuple[Outputs, dict[str, Tensor]]:
 
 
 def terms(outputs: Outputs, labels: dict[str, Tensor], layer: HandLayer) -> dict[str, float]:
-    losses = compute_losses(outputs, labels, layer, GRID)
-    return {name: float(value) for name, value in losses.terms.items()}
+    return {name: float(value) for name, value in compute_losses(outputs, labels, layer, GRID)[0].items()}
 
 
 def test_a_perfect_prediction_costs_nothing(case: tuple[Outputs, dict[str, Tensor]], layer: HandLayer) -> None:
@@ -135,7 +135,7 @@ def test_2d_joints_alone_train_what_is_in_the_picture_alone(
     labels = {k: torch.zeros_like(v) if k in masks else v for k, v in labels.items()}
     outputs = outputs._replace(presence=torch.zeros(1, 2))
     wrong = Outputs(*((value + 0.3).requires_grad_() for value in outputs))
-    value = compute_losses(wrong, labels, layer, GRID).terms[term]
+    value = compute_losses(wrong, labels, layer, GRID)[0][term]
     found = torch.autograd.grad(value, wrong, allow_unused=True)
     moved = {name for name, grad in zip(wrong._fields, found, strict=True) if grad is not None and grad.abs().max() > 0}
     learned = {
@@ -150,8 +150,8 @@ def test_2d_joints_alone_train_what_is_in_the_picture_alone(
 
 def test_weights(case: tuple[Outputs, dict[str, Tensor]], layer: HandLayer) -> None:
     outputs, labels = case
-    losses = compute_losses(outputs._replace(shape=outputs.shape + 0.5), labels, layer, GRID)
-    joints = float(losses.terms["joints"] + losses.terms["mano_joints"])
-    projected = float(losses.terms["projected_joints"])
-    total = float(losses.total(LossWeights(mano_shape=3.0)))
-    assert total == pytest.approx(1.5 + 10 * joints + projected, abs=1e-4)
+    outputs = outputs._replace(shape=outputs.shape + 0.5)
+    values = terms(outputs, labels, layer)
+    total, _ = Supervised(build("er-nano"), layer, LossWeights(mano_shape=3.0)).against_labels(outputs, GRID, labels)
+    joints = 10 * (values["joints"] + values["mano_joints"])
+    assert float(total) == pytest.approx(1.5 + joints + values["projected_joints"], abs=1e-4)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -117,12 +116,13 @@ class Frames:
     def on_disk(self) -> NDArray[np.bool_]:
         """(N,) whether each image is below image_root. Folders are listed, not files asked for one by one."""
         names, there = np.ascontiguousarray(self.file_names), np.zeros(len(self), bool)
-        folder, files = None, frozenset[str]()
+        place, files = None, set[str]()
         order = np.lexsort((names, self.folder_of))  # so that one folder's list is held at a time
         for index in tqdm(order, desc="looking for images", unit="img", leave=False, delay=2):
             parent, _, name = names[index].decode().rpartition("/")
-            if (self.folder_of[index], parent) != folder:
-                folder, files = (self.folder_of[index], parent), _list_files(self.path(index).parent)
+            if (self.folder_of[index], parent) != place:
+                place, folder = (self.folder_of[index], parent), self.path(index).parent
+                files = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
             there[index] = name in files
         return there
 
@@ -147,11 +147,3 @@ def drop_missing(frames: Frames) -> tuple[Frames, list[str]]:
 def named(names: Sequence[str]) -> str:
     """The first few names, and that there are more."""
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-
-
-def _list_files(folder: Path) -> frozenset[str]:
-    try:
-        with os.scandir(folder) as entries:
-            return frozenset(entry.name for entry in entries)
-    except OSError:
-        return frozenset()

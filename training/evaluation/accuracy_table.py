@@ -67,16 +67,8 @@ def report(args: argparse.Namespace) -> int:
     mean_pose_mm = None
     if has_train and test.has_3d:
         mean_pose_mm = mean_pose_mpjpe_mm(open_frames(args.data, "train", hands, args.images), found)
-    setting = Setting(
-        dataset=test.label,
-        synthetic=test.synthetic,
-        has_3d=test.has_3d,
-        split=args.split,
-        n_missing=len(missing),
-        human_unmarked=unmarked,
-        mean_pose_mpjpe_mm=mean_pose_mm,
-        hand_model=hands[0].name,
-    )
+    missed, labelled = len(missing), (unmarked, mean_pose_mm, hands[0].name)
+    setting = Setting(test.label, test.synthetic, test.has_3d, args.split, missed, *labelled)
     extra = [protocol.as_published() for protocol in _compared(protocols, setting)]
     scores = evaluate(predict, found, crop_px, hands, protocols=(*protocols, *extra), human=human)
     if args.json:

@@ -226,24 +226,24 @@ class Tally:
 
     def result(self) -> Result:
         """The figures of all that was counted."""
-        total, count = self._vertex
         return Result(
-            mpjpe_mm=self._average(),
-            mpvpe_mm=Groups(ratio(total.sum(), count.sum()), *(ratio(t, n) for t, n in zip(total, count, strict=True))),
-            mrrpe_mm=ratio(*self._translation),
+            mpjpe_mm=self._groups(self._joint, self.protocol.average),
+            mpvpe_mm=self._groups(self._vertex, "all"),
+            mrrpe_mm=mean_of_means(*self._translation),
             n_single=int(self._images[0]),
             n_interacting=int(self._images[1]),
         )
 
-    def _average(self) -> Groups:
-        total, count = self._joint
-        if self.protocol.average == "all":
-            single, interacting = (ratio(total[g].sum(), count[g].sum()) for g in range(2))
-            return Groups(ratio(total.sum(), count.sum()), single, interacting)
-        single, interacting = (_mean_of_means(total[g], count[g]) for g in range(2))
-        if self.protocol.average == "halves":
-            return Groups(_mean_of_means(total, count), single, interacting)
-        return Groups(_mean_of_means(total.sum(axis=0), count.sum(axis=0)), single, interacting)
+    def _groups(self, sums: Floats, average: str) -> Groups:
+        """Means out of sums and counts (2, 2 groups, ...)."""
+
+        def mean(*groups: int) -> float:
+            total, count = sums[:, list(groups)]
+            if average == "all":
+                return mean_of_means(total.sum(), count.sum())
+            return mean_of_means(total, count) if average == "halves" else mean_of_means(total.sum(0), count.sum(0))
+
+        return Groups(mean(0, 1), mean(0), mean(1))
 
 
 def _sum_and_count(values: Floats, counts: Bools) -> NDArray[np.float64]:
@@ -251,11 +251,7 @@ def _sum_and_count(values: Floats, counts: Bools) -> NDArray[np.float64]:
     return np.stack([np.where(counts, values, 0).sum(axis=0, dtype=np.float64), counts.sum(axis=0)])
 
 
-def ratio(total: float, count: float) -> float:
-    return float(total / count) if count else float("nan")
-
-
-def _mean_of_means(total: Floats, count: Floats) -> float:
-    """Over the joints that were seen; the originals give nan where one never was."""
+def mean_of_means(total: Floats, count: Floats) -> float:
+    """Over what was seen, nan where nothing was; the originals give nan where one joint never was."""
     seen = count > 0
-    return float((total[seen] / count[seen]).mean()) if seen.any() else float("nan")
+    return float((total[seen] / count[seen]).mean()) if np.any(seen) else float("nan")

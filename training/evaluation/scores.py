@@ -8,7 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from training.evaluation.points import PointTally
-from training.evaluation.protocols import INTERACTING, MCP_SCALED, HandBatch, Protocol, Result, Tally, Truth, ratio
+from training.evaluation.protocols import (
+    INTERACTING,
+    MCP_SCALED,
+    HandBatch,
+    Protocol,
+    Result,
+    Tally,
+    Truth,
+    mean_of_means,
+)
 
 
 @dataclass(frozen=True)
@@ -58,7 +67,7 @@ class Scores:
             mpjpe_mm=result.mpjpe_mm.interacting,
             mpvpe_mm=result.mpvpe_mm.interacting,
             mrrpe_mm=result.mrrpe_mm,
-            presence_accuracy=ratio(*self._presence),
+            presence_accuracy=mean_of_means(*self._presence),
             n_images=self.n_images,
             n_interacting=self.n_interacting,
         )

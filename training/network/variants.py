@@ -36,22 +36,8 @@ VARIANTS: dict[str, Variant] = {
         Variant("er-l", "tinyvit-21m", 224, 320, 10, 2.0, 64, 320, 26, 4.55, "server, AGX; the smaller teacher"),
         Variant("er-m", "tinyvit-11m", 224, 240, 8, 2.0, 64, 288, 14, 2.2, "Orin NX"),
         Variant("er-s", "tinyvit-5m", 224, 176, 4, 2.0, 48, 224, 7.0, 1.34, "the default; Orin Nano, recent phones"),
-        Variant(
-            "er-c",
-            "mobilenetv4-wide",
-            224,
-            176,
-            4,
-            2.0,
-            48,
-            224,
-            7.0,
-            0.80,
-            "er-s's size without attention in the backbone: int8 on any CPU",
-        ),
-        Variant(
-            "er-xs", "mobilenetv4-s", 224, 128, 4, 2.0, 48, 256, 3.0, 0.26, "int8 first: Raspberry Pi 5, phones' CPU"
-        ),
+        Variant("er-c", "mobilenetv4-wide", 224, 176, 4, 2.0, 48, 224, 7.0, 0.80, "er-s's size for int8 on any CPU"),
+        Variant("er-xs", "mobilenetv4-s", 224, 128, 4, 2.0, 48, 256, 3.0, 0.26, "int8 first: Raspberry Pi 5, phones"),
         Variant("er-nano", "mobilenetv4-nano", 160, 80, 4, 2.0, 20, 96, 1.0, 0.08, "the smallest that is still useful"),
     )
 }

@@ -25,16 +25,16 @@ def narrow(network: nn.Module, widths: Mapping[str, Any]) -> Widths:
     modules = dict(network.named_modules())
     for path, shape in widths.items():
         module = modules.get(path)
-        before = None if module is None else _shape(module)
-        if module is None or before is None or not isinstance(shape, list | tuple) or len(shape) != 2:
+        before = _shape(module)
+        if module is None or before is None or [type(width) for width in shape] != [int, int]:
             raise ValueError(f"{path} cannot have widths {shape}")
-        if not all(type(new) is int and 1 <= new <= old for new, old in zip(shape, before, strict=True)):
+        if not all(1 <= new <= old for new, old in zip(shape, before, strict=True)):
             raise ValueError(f"{path} cannot have widths {shape}")
         network.set_submodule(path, _narrowed(module, *shape))
     return {path: (shape[0], shape[1]) for path, shape in widths.items()}
 
 
-def _shape(module: nn.Module) -> tuple[int, int] | None:
+def _shape(module: nn.Module | None) -> tuple[int, int] | None:
     """Inputs and outputs, None for modules without."""
     match module:
         case nn.Conv2d():
@@ -48,19 +48,13 @@ def _shape(module: nn.Module) -> tuple[int, int] | None:
 
 def _narrowed(module: nn.Module, inputs: int, outputs: int) -> nn.Module:
     """A new module of these widths; ValueError where its kind cannot have them."""
-    if isinstance(module, nn.Linear):
-        return nn.Linear(inputs, outputs, bias=module.bias is not None)
-    depthwise = isinstance(module, nn.Conv2d) and module.groups > 1
-    if (depthwise or isinstance(module, nn.BatchNorm2d)) and inputs != outputs:
-        raise ValueError("a depthwise convolution and a norm have as many outputs as inputs")
-    if not isinstance(module, nn.Conv2d):
-        return nn.BatchNorm2d(outputs)
-    return nn.Conv2d(
-        inputs,
-        outputs,
-        module.kernel_size,  # type: ignore[arg-type]
-        module.stride,  # type: ignore[arg-type]
-        module.padding,  # type: ignore[arg-type]
-        groups=inputs if depthwise else 1,
-        bias=module.bias is not None,
-    )
+    match module:
+        case nn.Linear():
+            return nn.Linear(inputs, outputs, bias=module.bias is not None)
+        case nn.BatchNorm2d() if inputs == outputs:
+            return nn.BatchNorm2d(outputs)
+        case nn.Conv2d() if module.groups == 1 or inputs == outputs:
+            kind: dict[str, Any] = {name: getattr(module, name) for name in ("kernel_size", "stride", "padding")}
+            groups, biased = inputs if module.groups > 1 else 1, module.bias is not None
+            return nn.Conv2d(inputs, outputs, groups=groups, bias=biased, **kind)
+    raise ValueError("a depthwise convolution and a norm have as many outputs as inputs")

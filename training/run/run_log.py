@@ -50,8 +50,8 @@ class RunLog:
 
     def write(self, path: Path) -> None:
         """The table as CSV: empty cells where a row has no such figure."""
-        named = {name: None for row in self.rows for name in row}  # in the order of appearance
-        columns = [name for name in named if name not in LAST] + [name for name in LAST if name in named]
+        named = dict.fromkeys(name for row in self.rows for name in row)  # in the order of appearance
+        columns = sorted(named, key=lambda name: LAST.index(name) if name in LAST else -1)
         text = io.StringIO()
         writer = csv.DictWriter(text, columns, lineterminator="\n")
         writer.writeheader()

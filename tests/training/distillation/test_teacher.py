@@ -118,7 +118,7 @@ def test_teachers_that_are_none(tmp_path: Path, make_model: Callable[..., Path])
     (tmp_path / "broken.onnx").write_bytes(b"no model")
     cases = {
         "er-sx": "unknown teacher 'er-sx'; did you mean er-s",
-        "none.safetensors": "no checkpoint at none.safetensors",
+        "none.safetensors": "cannot read none.safetensors",
         "none.onnx": "there is no model none.onnx",
         str(foreign): "trained on hand model 'MANO' .* not on",
         str(tmp_path / "broken.onnx"): "onnxruntime cannot load .*broken",

@@ -22,7 +22,6 @@ What the files leave open, and what is done here:
 from __future__ import annotations
 
 import itertools
-from array import array
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -48,7 +47,9 @@ MAX_ID_FILE_BYTES = 1 << 28
 SKIN_BATCH = 1024
 STEPS_AT_30_FPS = (1, 3)  # between frame numbers, of captures at 30 and at 90 fps; 6 and 18 in the 5 fps release
 MIN_STEPS = 1000
-_JOINTS = 42
+_IMAGE = np.dtype([("id", "i8"), ("pose_of", "i4"), ("camera_of", "i4"), ("kind_of", "i2")])
+_OF_HANDS = ("hand_type", "i1"), ("hand_type_valid", "?"), ("joint_in_image", "?", (2, 21))
+_ANNOTATION = np.dtype([("image_id", "i8"), ("annotation_id", "i8"), ("bbox", "f8", 4), *_OF_HANDS])
 
 Keys = list[tuple[str, str]]
 
@@ -82,17 +83,12 @@ def _locate(root: Path, split: str, names: NDArray[np.bytes_]) -> tuple[Path, tu
     folder_of = np.zeros(len(names), np.int32)
     if len(found) < 2:
         return (found[0] if found else root / "images" / split), ("",), folder_of
-
-    @cache
-    def holders(parent: str) -> list[int]:
-        return [number for number, folder in enumerate(found) if (folder / parent).is_dir()] or [0]
-
+    holders = cache(lambda parent: [number for number, folder in enumerate(found) if (folder / parent).is_dir()])
     for index, name in enumerate(tqdm(names, desc="looking for archives", unit="img", leave=False, delay=2)):
         path = name.decode()
         held = holders(path.rpartition("/")[0])
-        if len(held) > 1:
-            held = [number for number in held if (found[number] / path).is_file()] or held
-        folder_of[index] = held[0]
+        held = held if len(held) < 2 else [number for number in held if (found[number] / path).is_file()]
+        folder_of[index] = held[0] if held else 0
     return root, tuple(folder.relative_to(root).as_posix() for folder in found), folder_of
 
 
@@ -144,62 +140,42 @@ def _to_arrays(files: Sequence[Path], hands: HandPair) -> Arrays:
     )
 
 
-def _image_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], Keys, Keys]:
+def _image_arrays(path: Path) -> tuple[Arrays, Keys, Keys]:
     """The arrays over images, and what their rows of poses (capture, frame) and cameras (capture, camera) are."""
-    poses: dict[tuple[str, str], int] = {}
-    cameras: dict[tuple[str, str], int] = {}
-    names: list[bytes] = []
-    image_id, pose_of, camera_of = array("q"), array("i"), array("i")
-    annotated_image, annotation_id, bbox = array("q"), array("q"), array("d")
-    hand_type, type_valid, in_image = array("b"), array("b"), bytearray()
-    kinds: dict[str, int] = {}
-    kind_of = array("h")
-    for item in stream_items(path, "images"):
-        capture = str(item["capture"])
-        image_id.append(item["id"])
-        names.append(checked_name(item["file_name"]))
-        pose_of.append(poses.setdefault((capture, str(item["frame_idx"])), len(poses)))
-        kind_of.append(kinds.setdefault(str(item.get("category", "")), len(kinds)))
-        camera_of.append(cameras.setdefault((capture, str(item["camera"])), len(cameras)))
-    for item in stream_items(path, "annotations"):
-        annotated_image.append(item["image_id"])
-        annotation_id.append(item["id"])
-        bbox.extend(np.asarray(item["bbox"], np.float64).reshape(4))
-        hand_type.append(HAND_TYPES.index(item["hand_type"]))
-        type_valid.append(bool(item["hand_type_valid"]))
-        in_image += np.asarray(item["joint_valid"], np.float32).reshape(_JOINTS).astype(bool).tobytes()
-    if not names or not annotation_id:
-        raise ValueError("no images, or no annotations")
+    names = list[bytes]()
+    poses, cameras, kinds = (dict[Any, int]() for _ in range(3))
 
-    boxes = np.array(bbox).reshape(-1, 4)
-    usable = np.logical_and((np.abs(boxes) <= MAX_BOX_PX).all(axis=1), (boxes[:, 2:] >= MIN_BOX_PX).all(axis=1))
-    row_of = {image: row for row, image in enumerate(annotated_image)}
-    if len(row_of) < len(annotated_image) or len(set(image_id)) < len(image_id):
+    def image_row(item: dict[str, Any]) -> tuple[Any, ...]:
+        names.append(checked_name(item["file_name"]))
+        capture = str(item["capture"])
+        pose = poses.setdefault((capture, str(item["frame_idx"])), len(poses))
+        camera = cameras.setdefault((capture, str(item["camera"])), len(cameras))
+        return item["id"], pose, camera, kinds.setdefault(str(item.get("category", "")), len(kinds))
+
+    def annotation_row(item: dict[str, Any]) -> tuple[Any, ...]:
+        box, seen = np.asarray(item["bbox"], np.float64), np.asarray(item["joint_valid"], np.float32)
+        kind = HAND_TYPES.index(item["hand_type"]), bool(item["hand_type_valid"])
+        return item["image_id"], item["id"], box.reshape(4), *kind, seen.reshape(2, 21) > 0
+
+    images = np.fromiter(map(image_row, stream_items(path, "images")), _IMAGE)
+    labels = np.fromiter(map(annotation_row, stream_items(path, "annotations")), _ANNOTATION)
+    if not len(images) or not len(labels):
+        raise ValueError("no images, or no annotations")
+    row_of = {image: row for row, image in enumerate(labels["image_id"].tolist())}
+    if len(row_of) < len(labels) or len(np.unique(images["id"])) < len(images):
         raise ValueError("an image occurs twice, or has two annotations")
-    row = np.array([row_of.get(image, -1) for image in image_id])
+    boxes = labels["bbox"]
+    usable = np.logical_and((np.abs(boxes) <= MAX_BOX_PX).all(axis=1), (boxes[:, 2:] >= MIN_BOX_PX).all(axis=1))
+    row = np.array([row_of.get(image, -1) for image in images["id"].tolist()])
     used = (row >= 0) & usable[row]
-    row = row[used]
     if not used.all():
         say(f"{path.name}: {int((~used).sum())} of {len(used)} images have no annotation or no usable box")
-    per_joint = np.frombuffer(bytes(in_image), bool).reshape(-1, 2, _JOINTS // 2)[:, :, INTERHAND_TO_JOINTS]
-    of_image = {
-        "file_names": np.array(names, np.bytes_),
-        "pose_of": np.array(pose_of),
-        "camera_of": np.array(camera_of),
-    }
-    of_annotation = {
-        "annotation_id": np.array(annotation_id),
-        "bbox": boxes,
-        "hand_type": np.array(hand_type),
-        "hand_type_valid": np.array(type_valid),
-        "joint_in_image": per_joint,
-    }
+    images, labels = images[used], labels[row[used]]
+    arrays = {"file_names": np.array(names, np.bytes_)[used], "pose_of": images["pose_of"]}
+    arrays |= {name: labels[name] for name in ("annotation_id", "bbox", "hand_type", "hand_type_valid")}
+    arrays |= {"camera_of": images["camera_of"], "joint_in_image": labels["joint_in_image"][:, :, INTERHAND_TO_JOINTS]}
     if set(kinds) != {""}:
-        of_image["kind_of"] = np.array(kind_of)
-    arrays = {name: values[used] for name, values in of_image.items()}
-    arrays |= {name: values[row] for name, values in of_annotation.items()}
-    if set(kinds) != {""}:
-        arrays["kinds"] = np.array(list(kinds))
+        arrays |= {"kind_of": images["kind_of"], "kinds": np.array(list(kinds))}
     return arrays, list(poses), list(cameras)
 
 
