@@ -109,7 +109,8 @@ def load_sample(frames: Frames, index: int, crop_px: int, augmentation: Augmenta
     if augmentation is None:
         image = crop.apply(rgb).astype(np.float32) / np.float32(255)
     else:
-        turn = _rotation_z(augmentation.angle_rad)
+        cos, sin = np.cos(augmentation.angle_rad), np.sin(augmentation.angle_rad)
+        turn = np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]], np.float32)
         image = recolour(_warp(rgb, crop, turn[:2, :2], augmentation), augmentation)
         about = (points - crop_px / 2) @ (turn[:2, :2].T * augmentation.scale)
         points = (about + crop_px * (0.5 + augmentation.shift)).astype(np.float32)
@@ -144,11 +145,6 @@ def load_sample(frames: Frames, index: int, crop_px: int, augmentation: Augmenta
 
 def _masked(values: NDArray[np.floating], mask: NDArray[np.bool_]) -> Floats:
     return np.where(mask, values, 0).astype(np.float32)
-
-
-def _rotation_z(angle_rad: float) -> Floats:
-    cos, sin = np.cos(angle_rad), np.sin(angle_rad)
-    return np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]], np.float32)
 
 
 def _warp(

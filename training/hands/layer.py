@@ -27,7 +27,6 @@ class HandLayer(nn.Module):
     joint_shape_basis: Tensor  # (2, 10, 48)
     weights: Tensor  # (2, 778, 16)
     tips: Tensor  # (2, 5)
-    faces: Tensor  # (2, 1538, 3)
     joint_order: Tensor  # (21,)
     by_level: Tensor  # (16,) joints, those nearer to the wrist first
     parent_of: Tensor  # (16,) joints, in the same order
@@ -43,20 +42,17 @@ class HandLayer(nn.Module):
         hands = (right, left)
         no_correctives = np.zeros((POSE_FEATURES, VERTICES * 3), np.float32)
         self.has_pose_basis = any(hand.pose_basis is not None for hand in hands)
-        buffers: dict[str, list[NDArray[Any]]] = {
-            "template": [hand.template_row[None] for hand in hands],
-            "shape_basis": [hand.shape_basis for hand in hands],
-            "pose_basis": [no_correctives if hand.pose_basis is None else hand.pose_basis for hand in hands],
-            "joint_template": [hand.joint_row[None] for hand in hands],
-            "joint_shape_basis": [hand.joint_shape_basis for hand in hands],
-            "weights": [hand.weights for hand in hands],
-            "tips": [hand.tips for hand in hands],
-            "faces": [hand.faces for hand in hands],
+        buffers: dict[str, NDArray[Any]] = {
+            "template": np.stack([hand.template_row[None] for hand in hands]),
+            "shape_basis": np.stack([hand.shape_basis for hand in hands]),
+            "pose_basis": np.stack([no_correctives if hand.pose_basis is None else hand.pose_basis for hand in hands]),
+            "joint_template": np.stack([hand.joint_row[None] for hand in hands]),
+            "joint_shape_basis": np.stack([hand.joint_shape_basis for hand in hands]),
+            "weights": np.stack([hand.weights for hand in hands]),
+            "tips": np.stack([hand.tips for hand in hands]),
         }
-        for name, arrays in buffers.items():
-            self.register_buffer(name, torch.from_numpy(np.stack(arrays)), persistent=False)
         by_level = np.concatenate([[0], *(joints for joints, _ in right.levels)])
-        indices: dict[str, NDArray[Any]] = {
+        buffers |= {
             "joint_order": MANO_TO_JOINTS.copy(),
             "by_level": by_level,
             "parent_of": np.concatenate([[0], *(parents for _, parents in right.levels)]),
@@ -64,9 +60,9 @@ class HandLayer(nn.Module):
         }
         above = np.zeros(1, np.int64)  # joints of the level before
         for level, (joints, parents) in enumerate(right.levels):
-            indices[f"within{level}"] = np.array([above.tolist().index(parent) for parent in parents])
+            buffers[f"within{level}"] = np.array([above.tolist().index(parent) for parent in parents])
             above = joints
-        for name, array in indices.items():
+        for name, array in buffers.items():
             self.register_buffer(name, torch.from_numpy(array), persistent=False)
         self.register_buffer("identity", torch.eye(3), persistent=False)
         self.level_sizes = [len(joints) for joints, _ in right.levels]

@@ -25,7 +25,10 @@ def merge(network: ERNet) -> ERNet:
     extract.project = _convolution(_layers(extract.project, "{}"), groups=1)
     extract.heatmap = _convolution(_layers(extract.heatmap, "{}"), groups=HANDS)
     for block in (extract.desim.block, extract.deocc.block, regress.fuseformer.block):
-        _scale_query(block.attention)
+        with torch.no_grad():
+            for parameter in block.attention.query.parameters():
+                parameter.mul_(block.attention.scale)
+        block.attention.scale = 1.0
     for block in (extract.desim.block, regress.fuseformer.block):
         block.attention = SelfAttention(block.attention)
     regress.pooled = _of_pooled(regress)
@@ -63,13 +66,6 @@ class MergedPose(nn.Module):
         """tokens (B, 2, 21, C), joints (B, 2, 21, 3) -> (B, 2, 16, 6)."""
         flat = torch.cat([tokens @ self.reduce + self.reduce_bias, joints], dim=-1)
         return self.mlp(flat.reshape(len(flat), -1, 1, 1)).reshape(-1, HANDS, ROTATIONS, 6)
-
-
-def _scale_query(attention: MultiHeadAttention) -> None:
-    with torch.no_grad():
-        for parameter in attention.query.parameters():
-            parameter.mul_(attention.scale)
-    attention.scale = 1.0
 
 
 def _of_pooled(regress: Regress) -> nn.Module:

@@ -33,6 +33,7 @@ from plyfile import PlyData, PlyParseError
 from tqdm import tqdm
 
 from runtime.errors import UserError, first_line
+from runtime.files import read_regular
 from runtime.hand.hand_model import SHAPE_SIZE, VERTICES, HandModel, HandPair, skin
 from training.data.frames import HAND_TYPES, SIDES, Floats, Frames
 from training.data.readers.index import Arrays, format_errors, open_index
@@ -142,16 +143,14 @@ def fit_hands(
     """
     layer = HandLayer(*hands)
     vertices = np.where(there[..., None, None], vertices, np.stack([hand.v_template for hand in hands]))
-    parts = []
-    for start in tqdm(range(0, len(vertices), FIT_BATCH), desc="fitting the hand model", leave=False, delay=1):
-        batch = slice(start, start + FIT_BATCH)
-        parts.append(_fit_batch(layer, torch.from_numpy(vertices[batch]), hands))
-    rotations, shape, shift, error = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    batches = torch.from_numpy(vertices).split(FIT_BATCH)
+    parts = [_fit(layer, batch, hands) for batch in tqdm(batches, desc="fitting the hand model", leave=False, delay=1)]
+    rotations, shape, shift, error = (torch.cat(tensors).numpy() for tensors in zip(*parts, strict=True))
     rotations[~there], shape[~there], shift[~there], error[~there] = np.eye(3), 0, 0, 0
     return rotations, shape, shift, error
 
 
-def _fit_batch(layer: HandLayer, target: torch.Tensor, hands: HandPair) -> tuple[NDArray[np.float32], ...]:
+def _fit(layer: HandLayer, target: torch.Tensor, hands: HandPair) -> tuple[torch.Tensor, ...]:
     begin = torch.stack([_turns(hand, target[:, side]) for side, hand in enumerate(hands)], dim=1)
     begin = begin[..., :2].transpose(-1, -2).flatten(-2)
     turned = torch.zeros_like(begin, requires_grad=True)
@@ -174,8 +173,7 @@ def _fit_batch(layer: HandLayer, target: torch.Tensor, hands: HandPair) -> tuple
     optimizer.step(loss)
     with torch.no_grad():
         vertices, shift, rotations, shape = posed()
-        error = (vertices - target).norm(dim=-1).mean(dim=-1)
-    return tuple(values.numpy() for values in (rotations, shape, shift, error))
+    return rotations, shape, shift, (vertices - target).norm(dim=-1).mean(dim=-1)
 
 
 def _turns(hand: HandModel, target: torch.Tensor) -> torch.Tensor:
@@ -196,13 +194,10 @@ def _turns(hand: HandModel, target: torch.Tensor) -> torch.Tensor:
 
 def read_ply(path: Path) -> Floats:
     """The vertices (778, 3) of a .ply file, camera space; a UserError where it is no hand in front of the camera."""
+    content = read_regular(path, "the mesh of a hand", MAX_PLY_BYTES)
     try:
-        if path.stat().st_size > MAX_PLY_BYTES:
-            raise UserError(f"{path} is too large for the mesh of a hand")
-        table = PlyData.read(io.BytesIO(path.read_bytes()))["vertex"]
+        table = PlyData.read(io.BytesIO(content))["vertex"]
         vertices = np.stack([table[axis] for axis in "xyz"], axis=1).astype(np.float32)
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from error
     except (PlyParseError, ValueError, KeyError, IndexError, OverflowError, MemoryError) as error:
         raise UserError(f"{path} is not the mesh of a hand ({first_line(error)})") from error
     if vertices.shape != (VERTICES, 3) or not np.isfinite(vertices).all() or vertices[:, 2].min() <= 0:

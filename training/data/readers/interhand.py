@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from runtime.errors import UserError
+from runtime.files import read_regular
 from runtime.hand.hand_model import HandPair, skin
 from runtime.hand.joints import INTERHAND_TO_JOINTS
 from runtime.hand.rotations import matrix_from_axis_angle
@@ -99,10 +100,10 @@ def human_ids(root: Path, split: str, known: NDArray[np.int64]) -> NDArray[np.in
     path = next((path for path in paths if path.is_file()), None)
     if path is None:
         raise UserError(f"the human-annotated subset needs {paths[0]}: download it, or choose without it")
-    if path.stat().st_size > MAX_ID_FILE_BYTES:
-        raise UserError(f"{path} is too large for a list of annotation numbers")
     try:
-        ids = np.array(path.read_text(encoding="utf-8-sig").split(), np.int64)
+        ids = np.array(
+            read_regular(path, "a list of annotation numbers", MAX_ID_FILE_BYTES).decode("utf-8-sig").split(), np.int64
+        )
     except (ValueError, OverflowError) as error:
         raise UserError(f"{path} is not a list of annotation numbers") from error
     strangers = int((~np.isin(ids, known)).sum())

@@ -13,6 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from runtime.errors import UserError, first_line
+from runtime.files import check_regular, read_regular
 
 MAX_WHOLE_BYTES = 2 << 30
 MAX_STREAMED_BYTES = 32 << 30
@@ -24,8 +25,8 @@ _MAX_ITEM_BYTES = 1 << 24
 
 def read_json(path: Path, kind: type = dict) -> Any:
     """The object, or list, that a file holds. Raises UserError where it is missing, too large, or not one."""
-    with _user_errors(path, MAX_WHOLE_BYTES):
-        content = json.loads(path.read_bytes())
+    with _user_errors(path):
+        content = json.loads(read_regular(path, "an annotation file", MAX_WHOLE_BYTES))
     if not isinstance(content, kind):
         raise UserError(f"{path} does not hold a JSON {'object' if kind is dict else 'list'}")
     return content
@@ -37,24 +38,22 @@ def stream_items(path: Path, key: str) -> Iterator[Any]:
     Memory stays at a few items. Raises UserError like read_json, but where the damage is met: what came before has been
     given. A file without such a list has no items.
     """
+    check_regular(path, "an annotation file", MAX_STREAMED_BYTES)
     with (
-        _user_errors(path, MAX_STREAMED_BYTES) as size,
+        _user_errors(path),
         path.open("rb") as file,
-        tqdm(total=size, desc=f"reading {path.name}", unit="B", unit_scale=True, leave=False, delay=1) as bar,
+        tqdm(
+            total=path.stat().st_size, desc=f"reading {path.name}", unit="B", unit_scale=True, leave=False, delay=1
+        ) as bar,
     ):
         yield from ijson.items(_Watched(file, bar), f"{key}.item", use_float=True, buf_size=_BLOCK_BYTES)
 
 
 @contextmanager
-def _user_errors(path: Path, max_bytes: int) -> Iterator[int]:
-    """What goes wrong with reading a file as one line; gives its size."""
+def _user_errors(path: Path) -> Iterator[None]:
+    """What goes wrong with reading a file as one line."""
     try:
-        size = path.stat().st_size
-        if size > max_bytes:
-            raise UserError(f"{path} is larger than {max_bytes >> 30} GiB: it is no annotation file")
-        yield size
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from error
+        yield
     except (ValueError, RecursionError, ijson.JSONError) as error:
         raise UserError(f"{path} is not valid JSON: {first_line(error)}") from error
 

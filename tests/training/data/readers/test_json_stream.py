@@ -41,7 +41,7 @@ def test_as_json_reads_it(tmp_path: Path, content: dict[str, Any], indent: int, 
 @pytest.mark.parametrize(
     "content",
     [
-        b"",
+        b" ",
         b'{"a": [1, 2',
         b'{"a": [1 2]}',
         b"{} {}",
@@ -72,7 +72,7 @@ def test_large_files_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (tmp_path / "file.json").write_text("[" * 2000)
     monkeypatch.setattr(json_stream, "MAX_STREAMED_BYTES", 1000)
     monkeypatch.setattr(json_stream, "MAX_WHOLE_BYTES", 1000)
-    for name, message in (("file.json", "larger than"), ("nothing.json", "cannot read .*No such file")):
+    for name, message in (("file.json", "an annotation file at most"), ("nothing.json", "cannot read")):
         for call in (read_json, lambda path: list(stream_items(path, "a"))):
             with pytest.raises(UserError, match=message):
                 call(tmp_path / name)
