@@ -22,11 +22,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from runtime.errors import UserError
 from training.hands.layer import HandLayer
-from training.losses import LossWeights
+from training.losses import LossWeights, Supervised
 from training.network import ERNet, build
 from training.network.count import count_gmac
 from training.network.widths import differing_widths
-from training.objective import Supervised
 
 STEP = 8  # channels
 KEEP = 0.25  # of a group's channels, at least

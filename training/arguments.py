@@ -29,7 +29,6 @@ def add_run_arguments(parser: CommandParser) -> None:
     parser.add_argument("--hand-model", type=Path, help="a hand model .npz; default: the embedded one")
     parser.add_argument("--run-dir", type=Path, help="default: a folder of the cache, named after the variant")
     parser.add_argument("--seed", type=int, help="default: the recipe's")
-    parser.add_argument("--threads", type=int, help="of the training process; default: torch's choice")
     parser.add_argument(
         "--workers", type=int, default=1, help="processes that load images or make scenes, for each GPU"
     )

@@ -25,7 +25,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data", default="synthetic", help="'synthetic' or a data set's folder")
     parser.add_argument("--split", default="test", choices=("train", "val", "test"))
     parser.add_argument("--images", type=int, default=1000, help="the first so many")
-    parser.add_argument("--allow-missing", action="store_true", help="leave out images whose files are missing")
     parser.add_argument("--hand-model", type=Path, help="a hand model .npz; default: the embedded one")
     parser.add_argument(
         "--protocol", help="wrist, mcp-scaled, wrist-scaled, human, er, all; default: mcp-scaled and er"

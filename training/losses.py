@@ -1,4 +1,4 @@
-"""The eight L1 losses of ER's training and the presence loss, with their weights.
+"""The eight L1 losses of ER's training and the presence loss, with their weights, as what a training step minimises.
 
 Units follow the lineage's public code: 3D in metres, 2.5D and projections in cells of an 8 x 8 x 8 map, so that its
 weights (10 on 3D joints, 1 elsewhere) keep their meaning.
@@ -9,16 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
-from training.hands.layer import HandLayer
-from training.hands.rotations_torch import matrix_from_6d
-from training.network import Outputs
+from training.hands.layer import HandLayer, matrix_from_6d
+from training.network import ERNet, Extracted, Outputs
 from training.run.parallel import mean_over_processes, world_size
 
 DEPTH_RANGE_M = 0.4  # spanned by the depth bins, centred at the wrist
 LOSS_CELLS = 8
+SHOWN_TERMS = ("relative_translation", "presence")
 
 
 @dataclass(frozen=True)
@@ -98,3 +98,34 @@ def masked_l1(predicted: Tensor, target: Tensor, mask: Tensor) -> Tensor:
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     """Mean of values where mask is 1; of several processes, each one's share of the mean over all."""
     return (values * mask).sum() / mean_over_processes(mask.sum()).clamp(min=1 / world_size())
+
+
+class Supervised(nn.Module):
+    """The network against the labels. `step` is the run's step, for objectives with ramps."""
+
+    taught_by: dict[str, str] | None = None  # name and sha256 of a teacher
+
+    def __init__(self, network: ERNet, layer: HandLayer, weights: LossWeights, bf16: bool = False) -> None:
+        super().__init__()
+        self.network, self.layer, self.weights, self.bf16 = network, layer, weights, bf16
+
+    def forward(self, batch: dict[str, Tensor], step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """(B, ...) tensors with the keys of training.data.samples.Sample -> loss (), figures by name."""
+        outputs, extracted = self.look(batch["image"])
+        return self.against_labels(outputs, extracted.grid, batch)
+
+    def look(self, image: Tensor) -> tuple[Outputs, Extracted]:
+        """What the network makes of images (B, 3, S, S), and what it saw on the way."""
+        image = image.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(image.device.type, torch.bfloat16, enabled=self.bf16):
+            extracted = self.network.extract(self.network.features(image))
+            return self.network.regress(extracted), extracted
+
+    def against_labels(
+        self, outputs: Outputs, grid: tuple[int, int, int], batch: dict[str, Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The labels' loss () and its figures."""
+        terms, errors = compute_losses(outputs, batch, self.layer, grid)
+        total = torch.stack([getattr(self.weights, name) * term for name, term in terms.items()]).sum()
+        figures = {"loss": total, **errors, **{name: terms[name] for name in SHOWN_TERMS}}
+        return total, {name: value.detach() for name, value in figures.items()}

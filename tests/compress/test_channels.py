@@ -24,11 +24,11 @@ from runtime.errors import UserError
 from runtime.hand.hand_model import load_hand_models
 from tests.conftest import IMAGES
 from training.checkpoint import WeightFacts, load_network, save_weights
-from training.dry_run import random_batch
 from training.hands.layer import HandLayer
 from training.network import VARIANTS, ERNet, build
 from training.network.count import count_gmac
 from training.run import trainer
+from training.run.runs import random_batch
 
 HANDS = load_hand_models()
 LAYER = HandLayer(*HANDS)

@@ -16,13 +16,12 @@ from training.checkpoint import SHIPPED, load_network
 from training.distillation.spec import TERMS, DistillSpec
 from training.distillation.teacher import NetworkTeacher
 from training.distillation.terms import Distilled
-from training.dry_run import random_batch
 from training.evaluation.predictions import look
 from training.hands.layer import HandLayer
-from training.losses import LossWeights
+from training.losses import LossWeights, Supervised
 from training.network import ERNet, build
-from training.objective import Supervised
 from training.recipe import Recipe, Stage
+from training.run.runs import random_batch
 from training.run.trainer import RunSettings, Trainer
 
 HANDS = load_hand_models()

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from runtime.errors import UserError
-from training.checkpoint import WeightFacts, read_facts, save_weights
-from training.initial_weights import initialise
+from training.checkpoint import WeightFacts, initialise, read_facts, save_weights
 from training.network import build
 
 Tensors = dict[str, Tensor]

@@ -10,9 +10,8 @@ from torch import Tensor
 
 from runtime.hand.hand_model import load_hand_models
 from training.hands.layer import HandLayer
-from training.losses import LossWeights, compute_losses
+from training.losses import LossWeights, Supervised, compute_losses
 from training.network import Outputs, build
-from training.objective import Supervised
 
 GRID, BINS = (7, 7, 7), 7
 

@@ -13,11 +13,9 @@ from torch.nn import functional
 
 from training.distillation.spec import DistillSpec
 from training.distillation.teacher import Grid, Lesson, Teacher, log_marginals
-from training.hands.layer import HandLayer
-from training.hands.rotations_torch import matrix_from_6d
-from training.losses import LOSS_CELLS, LossWeights, masked_l1, masked_mean, normalise_joints_image
+from training.hands.layer import HandLayer, matrix_from_6d
+from training.losses import LOSS_CELLS, LossWeights, Supervised, masked_l1, masked_mean, normalise_joints_image
 from training.network import ERNet, Extracted, Outputs
-from training.objective import Supervised
 
 LENGTHS = ("joints", "vertices")  # means over coordinates, m
 

@@ -75,7 +75,7 @@ def look(network: ERNet, images: Tensor) -> tuple[Tensor, ...]:
     """
     import torch  # see network_predictor
 
-    from training.hands.rotations_torch import matrix_from_6d
+    from training.hands.layer import matrix_from_6d
 
     device = next(network.parameters()).device
     with torch.no_grad():

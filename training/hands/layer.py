@@ -8,10 +8,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
 from runtime.hand.hand_model import POSE_FEATURES, SKELETON_JOINTS, VERTICES, HandModel
 from runtime.hand.joints import MANO_TO_JOINTS
 from training.hands import HANDS
+
+# Below this length a direction is unreliable: its gradient stays bounded by 1 / EPSILON, also in half precision.
+EPSILON = 1e-4
 
 
 class HandLayer(nn.Module):
@@ -106,3 +110,17 @@ class HandLayer(nn.Module):
             torch.cat(turns, dim=2).index_select(2, self.slot_of),
             torch.cat(places, dim=2).index_select(2, self.slot_of),
         )
+
+
+def matrix_from_6d(rotation6d: Tensor) -> Tensor:
+    """(..., 6), the first two columns one after the other -> (..., 3, 3), by Gram-Schmidt.
+
+    Finite with bounded gradients everywhere; a rotation wherever the columns are longer than EPSILON and not parallel.
+    """
+    first = functional.normalize(rotation6d[..., 0:3], dim=-1, eps=EPSILON)
+    # Normalised before the projection: the test for parallel columns must not depend on the second one's length.
+    second = functional.normalize(rotation6d[..., 3:6], dim=-1, eps=EPSILON)
+    second = second - (first * second).sum(dim=-1, keepdim=True) * first
+    second = functional.normalize(second, dim=-1, eps=EPSILON)
+    third = torch.linalg.cross(first, second, dim=-1)
+    return torch.stack([first, second, third], dim=-1)

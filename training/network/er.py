@@ -40,8 +40,6 @@ class ERNet(nn.Module):
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).reshape(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).reshape(1, 3, 1, 1), persistent=False)
         self.widths = narrow(self, {} if widths is None else widths)
-        if self.widths:
-            self._check_fit()
 
     def forward(self, image: Tensor) -> Outputs:
         features = self.features(image)
@@ -51,14 +49,3 @@ class ERNet(nn.Module):
     def features(self, image: Tensor) -> Tensor:
         """The backbone's map (B, channels, S/32, S/32)."""
         return self.backbone((image - self.mean) / self.std)
-
-    def _check_fit(self) -> None:
-        """A ValueError unless the narrowed modules fit together."""
-        self.eval()
-        try:
-            with torch.no_grad():
-                self(torch.zeros(1, 3, self.variant.crop_px, self.variant.crop_px))
-        except RuntimeError as error:
-            raise ValueError("widths that do not fit together") from error
-        finally:
-            self.train()

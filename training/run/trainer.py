@@ -26,14 +26,13 @@ from runtime.files import atomic_path
 from runtime.hand.hand_model import HandPair
 from training.checkpoint import WeightFacts, frames_sha256, save_weights
 from training.data.cache import cache_error
-from training.data.dataset import HandDataset, open_frames, start_worker
+from training.data.dataset import HandDataset, StepSampler, open_frames, start_worker
 from training.data.frames import Frames, drop_missing, named
 from training.data.mixture import SYNTHETIC, FrameSet, Source, mix
-from training.data.sampler import StepSampler
 from training.data.samples import drop_damaged
 from training.evaluation.predictions import evaluate, network_predictor
+from training.losses import Supervised
 from training.network import ERNet
-from training.objective import Supervised
 from training.recipe import Recipe, Stage
 from training.run import parallel
 from training.run.optim import WeightAverage, learning_rate, parameter_groups

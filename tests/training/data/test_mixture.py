@@ -17,9 +17,8 @@ from training.data.augment import AugmentSpec
 from training.data.dataset import HandDataset, open_frames
 from training.data.mixture import Source, mix, parse_source
 from training.hands.layer import HandLayer
-from training.losses import LossWeights
+from training.losses import LossWeights, Supervised
 from training.network import build
-from training.objective import Supervised
 from training.run import trainer
 from training.train import main
 

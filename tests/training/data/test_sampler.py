@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from training.data.sampler import StepSampler
+from training.data.dataset import StepSampler
 
 
 def test_every_image_once_per_epoch_and_the_same_after_a_resume() -> None:

@@ -18,8 +18,7 @@ from training.data.dataset import HandDataset, open_frames
 from training.data.frames import Frames
 from training.distillation import store
 from training.distillation.spec import DistillSpec
-from training.distillation.store import StoredTeacher
-from training.distillation.teacher import Batch, Lesson, NetworkTeacher
+from training.distillation.teacher import Batch, Lesson, NetworkTeacher, StoredTeacher
 from training.network import build
 from training.recipe import Recipe, Stage
 

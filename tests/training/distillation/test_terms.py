@@ -14,11 +14,10 @@ from runtime.hand.hand_model import load_hand_models
 from training.distillation.spec import TERMS, DistillSpec
 from training.distillation.teacher import NetworkTeacher, lesson_of_outputs, log_marginals
 from training.distillation.terms import Distilled, heatmap_term, move_mass, ramp, resize_plane
-from training.dry_run import random_batch
 from training.hands.layer import HandLayer
-from training.losses import LossWeights
+from training.losses import LossWeights, Supervised
 from training.network import Outputs, build
-from training.objective import Supervised
+from training.run.runs import random_batch
 
 CPU = torch.device("cpu")
 ALL = DistillSpec("er-xs", **dict.fromkeys(TERMS, 1.0))

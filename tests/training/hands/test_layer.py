@@ -7,8 +7,7 @@ import torch
 
 from runtime.hand.hand_model import load_hand_models, skin
 from runtime.hand.rotations import matrix_from_axis_angle as numpy_matrix
-from training.hands.layer import HandLayer
-from training.hands.rotations_torch import matrix_from_6d
+from training.hands.layer import HandLayer, matrix_from_6d
 
 HANDS = load_hand_models()
 LAYER = HandLayer(*HANDS)

@@ -27,8 +27,8 @@ from training.data.dataset import HandDataset, open_frames
 from training.data.mixture import Source
 from training.data.synthhands import batches
 from training.hands.layer import HandLayer
+from training.losses import Supervised
 from training.network import build
-from training.objective import Supervised
 from training.recipe import Recipe, Stage
 from training.run import trainer
 from training.run.trainer import RunSettings, Trainer

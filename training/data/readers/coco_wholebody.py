@@ -34,8 +34,7 @@ from runtime.hand.hand_model import HandPair
 from runtime.hand.joints import JOINT_COUNT
 from runtime.image.crop import BOX_SCALE
 from training.data.frames import INTERACTING, NO_HAND, SIDES, Frames
-from training.data.readers.index import Arrays, open_index
-from training.data.readers.json_stream import stream_items
+from training.data.readers.index import Arrays, open_index, stream_items
 from training.data.readers.pictures import box_of_joints, check_joint_order, checked_name, picture_arrays, shuffled
 
 NAME, FILES = "COCO-WholeBody", "annotations/coco_wholebody_val_v1.0.json"

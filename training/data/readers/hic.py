@@ -36,11 +36,9 @@ from runtime.errors import UserError, first_line
 from runtime.files import read_regular
 from runtime.hand.hand_model import SHAPE_SIZE, VERTICES, HandModel, HandPair, skin
 from training.data.frames import HAND_TYPES, SIDES, Floats, Frames
-from training.data.readers.index import Arrays, format_errors, open_index
-from training.data.readers.json_stream import read_json
+from training.data.readers.index import Arrays, format_errors, open_index, read_json
 from training.data.readers.pictures import checked_name, frames_arrays
-from training.hands.layer import HandLayer
-from training.hands.rotations_torch import matrix_from_6d
+from training.hands.layer import HandLayer, matrix_from_6d
 
 NAME, FILES = "HIC", "HIC.json"
 FOCAL_PX, CENTER_PX = 525.0, (320.0, 240.0)

@@ -30,8 +30,7 @@ from runtime.errors import UserError
 from runtime.hand.hand_model import HandPair
 from runtime.hand.joints import JOINT_COUNT
 from training.data.frames import Frames
-from training.data.readers.index import Arrays, format_errors, open_index, say
-from training.data.readers.json_stream import read_json
+from training.data.readers.index import Arrays, format_errors, open_index, read_json, say
 from training.data.readers.pictures import check_joint_order, checked_name, picture_arrays, shuffled
 
 NAME, FILES = "HInt", "TEST_newdays_img/*_r.json"

@@ -38,8 +38,7 @@ from runtime.hand.joints import INTERHAND_TO_JOINTS
 from runtime.hand.rotations import matrix_from_axis_angle
 from runtime.image.crop import MAX_BOX_PX
 from training.data.frames import HAND_KINDS, HAND_TYPES, SIDES, Frames
-from training.data.readers.index import Arrays, open_index, say
-from training.data.readers.json_stream import read_json, stream_items
+from training.data.readers.index import Arrays, open_index, read_json, say, stream_items
 from training.data.readers.pictures import check_joint_order, checked_name, frames_arrays
 
 PARTS = ("data", "camera", "joint_3d", "MANO_NeuralAnnot")

@@ -32,9 +32,8 @@ from runtime.errors import UserError
 from runtime.hand.hand_model import HandPair
 from runtime.image.reading import read_image
 from training.data.frames import INTERACTING, SIDES, Floats, Frames
-from training.data.readers.index import Arrays, open_index, say
+from training.data.readers.index import Arrays, open_index, read_json, say
 from training.data.readers.interhand import mano_arrays
-from training.data.readers.json_stream import read_json
 from training.data.readers.pictures import box_of_joints, check_joint_order, checked_name, frames_arrays, shuffled
 
 CAMERAS = "Mugsy_cameras/cam_params.json"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from runtime.errors import UserError
 from training.data.readers import json_stream
-from training.data.readers.json_stream import read_json, stream_items
+from training.data.readers.index import read_json, stream_items
 
 VALUES = st.recursive(
     st.none()
