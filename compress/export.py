@@ -40,7 +40,7 @@ from compress.request_check import check_request
 from runtime.errors import CommandParser, UserError, run_command
 from runtime.files import write_error
 from runtime.hand.hand_model import load_hand_models
-from training.evaluation.baselines import mean_pose_mpjpe_mm
+from training.evaluation.scores import mean_pose_mpjpe_mm
 from training.network import ERNet, build
 from training.network.count import count_gmac
 

@@ -26,13 +26,12 @@ from training.data.cache import cache_dir, cache_error
 from training.data.dataset import HandDataset
 from training.data.frames import Frames
 from training.data.mixture import Source
-from training.distillation.spec import DistillSpec
 from training.distillation.teacher import NetworkTeacher
 from training.distillation.terms import Distilled
 from training.hands.layer import HandLayer
 from training.network import ERNet
 from training.network.count import count_gmac, count_parameters_m
-from training.recipe import Recipe, Stage
+from training.recipe import DistillSpec, Recipe, Stage
 from training.run import parallel
 from training.run.trainer import RunSettings, Trainer, open_split
 

@@ -55,25 +55,20 @@ def compute_losses(
     fitted_joints = fitted[:, :, None].expand_as(valid)
     depth = batch["joints"][..., 2:] / DEPTH_RANGE_M + 0.5
     mano_depth = batch["mano_joints"][..., 2:] / DEPTH_RANGE_M + 0.5
+    cross_entropy = functional.binary_cross_entropy_with_logits(outputs.presence, batch["presence"], reduction="none")
+    in_plane = masked_l1(image_joints[..., :2], batch["points"], valid)
+    in_depth = masked_l1(image_joints[..., 2:], depth, valid_3d)
+    moved, target = outputs.relative_translation, batch["relative_translation"]
     terms = {
-        "relative_translation": masked_l1(
-            outputs.relative_translation, batch["relative_translation"], batch["has_translation"]
-        ),
+        "relative_translation": masked_l1(moved, target, batch["has_translation"]),
         "mano_pose": masked_l1(rotations, batch["rotations"], fitted),
         "mano_shape": masked_l1(outputs.shape, batch["shape"], fitted),
         "joints": masked_l1(joints, batch["joints"], valid_3d),
         "mano_joints": masked_l1(joints, batch["mano_joints"], fitted_joints),
-        "joints_image": LOSS_CELLS
-        * (
-            masked_l1(image_joints[..., :2], batch["points"], valid)
-            + 0.5 * masked_l1(image_joints[..., 2:], depth, valid_3d)
-        ),
+        "joints_image": LOSS_CELLS * (in_plane + 0.5 * in_depth),
         "mano_joints_image": LOSS_CELLS * 0.5 * masked_l1(image_joints[..., 2:], mano_depth, fitted_joints),
         "projected_joints": LOSS_CELLS * masked_l1(projected, batch["points"], valid),
-        "presence": masked_mean(
-            functional.binary_cross_entropy_with_logits(outputs.presence, batch["presence"], reduction="none"),
-            batch["has_presence"],
-        ),
+        "presence": masked_mean(cross_entropy, batch["has_presence"]),
     }
     with torch.no_grad():
         mesh = masked_mean((joints - batch["mano_joints"]).norm(dim=-1), fitted_joints)

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from runtime.errors import UserError
 from training.data.augment import AugmentSpec
-from training.distillation.spec import GONE_TERMS, DistillSpec
 from training.losses import LossWeights
 from training.network import get_variant
 from training.typed_tables import BadTable, structure
@@ -20,6 +19,40 @@ else:
     import tomli as tomllib
 
 FOLDER = Path(__file__).parent / "recipes"
+TERMS = ("joints", "vertices", "joints_image", "heatmap")
+GONE_TERMS = {"rotations", "relative_translation", "presence", "features", "relational"}  # older recipes have them
+
+
+@dataclass(frozen=True)
+class DistillSpec:
+    """The `[distill]` table of a recipe. A term of weight 0 is off and costs nothing."""
+
+    teacher: str  # a variant, or a weight or ONNX file
+    labels: float = 1.0  # weight of the labels' loss
+    joints: float = 0.0  # of the mesh, wrist-relative, m
+    vertices: float = 0.0  # wrist-relative, m
+    joints_image: float = 0.0  # 2.5D joints, cells of an 8 x 8 x 8 map
+    heatmap: float = 0.0  # nats
+    temperature: float = 1.0  # of the heat maps
+    ramp_steps: int = 0  # the terms' weights grow linearly over so many steps
+    draws: int = 0  # augmentations per image, repeated in turn; 0: a new one every epoch
+    bf16: bool = False  # the teacher computes in bfloat16, whatever the student does
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Of the terms that are on."""
+        return {term: getattr(self, term) for term in TERMS if getattr(self, term) > 0}
+
+    def problem(self) -> str | None:
+        """What is wrong with the numbers, or None."""
+        for name in ("labels", *TERMS, "ramp_steps", "draws"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                return f"'{name}' must be 0 or more"
+        if not 0 < self.temperature < float("inf"):
+            return "'temperature' must be above 0"
+        if not self.weights:
+            return f"no term has a weight: give one of {', '.join(TERMS)}"
+        return None
 
 
 @dataclass(frozen=True)
@@ -92,6 +125,26 @@ class Recipe:
             samples += stage.steps * stage.batch
             step -= stage.steps
         return stage, step, samples + step * stage.batch
+
+    def rate_at(self, step: int) -> float:
+        """Linear warm-up, then a cosine down to the final rate, anew where a stage has a rate of its own; or drops."""
+        begin, end, peak, warmup = 0, self.steps, self.learning_rate, self.warmup_steps
+        position = 0
+        for stage in self.stages:
+            if stage.learning_rate is not None:
+                if step < position:
+                    end = position
+                    break
+                begin, peak = position, stage.learning_rate
+                warmup = min(self.warmup_steps, stage.steps // 10)
+            position += stage.steps
+        if step - begin < warmup:
+            return peak * (step - begin + 1) / warmup
+        if self.drops:
+            return peak * 0.1 ** sum(step >= share * self.steps for share in self.drops)
+        progress = (step - begin - warmup) / max(1, end - begin - warmup)
+        wave = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+        return self.final_learning_rate + (peak - self.final_learning_rate) * wave
 
 
 def default_recipe_path(variant: str) -> Path:

@@ -13,14 +13,13 @@ import torch
 from runtime.hand.hand_model import load_hand_models
 from tests.fixtures.fake_device import FakeDevice
 from training.checkpoint import SHIPPED, load_network
-from training.distillation.spec import TERMS, DistillSpec
 from training.distillation.teacher import NetworkTeacher
 from training.distillation.terms import Distilled
 from training.evaluation.predictions import look
 from training.hands.layer import HandLayer
 from training.losses import LossWeights, Supervised
 from training.network import ERNet, build
-from training.recipe import Recipe, Stage
+from training.recipe import TERMS, DistillSpec, Recipe, Stage
 from training.run.runs import random_batch
 from training.run.trainer import RunSettings, Trainer
 

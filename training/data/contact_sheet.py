@@ -15,7 +15,7 @@ from runtime.errors import CommandParser, UserError, run_command
 from runtime.hand.hand_model import HandPair, load_hand_models, skin
 from runtime.hand.hands import COLOURS
 from runtime.hand.joints import BONES
-from runtime.image.crop import BOX_SCALE, Crop, crop_from_box
+from runtime.image.crop import BOX_SCALE, crop_from_box
 from runtime.image.draw import write_picture
 from runtime.image.sheets import Tile, draw_page
 from runtime.image.text import WHITE
@@ -40,12 +40,14 @@ def _tile(frames: Frames, hands: HandPair, index: int) -> Tile:
     marked = plain.copy()
     pose, sample = frames.pose_of[index], load_sample(frames, index, TILE_PX)
     joints, fitted = frames.joints_world_m[pose], frames.has_mano[pose] & frames.joint_valid[pose, :, 0]
-    valid = sample.joint_valid > 0
+    camera, valid = frames.camera_of[index], sample.joint_valid > 0
+    rotation = frames.camera_rotation[camera]
     for side, hand in enumerate(hands):
         colour = COLOURS[hand.side]
         if fitted[side]:
             vertices, skeleton = skin(hand, frames.rotations_world[pose, side], frames.shape[pose, side])
-            pixels = _place(frames, index, crop, vertices - skeleton[0] + joints[side, 0])
+            seen = (vertices - skeleton[0] + joints[side, 0] - frames.camera_position_m[camera]) @ rotation.T
+            pixels = crop.to_crop(seen[:, :2] / seen[:, 2:] * frames.focal_px[camera] + frames.principal_px[camera])
             filled = np.zeros((TILE_PX, TILE_PX), np.uint8)
             for triangle in np.round(pixels[hand.faces]).astype(np.int32):
                 cv2.fillConvexPoly(filled, triangle, 255)
@@ -62,13 +64,6 @@ def _tile(frames: Frames, hands: HandPair, index: int) -> Tile:
     known = zip(SIDES, sample.presence, sample.has_presence, strict=True)
     label = ", ".join(f"{side}: {('absent', 'there')[int(there)] if told else '?'}" for side, there, told in known)
     return Tile(np.vstack([plain, marked]), [[(label, WHITE)]])
-
-
-def _place(frames: Frames, index: int, crop: Crop, world_m: NDArray[np.floating]) -> NDArray[np.floating]:
-    """World points (N, 3), m -> pixels of the crop (N, 2)."""
-    camera = frames.camera_of[index]
-    seen = (world_m - frames.camera_position_m[camera]) @ frames.camera_rotation[camera].T
-    return crop.to_crop(seen[:, :2] / seen[:, 2:] * frames.focal_px[camera] + frames.principal_px[camera])
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -10,7 +10,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
@@ -104,7 +103,11 @@ class StepSampler(Sampler[list[tuple[int, int]]]):
         return self.steps
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        parts, counts = self._turn()
+        # Which data set each sample of a turn is of, and how many are of each: at least 1.
+        ends = np.round(np.cumsum(self.shares) * TURN).astype(int)
+        counts = np.maximum(np.diff(ends, prepend=0), 1)
+        counts[counts.argmax()] += TURN - counts.sum()
+        parts = np.random.default_rng(self.seed).permutation(np.repeat(np.arange(len(counts)), counts))
         before = [int((parts[:place] == part).sum()) for place, part in enumerate(parts)]  # in the turn, of its own
         first = [0, *accumulate(self.sizes)]
         orders: dict[int, tuple[int, torch.Tensor]] = {}
@@ -114,7 +117,7 @@ class StepSampler(Sampler[list[tuple[int, int]]]):
             for sample in range(position, position + self.batch):
                 turn, place = divmod(sample, TURN)
                 part = int(parts[place])
-                epoch, number = divmod(turn * counts[part] + before[place], self.sizes[part])
+                epoch, number = divmod(turn * int(counts[part]) + before[place], self.sizes[part])
                 if part not in orders or orders[part][0] != epoch:
                     generator = torch.Generator().manual_seed(self.seed + epoch)
                     orders[part] = epoch, torch.randperm(self.sizes[part], generator=generator)
@@ -122,11 +125,3 @@ class StepSampler(Sampler[list[tuple[int, int]]]):
                 keys.append((first[part] + int(orders[part][1][number]), draw))
             position += self.batch
             yield keys[self.process :: self.processes]
-
-    def _turn(self) -> tuple[NDArray[np.integer], list[int]]:
-        """Which data set each sample of a turn is of (TURN,), and how many are of each: at least 1."""
-        ends = np.round(np.cumsum(self.shares) * TURN).astype(int)
-        counts = np.maximum(np.diff(ends, prepend=0), 1)
-        counts[counts.argmax()] += TURN - counts.sum()
-        parts = np.repeat(np.arange(len(counts)), counts)
-        return np.random.default_rng(self.seed).permutation(parts), counts.tolist()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -142,8 +141,3 @@ def drop_missing(frames: Frames) -> tuple[Frames, list[str]]:
     if not there.any():
         raise UserError(f"none of the {len(missing)} images is below {frames.image_root} ({missing[0]}, ...)")
     return frames.subset(there), missing
-
-
-def named(names: Sequence[str]) -> str:
-    """The first few names, and that there are more."""
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

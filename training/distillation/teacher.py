@@ -27,11 +27,10 @@ from runtime.hand.hand_model import HandPair
 from runtime.hand.joints import JOINT_COUNT
 from training.checkpoint import check_hand_model, frames_sha256, load_network, read_facts, weights_of
 from training.data.mixture import FrameSet
-from training.distillation.spec import DistillSpec
 from training.hands import HANDS
 from training.losses import DEPTH_RANGE_M, normalise_joints_image
 from training.network import VARIANTS, ERNet, Outputs
-from training.recipe import Recipe
+from training.recipe import DistillSpec, Recipe
 
 Batch = dict[str, Tensor]
 Grid = tuple[int, int, int]  # depth bins, height and width of heat maps
@@ -212,22 +211,20 @@ class StoredTeacher:
         if crop_px not in self.rows:
             path = self.folder / f"{hashlib.sha256(f'{self.origin} {crop_px}'.encode()).hexdigest()[:16]}.npy"
             if not path.exists():
-                self._create(path)
+                fields = ((name, np.float16, shape) for name, shape in self.shapes.items())
+                kind = np.dtype([("check", np.uint32), *fields])
+                make_folder(self.folder)
+                need, free = self.count * kind.itemsize, shutil.disk_usage(self.folder).free
+                if need > free:  # writing to a mapped file on a full disk kills the process
+                    sizes = f"{free >> 20} MiB free, the stored outputs need up to {need >> 20} MiB"
+                    raise UserError(f"{self.folder} has {sizes}: give another --store")
+                with atomic_path(path) as temporary:
+                    np.lib.format.open_memmap(temporary, "w+", kind, (self.count,))
             try:
                 self.rows[crop_px] = np.load(path, mmap_mode="r+", allow_pickle=False)
             except (OSError, ValueError, EOFError) as error:
                 raise UserError(f"the stored outputs in {path} are damaged ({error}): remove that file") from error
         return self.rows[crop_px]
-
-    def _create(self, path: Path) -> None:
-        kind = np.dtype([("check", np.uint32), *((name, np.float16, shape) for name, shape in self.shapes.items())])
-        make_folder(self.folder)
-        need, free = self.count * kind.itemsize, shutil.disk_usage(self.folder).free
-        if need > free:  # writing to a mapped file on a full disk kills the process
-            sizes = f"{free >> 20} MiB free, the stored outputs need up to {need >> 20} MiB"
-            raise UserError(f"{self.folder} has {sizes}: give another --store")
-        with atomic_path(path) as temporary:
-            np.lib.format.open_memmap(temporary, "w+", kind, (self.count,))
 
 
 def _checksum(row: np.void) -> int:

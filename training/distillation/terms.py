@@ -1,8 +1,6 @@
 """Distillation: how far a student is from its teacher, term by term, and the objective that adds that to the labels.
 
-Terms on hands count only the hands that the labels say are there. Lengths are in metres, as in training.losses. Which
-terms help is measured in RESULTS.md; rotations, presence, the relative translation, feature maps and relations between
-features gained less than seeds differ, and are gone.
+Terms on hands count only the hands that the labels say are there. Which terms help is measured in RESULTS.md.
 """
 
 from __future__ import annotations
@@ -11,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from training.distillation.spec import DistillSpec
 from training.distillation.teacher import Grid, Lesson, Teacher, log_marginals
 from training.hands.layer import HandLayer, matrix_from_6d
 from training.losses import LOSS_CELLS, LossWeights, Supervised, masked_l1, masked_mean, normalise_joints_image
 from training.network import ERNet, Extracted, Outputs
+from training.recipe import DistillSpec
 
 LENGTHS = ("joints", "vertices")  # means over coordinates, m
 

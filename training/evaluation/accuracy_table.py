@@ -19,11 +19,10 @@ from training.data.dataset import open_frames
 from training.data.frames import Frames, drop_missing
 from training.data.mixture import Source
 from training.data.readers.interhand import human_ids
-from training.evaluation.baselines import mean_pose_mpjpe_mm
 from training.evaluation.points import HEADINGS, NOTE, point_cells
 from training.evaluation.predictions import Predictor, evaluate, file_predictor, network_predictor
 from training.evaluation.protocols import ER, ER_WITHOUT_QUIRKS, HUMAN, MCP_SCALED, PROTOCOLS, Protocol, Result
-from training.evaluation.scores import Scores
+from training.evaluation.scores import Scores, mean_pose_mpjpe_mm
 from training.evaluation.text_table import number, print_columns
 
 
@@ -93,8 +92,9 @@ def report(args: argparse.Namespace) -> int:
     mean_pose_mm = None
     if has_train and test.has_3d:
         mean_pose_mm = mean_pose_mpjpe_mm(open_frames(args.data, "train", hands, args.images), found)
-    missed, labelled = len(missing), (unmarked, mean_pose_mm, hands[0].name)
-    setting = Setting(test.label, test.synthetic, test.has_3d, args.split, missed, *labelled)
+    setting = Setting(
+        test.label, test.synthetic, test.has_3d, args.split, len(missing), unmarked, mean_pose_mm, hands[0].name
+    )
     extra = [protocol.as_published() for protocol in _compared(protocols, setting)]
     scores = evaluate(predict, found, crop_px, hands, protocols=(*protocols, *extra), human=human)
     if args.json:

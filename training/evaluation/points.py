@@ -30,7 +30,6 @@ CURVE = tuple(round(0.02 * step, 2) for step in range(21))  # of the box's side
 PCK_AT = 0.2
 LEAST_METACARPAL = 0.3  # of the box's side
 MIN_JOINTS = 6
-ALL = "all"
 HEADINGS = ("kind", "pictures", "hands", "median error", "PCK", "PCK, seen", "AUC", "presence right")
 NOTE = (
     "Median error in lengths of the middle finger's metacarpal. PCK: joints within 0.2 of their hand's box; a hand "
@@ -104,7 +103,7 @@ class PointTally:
         kinds = list(dict.fromkeys(found["kind"].tolist()))
         parts = [{name: values[found["kind"] == kind] for name, values in found.items()} for kind in kinds]
         figures = [_figures(kind, part) for kind, part in zip(kinds, parts, strict=True)]
-        return figures if len(kinds) == 1 else [_figures(ALL, found), *figures]
+        return figures if len(kinds) == 1 else [_figures("all", found), *figures]
 
 
 def _figures(kind: str, found: dict[str, NDArray[Any]]) -> PointFigures:

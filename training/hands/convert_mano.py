@@ -43,7 +43,8 @@ def convert(right_path: Path, left_path: Path) -> tuple[Arrays, list[str]]:
         left["shapedirs"] = left["shapedirs"] * np.array([-1, 1, 1], np.float32)[:, None]
         repairs.append("the left hand's shapedirs had the right hand's sign in x, as published; it was changed")
     for hand, path in ((right, right_path), (left, left_path)):
-        if _volume(hand) < 0:
+        corners = (hand["v_template"] - hand["v_template"].mean(axis=0))[hand["faces"]]
+        if np.einsum("fc,fc->", corners[:, 0], np.cross(corners[:, 1], corners[:, 2])) < 0:  # of six times the volume
             hand["faces"] = np.ascontiguousarray(hand["faces"][:, ::-1])
             repairs.append(f"the faces of {path} looked inwards; they were turned")
     arrays: Arrays = {"name": np.array(NAME)}
@@ -65,13 +66,6 @@ def _read_hand(path: Path) -> Arrays:
         floats = {key: raw[key].astype(np.float32) for key in sorted(raw)}
     integers = {"faces": faces, "parents": parents, "tips": np.array(TIPS)}
     return {**floats, **{key: values.astype(np.int32) for key, values in integers.items()}}
-
-
-def _volume(hand: Arrays) -> float:
-    """Signed, about the mesh's centre, m^3: negative where the faces look inwards."""
-    vertices = hand["v_template"]
-    corners = (vertices - vertices.mean(axis=0))[hand["faces"]]
-    return float(np.einsum("fc,fc->", corners[:, 0], np.cross(corners[:, 1], corners[:, 2])) / 6)
 
 
 def main(arguments: list[str] | None = None) -> int:

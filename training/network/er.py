@@ -42,9 +42,7 @@ class ERNet(nn.Module):
         self.widths = narrow(self, {} if widths is None else widths)
 
     def forward(self, image: Tensor) -> Outputs:
-        features = self.features(image)
-        extracted = self.extract(features)
-        return self.regress(extracted)
+        return self.regress(self.extract(self.features(image)))
 
     def features(self, image: Tensor) -> Tensor:
         """The backbone's map (B, channels, S/32, S/32)."""

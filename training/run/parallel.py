@@ -104,8 +104,8 @@ class SyncedBatchNorm2d(nn.BatchNorm2d):
         mean = all_reduce(values.sum(dim=(0, 2, 3))) / count
         centred = values - mean[:, None, None]  # the mean of squares less the mean's square loses flat pictures' digits
         variance = all_reduce((centred * centred).sum(dim=(0, 2, 3))) / count
-        assert self.num_batches_tracked is not None and self.running_mean is not None and self.running_var is not None
-        assert self.momentum is not None, "no norm of this project averages over all batches"
+        assert self.num_batches_tracked is not None and self.momentum is not None
+        assert self.running_mean is not None and self.running_var is not None
         self.num_batches_tracked.add_(1)
         self.running_mean.lerp_(mean.detach(), self.momentum)
         self.running_var.lerp_(variance.detach() * count / (count - 1), self.momentum)

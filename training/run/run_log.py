@@ -17,7 +17,7 @@ Row = dict[str, Any]
 
 
 class RunLog:
-    """Rows so far and the sums of the next one. All of it is part of a checkpoint, so the curve resumes exactly."""
+    """Rows so far and the sums of the next one. A checkpoint keeps its variables, so the curve resumes exactly."""
 
     def __init__(self) -> None:
         self.rows: list[Row] = []
@@ -39,14 +39,6 @@ class RunLog:
         row["waiting_pct"] = round(100 * self.sums["waiting"] / self.sums["seconds"], 2)
         self.rows.append(row)
         self.sums, self.steps = {}, 0
-
-    def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps."""
-        return dict(vars(self))
-
-    def load(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
-        vars(self).update(state)
 
     def write(self, path: Path) -> None:
         """The table as CSV: empty cells where a row has no such figure."""

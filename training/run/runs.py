@@ -15,18 +15,16 @@ from runtime.hand.hand_model import load_hand_models
 from training.checkpoint import initialise
 from training.data.cache import cache_dir
 from training.data.mixture import SYNTHETIC
-from training.distillation.spec import DistillSpec
 from training.distillation.teacher import StoredTeacher, open_teacher
 from training.distillation.terms import Distilled
 from training.hands import HANDS
 from training.hands.layer import HandLayer
 from training.losses import Supervised
-from training.network import ERNet, build
+from training.network import build
 from training.network.count import count_parameters_m
-from training.recipe import Recipe, Stage, default_recipe_path, read_recipe
+from training.recipe import DistillSpec, Recipe, Stage, default_recipe_path, read_recipe
 from training.run import parallel
-from training.run.optim import parameter_groups
-from training.run.trainer import RunSettings, Trainer, open_train
+from training.run.trainer import RunSettings, Trainer, open_train, parameter_groups
 
 TIMED_STEPS = 3  # of a dry run
 CPU_BATCH = 8  # tried on a CPU in place of a larger one: its time grows with the batch
@@ -39,11 +37,14 @@ def run(args: argparse.Namespace, taught: bool) -> int:
     recipe = replace(recipe, distill=spec)
     with parallel.process_group() as device:
         hands = load_hand_models(args.hand_model)
-        network = network_of(args, recipe)
+        torch.manual_seed(recipe.seed)
+        network = build(recipe.variant)
+        if args.init is not None:
+            parallel.say(initialise(network, args.init))
         teacher = None if spec is None else open_teacher(spec, hands, device, recipe.bf16 or spec.bf16)
         drawn = drawn_here(args, device, images_stay=store is not None)
         frames = None
-        if not (args.dry_run and _synthetic(args)):  # a dry run makes no synthetic set
+        if not (args.dry_run and any(source.synthetic for source in args.data)):  # a dry run makes no synthetic set
             # Where batches are drawn, a few are rendered, to name the set.
             frames = open_train(args.data, hands, min(recipe.images, 48) if drawn else recipe.images)
         recipe = recipe.for_images(recipe.images if frames is None or drawn else len(frames))
@@ -72,10 +73,6 @@ def _taught(args: argparse.Namespace, recipe: Recipe) -> DistillSpec:
     return recipe.distill if args.teacher is None else replace(recipe.distill, teacher=args.teacher)
 
 
-def _synthetic(args: argparse.Namespace) -> bool:
-    return any(source.synthetic for source in args.data)
-
-
 def recipe_of(args: argparse.Namespace) -> Recipe:
     """The recipe that the command line asks for."""
     if (args.variant is None) == (args.recipe is None):
@@ -83,18 +80,9 @@ def recipe_of(args: argparse.Namespace) -> Recipe:
     recipe = read_recipe(args.recipe or default_recipe_path(args.variant))
     changes = {key: getattr(args, key) for key in ("images", "seed") if getattr(args, key) is not None}
     recipe = replace(recipe, **changes)
-    if _synthetic(args) and recipe.images < 1:
+    if any(source.synthetic for source in args.data) and recipe.images < 1:
         raise UserError("there is no image to train on: give --images of 1 or more")
     return recipe if args.batch is None else recipe.with_batch(args.batch)
-
-
-def network_of(args: argparse.Namespace, recipe: Recipe) -> ERNet:
-    """The network to train, with the weights it starts from; seeds torch."""
-    torch.manual_seed(recipe.seed)
-    network = build(recipe.variant)
-    if args.init is not None:
-        parallel.say(initialise(network, args.init))
-    return network
 
 
 def drawn_here(args: argparse.Namespace, device: torch.device, images_stay: bool) -> bool:

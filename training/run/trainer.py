@@ -1,7 +1,6 @@
 """One training run: batches in order, an objective, and a folder from which it goes on after any interruption.
 
-The folder holds `checkpoint.pt` (everything needed to go on), `<variant>.safetensors` (the moving average of the
-weights), `log.csv` and `curves.png`. Data order and augmentation depend on the step alone.
+Data order and augmentation depend on the step alone.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 from tqdm import tqdm
@@ -27,7 +26,7 @@ from runtime.hand.hand_model import HandPair
 from training.checkpoint import WeightFacts, frames_sha256, save_weights
 from training.data.cache import cache_error
 from training.data.dataset import HandDataset, StepSampler, open_frames, start_worker
-from training.data.frames import Frames, drop_missing, named
+from training.data.frames import Frames, drop_missing
 from training.data.mixture import SYNTHETIC, FrameSet, Source, mix
 from training.data.samples import drop_damaged
 from training.evaluation.predictions import evaluate, network_predictor
@@ -35,7 +34,6 @@ from training.losses import Supervised
 from training.network import ERNet
 from training.recipe import Recipe, Stage
 from training.run import parallel
-from training.run.optim import WeightAverage, learning_rate, parameter_groups
 from training.run.run_log import ROW_STEPS, RunLog, draw_curves
 
 CHECKPOINT_SECONDS = 600
@@ -66,6 +64,7 @@ class Trainer:
             if stage.batch % (processes := parallel.world_size()):
                 raise UserError(f"a batch of {stage.batch} cannot be shared evenly by {processes} processes")
         self.recipe, self.settings, self.hands, self.device = recipe, settings, hands, device
+        self.network = objective.network  # what is trained
         self.objective = objective.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         parallel.synchronise_norms(self.objective)
         self.forward = DistributedDataParallel(self.objective) if parallel.is_distributed() else self.objective
@@ -77,11 +76,6 @@ class Trainer:
         self.crop_px = recipe.stages[-1].crop_px  # of the last step
         self.checkpoint = settings.folder / "checkpoint.pt"  # what the run goes on from
         self.weights = settings.folder / f"{recipe.variant}.safetensors"  # the averaged ones
-
-    @property
-    def network(self) -> ERNet:
-        """What is trained."""
-        return self.objective.network
 
     def run(self, frames: FrameSet | None = None) -> Path:
         """Train to the recipe's end and write the weights; a time limit shortens what is left of the schedule.
@@ -165,7 +159,7 @@ class Trainer:
     def update(self, loss: Tensor) -> None:
         """Move the weights and their average down the gradient of the loss ()."""
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.recipe, self.step)
+            group["lr"] = self.recipe.rate_at(self.step)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.objective.parameters(), self.recipe.clip_norm)
@@ -276,7 +270,7 @@ class Trainer:
             "objective": self.objective.state_dict(),
             "average": self.average.state,
             "optimizer": self.optimizer.state_dict(),
-            "log": self.log.state(),
+            "log": vars(self.log),
         }
         with atomic_path(self.checkpoint) as temporary:
             torch.save(state, temporary)
@@ -294,7 +288,7 @@ class Trainer:
         self.objective.load_state_dict(state["objective"])
         self.average.state = state["average"]
         self.optimizer.load_state_dict(state["optimizer"])
-        self.log.load(state["log"])
+        vars(self.log).update(state["log"])
         self.step = state["step"]
         self.steps_done, self.samples = state["done"]
 
@@ -317,7 +311,34 @@ def open_split(data: str, split: str, hands: HandPair, count: int) -> Frames:
         missing += damaged
     if missing:
         lost = f"{split}: {len(missing)} of {len(annotated)} images are missing or damaged, left out"
-        parallel.say(f"{lost}: {named(missing)}")
+        parallel.say(f"{lost}: {', '.join(missing[:3])}")
     if not len(frames):
         raise UserError(f"the {split} split of {data} has no image to use: give another --data")
     return frames
+
+
+def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Trained parameters, with weight decay on matrices and kernels only."""
+    trained = [p for p in module.parameters() if p.requires_grad]
+    matrices = [p for p in trained if p.dim() > 1]
+    vectors = [p for p in trained if p.dim() <= 1]
+    return [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+
+
+class WeightAverage:
+    """Exponential moving average of a network's weights; norm statistics are copied."""
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.state = {k: v.detach().clone() for k, v in network.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, network: nn.Module, step: int) -> None:
+        """Move towards the network; fast in the first steps of a stage, when the average is still another stage's."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        trained = dict(network.named_parameters())
+        for name, value in network.state_dict().items():
+            if name in trained:
+                self.state[name].lerp_(value, 1 - decay)
+            else:
+                self.state[name].copy_(value)

@@ -63,8 +63,3 @@ def test_missing_images_are_named(frames: Frames, tmp_path: Path) -> None:
     assert drop_missing(rest) == (rest, [])
     with pytest.raises(UserError, match="none of the 48 images is below"):
         drop_missing(replace(frames, image_root=tmp_path / "nowhere"))
-
-
-def test_the_label_says_what_is_synthetic(frames: Frames) -> None:
-    assert frames.label == "SynthHands v2 (synthetic)"
-    assert replace(frames, name="HIC", synthetic=False).label == "HIC"

@@ -49,9 +49,6 @@ def test_without_augmentation_the_crop_is_the_runners(frames: Frames, both: int)
 
 CHANGES = {
     "crop": {},
-    "rotation": {"angle_rad": 0.5},
-    "scale": {"scale": 1.3},
-    "shift": {"shift": np.array([0.1, -0.07])},
     "flip": {"flip": True},
     "colour": {"gain": np.array([0.8, 0.7, 0.9], np.float32), "offset": 0.0},
     "all": {"angle_rad": -0.3, "scale": 0.85, "shift": np.array([-0.05, 0.08]), "flip": True},

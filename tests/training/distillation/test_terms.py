@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from runtime.hand.hand_model import load_hand_models
-from training.distillation.spec import TERMS, DistillSpec
 from training.distillation.teacher import NetworkTeacher, lesson_of_outputs, log_marginals
-from training.distillation.terms import Distilled, heatmap_term, move_mass, ramp, resize_plane
+from training.distillation.terms import Distilled, heatmap_term, move_mass, resize_plane
 from training.hands.layer import HandLayer
 from training.losses import LossWeights, Supervised
 from training.network import Outputs, build
+from training.recipe import TERMS, DistillSpec
 from training.run.runs import random_batch
 
 CPU = torch.device("cpu")
@@ -69,28 +68,6 @@ def test_a_resized_plane_keeps_rows_and_columns_apart() -> None:
     rows, columns = torch.tensor([0.1, 0.2, 0.3, 0.4]), torch.tensor([0.7, 0.2, 0.1])
     resized = resize_plane(rows[:, None] * columns, 2, 5)
     assert torch.allclose(resized, move_mass(rows, 2)[:, None] * move_mass(columns, 5))
-
-
-def test_the_ramp() -> None:
-    assert [ramp(step, 4) for step in (0, 1, 3, 100)] == [0.25, 0.5, 1, 1]
-    assert ramp(0, 0) == 1
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"joints": -1.0}, "'joints' must be 0 or more"),
-        ({"heatmap": math.nan}, "'heatmap' must be 0 or more"),
-        ({"labels": math.inf}, "'labels' must be 0 or more"),
-        ({"draws": -1}, "'draws' must be 0 or more"),
-        ({"temperature": 0.0}, "'temperature' must be above 0"),
-        (dict.fromkeys(TERMS, 0.0), "no term has a weight"),
-        ({}, None),
-    ],
-)
-def test_specs(changes: dict[str, Any], message: str | None) -> None:
-    problem = replace(ALL, **changes).problem()
-    assert problem is None if message is None else problem is not None and message in problem
 
 
 # The objective.

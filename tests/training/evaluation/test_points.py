@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from tests.fixtures.truths import made_truth, one_by_one
 from training.evaluation.points import CURVE, PointFigures, PointTally
 from training.evaluation.protocols import HandBatch, Truth
 
@@ -22,27 +23,10 @@ def square_hand() -> np.ndarray:
 
 def labels(*types: int) -> Truth:
     """Images of those hand types; of what is not in them it is known that it is absent."""
-    count = len(types)
-    there = np.array([[kind in (RIGHT, BOTH), kind in (LEFT, BOTH)] for kind in types])
-    joints = np.zeros((count, 2, 21, 3))
-    valid = np.repeat(there[..., None], 21, axis=2)
-    return Truth(
-        hand_type=np.array(types),
-        human=np.ones(count, bool),
-        present=there,
-        presence_known=np.ones((count, 2), bool),
-        joints=joints,
-        joint_valid=valid,
-        has_mesh=np.zeros_like(there),
-        mesh_joints=joints,
-        vertices=joints,
-        relative_translation=np.zeros((count, 3)),
-        has_translation=np.zeros(count, bool),
-        points=np.broadcast_to(square_hand(), (count, 2, 21, 2)).copy(),
-        point_valid=valid,
-        point_seen=np.zeros_like(valid),
-        kind=np.array(["one", "one", "two", "none"])[list(types)],
-    )
+    truth = made_truth(*types)
+    points = np.broadcast_to(square_hand(), truth.points.shape).copy()
+    kind = np.array(["one", "one", "two", "none"])[list(types)]
+    return replace(truth, points=points, point_seen=np.zeros_like(truth.point_valid), kind=kind)
 
 
 def found(truth: Truth, off: float = 0.0) -> HandBatch:
@@ -53,12 +37,8 @@ def found(truth: Truth, off: float = 0.0) -> HandBatch:
 
 def figures(predicted: HandBatch, truth: Truth) -> dict[str, PointFigures]:
     tally = PointTally()
-    for one in range(len(truth.kind)):  # batches of one picture
-        part = slice(one, one + 1)
-        tally.add(
-            HandBatch(**{key: value[part] for key, value in vars(predicted).items()}),
-            Truth(**{key: value[part] for key, value in vars(truth).items()}),
-        )
+    for batch in one_by_one(predicted, truth):
+        tally.add(*batch)
     return {row.kind: row for row in tally.figures()}
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from runtime.hand.joints import JOINT_COUNT, JOINT_NAMES, MIDDLE_MCP
+from tests.fixtures.truths import hand, made_truth, one_by_one
 from training.evaluation.protocols import (
     ER,
     ER_WITHOUT_QUIRKS,
@@ -30,39 +31,6 @@ from training.evaluation.scores import Scores
 
 TIP = JOINT_NAMES.index("pinky_4")
 THUMB_TIP = JOINT_NAMES.index("thumb_4")
-
-
-def hand() -> np.ndarray:
-    """(21, 3): any hand whose bone wrist - middle MCP is 100 mm long."""
-    joints = np.random.default_rng(0).normal(size=(JOINT_COUNT, 3)) * 0.03
-    joints[0] = 0
-    joints[MIDDLE_MCP] = (0, -0.1, 0)
-    return joints
-
-
-def labels(*types: int, **changes: Any) -> Truth:
-    """Images of those hand types, all labelled; the vertices are the joints."""
-    count = len(types)
-    joints = np.broadcast_to(hand(), (count, 2, JOINT_COUNT, 3))
-    there = np.array([[kind != LEFT, kind != RIGHT] for kind in types])
-    truth = Truth(
-        hand_type=np.array(types),
-        human=np.ones(count, bool),
-        present=there,
-        presence_known=np.ones((count, 2), bool),
-        joints=joints,
-        joint_valid=np.repeat(there[..., None], JOINT_COUNT, axis=2),
-        has_mesh=there,
-        mesh_joints=joints,
-        vertices=joints,
-        relative_translation=np.tile([0.1, 0, 0], (count, 1)),
-        has_translation=there.all(axis=1),
-        points=joints[..., :2],
-        point_valid=np.repeat(there[..., None], JOINT_COUNT, axis=2),
-        point_seen=np.repeat(there[..., None], JOINT_COUNT, axis=2),
-        kind=np.array(types).astype(str),
-    )
-    return replace(truth, **changes)
 
 
 def as_prediction(truth: Truth) -> HandBatch:
@@ -96,7 +64,7 @@ NAN = float("nan")
 
 # Which images, how averaged. One joint is off by 63 mm in a single right hand, by 21 mm in the right hand of two.
 
-TRUTH = labels(RIGHT, INTERACTING)
+TRUTH = made_truth(RIGHT, INTERACTING)
 PREDICTED = off_by(TRUTH, [[63, 0], [21, 0]])
 
 
@@ -120,7 +88,7 @@ def test_what_is_averaged(protocol: Protocol, expected: tuple[float, ...]) -> No
 
 
 def test_human_averages_single_and_interacting_by_halves_of_its_own_images() -> None:
-    truth = labels(RIGHT, LEFT, INTERACTING, INTERACTING, INTERACTING)
+    truth = made_truth(RIGHT, LEFT, INTERACTING, INTERACTING, INTERACTING)
     predicted = off_by(truth, [[10, 0], [0, 10], [20, 20], [20, 20], [20, 20]])
     assert mpjpe(HUMAN, predicted, truth) == near(0.75, 0.5, 1)
     truth = replace(truth, human=np.array([True, True, True, False, False]))
@@ -133,16 +101,8 @@ def test_human_averages_single_and_interacting_by_halves_of_its_own_images() -> 
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=lambda p: p.name)
-def test_labels_against_themselves(protocol: Protocol) -> None:
-    truth = labels(RIGHT, LEFT, INTERACTING)
-    measured = result(protocol, as_prediction(truth), truth)
-    figures = (measured.mpjpe_mm.all, measured.mpvpe_mm.all, measured.mrrpe_mm)
-    assert figures == near(0, 0, 0)
-
-
-@pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=lambda p: p.name)
 def test_place_never_counts_and_size_only_without_scale(protocol: Protocol) -> None:
-    truth = labels(INTERACTING)
+    truth = made_truth(INTERACTING)
     larger = truth.mesh_joints * 1.5 + 0.3
     groups = result(protocol, replace(as_prediction(truth), joints=larger, vertices=larger), truth)
     # Unscaled, each joint is off by half its distance from the wrist.
@@ -154,7 +114,7 @@ def test_the_root_decides() -> None:
     # All joints lie at the wrist, but the middle MCP 100 mm above; the predicted one is 100 mm to the right.
     joints = np.zeros((1, 2, JOINT_COUNT, 3))
     joints[..., MIDDLE_MCP, 1] = -0.1
-    truth = labels(INTERACTING, joints=joints, mesh_joints=joints, vertices=joints)
+    truth = made_truth(INTERACTING, joints=joints, mesh_joints=joints, vertices=joints)
     turned = np.zeros_like(joints)
     turned[..., MIDDLE_MCP, 0] = 0.1
     predicted = HandBatch(turned, turned, truth.relative_translation, truth.present, truth.points)
@@ -165,7 +125,7 @@ def test_the_root_decides() -> None:
 
 
 def test_relative_translation_is_that_of_interacting_images_with_both_wrists() -> None:
-    truth = labels(RIGHT, INTERACTING, INTERACTING, has_translation=np.array([True, True, False]))
+    truth = made_truth(RIGHT, INTERACTING, INTERACTING, has_translation=np.array([True, True, False]))
     moved = truth.relative_translation + np.array([[0.5, 0, 0], [0, 0.012, 0], [0.7, 0, 0]])
     predicted = replace(as_prediction(truth), relative_translation=moved)
     for protocol in PROTOCOLS.values():
@@ -175,7 +135,7 @@ def test_relative_translation_is_that_of_interacting_images_with_both_wrists() -
 def test_vertices_of_other_hands_and_of_images_without_joints_do_not_count() -> None:
     # A fit of the hand that the image is not about; an image whose wrist is not annotated.
     valid = np.repeat([[[True], [False]], [[False], [False]]], JOINT_COUNT, axis=2)
-    truth = labels(RIGHT, RIGHT, joint_valid=valid, has_mesh=np.array([[True, True], [True, False]]))
+    truth = made_truth(RIGHT, RIGHT, joint_valid=valid, has_mesh=np.array([[True, True], [True, False]]))
     predicted = off_by(truth, [[21, 999], [999, 0]])
     for protocol in (WRIST_ONLY, HUMAN, ER_WITHOUT_QUIRKS):
         assert result(protocol, predicted, truth).mpvpe_mm.single == pytest.approx(1)
@@ -198,7 +158,7 @@ def test_quirk_2_the_roots_zero_error_is_averaged_in() -> None:
 
 
 def test_quirk_3_single_and_interacting_are_halves_but_for_vertices() -> None:
-    truth = labels(RIGHT, LEFT, INTERACTING, INTERACTING, INTERACTING)
+    truth = made_truth(RIGHT, LEFT, INTERACTING, INTERACTING, INTERACTING)
     predicted = off_by(truth, [[10, 0], [0, 10], [20, 20], [20, 20], [20, 20]])
     # 140 mm over the 160 joints of all images; or the halves 0.5 and 1.
     assert mpjpe(ER_WITHOUT_QUIRKS, predicted, truth) == near(140 / 160, 0.5, 1)
@@ -244,16 +204,12 @@ def test_all_quirks_together() -> None:
 
 
 def test_batches_add_up() -> None:
-    truth = labels(RIGHT, INTERACTING, LEFT, INTERACTING)
+    truth = made_truth(RIGHT, INTERACTING, LEFT, INTERACTING)
     predicted = off_by(truth, [[5, 0], [6, 7], [0, 9], [11, 3]])
     for protocol in (*PROTOCOLS.values(), ER_WITHOUT_QUIRKS):
         tally = Tally(protocol)
-        for image in range(4):
-            one = slice(image, image + 1)
-            tally.add(
-                HandBatch(**{k: v[one] for k, v in vars(predicted).items()}),
-                Truth(**{k: v[one] for k, v in vars(truth).items()}),
-            )
+        for batch in one_by_one(predicted, truth):
+            tally.add(*batch)
         whole = result(protocol, predicted, truth)
         assert tally.result().mpjpe_mm.all == pytest.approx(whole.mpjpe_mm.all)
         assert tally.result().mpvpe_mm.all == pytest.approx(whole.mpvpe_mm.all)
@@ -268,9 +224,3 @@ def test_the_accuracy_of_cards() -> None:
     assert (accuracy.protocol, accuracy.n_images, accuracy.n_interacting) == ("mcp-scaled", 2, 1)
     assert accuracy.presence_accuracy == pytest.approx(2 / 4)  # left taken for right
     assert (accuracy.mpjpe_mm, accuracy.mpvpe_mm, accuracy.mrrpe_mm) == near(21 / 40, 21 / 42, 0)
-
-
-def test_nothing_to_measure_is_nan() -> None:
-    truth = labels(RIGHT)
-    measured = result(MCP_SCALED, as_prediction(truth), truth)
-    assert np.isnan([measured.mpjpe_mm.all, measured.mpvpe_mm.all, measured.mrrpe_mm]).all()

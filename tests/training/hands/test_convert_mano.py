@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -153,13 +152,6 @@ def wrapping_starts() -> bytes:
     return craft.sparse(np.eye(16, 778), indptr=craft.array(starts))
 
 
-def endless_select() -> bytes:
-    """A node that is its own source."""
-    node = craft.name("chumpy.reordering", "Select") + b")\x81q\x01"
-    state = {"a": b"h\x01", "idxs": b"h\x01", "preferred_shape": craft.row(craft.number(1))}
-    return official(shapedirs=node + craft.table(state) + b"b")
-
-
 ZEROS = np.zeros(4)
 WEIGHTS = craft.array(load_hand_models()[0].weights.astype("<f8"))
 TOUCH = craft.text(f"touch {CANARY}")
@@ -168,28 +160,22 @@ REFUSED = "is not a MANO file|is damaged|is empty"
 HOSTILE: dict[str, tuple[bytes, str]] = {
     "os.system": (pickle.dumps(Reduced(os.system, f"touch {CANARY}"), 2), "it names 'posix system'"),
     "eval": (pickle.dumps(Reduced(eval, canary_call("eval")), 2), "it names"),
-    "subprocess": (pickle.dumps(Reduced(subprocess.Popen, ["touch", CANARY]), 2), "it names"),
     "hostile entry of a good table": (
         official(bs_style=craft.call(craft.name("posix", "system"), TOUCH)),
         "it names 'posix system'",
     ),
     "STACK_GLOBAL": (b"\x80\x04\x8c\x02os\x8c\x06system\x93" + craft.text(CANARY) + b"\x85R.", "it lacks 140"),
-    "INST": (b"(S'touch x'\nios\nsystem\n.", "it lacks 83"),
     "persistent id": (b"Pevil\n.", "it lacks 80"),
-    "extension code": (craft.START + b"\x82\x01.", "it lacks 130"),
     "memo slot 4 billion": (craft.START + b"Nr\xff\xff\xff\xff" + craft.END, REFUSED),
     "100,000 levels": (craft.START + b")" + b"\x85" * 100_000 + craft.END, REFUSED),
     "memo bomb": (memo_bomb(), REFUSED),
     "a tuple bomb as key": (key_bomb(), "a key of it is no text"),
     "a key of two lines": (craft.pickled({"two\nlines": craft.instance("chumpy.ch", "Ch", {})}), "it lacks"),
     "a terabyte is announced": (official(v_template=craft.array(ZEROS, shape=(10**6, 10**6))), "not that of its data"),
-    "sizes that overflow": (official(v_template=craft.array(ZEROS, shape=(2**33, 2**33))), "not that of its data"),
     "objects in an array": (
         official(v_template=craft.array(ZEROS, code="O8", data=b"]")),
         "something else than numbers",
     ),
-    "a string as long as 2 GB": (craft.START + b"T\xff\xff\xff\x7fabc" + craft.END, "cut short"),
-    "select of itself": (endless_select(), REFUSED),
     "sparse matrix whose starts wrap": (official(J_regressor=wrapping_starts()), "contradicts itself"),
     "a type with fields": (official(weights=WEIGHTS.replace(b"NNN", b"N))", 1)), "something else than numbers"),
     "numbers too large": (official(posedirs=craft.array(np.full((778, 3, 135), 1e300))), "not finite"),
@@ -205,22 +191,18 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
         "it lacks 'posedirs'",
     ),
     "float faces": (official(f=craft.array(np.zeros((1538, 3)))), "another shape, type"),
-    "not a number": (official(hands_mean=craft.array(np.full(45, np.nan))), "not finite"),
     "another skeleton": (official(kintree_table=craft.array(np.zeros((2, 16), "<i8"))), "another skeleton"),
-    "empty": (b"", REFUSED),
     "text": (b"not a pickle at all", REFUSED),
     "cut at 70%": (official()[: int(0.7 * len(official()))], "cut short"),
 }
 
 
-@pytest.mark.parametrize("case", ["eval", "os.system", "subprocess"])
+@pytest.mark.parametrize("case", ["eval", "os.system"])
 def test_the_hostile_files_would_run(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Python's own unpickler runs them: the canary of the next test can die."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(CANARY, "alive")
-    made = pickle.loads(HOSTILE[case][0])
-    if isinstance(made, subprocess.Popen):
-        made.wait()
+    pickle.loads(HOSTILE[case][0])
     assert os.environ[CANARY] == case or (tmp_path / CANARY).exists()
 
 

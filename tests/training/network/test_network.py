@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from runtime.errors import UserError
-from training.network import VARIANTS, Outputs, build, get_variant
+from training.network import VARIANTS, Outputs, build
 from training.network.backbones.tinyvit import offset_index
 from training.network.count import count_gmac, count_parameters_m
 from training.network.extract import cell_grid, soft_argmax
@@ -40,11 +39,6 @@ def test_outputs_follow_the_contract(name: str) -> None:
     assert cells.min() >= 0 and cells.max() <= network.variant.map_size - 1
 
 
-def test_unknown_variant_names_the_nearest() -> None:
-    with pytest.raises(UserError, match="did you mean er-s"):
-        get_variant("er_s")
-
-
 def test_gmac_counts_what_the_backbone_is_known_to_cost() -> None:
     # 1.255 GMAC and 5.07 M parameters: TinyViT-5M at 224 px without its classifier (paper: 1.3 G, 5.4 M with it).
     backbone = build("er-s").backbone
@@ -52,38 +46,15 @@ def test_gmac_counts_what_the_backbone_is_known_to_cost() -> None:
     assert count_parameters_m(backbone) == pytest.approx(5.07, abs=0.01)
 
 
-def official_tinyvit_names(depths: tuple[int, ...] = (2, 2, 6, 2)) -> set[str]:
-    """Parameter and statistic names of microsoft/Cream's tiny_vit.py, written down from its module structure."""
-
-    def conv_bn(prefix: str) -> set[str]:
-        norm = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
-        return {f"{prefix}.c.weight", *(f"{prefix}.bn.{n}" for n in norm)}
-
-    def affine(prefix: str) -> set[str]:
-        return {f"{prefix}.weight", f"{prefix}.bias"}
-
-    names = conv_bn("patch_embed.seq.0") | conv_bn("patch_embed.seq.2") | affine("norm_head")
-    for i, depth in enumerate(depths):
-        for j in range(depth):
-            block = f"layers.{i}.blocks.{j}"
-            if i == 0:
-                names |= set().union(*(conv_bn(f"{block}.conv{k}") for k in (1, 2, 3)))
-            else:
-                names |= conv_bn(f"{block}.local_conv") | {f"{block}.attn.attention_biases"}
-                names |= set().union(*(affine(f"{block}.attn.{k}") for k in ("norm", "qkv", "proj")))
-                names |= set().union(*(affine(f"{block}.mlp.{k}") for k in ("norm", "fc1", "fc2")))
-        if i < 3:
-            names |= set().union(*(conv_bn(f"layers.{i}.downsample.conv{k}") for k in (1, 2, 3)))
-    return names
-
-
-def test_tinyvit_loads_a_state_dict_with_the_official_names() -> None:
-    backbone = build("er-s").backbone
-    assert set(backbone.state_dict()) == official_tinyvit_names()
-    assert backbone.state_dict()["layers.2.blocks.0.attn.attention_biases"].shape == (5, 196)
-    official = {name: torch.rand_like(value.float()) for name, value in backbone.state_dict().items()}
-    backbone.load_state_dict(official)
-    assert torch.equal(backbone.layers[1].blocks[0].attn.qkv.weight, official["layers.1.blocks.0.attn.qkv.weight"])
+def test_tinyvit_has_the_official_names() -> None:
+    """Of microsoft/Cream's tiny_vit.py: one of each kind; all are held by the shipped weights, which load by name."""
+    names = build("er-s").backbone.state_dict()
+    block = "layers.1.blocks.0"
+    convolutions = ("patch_embed.seq.2", "layers.0.blocks.1.conv3", f"{block}.local_conv", "layers.2.downsample.conv2")
+    linears = (f"{block}.attn.qkv", f"{block}.attn.proj", f"{block}.mlp.fc1", f"{block}.mlp.norm", "norm_head")
+    assert {f"{name}.{leaf}" for name in convolutions for leaf in ("c.weight", "bn.running_var")} <= set(names)
+    assert {f"{name}.{leaf}" for name in linears for leaf in ("weight", "bias")} <= set(names)
+    assert names["layers.2.blocks.0.attn.attention_biases"].shape == (5, 196)
 
 
 def test_attention_offsets_have_the_official_order() -> None:
@@ -93,11 +64,6 @@ def test_attention_offsets_have_the_official_order() -> None:
     cells = [(y, x) for y in range(window) for x in range(window)]
     expected = [[order.setdefault((abs(a[0] - b[0]), abs(a[1] - b[1])), len(order)) for b in cells] for a in cells]
     assert offset_index(window, window).tolist() == expected
-
-
-def test_a_map_that_does_not_divide_into_windows_is_refused() -> None:
-    with pytest.raises(ValueError, match="windows of 7"):
-        build("er-s")(torch.rand(1, 3, 160, 160))
 
 
 def test_sampling_equals_grid_sample() -> None:

@@ -59,13 +59,9 @@ def save(path: Path, network: Any, widths: Any) -> None:
     "widths",
     [
         {"no.such.layer": (8, 8)},
-        {"regress.fuseformer.block": (8, 8)},
         {"regress.fuseformer.block.mlp.0": (80, 0)},
         {"regress.fuseformer.block.mlp.0": (80, 10_000_000)},
         {"regress.fuseformer.block.mlp.0": (80, 96.0)},
-        {"regress.fuseformer.block.mlp.0": (80,)},
-        {"regress.fuseformer.block.mlp.0": "80, 96"},
-        {"regress.fuseformer.block.mlp.0": (80, 96)},  # its reader stays as wide as it was
         {"backbone.layers.8.layers.1.0.c": (40, 48)},
         {"backbone.layers.8.layers.1.0.bn": (40, 48)},
     ],

@@ -10,7 +10,7 @@ import torch
 from torch import distributed, nn
 
 from runtime.errors import UserError
-from training.run.parallel import SyncedBatchNorm2d, hardware_name, process_group, synchronise_norms
+from training.run.parallel import SyncedBatchNorm2d, process_group, synchronise_norms
 
 
 @pytest.fixture(autouse=True)
@@ -45,10 +45,6 @@ def test_a_channel_that_does_not_vary_is_no_reason_for_nan() -> None:
     norm = SyncedBatchNorm2d(1, eps=1e-4).train()
     output = norm(torch.full((2, 1, 30, 30), 1000.1))  # the mean of squares may round below the squared mean
     assert torch.isfinite(output).all() and float(norm.running_var) >= 0
-
-
-def test_hardware_has_a_name() -> None:
-    assert hardware_name(torch.device("cpu")).endswith(f", {torch.get_num_threads()} used")
 
 
 def test_a_stray_world_size_says_what_to_unset(monkeypatch: pytest.MonkeyPatch) -> None:

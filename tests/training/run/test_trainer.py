@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import itertools
 import os
@@ -11,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -31,7 +33,9 @@ from training.losses import Supervised
 from training.network import build
 from training.recipe import Recipe, Stage
 from training.run import trainer
-from training.run.trainer import RunSettings, Trainer
+from training.run.run_log import RunLog, draw_curves
+from training.run.runs import drawn_here
+from training.run.trainer import RunSettings, Trainer, WeightAverage, parameter_groups
 
 ROOT = Path(__file__).parents[3]
 HANDS = load_hand_models()
@@ -152,7 +156,7 @@ parallel.all_reduce = lambda x: x
 
 def start(folder: Path, recipe: Path, seconds: float, *launcher: str, more: str = "") -> subprocess.Popen[bytes]:
     command = RUN.format(seconds=seconds, more=more)
-    arguments = ["--recipe", str(recipe), "--run-dir", str(folder), "--workers", "0", "--threads", "1"]
+    arguments = ["--recipe", str(recipe), "--run-dir", str(folder), "--workers", "0"]
     script = folder.parent / f"run_{seconds}.py"
     script.write_text(command)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
@@ -303,3 +307,83 @@ def test_loading_processes_start_at_every_stage(
     monkeypatch.setattr(trainer, "CHECKPOINT_SECONDS", 0)
     weights = make_trainer(tmp_path / "with", recipe, workers=1).run()
     assert distance(weights, make_trainer(tmp_path / "without", recipe).run()) == 0
+
+
+def test_the_rate_falls_starts_again_with_a_stage_of_its_own_or_drops() -> None:
+    first, second = Stage(64, 1, 110), Stage(96, 1, 100, learning_rate=0.5)
+    recipe = Recipe("er-nano", (first, second), 1, warmup_steps=10, learning_rate=1.0, final_learning_rate=0.0)
+    rates = [recipe.rate_at(step) for step in (0, 9, 10, 60, 109, 110, 119, 120, 165, 210)]
+    assert rates == pytest.approx([0.1, 1.0, 1.0, 0.5, 0.0, 0.05, 0.5, 0.5, 0.25, 0.0], abs=1e-3)
+    recipe = Recipe("er", (Stage(64, 1, 100),), warmup_steps=10, learning_rate=1.0, drops=(0.5, 0.6))
+    rates = [recipe.rate_at(step) for step in (4, 10, 49, 50, 59, 60, 99)]
+    assert rates == pytest.approx([0.5, 1.0, 1.0, 0.1, 0.1, 0.01, 0.01])
+
+
+def test_weight_average() -> None:
+    network = build("er-nano")
+    average = WeightAverage(network, decay=0.5)
+    before = average.state["regress.translation.0.weight"].clone()
+    with torch.no_grad():
+        network.regress.translation[0].weight.add_(1.0)
+        network.backbone.layers[0][0].bn.running_mean.add_(3.0)
+    average.update(network, step=1000)
+    assert torch.allclose(average.state["regress.translation.0.weight"], before + 0.5)
+    assert float(average.state["backbone.layers.0.0.bn.running_mean"].mean()) == 3.0
+
+
+def test_only_matrices_decay_and_what_is_frozen_is_left_out() -> None:
+    network = build("er-nano")
+    network.regress.translation[0].weight.requires_grad_(False)
+    decayed, free = (group["params"] for group in parameter_groups(network, 0.05))
+    assert all(p.dim() > 1 for p in decayed) and all(p.dim() <= 1 for p in free)
+    assert len(decayed) + len(free) == len(list(network.parameters())) - 1
+    assert not any(p is network.regress.translation[0].weight for p in decayed)
+
+
+def test_rows_are_means_and_survive_a_checkpoint(tmp_path: Path) -> None:
+    log = RunLog()
+    log.close_row({"step": 0})  # there was no step
+    for loss in (1.0, 2.0):
+        log.add({"loss": loss, "images": 8, "seconds": 0.5, "waiting": 0.1})
+    resumed = RunLog()
+    vars(resumed).update(vars(log))
+    resumed.add({"loss": 6.0, "images": 8, "seconds": 1.0, "waiting": 0.0})
+    resumed.close_row({"step": 3, "samples": 24, "crop_px": 64, "learning_rate": 0.1})
+    assert resumed.rows == [{
+        "step": 3, "samples": 24, "crop_px": 64, "learning_rate": 0.1,
+        "loss": 3.0, "images_per_s": 12.0, "waiting_pct": 10.0,
+    }]  # fmt: skip
+    resumed.rows[-1] |= {"val_mpjpe_mm": 30.0, "dataset": "a set"}
+    resumed.add({"loss": 4.0, "distilled": 1.0, "images": 8, "seconds": 1.0, "waiting": 0.0})
+    resumed.close_row({"step": 4, "samples": 32, "crop_px": 128, "learning_rate": 0.1})
+    resumed.write(tmp_path / "log.csv")
+    rows = list(csv.DictReader((tmp_path / "log.csv").open()))
+    assert [row["loss"] for row in rows] == ["3", "4"]
+    assert rows[0]["distilled"] == "" and rows[1]["distilled"] == "1" and rows[1]["val_mpjpe_mm"] == ""
+    draw_curves(resumed.rows, tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").stat().st_size > 5000
+
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+SYNTHETIC, FOLDER = Source("synthetic"), Source("somewhere")
+
+
+@pytest.mark.parametrize(
+    ("sources", "device", "images_stay", "drawn"),
+    [
+        ([SYNTHETIC], GPU, False, True),
+        ([Source("synthetic-v1")], GPU, False, True),
+        ([SYNTHETIC], CPU, False, False),
+        ([SYNTHETIC], GPU, True, False),
+        ([SYNTHETIC, FOLDER], GPU, False, False),
+        ([FOLDER], GPU, False, False),
+    ],
+)
+def test_the_synthetic_set_alone_is_drawn_on_a_gpu(
+    sources: list[Source], device: torch.device, images_stay: bool, drawn: bool
+) -> None:
+    args = Namespace(data=sources, backgrounds=None)
+    assert drawn_here(args, device, images_stay) is drawn
+    args.backgrounds = Path("photographs")
+    with contextlib.nullcontext() if drawn else pytest.raises(UserError, match="--backgrounds"):
+        drawn_here(args, device, images_stay)

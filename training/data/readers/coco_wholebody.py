@@ -10,15 +10,13 @@ pixel, hence + 0.5; v is 0 where a joint is not labelled, 1 where it is hidden; 
 labelled is not valid, and its numbers are 0.
 
 What the format leaves unclear, and what is done here:
-- There are no labels of a test split: the val file is the test split, and of the train file every 50th image, by its
-  number, is the validation split.
-- `valid` False does not say whether a hand is there: that is not known then. Two hands of a person farther apart than
-  the runner puts into one crop are two samples, each without knowledge of the other hand.
-- Other people's hands in a crop are not known of. Only what a crop of one person's hands asks is labelled.
+- There are no labels of a test split: the val file is it, and of the train file every 50th image, by number, is val.
+- `valid` False does not say whether a hand is there: that is not known then, nor of other people's hands in a crop. Two
+  hands of a person farther apart than the runner puts into one crop are two samples, neither knowing of the other.
 - v "may be a float", above 0 where the joint is reliable: what is just 1 counts as hidden, all else above 0 as seen.
 - Hands of fewer than MIN_JOINTS joints or MIN_HAND_PX pixels are left out, as not known of.
-- COCO marks every person, if only as a crowd: pictures without a mark are without hands. They are samples, too.
-- Whether people annotated pictures turned by their EXIF tag or not: not known; they are read turned, as by the runner.
+- COCO marks every person, if only as a crowd: pictures without a mark are without hands, and samples, too.
+- Whether people annotated pictures turned by their EXIF tag is not known; they are read turned, as by the runner.
 """
 
 from __future__ import annotations

@@ -5,18 +5,17 @@
     01/1/rgb/000.png ...                       the original sequences: 01-11 two hands or one, 15-21 with objects
     IJCV16___Results_MANO___parms_for___joints21/...___Model_Hand_{R,L}___ncomps45/000.ply, 000.pkl       MANO fits
 
-Known from InterWild's code: it is a test set only; paths are relative to HIC.json, a missing fit is null; the meshes
-have MANO's 778 vertices, in metres, in the camera's frame (x right, y down, z forward); one pinhole camera of 640 x 480
+Known from InterWild's code: a test set only; paths are relative to HIC.json, a missing fit is null; the meshes have
+MANO's 778 vertices, in metres, in the camera's frame (x right, y down, z forward); one pinhole camera of 640 x 480
 pixels with a focal length of 525 and its centre at (319.5, 239.5).
 
 What the format leaves unclear, and what is done here:
-- The .pkl fits are not read: they are pickles, and no source says what the 48 numbers of their `pose` are. The hand
-  model is fitted to the .ply meshes; one that it does not meet within MAX_FIT_MM is an error. So are joints: the fitted
-  model's. `joint_2d` is noisy, with the left index finger in reverse order, and is not read either.
+- The .pkl fits are pickles, and no source says what the 48 numbers of their `pose` are: the hand model is fitted to the
+  .ply meshes; one that it does not meet within MAX_FIT_MM is an error. Joints are the fitted model's: `joint_2d` is
+  noisy, with the left index finger in reverse order. The box is that of the meshes: nothing says how `bbox` was made.
 - The camera's centre is half of 639 x 479: pixel centres at integers. Ours are at .5, hence (320, 240).
-- Nothing says how `bbox` was made, and InterWild does not use it. The box here is that of the meshes in the picture.
 - A hand that its `hand_type` names but that has no fit counts as seen, without labels; an annotation without any fit
-  says nothing, not even where the hands are, and is left out.
+  says not even where the hands are, and is left out.
 """
 
 from __future__ import annotations

@@ -10,9 +10,9 @@ Known from the authors' README and drawing code: joints are in this project's or
 What the format leaves unclear, and what is done here:
 - Which hand it is stands in the file's name alone, _l or _r. The other hand may be in the picture: it is not known of.
 - Some users read a list `existence`, 0 where a joint is not annotated; where there is none, all joints are.
-- Whether whole numbers are centres of pixels or corners: not said; they are taken as they are, half a pixel at most.
-- Nothing says how `bbox` was made: the box here is the joints', as for the other sets.
-- Files that describe another number of hands than one are left out, and counted once, as are folders without pictures.
+- Whether whole numbers are centres of pixels or corners is not said: they are taken as they are, half a pixel at most.
+- Nothing says how `bbox` was made: the box here is the joints'.
+- Files of another number of hands than one are left out, and counted once, as are folders without pictures.
 The index is made anew when a folder gets or loses files, not when one is edited.
 """
 

@@ -7,16 +7,14 @@
                                                authors; here, in annotations/ or in annotations/{split}/
 
 The 5 and the 30 frames per second releases have the same form; each has its own annotations and human-annotated
-numbers, and they do not mix. Which one it is, the frame numbers say, where there are enough of them; folders'
-names say nothing. The synthetic set is written in the same form, so this is its reader, too; it may have pictures of
-hand type "none", and a "category" of each picture, by which figures are given.
+numbers, and they do not mix. Which one it is, the frame numbers say, where there are enough of them. The synthetic set
+is written in the same form; it may have pictures of hand type "none", and a "category" of each, for figures.
 
 What the files leave open, and what is done here:
 - `joint_valid` of an annotation is about one picture (annotated and inside it), that of joint_3d about the moment.
   Pictures whose joints are all invalid are kept: the masks of a sample leave nothing of them but presence.
 - A hand without a fit is null, or its frame or capture is not in the file at all: both are `has_mano` False.
 - Pictures without annotation, or whose box has no extent, cannot be cropped: they are left out, and counted once.
-- RootNet's boxes, which some published figures were measured with, are not read.
 """
 
 from __future__ import annotations

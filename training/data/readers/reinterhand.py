@@ -31,7 +31,7 @@ from tqdm import tqdm
 from runtime.errors import UserError
 from runtime.hand.hand_model import HandPair
 from runtime.image.reading import read_image
-from training.data.frames import INTERACTING, SIDES, Floats, Frames
+from training.data.frames import INTERACTING, SIDES, Frames
 from training.data.readers.index import Arrays, open_index, read_json, say
 from training.data.readers.interhand import mano_arrays
 from training.data.readers.pictures import box_of_joints, check_joint_order, checked_name, frames_arrays, shuffled
@@ -96,7 +96,10 @@ def _to_arrays(folders: list[Path], hands: HandPair) -> Arrays:
         for side, name in enumerate(SIDES):
             path = capture / "orig_fits" / name / "Keypoints" / f"keypoint-{frame:06}.json"
             if path.is_file():
-                world[row, side] = _joints(path)
+                joints = np.asarray(read_json(path, list), np.float32)
+                if joints.shape != (FILE_JOINTS, 3):
+                    raise ValueError(f"{path.name} has joints of shape {joints.shape}, not {(FILE_JOINTS, 3)}")
+                world[row, side] = joints[TO_JOINTS] / np.float32(1000)
         paths = {name: capture / "mano_fits" / "params" / f"{frame}_{name}.json" for name in SIDES}
         fits.append({name: read_json(path) for name, path in paths.items() if path.is_file()})
     valid = np.all(np.isfinite(world), axis=-1)
@@ -137,11 +140,3 @@ def _to_arrays(folders: list[Path], hands: HandPair) -> Arrays:
         focal_px=focal,
         principal_px=center,
     )
-
-
-def _joints(path: Path) -> Floats:
-    """(21, 3), m."""
-    joints = np.asarray(read_json(path, list), np.float32)
-    if joints.shape != (FILE_JOINTS, 3):
-        raise ValueError(f"{path.name} has joints of shape {joints.shape}, not {(FILE_JOINTS, 3)}")
-    return joints[TO_JOINTS] / np.float32(1000)

@@ -135,16 +135,6 @@ def test_samples_lie_on_the_picture(frames: Frames) -> None:
     assert not load_sample(frames, 2, size).has_translation
 
 
-def test_the_fit_is_made_once(root: Path, frames: Frames, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Until a mesh changes."""
-    monkeypatch.setattr(hic, "fit_hands", lambda *_: pytest.fail("fitted again"))
-    assert np.array_equal(open_frames(str(root), "test", HANDS).shape, frames.shape)
-    mesh = next(root.rglob("*.ply"))
-    mesh.write_bytes(mesh.read_bytes() + b"\n")
-    with pytest.raises(pytest.fail.Exception):
-        open_frames(str(root), "test", HANDS)
-
-
 def test_meshes_of_another_model(root: Path) -> None:
     for path in root.rglob("*.ply"):
         path.write_bytes(ply(np.roll(hic.read_ply(path), 100, axis=0), "ascii"))
@@ -155,11 +145,9 @@ def test_meshes_of_another_model(root: Path) -> None:
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (lambda c: c["annotations"][0].pop("left_mano_path"), "not in HIC's format"),
         (lambda c: c["annotations"][0].update(right_mano_path="../x.ply"), "not in HIC's format"),
         (lambda c: c["annotations"].clear(), "no annotation has a mesh"),
         (lambda c: c["annotations"][0].update(right_mano_path="x.ply"), "cannot read .*x.ply"),
-        (lambda c: c.pop("images"), "not in HIC's format"),
     ],
 )
 def test_damaged_annotations(root: Path, edit: Callable[[Any], None], message: str) -> None:
@@ -177,13 +165,10 @@ GOOD = ply(np.ones((778, 3)), "ascii")
 @pytest.mark.parametrize(
     "content",
     [
-        b"",
-        GOOD[:5000],
         ply(np.ones((778, 3)), "binary_little_endian")[:5000],
         GOOD.replace(b"vertex 778", b"vertex 99999999999"),
         GOOD.replace(b"float z", b"float w"),
         GOOD.replace(b"1.0000000", b"nan", 5),
-        GOOD.replace(b"\n1.0000000", b"\nx", 5),
         ply(np.full((778, 3), -1.0), "ascii"),
     ],
 )
@@ -194,7 +179,7 @@ def test_damaged_meshes(tmp_path: Path, content: bytes) -> None:
         hic.read_ply(path)
     assert "\n" not in str(caught.value)
     path.write_bytes(content + b" " * (hic.MAX_PLY_BYTES + 1))
-    with pytest.raises(UserError, match="too large"):
+    with pytest.raises(UserError, match="at most"):
         hic.read_ply(path)
 
 

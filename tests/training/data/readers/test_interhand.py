@@ -63,20 +63,12 @@ def test_labels_are_those_of_the_files(frames: Frames, synthetic_root: Path) -> 
     assert set(frames.hand_type) == {0, 1, 2, 3} and frames.hand_type_valid.all()
     there = np.array([[True, False], [False, True], [True, True], [False, False]])[frames.hand_type]
     for index, (image, annotation) in enumerate(zip(data["images"], data["annotations"], strict=True)):
-        pose, camera = frames.pose_of[index], frames.camera_of[index]
+        pose = frames.pose_of[index]
         world = joints[str(image["capture"])][str(image["frame_idx"])]["world_coord"]
         expected = np.array(world).reshape(2, 21, 3)[:, INTERHAND_TO_JOINTS] / 1000
         read = frames.joints_world_m[pose]
         assert np.abs(read - expected).max() < 1e-6
         assert (frames.joint_valid[pose].any(axis=1) == there[index]).all()
-        seen = (read - frames.camera_position_m[camera]) @ frames.camera_rotation[camera].T
-        points = seen[..., :2] / seen[..., 2:] * frames.focal_px[camera] + frames.principal_px[camera]
-        x, y, width, height = annotation["bbox"]
-        points = points[frames.joint_in_image[index]]
-        inside = (points >= (x - 1e-3, y - 1e-3)).all(axis=1) & (points <= (x + width + 1e-3, y + height + 1e-3)).all(
-            axis=1
-        )
-        assert not len(points) or inside.mean() > 0.5  # some boxes are wrong on purpose
         assert frames.file_names[index].decode() == image["file_name"] and frames.bbox[index].tolist() == pytest.approx(
             annotation["bbox"], abs=1e-3
         )
@@ -201,10 +193,8 @@ def images_of(root: Path) -> Any:
         lambda data: data["images"].append(data["images"][0]),
         lambda data: data["annotations"][0].update(hand_type="foot"),
         lambda data: data["annotations"][0].update(joint_valid=[1] * 41),
-        lambda data: data["annotations"][0].update(bbox=[1, 2, 3]),
         lambda data: data["images"][0].update(file_name="../../etc/passwd"),
         lambda data: data["images"][0].update(frame_idx=-1),
-        lambda data: data["images"][0].update(camera="none"),
         lambda data: data.update(images=[], annotations=[]),
     ],
 )
@@ -215,7 +205,7 @@ def test_inconsistent_annotations(copy: Path, change: Callable, edit: Callable[[
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("folder", ["annotations/train", "annotations", "."])
+@pytest.mark.parametrize("folder", ["annotations/train", "."])
 def test_what_people_annotated(copy: Path, folder: str) -> None:
     everything = read_frames(copy, "train", HANDS)
     human = everything.annotation_id[[5, 2, 9]]
@@ -279,27 +269,10 @@ def test_the_rate_is_told_by_the_frame_numbers(
     assert read_frames(copy, "train", HANDS).name == f"InterHand2.6M{name}"
 
 
-def test_names_written_on_windows(copy: Path, change: Callable) -> None:
-    names = read_frames(copy, "train", HANDS).file_names.tolist()
-    change(
-        "data",
-        lambda data: [image.update(file_name=image["file_name"].replace("/", "\\")) for image in data["images"]],
-    )
-    assert read_frames(copy, "train", HANDS).file_names.tolist() == names
-
-
 def test_categories_and_pictures_without_hands(
     copy: Path, change: Callable, synthetic_root: Path, frames: Frames
 ) -> None:
     assert frames.kind_of is not None and set(frames.kinds) <= set(CATEGORIES)
-
-    def forget(data: Any) -> None:
-        for image in data["images"]:
-            del image["category"]
-
-    change("data", forget)
-    plain = read_frames(copy, "train", HANDS)
-    assert plain.kind_of is None and plain.kinds[plain.hand_type[0]] in ("one hand", "two hands", "no hand")
 
     def edit(data: Any) -> None:
         for number, image in enumerate(data["images"]):
@@ -311,15 +284,3 @@ def test_categories_and_pictures_without_hands(
     assert named.kinds == ("desk", "street") and named.kind_of[:4].tolist() == [0, 1, 0, 1]
     sample = load_sample(named, 5, 64)
     assert sample.presence.tolist() == [0, 0] and sample.has_presence.tolist() == [1, 1]
-
-
-def test_another_order_of_joints(copy: Path, change: Callable) -> None:
-    def edit(joints: Any) -> None:
-        for moments in joints.values():
-            for moment in moments.values():
-                world = np.array(moment["world_coord"]).reshape(2, 21, 3)
-                moment["world_coord"] = world[:, INTERHAND_TO_JOINTS].reshape(42, 3).tolist()  # the wrist first
-
-    change("joint_3d", edit)
-    with pytest.raises(UserError, match=r"InterHand2\.6M_train_joint_3d\.json: joints are in another order than wrist"):
-        read_frames(copy, "train", HANDS)
