@@ -10,16 +10,12 @@ from runtime.errors import UserError
 from training.data.cache import cache_dir, cache_error, locked
 
 
-def test_relative_variable_becomes_absolute(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ER_EDGE_CACHE", "some/folder")
-    assert cache_dir() == Path.cwd() / "some" / "folder"
-
-
-def test_without_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("ER_EDGE_CACHE", raising=False)
+def test_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/someone")
-    for variable, expected in (("/xdg", "/xdg/er-edge"), ("", "/home/someone/.cache/er-edge")):
-        monkeypatch.setenv("XDG_CACHE_HOME", variable)
+    places = (("a/b", "", Path.cwd() / "a/b"), ("", "/xdg", "/xdg/er-edge"), ("", "", "/home/someone/.cache/er-edge"))
+    for chosen, xdg, expected in places:
+        monkeypatch.setenv("ER_EDGE_CACHE", chosen)
+        monkeypatch.setenv("XDG_CACHE_HOME", xdg)
         assert cache_dir() == Path(expected)
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from runtime.hand.hand_model import load_hand_models
-from training.distillation.teacher import NetworkTeacher, lesson_of_outputs, log_marginals
+from training.distillation.teacher import NetworkTeacher, lesson_of_outputs
 from training.distillation.terms import Distilled, heatmap_term, move_mass, resize_plane
 from training.hands.layer import HandLayer
 from training.losses import LossWeights, Supervised
@@ -35,15 +35,6 @@ def test_heat_maps(temperature: float) -> None:
     over_depth = 0.8 * math.log(0.8 / 0.5) + 0.2 * math.log(0.2 / 0.5)
     value = heatmap_term(student.flatten(2), (2, 1, 2), plane, depth, visible, temperature)
     assert float(value) == pytest.approx(temperature**2 * (over_plane + over_depth), abs=1e-6)
-
-
-def test_heat_maps_that_agree_cost_nothing() -> None:
-    logits = torch.randn(2, 42, 3 * 4 * 4, generator=torch.Generator().manual_seed(0))
-    plane, depth = (part.exp() for part in log_marginals(logits, (3, 4, 4), 1.5))
-    assert plane.sum(dim=(-1, -2)).allclose(torch.ones(2, 2, 21)) and plane.shape == (2, 2, 21, 4, 4)
-    assert depth.sum(dim=-1).allclose(torch.ones(2, 2, 21)) and depth.shape == (2, 2, 21, 3)
-    value = heatmap_term(logits, (3, 4, 4), plane, depth, torch.ones(2, 2, 21), 1.5)
-    assert float(value) == pytest.approx(0, abs=1e-5)
 
 
 def test_moving_mass_to_other_bins() -> None:
