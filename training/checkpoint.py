@@ -115,7 +115,7 @@ def load_network(path: Path, variant: str) -> tuple[ERNet, WeightFacts]:
     get_variant(variant)
     facts = read_facts(path)
     if facts.variant != variant:
-        raise UserError(f"{path} holds weights of '{facts.variant}', not '{variant}': give --variant {facts.variant}")
+        raise UserError(f"{path} holds weights of '{facts.variant}', not of '{variant}': give that --variant")
     try:
         network = build(variant, facts.widths)
     except (ValueError, AttributeError, TypeError) as error:
