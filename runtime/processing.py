@@ -38,7 +38,8 @@ def process(inputs: Sequence[Input], options: argparse.Namespace) -> None:
     paths = list_photos([Path(given.target) for given in inputs]) if many else []
     image = read_image(wanted.target) if wanted.kind == "image" and not many else None
     with load(options.model, options.device, options.threads, options.hand_model) as runner:
-        facts: dict[str, Any] = {"input": wanted.name, "model": str(options.model), "provider": runner.provider}
+        name = wanted.name if len(inputs) == 1 else f"{len(inputs)} inputs"
+        facts: dict[str, Any] = {"input": name, "model": str(options.model), "provider": runner.provider}
         if many:
             facts |= _process_photos(runner, paths, options)
         elif image is not None:

@@ -190,7 +190,7 @@ def _draw_name(image: Rgb, hand: Hand) -> None:
     text_px = np.array(text_size_px(hand.side, size))
     away = (wrist - knuckle) / max(float(np.linalg.norm(wrist - knuckle)), 1e-6)
     place = wrist + away * text_px * 0.8 - text_px * (0.5, -0.5)
-    x, y = np.clip(place, (2, text_px[1] + 2), np.maximum((width, height) - text_px * (1, 0) - 4, 2)).astype(int)
+    x, y = np.clip(place, (2, text_px[1] + 2), np.maximum((width, height) - text_px * (1, 0.4) - 4, 2)).astype(int)
     write_text(image, hand.side, (int(x), int(y)), size, _light_tint(hand))
 
 
