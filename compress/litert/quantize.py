@@ -2,6 +2,7 @@
 
 On 300 images with 128 crops, er-xs and er-c lose 0.11 and 0.02 mm by the smallest and largest values of all crops, as
 here; 0.45 and 0.83 by the quantiser's default, which averages those of crops; additions in int8 make nothing faster.
+er-s loses 0.72 mm with 512 crops, 0.11 with 256, 1.04 with 128: outermost values set its ranges.
 """
 
 from __future__ import annotations
