@@ -234,7 +234,7 @@ def test_2d_joints_alone_are_no_measure_of_a_file(tmp_path: Path) -> None:
 def test_another_hand_models_checkpoint(checkpoint: Path) -> None:
     with pytest.raises(UserError, match="trained on hand model 'other'"):
         main(["--variant", "er-nano", "--checkpoint", str(checkpoint)])
-    with pytest.raises(UserError, match="holds weights of 'er-nano', not of 'er-xs'"):
+    with pytest.raises(UserError, match="holds weights of 'er-nano', not 'er-xs'"):
         main(["--variant", "er-xs", "--checkpoint", str(checkpoint)])
 
 

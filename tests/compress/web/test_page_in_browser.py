@@ -99,7 +99,10 @@ def test_pictures_camera_and_record(opened: Any, port: int, tmp_path: Path) -> N
 
     opened.find_element("id", "save").click()
     wait(opened, "message", "Saved")
-    path = tmp_path / "er-xs_224_fp32_wasm.jsonl"
+    path, end = tmp_path / "er-xs_224_fp32_wasm.jsonl", time.monotonic() + SECONDS
+    while not path.exists():  # the browser is still writing it
+        assert time.monotonic() < end
+        time.sleep(0.1)
     (record,) = read_records(path)
     facts = json.loads(opened.execute_script("return fetch('model.json').then(answer => answer.text())"))
     assert record.artifact.sha256 == facts["artifact"]["sha256"] and record.runtime.name == "onnxruntime-web"
