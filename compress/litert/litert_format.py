@@ -13,7 +13,7 @@ import numpy as np
 from compress.artefact import PARITY_FAILED, Artefact, Verdict
 from compress.check.parity import compare
 from compress.litert.convert import write_float
-from compress.litert.quantize import METHOD, halve, quantize
+from compress.litert.quantize import halve, quantize
 from compress.material import Material
 from compress.onnx.graph import load_float
 from compress.onnx.precision_plan import choose_nodes
@@ -80,10 +80,9 @@ def leaves_gpu(path: Path) -> dict[str, int]:
 def _quantize(artefact: Artefact, source: Path, material: Material) -> Artefact:
     request, crops = material.request, material.calibration[1]
     nodes = choose_nodes(load_float(source), request.plan, request.variant, "cpu")
-    quantize(artefact.path, nodes, crops)
+    quantize(artefact.path, nodes, crops, request.calib_method)
     done = {"quantizer": "ai-edge-quantizer", "weight_bits": 8, **asdict(nodes)}
-    calibration = {key: material.calibration_facts[key] for key in ("data", "n_images", "sha256")}
-    return replace(artefact, quantisation=done, calibration=calibration | {"method": METHOD})
+    return replace(artefact, quantisation=done, calibration=material.calibration_facts)
 
 
 def _embed(path: Path, facts: dict[str, Any]) -> None:

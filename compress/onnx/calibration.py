@@ -10,10 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,7 +62,7 @@ def calibrate(source: Path, tensors: Iterable[str], crops: Crops, method: str) -
         kept = json.loads(path.read_text(encoding="utf-8"))["tensors"]
         return {name: Seen(float(low), float(high), list(means)) for name, (low, high, means) in kept.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):  # none there, or damaged
-        seen = _measure(model, names, crops, method)
+        seen = measure(values_inside(model, names, crops, "calibration"), len(crops), method)
     with suppress(OSError, UserError):  # measured again next time, where nothing can be kept
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text_atomic(path, json.dumps({"format": FORMAT, "tensors": seen}))
@@ -86,27 +86,30 @@ def affine_of(low: float, high: float) -> Affine:
     return Affine(scale, int(np.clip(round(-low / scale), 0, ACTIVATION_MAX)))
 
 
-def _measure(model: ModelProto, names: list[str], crops: Crops, method: str) -> dict[str, Seen]:
-    """One pass: minima, maxima and means of all values, and the ends of a regular sample for `mse`."""
-    limits = dict.fromkeys(names, (math.inf, -math.inf))
+def measure(inside: Iterable[Mapping[str, NDArray[Any]]], crops: int, method: str) -> dict[str, Seen]:
+    """One pass over what tensors hold, crop by crop: minima, maxima and means, and a regular sample's ends for `mse`.
+
+    UserError where it is not finite.
+    """
+    limits: dict[str, tuple[float, float]] = {}
     means: dict[str, NDArray[np.float64]] = {}
     tails: dict[str, _Tails] = {}
-    for inside in values_inside(model, names, crops, "calibration"):
-        for name in names:
-            values = inside[name]
+    for tensors in inside:
+        for name, values in tensors.items():
             low, high = float(values.min()), float(values.max())
             if not math.isfinite(low + high):
                 raise UserError(f"the network gives values that are not finite at {name}: its weights are broken")
-            limits[name] = (min(limits[name][0], low), max(limits[name][1], high))
+            lowest, highest = limits.get(name, (low, high))
+            limits[name] = (min(lowest, low), max(highest, high))
             channel = 1 if values.ndim == 4 else values.ndim - 1
             mean = values.mean(axis=tuple(i for i in range(values.ndim) if i != channel), dtype=np.float64)
-            means[name] = means.get(name, 0) + mean / len(crops)
+            means[name] = means.get(name, 0) + mean / crops
             # An odd step, so that the sample does not stay in one row or channel.
             sample = values.ravel()[:: max(1, values.size // SAMPLES) | 1]
             if method == "mse":
-                tails.setdefault(name, _Tails(sample.size * len(crops))).add(sample)
+                tails.setdefault(name, _Tails(sample.size * crops)).add(sample)
     ends = {name: tails[name].best(*limit) if method == "mse" else limit for name, limit in limits.items()}
-    return {name: Seen(*ends[name], np.round(means[name], 6).tolist()) for name in names}
+    return {name: Seen(*ends[name], np.round(means[name], 6).tolist()) for name in limits}
 
 
 class _Tails:

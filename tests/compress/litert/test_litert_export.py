@@ -69,7 +69,7 @@ def test_layers_by_their_modules(model: Path) -> None:
 def test_int8_keeps_a_layer_in_float_and_the_passport(model: Path) -> None:
     image = graph_input(CROPS[0] // 3)
     expected = open_backend(model).run(image)
-    quantize(model, NODES, CROPS)
+    quantize(model, NODES, CROPS, "mse")
     assert [kinds(model)[name] for name in LAYERS] == ["int8", "float32"]
     found = open_backend(model).run(image)
     assert 0 < np.abs(found["camera"] - expected["camera"]).max() < 1e-3
@@ -129,4 +129,4 @@ def test_exports(
     assert beside["converter"].startswith("litert-torch ") and made["latency_ms"]["times_faster_than_fp32"]
     assert path.stat().st_size < size * (tmp_path / f"{STEM}_fp32.onnx").stat().st_size
     if precision == "int8":
-        assert len(beside["quantisation"]["kept_float"]) == 3 and beside["calibration"]["method"] == "minmax"
+        assert len(beside["quantisation"]["kept_float"]) == 3 and beside["calibration"]["method"] == "mse"
