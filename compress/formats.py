@@ -144,6 +144,7 @@ def plan_artefacts(request: ExportRequest, target: Target | None) -> tuple[Artef
             holds = chosen.precisions[request.precision]
             own = chosen.int8_flavour if holds == "int8" and not chosen.from_onnx else None
             others.append(Artefact(chosen.name, holds, holds, own))
+    others.sort(key=lambda artefact: artefact.format == "web")  # a page holds the LiteRT model, where there is one
     return tuple({(a.format, a.label): a for a in (*onnx, *others)}.values())
 
 

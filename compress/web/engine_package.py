@@ -1,4 +1,4 @@
-"""onnxruntime-web, from npm once, by its hash: a package of JavaScript and WebAssembly that is not in this project."""
+"""onnxruntime-web and LiteRT.js, from npm once, by hash: JavaScript and WebAssembly that are not in this project."""
 
 from __future__ import annotations
 
@@ -9,13 +9,44 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from runtime.errors import UserError
 from training.data.cache import cache_dir, cache_error
 
-NAME, VERSION = "onnxruntime-web", "1.30.0"
-SHA512 = "q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="  # as npm has it
+
+@dataclass(frozen=True)
+class Package:
+    """One of npm's."""
+
+    name: str
+    version: str
+    sha512: str  # as npm has it
+
+    @property
+    def file(self) -> str:
+        """What `npm pack` calls it."""
+        return f"{self.name.removeprefix('@').replace('/', '-')}-{self.version}.tgz"
+
+
+ONNXRUNTIME = Package(
+    "onnxruntime-web",
+    "1.30.0",
+    "q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ==",
+)
+LITERT = Package(
+    "@litertjs/core",
+    "2.5.3",
+    "PlGmbMOq9WitX7FO0jhbdJw9GthatsyuCQXjTt/wJZo0FLaw48q4tz8IwqgqCIkviYGr9OFDL1kCnN4nzWoyJQ==",
+)
+_LITERT_LOADER = Package(
+    "@litertjs/wasm-utils",
+    "2.5.3",
+    "4fJiw6tBQnIs+0jH/OQ16nYOiSl8/+zZnn5h2ul8aTKHi05sVqZW580Tmk78pC2kT39A9OYBVdFawteZ/sI1kQ==",
+)
+PACKAGES = (ONNXRUNTIME, LITERT, _LITERT_LOADER)
+_LITERT_BUILDS = ("litert_wasm_internal", "litert_wasm_compat_internal")  # with relaxed SIMD; without
 _CORES = ("ort-wasm-simd-threaded", "ort-wasm-simd-threaded.asyncify")  # WASM alone; with WebGPU
 _SCRIPTS = ("ort.wasm.min", "ort.webgpu.min", *_CORES)
 _NPM_SECONDS = 600
@@ -24,46 +55,63 @@ _NPM_SECONDS = 600
 def write_engine(folder: Path) -> None:
     """Write what the page loads of it: scripts, and WebAssembly by gzip, which the page undoes (41 MB become 10)."""
     folder.mkdir()
-    with tarfile.open(package(), "r:gz") as archive:
+    with tarfile.open(package(ONNXRUNTIME), "r:gz") as archive:
         for name in _SCRIPTS:  # .js: some servers know no .mjs
-            (folder / f"{name}.js").write_bytes(_member(archive, f"{name}.mjs"))
+            (folder / f"{name}.js").write_bytes(_member(archive, f"dist/{name}.mjs"))
         for name in _CORES:
-            packed = gzip.compress(_member(archive, f"{name}.wasm"), mtime=0)
+            packed = gzip.compress(_member(archive, f"dist/{name}.wasm"), mtime=0)
             (folder / f"{name}.wasm.gz").write_bytes(packed)
 
 
 def _member(archive: tarfile.TarFile, name: str) -> bytes:
-    file = archive.extractfile(f"package/dist/{name}")
-    assert file is not None, f"{NAME} {VERSION} has {name}"
+    file = archive.extractfile(f"package/{name}")
+    assert file is not None, f"the package has {name}"
     return file.read()
 
 
-def package() -> Path:
+def write_litert(folder: Path) -> None:
+    """Write what the page loads of LiteRT.js, which finds its loader beside it."""
+    folder.mkdir()
+    with tarfile.open(package(LITERT), "r:gz") as archive:
+        code = _member(archive, "dist/index.js").replace(_LITERT_LOADER.name.encode(), b"./wasm-utils.js")
+        (folder / "index.js").write_bytes(code)
+        for name in _LITERT_BUILDS:
+            (folder / f"{name}.js").write_bytes(_member(archive, f"wasm/{name}.js"))
+            packed = gzip.compress(_member(archive, f"wasm/{name}.wasm"), mtime=0)
+            (folder / f"{name}.wasm.gz").write_bytes(packed)
+    with tarfile.open(package(_LITERT_LOADER), "r:gz") as archive:
+        (folder / "wasm-utils.js").write_bytes(_member(archive, "dist/index.js"))
+
+
+def package(wanted: Package) -> Path:
     """Return the package in the cache, checked; npm brings it the first time. A UserError says what to do."""
     folder = cache_dir() / "npm"
-    path = folder / f"{NAME}-{VERSION}.tgz"
-    by_hand = f"or put https://registry.npmjs.org/{NAME}/-/{path.name} at {path} by hand"
+    path, name = folder / wanted.file, wanted.name
+    there = f"{name}/-/{name.rpartition('/')[2]}-{wanted.version}.tgz"
+    by_hand = f"or put https://registry.npmjs.org/{there} at {path} by hand"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not path.exists():
-            _download(path, by_hand)
+            _download(wanted, path, by_hand)
         digest = base64.b64encode(hashlib.sha512(path.read_bytes()).digest()).decode()
     except OSError as error:
         raise cache_error(path, error) from None
-    if digest != SHA512:
+    if digest != wanted.sha512:
         path.unlink()
         raise UserError(f"{path} was not the package of that name, and is gone: export again, {by_hand}")
     return path
 
 
-def _download(path: Path, by_hand: str) -> None:
+def _download(wanted: Package, path: Path, by_hand: str) -> None:
     npm = shutil.which("npm")
     if npm is None:
-        raise UserError(f"npm is missing, which brings {NAME}: install Node.js, {by_hand}")
+        raise UserError(f"npm is missing, which brings {wanted.name}: install Node.js, {by_hand}")
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        command = [npm, "pack", f"{NAME}@{VERSION}", "--ignore-scripts", "--pack-destination", folder]
+        command = [npm, "pack", f"{wanted.name}@{wanted.version}", "--ignore-scripts", "--pack-destination", folder]
         try:
             subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=_NPM_SECONDS)
             (Path(folder) / path.name).replace(path)
         except (subprocess.SubprocessError, FileNotFoundError):
-            raise UserError(f"npm could not bring {NAME} {VERSION}: connect to its registry, {by_hand}") from None
+            raise UserError(
+                f"npm could not bring {wanted.name} {wanted.version}: connect to its registry, {by_hand}"
+            ) from None

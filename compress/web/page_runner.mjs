@@ -2,15 +2,21 @@
 // node page_runner.mjs FOLDER; float32 throughout, outputs in the order of names in model.json.
 
 import fs from "node:fs";
+import { createRequire } from "node:module";
 import path from "node:path";
-import { pathToFileURL } from "node:url";
+import { fileURLToPath, pathToFileURL } from "node:url";
+import vm from "node:vm";
 
 const folder = path.resolve(process.argv[2]);
 const load = (name) => import(pathToFileURL(path.join(folder, name)));
 const read = (name) => fs.promises.readFile(path.join(folder, name));
-const [{ loadEngine, openModel }, { decode, readHands }] = await Promise.all([load("engine.js"), load("hands.js")]);
+const [{ loadEngine, openLiteRt, openModel }, { decode, readHands }] = await Promise.all([load("engine.js"), load("hands.js")]);
 const facts = JSON.parse(await read("model.json")), models = readHands(JSON.parse(await read("hand.json")), facts);
-const run = await openModel(await loadEngine("wasm", read, 1), await read("model.onnx"));
+// What LiteRT.js finds in a worker.
+const importScripts = (url) => vm.runInThisContext(fs.readFileSync(fileURLToPath(url), "utf-8"));
+Object.assign(globalThis, { self: globalThis, require: createRequire(import.meta.url), __filename: "", __dirname: "", importScripts });
+const open = async () => openModel(await loadEngine("wasm", read, 1), await read("model.onnx"));
+const run = facts.litert ? await openLiteRt(read, await read("model.tflite")) : await open();
 const shape = [1, 3, facts.input_px, facts.input_px], bytes = 12 * facts.input_px ** 2;
 
 let waiting = Buffer.alloc(0);

@@ -16,7 +16,7 @@ from compress.artefact import NOT_RUN, PARITY_FAILED, WEIGHTS_ONLY, Artefact, Ve
 from compress.coreml.hand_json import to_json
 from compress.crops import Crops
 from compress.material import Material
-from compress.web.engine_package import NAME, VERSION, write_engine
+from compress.web.engine_package import LITERT, ONNXRUNTIME, write_engine, write_litert
 from compress.web.node_backend import NodeBackend
 from runtime.backends.contract import OUTPUT_SHAPES, ModelInfo
 from runtime.errors import UserError
@@ -31,15 +31,17 @@ from training.evaluation.predictions import Predictor, runner_predictor
 
 CHECKED_CROPS = 64
 TOLERANCE_MM, TOLERANCE_PX = 0.01, 0.01  # JavaScript against Python, on the same outputs
-MODEL, FACTS = "model.onnx", "model.json"
+MODEL, LITERT_MODEL, FACTS = "model.onnx", "model.tflite", "model.json"
 _RUNTIME = Path(runtime.__file__).parent
 
 
 def make(artefact: Artefact, material: Material, made: tuple[Artefact, ...]) -> Artefact:
     """Write the folder around the ONNX file of the same precision, and hold its JavaScript against Python."""
     source = next(a for a in made if a.precision == artefact.precision and a.flavour in (None, "cpu", WEIGHTS_ONLY))
+    litert = next((a.path for a in made if a.format == "litert" and a.verdict.passed), None)
+    facts = material.facts | {"precision": artefact.precision}
     try:
-        write_page(artefact.path, source.path, material.facts | {"precision": artefact.precision}, material.hands)
+        write_page(artefact.path, source.path, facts, material.hands, litert)
         parity = check_page(artefact.path, material.info(artefact), material.hands, material.test.crops[:CHECKED_CROPS])
     except UserError as error:  # npm or node is missing: the other formats are there
         return replace(artefact, verdict=Verdict(NOT_RUN, (str(error),)))
@@ -47,15 +49,16 @@ def make(artefact: Artefact, material: Material, made: tuple[Artefact, ...]) -> 
         f"it holds the hand model '{material.hands.right.name}': show it where that licence lets you",
         f"next: python runtime/web.py {material.request.output_dir / artefact.path.name}",
     )
-    details = {"onnx": source.path.name, "onnxruntime_web": VERSION, "notes": notes}
+    details = {"onnx": source.path.name, "onnxruntime_web": ONNXRUNTIME.version, "notes": notes}
+    details["litert"] = litert and litert.name
     artefact = replace(artefact, parity=parity, details=details)
     if not (parity["vertex_mm"] <= TOLERANCE_MM and parity["projection_px"] <= TOLERANCE_PX):  # nor nan
         artefact = replace(artefact, verdict=Verdict(PARITY_FAILED, ("the page's hands are not the runner's",)))
     return artefact
 
 
-def write_page(folder: Path, model: Path, facts: dict[str, Any], hands: HandPair) -> None:
-    """Write the folder; `facts`: the model's passport."""
+def write_page(folder: Path, model: Path, facts: dict[str, Any], hands: HandPair, litert: Path | None = None) -> None:
+    """Write the folder; `facts`: the model's passport; `litert`: the same model for LiteRT.js, WASM's engine then."""
     shutil.copytree(_RUNTIME / "web", folder)
     write_engine(folder / "ort")
     shutil.copyfile(model, folder / MODEL)
@@ -66,7 +69,15 @@ def write_page(folder: Path, model: Path, facts: dict[str, Any], hands: HandPair
     (folder / "package.json").write_text('{"type": "module"}\n', encoding="utf-8")  # node goes by it
     page = {key: facts[key] for key in ("variant", "input_px", "heatmap")}
     page |= {"name": model.stem, "outputs": list(OUTPUT_SHAPES), "joint_order": MANO_TO_JOINTS.tolist()}
-    page |= {"tips": [hand.tips.tolist() for hand in hands], "runtime": {"name": NAME, "version": VERSION}}
+    page |= {"tips": [hand.tips.tolist() for hand in hands]}
+    page["runtime"] = {"name": ONNXRUNTIME.name, "version": ONNXRUNTIME.version}
+    if litert is not None:
+        write_litert(folder / "litert")
+        shutil.copyfile(litert, folder / LITERT_MODEL)
+        page["litert"] = {
+            "runtime": {"name": "LiteRT.js", "version": LITERT.version},
+            "artifact": {"path": litert.name},
+        }
     page["presence"] = asdict(presence_rule(facts["variant"]))
     page["artifact"] = {"path": model.name, "format": "web", "precision": facts["precision"], "opset": facts["opset"]}
     page["artifact"] |= {"params_m": facts["parameters_m"], "gmac": facts["gmac"]}
@@ -76,8 +87,9 @@ def write_page(folder: Path, model: Path, facts: dict[str, Any], hands: HandPair
 
 def _write_facts(folder: Path, page: dict[str, Any]) -> None:
     """Write `model.json`: what the page must know, and what its records say of the model as it lies there."""
-    model = folder / MODEL
-    page["artifact"] |= {"bytes": model.stat().st_size, "sha256": file_sha256(model)}
+    for model, facts in ((folder / MODEL, page), (folder / LITERT_MODEL, page.get("litert"))):
+        if facts is not None:
+            facts["artifact"] |= {"bytes": model.stat().st_size, "sha256": file_sha256(model)}
     (folder / FACTS).write_text(json.dumps(page, allow_nan=False), encoding="utf-8")
 
 
@@ -105,8 +117,10 @@ def open_predictor(artefact: Artefact, material: Material) -> Predictor:
 
 
 def embed(artefact: Artefact, facts: dict[str, Any]) -> dict[str, Any]:
-    """Into the page's facts; the ONNX file has its own by now, and its bytes are the page's."""
-    shutil.copyfile(artefact.path.with_name(artefact.details["onnx"]), artefact.path / MODEL)
+    """Into the page's facts; the models have theirs by now, and their bytes are the page's."""
+    for name, source in ((MODEL, artefact.details["onnx"]), (LITERT_MODEL, artefact.details["litert"])):
+        if source is not None:
+            shutil.copyfile(artefact.path.with_name(source), artefact.path / name)
     page = json.loads((artefact.path / FACTS).read_text(encoding="utf-8"))
     if facts["accuracy"]:
         measured = facts["accuracy"] | {"synthetic": facts["synthetic"]}

@@ -1,7 +1,7 @@
 // The page: a picture or the camera in, hands over it, times beside it.
 
 import { drawHands } from "./draw.js";
-import { fetched, hasSimd, loadEngine, openModel } from "./engine.js";
+import { fetched, hasSimd, loadEngine, openLiteRt, openModel } from "./engine.js";
 import { findHands } from "./finder.js";
 import { decode, readHands } from "./hands.js";
 import { pixels } from "./picture.js";
@@ -41,7 +41,8 @@ async function load() {
   const threads = isolated ? Number(query.get("threads")) || Math.min(navigator.hardwareConcurrency || 1, MOST_THREADS) : 1;
   const wasm = await loadEngine("wasm", fetched, threads);
   detect = await openModel(wasm, palms);
-  [engine, run] = [wasm, await openModel(wasm, model)];
+  if (facts.litert) [engine, run] = [{ kind: "wasm", threads: 1, own: facts.litert }, await openLiteRt(fetched, await fetched("model.tflite"))];
+  else [engine, run] = [wasm, await openModel(wasm, model)];
   await time(() => run(noise(3 * facts.input_px ** 2), [1, 3, facts.input_px, facts.input_px]), 3, 1); // warms up
   let why = isolated ? "" : ", as this page is not isolated: serve it with python runtime/web.py, by https or on this device";
   if (wanted !== "wasm") {
@@ -50,7 +51,7 @@ async function load() {
     if (tried.run) ({ engine, run } = tried);
     why = (tried.run ? "" : why) + tried.why;
   }
-  at("engine").textContent = `${facts.name} in ${engine.kind === "wasm" ? `WASM, SIMD, ${threads} thread${threads > 1 ? "s" : ""}` : "WebGPU"}${why}`;
+  at("engine").textContent = `${facts.name} in ${engine.kind === "wasm" ? `WASM, SIMD, ${engine.threads} thread${engine.threads > 1 ? "s" : ""}` : "WebGPU"}${why}`;
 }
 
 /** {engine, run, why} of WebGPU where it works, agrees with WASM and is faster; elsewhere {why} says which of them fails. */

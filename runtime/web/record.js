@@ -73,9 +73,9 @@ export async function makeRecord({ facts, engine, wanted, blocks, stages, doubts
     name: facts.name,
     kind: "artifact",
     variant: facts.variant,
-    artifact: facts.artifact,
+    artifact: { ...facts.artifact, ...engine.own?.artifact },
     input: { shape: [1, 3, facts.input_px, facts.input_px], batch: 1 },
-    runtime: { ...facts.runtime, provider_requested: wanted, provider_used: engine.kind, threads: engine.threads },
+    runtime: { ...facts.runtime, ...engine.own?.runtime, provider_requested: wanted, provider_used: engine.kind, threads: engine.threads },
     device: await device(),
     protocol: {
       ...{ warmup_seconds: WARMUP_SECONDS, warmup_runs: WARMUP_RUNS, rounds: ROUNDS, runs: blocks.flat().length },

@@ -29,7 +29,7 @@ from runtime.errors import UserError
         ("int8", "onnx", "jetson-orin-nano", "fp32 int8-trt", "int8-trt"),
         ("int8", "onnx tensorrt coreml", None, "fp32 int8 int8-trt | tensorrt:int8 coreml:w8", "int8"),
         ("int8", "onnx openvino", None, "fp32 int8 | openvino:int8", "int8"),
-        ("int8", "web tensorrt", None, "fp32 int8 int8-trt | web:int8 tensorrt:int8", "int8"),
+        ("int8", "web tensorrt", None, "fp32 int8 int8-trt | tensorrt:int8 web:int8", "int8"),
         ("fp16", "openvino", "raspberry-pi-5", "fp32 | openvino:fp16", "fp16"),
         ("int8", "tensorrt", None, "fp32 int8-trt | tensorrt:int8", "int8-trt"),
         ("int8", "coreml", "apple-a16", "fp32 | coreml:w8", "int8"),

@@ -31,11 +31,11 @@ def engine() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(CACHE_VARIABLE, str(CACHE))
         try:
-            path = engine_package.package()
+            paths = {one: engine_package.package(one) for one in engine_package.PACKAGES}
         except UserError as error:
             pytest.skip(str(error))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine_package, "package", lambda: path)
+        patch.setattr(engine_package, "package", paths.__getitem__)
         yield
 
 

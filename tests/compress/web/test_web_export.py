@@ -14,14 +14,16 @@ from benchmarks.devices.shipped_crops import shipped_crops
 from compress.export import export
 from compress.export_report import print_result
 from compress.request import ExportRequest
-from compress.web.engine_package import package
+from compress.web.engine_package import ONNXRUNTIME, package
 from compress.web.node_backend import NodeBackend
-from compress.web.web_format import TOLERANCE_MM, TOLERANCE_PX, check_page
+from compress.web.web_format import TOLERANCE_MM, TOLERANCE_PX, check_page, write_page
 from runtime.backends.contract import ModelInfo
+from runtime.backends.opening import open_backend
 from runtime.errors import UserError
 from runtime.files import file_sha256
 from runtime.hand.hand_model import load_hand_models
 from runtime.runner import graph_input
+from tests.conftest import INPUT_PX, tiny_passport, write_tiny_model
 
 HANDS = load_hand_models()
 MOST_BYTES = 20_000_000  # of er-xs as int8, whose model is 7.5 MB smaller than this one
@@ -47,6 +49,27 @@ def test_wasm_computes_what_onnxruntime_does(page: Path, info: ModelInfo) -> Non
     ):
         np.testing.assert_allclose(outputs[name], expected, rtol=1e-3, atol=1e-3)
     backend.close()
+
+
+def test_litert_js_computes_what_litert_does(engine: None, tmp_path: Path) -> None:
+    pytest.importorskip("ai_edge_litert")
+    from tests.fixtures.tiny_tflite import write_tiny_tflite
+
+    litert = write_tiny_tflite(tmp_path / "tiny.tflite")
+    other = write_tiny_model(tmp_path / "tiny.onnx", outputs={"presence": np.zeros((1, 2))})  # is not asked
+    tiny = tiny_passport() | {"opset": 17, "parameters_m": 0.0, "gmac": 0.0}
+    write_page(tmp_path / "page", other, tiny, HANDS, litert)
+    backend, image = (
+        NodeBackend(tmp_path / "page", open_backend(litert).info),
+        np.full((1, 3, INPUT_PX, INPUT_PX), 0.5, np.float32),
+    )
+    for _ in range(2):
+        found = backend.run(image)
+        for name, expected in open_backend(litert).run(image).items():
+            np.testing.assert_allclose(found[name], expected, atol=1e-6)
+    backend.close()
+    facts = json.loads((tmp_path / "page" / "model.json").read_text(encoding="utf-8"))["litert"]
+    assert facts["artifact"]["sha256"] == file_sha256(litert) and facts["runtime"]["name"] == "LiteRT.js"
 
 
 @pytest.mark.slow
@@ -94,13 +117,13 @@ def test_without_npm_or_with_another_package_it_is_said_what_to_do(
     monkeypatch.setenv("ER_EDGE_CACHE", str(tmp_path))
     monkeypatch.setenv("PATH", "")
     with pytest.raises(UserError, match=r"npm is missing.*install Node\.js, or put https://.* by hand"):
-        package()
+        package(ONNXRUNTIME)
     path = tmp_path / "npm" / "onnxruntime-web-1.30.0.tgz"
     path.write_bytes(b"something else")
     with pytest.raises(UserError, match="was not the package of that name"):
-        package()
+        package(ONNXRUNTIME)
     assert not path.exists()
     (tmp_path / "npm").rmdir()
     (tmp_path / "npm").touch()
     with pytest.raises(UserError, match="cannot write to the cache"):
-        package()
+        package(ONNXRUNTIME)
