@@ -46,21 +46,27 @@ _LITERT_LOADER = Package(
     "4fJiw6tBQnIs+0jH/OQ16nYOiSl8/+zZnn5h2ul8aTKHi05sVqZW580Tmk78pC2kT39A9OYBVdFawteZ/sI1kQ==",
 )
 PACKAGES = (ONNXRUNTIME, LITERT, _LITERT_LOADER)
-_LITERT_BUILDS = ("litert_wasm_internal", "litert_wasm_compat_internal")  # with relaxed SIMD; without
-_CORES = ("ort-wasm-simd-threaded", "ort-wasm-simd-threaded.asyncify")  # WASM alone; with WebGPU
-_SCRIPTS = ("ort.wasm.min", "ort.webgpu.min", *_CORES)
+_LITERT_BUILD = "litert_wasm_internal"  # with relaxed SIMD: elsewhere the page takes onnxruntime-web
+_LITERT_CHANGES = {
+    _LITERT_LOADER.name.encode(): b"./wasm-utils.js",  # beside it
+    b"Environment.create()": b"Environment.create({ webGpuDevice: null })",  # it would take and hold one
+}
+# Scripts and what they load: WASM alone; with WebGPU, which does WASM as well.
+_BUILDS = {"ort.wasm.min": "ort-wasm-simd-threaded", "ort.webgpu.min": "ort-wasm-simd-threaded.asyncify"}
 _NPM_SECONDS = 600
 
 
-def write_engine(folder: Path) -> None:
-    """Write what the page loads of it: scripts, and WebAssembly by gzip, which the page undoes (41 MB become 10)."""
+def write_engine(folder: Path, small: bool) -> None:
+    """Write what the page loads of it: scripts, and WebAssembly by gzip, which the page undoes (41 MB become 10).
+
+    small: the build with WebGPU alone (27 MB become 7), where another engine computes most.
+    """
     folder.mkdir()
     with tarfile.open(package(ONNXRUNTIME), "r:gz") as archive:
-        for name in _SCRIPTS:  # .js: some servers know no .mjs
-            (folder / f"{name}.js").write_bytes(_member(archive, f"dist/{name}.mjs"))
-        for name in _CORES:
-            packed = gzip.compress(_member(archive, f"dist/{name}.wasm"), mtime=0)
-            (folder / f"{name}.wasm.gz").write_bytes(packed)
+        for script, core in list(_BUILDS.items())[small:]:
+            for name in (script, core):  # .js: some servers know no .mjs
+                (folder / f"{name}.js").write_bytes(_member(archive, f"dist/{name}.mjs"))
+            _write_packed(folder / f"{core}.wasm.gz", _member(archive, f"dist/{core}.wasm"))
 
 
 def _member(archive: tarfile.TarFile, name: str) -> bytes:
@@ -70,17 +76,25 @@ def _member(archive: tarfile.TarFile, name: str) -> bytes:
 
 
 def write_litert(folder: Path) -> None:
-    """Write what the page loads of LiteRT.js, which finds its loader beside it."""
+    """Write what the page loads of LiteRT.js."""
     folder.mkdir()
     with tarfile.open(package(LITERT), "r:gz") as archive:
-        code = _member(archive, "dist/index.js").replace(_LITERT_LOADER.name.encode(), b"./wasm-utils.js")
+        code = _member(archive, "dist/index.js")
+        for old, new in _LITERT_CHANGES.items():
+            assert old in code, f"LiteRT.js {LITERT.version} has {old!r}"
+            code = code.replace(old, new)
         (folder / "index.js").write_bytes(code)
-        for name in _LITERT_BUILDS:
-            (folder / f"{name}.js").write_bytes(_member(archive, f"wasm/{name}.js"))
-            packed = gzip.compress(_member(archive, f"wasm/{name}.wasm"), mtime=0)
-            (folder / f"{name}.wasm.gz").write_bytes(packed)
+        (folder / f"{_LITERT_BUILD}.js").write_bytes(_member(archive, f"wasm/{_LITERT_BUILD}.js"))
+        _write_packed(folder / f"{_LITERT_BUILD}.wasm.gz", _member(archive, f"wasm/{_LITERT_BUILD}.wasm"))
     with tarfile.open(package(_LITERT_LOADER), "r:gz") as archive:
         (folder / "wasm-utils.js").write_bytes(_member(archive, "dist/index.js"))
+    notice = "LiteRT.js, Copyright Google LLC, Apache License 2.0: https://www.apache.org/licenses/LICENSE-2.0\n"
+    notice += "Changed in index.js: where its loader lies, and that it asks for no GPU.\n"
+    (folder / "NOTICE.txt").write_text(notice, encoding="utf-8")
+
+
+def _write_packed(path: Path, content: bytes) -> None:
+    path.write_bytes(gzip.compress(content, mtime=0))
 
 
 def package(wanted: Package) -> Path:

@@ -60,7 +60,7 @@ def make(artefact: Artefact, material: Material, made: tuple[Artefact, ...]) -> 
 def write_page(folder: Path, model: Path, facts: dict[str, Any], hands: HandPair, litert: Path | None = None) -> None:
     """Write the folder; `facts`: the model's passport; `litert`: the same model for LiteRT.js, WASM's engine then."""
     shutil.copytree(_RUNTIME / "web", folder)
-    write_engine(folder / "ort")
+    write_engine(folder / "ort", small=litert is not None)
     shutil.copyfile(model, folder / MODEL)
     for name in ("palm_detector.onnx", "NOTICE-palm-detector.txt", "LICENSE-hand-CC0.txt"):
         if name != "LICENSE-hand-CC0.txt" or "CC0" in hands.right.name:
@@ -74,10 +74,8 @@ def write_page(folder: Path, model: Path, facts: dict[str, Any], hands: HandPair
     if litert is not None:
         write_litert(folder / "litert")
         shutil.copyfile(litert, folder / LITERT_MODEL)
-        page["litert"] = {
-            "runtime": {"name": "LiteRT.js", "version": LITERT.version},
-            "artifact": {"path": litert.name},
-        }
+        page["litert"] = {"runtime": {"name": "LiteRT.js", "version": LITERT.version}}
+        page["litert"]["artifact"] = {"path": litert.name}
     page["presence"] = asdict(presence_rule(facts["variant"]))
     page["artifact"] = {"path": model.name, "format": "web", "precision": facts["precision"], "opset": facts["opset"]}
     page["artifact"] |= {"params_m": facts["parameters_m"], "gmac": facts["gmac"]}

@@ -1,7 +1,7 @@
 // The page: a picture or the camera in, hands over it, times beside it.
 
 import { drawHands } from "./draw.js";
-import { fetched, hasSimd, loadEngine, openLiteRt, openModel } from "./engine.js";
+import { fetched, hasRelaxedSimd, hasSimd, loadEngine, openLiteRt, openModel } from "./engine.js";
 import { findHands } from "./finder.js";
 import { decode, readHands } from "./hands.js";
 import { pixels } from "./picture.js";
@@ -39,19 +39,21 @@ async function load() {
   models = readHands(json(hand), facts);
   const isolated = globalThis.crossOriginIsolated === true;
   const threads = isolated ? Number(query.get("threads")) || Math.min(navigator.hardwareConcurrency || 1, MOST_THREADS) : 1;
-  const wasm = await loadEngine("wasm", fetched, threads);
+  const wasm = await loadEngine("wasm", fetched, threads, facts.litert ? "webgpu" : "wasm"); // with LiteRT.js, one build of it is there
   detect = await openModel(wasm, palms);
-  if (facts.litert) [engine, run] = [{ kind: "wasm", threads: 1, own: facts.litert }, await openLiteRt(fetched, await fetched("model.tflite"))];
+  const litert = facts.litert && hasRelaxedSimd();
+  if (litert) [engine, run] = [{ kind: "wasm", threads: 1, own: facts.litert }, await openLiteRt(fetched, await fetched("model.tflite"))];
   else [engine, run] = [wasm, await openModel(wasm, model)];
   await time(() => run(noise(3 * facts.input_px ** 2), [1, 3, facts.input_px, facts.input_px]), 3, 1); // warms up
-  let why = isolated ? "" : ", as this page is not isolated: serve it with python runtime/web.py, by https or on this device";
+  let why = litert || isolated ? "" : ", as this page is not isolated: serve it with python runtime/web.py, by https or on this device";
+  if (facts.litert && !litert) why += "; this browser lacks WebAssembly's relaxed SIMD, by which LiteRT.js takes a third of the time";
   if (wanted !== "wasm") {
     const late = new Promise((done) => setTimeout(done, 1000 * GPU_SECONDS, { why: `; WebGPU takes more than ${GPU_SECONDS} s to start here` }));
     const tried = await Promise.race([tryWebGpu(model), late]);
     if (tried.run) ({ engine, run } = tried);
     why = (tried.run ? "" : why) + tried.why;
   }
-  at("engine").textContent = `${facts.name} in ${engine.kind === "wasm" ? `WASM, SIMD, ${engine.threads} thread${engine.threads > 1 ? "s" : ""}` : "WebGPU"}${why}`;
+  at("engine").textContent = `${facts.name} in ${engine.own ? "LiteRT.js, " : ""}${engine.kind === "wasm" ? `WASM, SIMD, ${engine.threads} thread${engine.threads > 1 ? "s" : ""}` : "WebGPU"}${why}`;
 }
 
 /** {engine, run, why} of WebGPU where it works, agrees with WASM and is faster; elsewhere {why} says which of them fails. */

@@ -9,6 +9,7 @@ const SIMD = [0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 1
 // The same with relaxed SIMD: products of 8-bit integers that phones have one instruction for.
 const RELAXED = [0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 15, 1, 13, 0, 65, 1, 253, 15, 65, 2, 253, 15, 253, 128, 2, 11];
 
+export const hasRelaxedSimd = () => WebAssembly.validate(Uint8Array.from(RELAXED));
 export const hasSimd = () => typeof WebAssembly === "object" && WebAssembly.validate(Uint8Array.from(SIMD));
 export const fetched = async (name) => {
   const answer = await fetch(new URL(name, import.meta.url));
@@ -22,14 +23,14 @@ async function gunzip(bytes) {
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
-/** Load onnxruntime-web for "wasm" or "webgpu". */
-export async function loadEngine(kind, read, threads) {
-  const { script, core } = BUILDS[kind];
+/** Load onnxruntime-web for "wasm" or "webgpu"; the build for WebGPU does both. */
+export async function loadEngine(kind, read, threads, build = kind) {
+  const { script, core } = BUILDS[build];
   const ort = await import(`./ort/${script}`);
   ort.env.logLevel = "error";
   ort.env.wasm.numThreads = threads;
   ort.env.wasm.wasmPaths = { mjs: new URL(`./ort/${core}.js`, import.meta.url).href };
-  ort.env.wasm.wasmBinary = await gunzip(await read(`ort/${core}.wasm.gz`));
+  ort.env.wasm.wasmBinary ??= await gunzip(await read(`ort/${core}.wasm.gz`));
   return { kind, ort, threads: kind === "wasm" ? threads : null };
 }
 
@@ -43,9 +44,9 @@ export async function openModel(engine, bytes) {
   };
 }
 
-/** Open a `.tflite` file in LiteRT.js, which takes a third of onnxruntime-web's time: what `openModel` gives; one thread. */
+/** Open a `.tflite` file in LiteRT.js, which takes a third of onnxruntime-web's time: what `openModel` gives; one thread, relaxed SIMD. */
 export async function openLiteRt(read, bytes) {
-  const build = WebAssembly.validate(Uint8Array.from(RELAXED)) ? "litert_wasm_internal" : "litert_wasm_compat_internal";
+  const build = "litert_wasm_internal";
   const silent = () => {};
   globalThis.Module = { wasmBinary: await gunzip(await read(`litert/${build}.wasm.gz`)), print: silent, printErr: silent };
   const { loadLiteRt, loadAndCompile, Tensor } = await import("./litert/index.js");

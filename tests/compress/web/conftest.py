@@ -16,7 +16,7 @@ from compress.web.web_format import write_page
 from runtime.backends.contract import ModelInfo, parse_passport
 from runtime.errors import UserError
 from runtime.hand.hand_model import load_hand_models
-from tests.conftest import tiny_passport
+from tests.conftest import tiny_passport, write_tiny_model
 from training.checkpoint import load_network, weights_of
 from training.data.cache import CACHE_VARIABLE, cache_dir
 
@@ -60,3 +60,16 @@ def page(engine: None, facts: dict[str, Any], tmp_path_factory: pytest.TempPathF
     write_onnx(load_network(weights_of("er-xs"), "er-xs")[0], model)
     write_page(folder / "er-xs.web", model, facts, load_hand_models())
     return folder / "er-xs.web"
+
+
+@pytest.fixture(scope="session")
+def litert_page(engine: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with LiteRT.js, around tiny models of resting hands; not to be changed."""
+    pytest.importorskip("ai_edge_litert")
+    from tests.fixtures.tiny_tflite import write_tiny_tflite
+
+    folder = tmp_path_factory.mktemp("litert")
+    litert, model = write_tiny_tflite(folder / "tiny.tflite"), write_tiny_model(folder / "tiny.onnx")
+    made = tiny_passport() | {"opset": 17, "parameters_m": 0.0, "gmac": 0.0}
+    write_page(folder / "tiny.web", model, made, load_hand_models(), litert)
+    return folder / "tiny.web"

@@ -7,6 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 from benchmarks.records.record import read_records
 from benchmarks.report import main as report
 from benchmarks.tools.web_records import measure_page
+from runtime.files import file_sha256
 from runtime.web import make_server
 from tests.fixtures.browser import INSECURE_HOST, PHONE, needs_browser, open_browser
 
@@ -26,12 +28,19 @@ FRAMES, SIZE = 30, (640, 480)
 SECONDS = 120.0  # a loaded machine takes its time
 
 
-@pytest.fixture(scope="module")
-def port(page: Path) -> Iterator[int]:
-    with make_server(page, "127.0.0.1") as server:
+@contextmanager
+def serving(folder: Path) -> Iterator[int]:
+    """Its port."""
+    with make_server(folder, "127.0.0.1") as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server.server_address[1]
         server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def port(page: Path) -> Iterator[int]:
+    with serving(page) as port:
+        yield port
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +119,26 @@ def test_pictures_camera_and_record(opened: Any, port: int, tmp_path: Path) -> N
     assert record.latency_ms.min <= record.latency_ms.p50_low <= record.latency_ms.p50_high <= record.latency_ms.max
     assert len(record.latency_ms.blocks_p50) == record.protocol.rounds
     assert report([str(path), "-o", str(tmp_path / "report.html")]) == 0
+
+
+@pytest.mark.parametrize("relaxed", [True, False])
+def test_litert_js_where_relaxed_simd_is(opened: Any, litert_page: Path, tmp_path: Path, relaxed: bool) -> None:
+    old = "{const all = WebAssembly.validate; WebAssembly.validate = (b) => !`${b}`.includes('253,128,2') && all(b);}"
+    if not relaxed:
+        opened.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": old})
+    with serving(litert_page) as port:
+        load(opened, port)
+        engine = text(opened, "engine")
+        assert ("in LiteRT.js, WASM" in engine, "lacks WebAssembly's relaxed SIMD" in engine) == (relaxed, not relaxed)
+        open_picture(opened)
+        opened.find_element("id", "camera").click()
+        wait(opened, "fps", "fps")
+        wait(opened, "hands", "left hand")
+        opened.find_element("id", "save").click()
+        wait(opened, "message", "Saved")
+    (record,) = read_records(next(tmp_path.glob("*.jsonl")))
+    name, model = ("LiteRT.js", "model.tflite") if relaxed else ("onnxruntime-web", "model.onnx")
+    assert record.runtime.name == name and record.artifact.sha256 == file_sha256(litert_page / model)
 
 
 def test_it_measures_itself_without_a_visitor(page: Path) -> None:

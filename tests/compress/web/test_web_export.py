@@ -16,14 +16,14 @@ from compress.export_report import print_result
 from compress.request import ExportRequest
 from compress.web.engine_package import ONNXRUNTIME, package
 from compress.web.node_backend import NodeBackend
-from compress.web.web_format import TOLERANCE_MM, TOLERANCE_PX, check_page, write_page
+from compress.web.web_format import TOLERANCE_MM, TOLERANCE_PX, check_page
 from runtime.backends.contract import ModelInfo
 from runtime.backends.opening import open_backend
 from runtime.errors import UserError
 from runtime.files import file_sha256
 from runtime.hand.hand_model import load_hand_models
 from runtime.runner import graph_input
-from tests.conftest import INPUT_PX, tiny_passport, write_tiny_model
+from tests.conftest import INPUT_PX
 
 HANDS = load_hand_models()
 MOST_BYTES = 20_000_000  # of er-xs as int8, whose model is 7.5 MB smaller than this one
@@ -51,25 +51,18 @@ def test_wasm_computes_what_onnxruntime_does(page: Path, info: ModelInfo) -> Non
     backend.close()
 
 
-def test_litert_js_computes_what_litert_does(engine: None, tmp_path: Path) -> None:
-    pytest.importorskip("ai_edge_litert")
-    from tests.fixtures.tiny_tflite import write_tiny_tflite
-
-    litert = write_tiny_tflite(tmp_path / "tiny.tflite")
-    other = write_tiny_model(tmp_path / "tiny.onnx", outputs={"presence": np.zeros((1, 2))})  # is not asked
-    tiny = tiny_passport() | {"opset": 17, "parameters_m": 0.0, "gmac": 0.0}
-    write_page(tmp_path / "page", other, tiny, HANDS, litert)
-    backend, image = (
-        NodeBackend(tmp_path / "page", open_backend(litert).info),
-        np.full((1, 3, INPUT_PX, INPUT_PX), 0.5, np.float32),
-    )
-    for _ in range(2):
+def test_litert_js_computes_what_litert_does(litert_page: Path) -> None:
+    litert = open_backend(litert_page / "model.tflite")
+    backend = NodeBackend(litert_page, litert.info)
+    for share in (0.5, 1.0):
+        image = np.full((1, 3, INPUT_PX, INPUT_PX), share, np.float32)
         found = backend.run(image)
-        for name, expected in open_backend(litert).run(image).items():
+        for name, expected in litert.run(image).items():
             np.testing.assert_allclose(found[name], expected, atol=1e-6)
     backend.close()
-    facts = json.loads((tmp_path / "page" / "model.json").read_text(encoding="utf-8"))["litert"]
-    assert facts["artifact"]["sha256"] == file_sha256(litert) and facts["runtime"]["name"] == "LiteRT.js"
+    facts = json.loads((litert_page / "model.json").read_text(encoding="utf-8"))["litert"]
+    assert facts["artifact"]["sha256"] == file_sha256(litert_page / "model.tflite")
+    assert not (litert_page / "ort" / "ort.wasm.min.js").exists()
 
 
 @pytest.mark.slow
