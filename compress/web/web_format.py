@@ -49,8 +49,8 @@ def make(artefact: Artefact, material: Material, made: tuple[Artefact, ...]) -> 
         f"it holds the hand model '{material.hands.right.name}': show it where that licence lets you",
         f"next: python runtime/web.py {material.request.output_dir / artefact.path.name}",
     )
-    details = {"onnx": source.path.name, "onnxruntime_web": ONNXRUNTIME.version, "notes": notes}
-    details["litert"] = litert and litert.name
+    details = {"onnx": source.path.name, "litert": litert.name if litert else None, "notes": notes}
+    details["onnxruntime_web"] = ONNXRUNTIME.version
     artefact = replace(artefact, parity=parity, details=details)
     if not (parity["vertex_mm"] <= TOLERANCE_MM and parity["projection_px"] <= TOLERANCE_PX):  # nor nan
         artefact = replace(artefact, verdict=Verdict(PARITY_FAILED, ("the page's hands are not the runner's",)))
