@@ -76,7 +76,7 @@ def packages_table() -> str:
     """Make that of docs/iphone.md: every Core ML package."""
     rows = []
     exports = json.loads((RESULTS / "exports.json").read_text(encoding="utf-8"))["exports"]
-    for entry in (entry for entry in exports.values() if "coreml" in entry["formats"]):
+    for entry in (entry for entry in exports.values() if "accuracy" in entry["formats"].get("coreml", {})):
         made = entry["formats"]["coreml"]
         fp32_file = next(facts for facts in entry["files"].values() if facts["precision"] == "fp32")
         lost = f"{made['accuracy']['delta_vs_fp32_mm']:+.2f}".replace("+0.00", "0.00").replace("-0.00", "0.00")
