@@ -136,7 +136,8 @@ class Trainer:
                     self._write_checkpoint()
                 # A loading process gives its whole traceback, whose last line names the error.
                 problem = str(error).strip().splitlines()[-1].removeprefix("runtime.errors.UserError: ")
-                raise UserError(f"loading images failed ({problem}): started again, the run goes on") from error
+                what = "drawing batches" if self.settings.drawn else "loading images"
+                raise UserError(f"{what} failed ({problem}): started again, the run goes on") from error
             if batch is None:
                 return
             yield batch, time.monotonic() - began, began
