@@ -86,7 +86,7 @@ def split_nodes(model: ModelProto, keep_float: Container[str]) -> QuantizedNodes
 
 def choose_nodes(model: ModelProto, plan: Path | None, variant: str, flavour: str) -> QuantizedNodes:
     """What of a float model is quantised: as the plan of this variant and flavour says, or by the rule for all."""
-    return select_nodes(model) if plan is None else nodes_of(read_plan(plan, variant, flavour), model)
+    return select_nodes(model, flavour) if plan is None else nodes_of(read_plan(plan, variant, flavour), model)
 
 
 def nodes_of(plan: Plan, model: ModelProto) -> QuantizedNodes:

@@ -49,10 +49,11 @@ def weighted_nodes(model: ModelProto) -> tuple[str, ...]:
     return tuple(node.name for node in nodes if any(name in constants for name in node.input[1:]))
 
 
-def select_nodes(model: ModelProto) -> QuantizedNodes:
-    """Of these all but KEEP_FLOAT."""
+def select_nodes(model: ModelProto, flavour: str = "cpu") -> QuantizedNodes:
+    """Of these all but KEEP_FLOAT, and for `trt` but the picture's own layer, which costs most there (flavours.py)."""
     names = weighted_nodes(model)
-    kept = tuple(name for name in names if KEEP_FLOAT.match(module_path(name)))
+    first = next((node.name for node in model.graph.node if node.op_type == "Conv"), None) if flavour == "trt" else None
+    kept = tuple(name for name in names if KEEP_FLOAT.match(module_path(name)) or name == first)
     return QuantizedNodes(tuple(name for name in names if name not in kept), kept)
 
 
