@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,14 @@ def test_the_cards_are_current_and_read_by_the_hub() -> None:
         values = [one["value"] for result in model["results"] for one in result["metrics"]]
         assert path.stem == model["name"] and facts["accuracy"]["mpjpe_mm"] in values
         assert all("synthetic" in result["dataset"]["name"] for result in model["results"] if "mpjpe" in str(result))
+
+
+def test_the_readme_says_of_photographs_what_was_measured() -> None:
+    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    sentence = text.partition("**On real photographs")[2].partition("of the joints")[0]
+    names, shares = re.findall(r"`(er-\w+)`", sentence), [float(share) for share in re.findall(r"\b0\.\d\d", sentence)]
+    found = photographs()["variants"]
+    assert {name: found[name]["found"]["pck"] for name in found} == dict(zip(names, shares, strict=True))
 
 
 def test_photographs_are_of_the_shipped_weights() -> None:
