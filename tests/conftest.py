@@ -37,6 +37,13 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+# What the image's mean is multiplied by where it is added: to the hands' x, of the camera and of the heat maps.
+MOVES = {
+    "camera": np.tile(np.float32([0, 0.1, 0]), (1, 2, 1)),
+    "joints_image": np.tile(np.float32([0.1 * HEATMAP["width"], 0, 0]), (1, 2, 21, 1)),
+}
+
+
 def tiny_passport() -> dict[str, Any]:
     """The least a passport says."""
     right, _ = load_hand_models()
@@ -83,21 +90,20 @@ def write_tiny_model(
     drop_output: str | None = None,
     metadata: bool = True,
 ) -> Path:
-    """A graph of the contract: constants, plus the image's mean in the camera's tx, so that the input matters."""
+    """A graph of the contract: constants, and hands that move with the image's mean, so that the input matters."""
     values = resting_outputs() | (outputs or {})
     image = helper.make_tensor_value_info(input_name, TensorProto.FLOAT, [1, 3, input_px, input_px])
     nodes, constants, graph_outputs = [], [], []
-    weight = np.zeros((1, 2, 3), np.float32)
-    weight[..., 1] = 0.1
-    constants += [numpy_helper.from_array(weight, "tx"), numpy_helper.from_array(np.zeros(1, np.float32), "zero")]
     nodes.append(helper.make_node("ReduceMean", [input_name], ["mean"], keepdims=0))
-    nodes.append(helper.make_node("Mul", ["mean", "tx"], ["moved"]))
-    nodes.append(helper.make_node("Mul", ["mean", "zero"], ["nothing"]))
+    for name, weight in {**MOVES, "nothing": np.zeros(1, np.float32)}.items():
+        constants.append(numpy_helper.from_array(weight, f"{name}_weight"))
+        nodes.append(helper.make_node("Mul", ["mean", f"{name}_weight"], [f"{name}_moved"]))
     for name, value in values.items():
         if name == drop_output:
             continue
         constants.append(numpy_helper.from_array(np.asarray(value, np.float32), f"{name}_value"))
-        nodes.append(helper.make_node("Add", [f"{name}_value", "moved" if name == "camera" else "nothing"], [name]))
+        moved = f"{name if name in MOVES else 'nothing'}_moved"
+        nodes.append(helper.make_node("Add", [f"{name}_value", moved], [name]))
         shape = OUTPUT_SHAPES[name] if outputs is None else list(np.shape(value))
         graph_outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
     graph = helper.make_graph(nodes, "tiny", [image], graph_outputs, constants)

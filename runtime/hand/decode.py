@@ -17,6 +17,7 @@ from .hands import Floats, Hand
 from .rotations import matrix_from_6d
 
 _LARGEST_LOGIT = 500.0  # beyond it exp overflows, and the probability is 0 or 1 anyway
+_FAR_APART = 0.5  # of a hand's size, between its joints and the heat maps': one of them does not see it
 _LARGEST_OUTPUT = 1e6  # of any unit in the contract, logits aside: far beyond what a hand can be
 
 
@@ -27,9 +28,9 @@ def decode(outputs: Outputs, crop: Crop, heatmap: Heatmap, models: HandPair) -> 
     shape = outputs["shape"][0]
     joints = models.joints(rotations, shape)
     mesh = models.mesh(rotations, shape)
-    camera = image_camera(outputs["camera"][0], crop)
-    projected = camera[:, None, :1] * joints[..., :2] + camera[:, None, 1:]
     from_maps = heatmap_joints(outputs["joints_image"][0], crop, heatmap)
+    camera = agreed_camera(image_camera(outputs["camera"][0], crop), joints, from_maps)
+    projected = camera[:, None, :1] * joints[..., :2] + camera[:, None, 1:]
     logits = outputs["presence"][0].tolist()
     right, left = (
         Hand(
@@ -53,6 +54,23 @@ def decode(outputs: Outputs, crop: Crop, heatmap: Heatmap, models: HandPair) -> 
 def image_camera(camera: NDArray[np.floating[Any]], crop: Crop) -> Floats:
     """(2, 3) of the contract, in parts of the crop -> (2, 3) px of the image per m, and px of the image."""
     return _scaled(camera, crop.size_px, (0.0, *_corner(crop)))
+
+
+def agreed_camera(camera: Floats, joints: Floats, from_maps: Floats) -> Floats:
+    """Move each hand's camera (2, 3) halfway to where the heat maps see its joints (2, 21, 3), in place and size.
+
+    Two branches of the network err each in its own way: what they agree on is nearer (docs/weights.md has figures).
+    """
+    flat = joints[..., :2]
+    seen = camera[:, None, :1] * flat + camera[:, None, 1:]
+    halfway = (seen + from_maps[..., :2]) / 2
+    middle, aim = flat.mean(axis=1, keepdims=True), halfway.mean(axis=1, keepdims=True)
+    spread = ((flat - middle) ** 2).sum(axis=(1, 2))
+    scale = ((flat - middle) * (halfway - aim)).sum(axis=(1, 2)) / np.maximum(spread, np.finfo(np.float32).tiny)
+    moved = np.concatenate([scale[:, None], aim[:, 0] - scale[:, None] * middle[:, 0]], axis=1)
+    apart = np.linalg.norm(seen - from_maps[..., :2], axis=2).mean(axis=1)
+    trusted = (scale > 0) & (apart < _FAR_APART * np.ptp(seen, axis=1).max(axis=1))
+    return np.asarray(np.where(trusted[:, None], moved, camera), np.float32)
 
 
 def heatmap_joints(cells: NDArray[np.floating[Any]], crop: Crop, heatmap: Heatmap) -> Floats:

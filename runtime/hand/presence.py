@@ -25,6 +25,7 @@ Floats = NDArray[np.floating[Any]]
 PRESENCE_PATH = Path(__file__).parents[1] / "assets" / "presence.json"
 ANY_VARIANT = "any"  # the row of variants that have none
 PRESENT_FROM = 0.5
+SURE = 0.85  # on photographs, of pairs that lie over each other, both are surer; of one hand seen twice, one is not
 # What speaks for a hand: a constant, the network's logit, how far its branches disagree (logarithm), and the finder's
 # logit of its box, which only a hand that the finder looked for has. That the network is surer of the other side adds
 # nothing.
@@ -47,8 +48,12 @@ class PresenceRule:
         """Give both hands their probability; `presence` is the network's own so far. found: where a finder looked."""
         logits = evidence(hands, found) @ np.array(self.boxed if found is None else self.found)
         sure = 1 / (1 + np.exp(-logits))
-        if found is not None and len(found.boxes) == 1 and _near(hands.right, hands.left, lambda points: points[0]):
-            sure[sure.argmin()] = min(sure.min(), 1 - sure.max())  # the finder saw one hand, and two share no wrist
+        one_found = found is not None and len(found.boxes) == 1
+        # Two hands share no wrist; nor is one of two that lie over each other in doubt, but one that is seen twice is.
+        if (one_found and _near(hands.right, hands.left, lambda points: points[0])) or (
+            sure.min() < SURE and in_one_place(hands.right, hands.left)
+        ):
+            sure[sure.argmin()] = min(sure.min(), 1 - sure.max())
         right, left = (
             replace(hand, presence=float(presence), present=bool(presence > PRESENT_FROM))
             for hand, presence in zip((hands.right, hands.left), sure, strict=True)

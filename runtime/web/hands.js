@@ -97,6 +97,24 @@ export class HandModel {
 export const readHands = (json, facts) =>
   json.hands.map((hand, i) => new HandModel(hand, facts.tips[i], facts.joint_order));
 
+/** px of joints in metres; a camera has px per metre, and where the wrist is. */
+const project = ({ scale, x, y }, joints) =>
+  Array.from({ length: 21 }, (_, j) => [scale * joints[3 * j] + x, scale * joints[3 * j + 1] + y]);
+
+/** A camera halfway to where the heat maps see the mesh's joints: runtime/hand/decode.py says why. */
+function agreedCamera(camera, joints, heatmap) {
+  const seen = project(camera, joints), flat = project({ scale: 1, x: 0, y: 0 }, joints);
+  const halfway = seen.map(([x, y], j) => [(x + heatmap[j][0]) / 2, (y + heatmap[j][1]) / 2]);
+  const mean = (values) => values.reduce((a, b) => a + b) / values.length;
+  const [middle, aim] = [flat, halfway].map((points) => [0, 1].map((i) => mean(points.map((p) => p[i]))));
+  const product = (other, its) => mean(flat.map((p, j) => (p[0] - middle[0]) * (other[j][0] - its[0]) + (p[1] - middle[1]) * (other[j][1] - its[1])));
+  const scale = product(halfway, aim) / Math.max(product(flat, middle), Number.MIN_VALUE);
+  const apart = mean(seen.map((p, j) => Math.hypot(p[0] - heatmap[j][0], p[1] - heatmap[j][1])));
+  const size = Math.max(...[0, 1].map((i) => Math.max(...seen.map((p) => p[i])) - Math.min(...seen.map((p) => p[i]))));
+  const trusted = scale > 0 && apart < 0.5 * size;
+  return trusted ? { scale, x: aim[0] - scale * middle[0], y: aim[1] - scale * middle[1] } : camera;
+}
+
 /** Outputs by name, and the crop {x, y, size} (its corner and side in px of the picture) -> the two hands. */
 export function decode(outputs, crop, facts, models) {
   const { depth, height, width, depth_range_m: range } = facts.heatmap;
@@ -106,19 +124,19 @@ export function decode(outputs, crop, facts, models) {
     const turns = Array.from({ length: JOINTS }, (_, j) => matrixFrom6d(six.slice(6 * j, 6 * j + 6)));
     const shape = part("shape", 10);
     const [scale, x, y] = part("camera", 3).map((v) => v * crop.size);
-    const camera = { scale, x: x + crop.x, y: y + crop.y }; // px per metre; where the wrist is
     const cells = part("joints_image", 63);
     const logit = outputs.presence[i];
     const mesh = model.skin(turns, shape);
-    const points = [], heatmap = [];
+    const heatmap = [];
     for (let j = 0; j < 21; j++) {
-      points.push([scale * mesh.joints[3 * j] + camera.x, scale * mesh.joints[3 * j + 1] + camera.y]);
       heatmap.push([
         crop.x + ((cells[3 * j] + 0.5) * crop.size) / width,
         crop.y + ((cells[3 * j + 1] + 0.5) * crop.size) / height,
         (cells[3 * j + 2] + 0.5) * (range / depth) - range / 2,
       ]);
     }
+    const camera = agreedCamera({ scale, x: x + crop.x, y: y + crop.y }, mesh.joints, heatmap);
+    const points = project(camera, mesh.joints);
     return { side: model.side, model, present: logit > 0, presence: 1 / (1 + Math.exp(-logit)), camera, ...mesh, points, heatmap };
   });
   return { hands, translation: [...outputs.relative_translation], together: true };

@@ -1,6 +1,6 @@
 // How likely each hand is there: runtime/hand/presence.py's rule, with the weights that model.json has of it.
 
-const LIMIT = 4, LEAST_M = 0.008, MOST_M = 1, SAME_PLACE = 0.25, IN_BOX = 0.75, MISSED_SCORE = 0.1;
+const LIMIT = 4, LEAST_M = 0.008, MOST_M = 1, SAME_PLACE = 0.25, SURE = 0.85, IN_BOX = 0.75, MISSED_SCORE = 0.1;
 export const PRESENT_FROM = 0.5;
 
 const mean = (values) => values.reduce((a, b) => a + b) / values.length;
@@ -40,8 +40,9 @@ export function judge(seen, rule, found = null) {
     const weights = found ? rule.found : rule.boxed;
     return 1 / (1 + Math.exp(-evidence.reduce((sum, value, k) => sum + value * weights[k], 0)));
   });
-  if (found?.length === 1 && near(...seen.hands, ({ points }) => points[0])) { // the finder saw one hand, and two share no wrist
-    const [least, most] = [Math.min(...sure), Math.max(...sure)];
+  const [least, most] = [Math.min(...sure), Math.max(...sure)];
+  const oneFound = found?.length === 1 && near(...seen.hands, ({ points }) => points[0]);
+  if (oneFound || (least < SURE && inOnePlace(...seen.hands))) { // one hand, seen twice
     sure[sure.indexOf(least)] = Math.min(least, 1 - most);
   }
   const hands = seen.hands.map((hand, i) => ({ ...hand, presence: sure[i], present: sure[i] > PRESENT_FROM }));

@@ -58,7 +58,7 @@ def test_rows_are_measured_and_kept(
         assert row.stages_ms is not None and row.stages_ms.infer > 0
         assert row.accuracy and row.accuracy.synthetic and row.accuracy.n_images == 32
         kinds = [(part.dataset.partition(" (")[0], part.kind) for part in row.points if part.kind != "all"]
-        assert {"SynthHands v2.1", "COCO-WholeBody", "HInt"} == {part.dataset.partition(" (")[0] for part in row.points}
+        assert {"SynthHands v2.2", "COCO-WholeBody", "HInt"} == {part.dataset.partition(" (")[0] for part in row.points}
         assert {("COCO-WholeBody", "no hand"), ("HInt", "epick")} <= set(kinds)
         assert row.samples == "records.npz"
     fp32, by_openvino = records["er-nano_160_fp32"], records["er-nano_160_fp32.xml"]

@@ -99,7 +99,7 @@ def rows(printed: str) -> list[str]:
 
 def test_every_protocol_of_a_synthetic_set(command: Callable[..., str]) -> None:
     printed = command("--protocol", "all")
-    assert printed.startswith("SynthHands v2.1 (synthetic), val: 16 images")
+    assert printed.startswith("SynthHands v2.2 (synthetic), val: 16 images")
     assert rows(printed) == [*PROTOCOLS, "er, no quirks"]
     assert rows(command()) == ["mcp-scaled", "er", "er, no quirks"]
     assert rows(command("--protocol", "human")) == ["human"]

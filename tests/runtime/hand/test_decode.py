@@ -48,6 +48,19 @@ def test_heatmap_joints_by_hand() -> None:
     assert_allclose(joints[1, 5], [60, 240, 0.2], atol=1e-5)
 
 
+def test_camera_meets_heat_maps_halfway(models: HandPair) -> None:
+    raw = outputs()
+    before = decode(raw, CROP, HEATMAP, models)[0]
+    seen = before.camera[0] * before.joints[:, :2] + before.camera[1:]
+    aim = 1.2 * (seen - seen[0]) + seen[0] + [3, -2]  # larger, and elsewhere
+    raw["joints_image"][0, 0, :, :2] = (aim - [60, 160]) / [20, 80 / 7] - 0.5  # cells
+    after = decode(raw, CROP, HEATMAP, models)[0]
+    assert_allclose(after.camera, before.camera * [1.1, 1, 1] + [0, 1.5, -1], rtol=1e-4)
+    assert_allclose(after.joints_image, after.project(after.joints), atol=1e-3)
+    raw["joints_image"][0, 0, :, 0] += 40  # no heat map sees this hand
+    assert_allclose(decode(raw, CROP, HEATMAP, models)[0].camera, before.camera)
+
+
 def test_hands(models: HandPair) -> None:
     wider = replace(models.left, v_template=models.left.v_template * np.float32(1.1))
     models, raw = HandPair(models.right, wider), outputs()

@@ -63,7 +63,7 @@ def test_images_are_numbered_through(synthetic_root: Path, tmp_path: Path) -> No
     assert mix(parts[:1], [Source("synthetic")]) is parts[0]
     assert len(mixed) == 53 and mixed.at(47) == (parts[0], 47) and mixed.at(48) == (parts[1], 0)
     assert mixed.shares == (0.75, 0.25) and mixed.synthetic
-    assert mixed.label == "SynthHands v2.1 (synthetic) x 3, COCO-WholeBody x 1"
+    assert mixed.label == "SynthHands v2.2 (synthetic) x 3, COCO-WholeBody x 1"
     dataset, alone = HandDataset(mixed, 64, AugmentSpec()), HandDataset(parts[1], 64)
     assert torch.equal(HandDataset(mixed, 64)[49]["image"], alone[1]["image"])
     assert dataset[(49, 1)]["key"].tolist() == [49, 1] and not dataset[49]["has_mano"].any()
@@ -79,11 +79,11 @@ def test_a_run_over_three_data_sets(
     coco, relit = make_coco(tmp_path / "coco", "train"), make_reinterhand(tmp_path / "relit")
     data = ["--data", "synthetic:2", str(coco), f"{relit}:0.5"]
     assert main(["--recipe", str(recipe), "--run-dir", str(run), "--workers", "0", *data]) == 0
-    name = "SynthHands v2.1 (synthetic) x 2, COCO-WholeBody x 1, Re:InterHand x 0.5"
+    name = "SynthHands v2.2 (synthetic) x 2, COCO-WholeBody x 1, Re:InterHand x 0.5"
     assert f"of {name}" in capsys.readouterr().out
     assert read_facts(run / "er-nano.safetensors").dataset == name.replace(" (synthetic)", "")
     header, *_, last = (run / "log.csv").read_text().splitlines()
     row = dict(zip(header.split(","), last.split(","), strict=True))
-    assert row["dataset"] == "SynthHands v2.1 (synthetic)" and float(row["val_pck"]) >= 0
+    assert row["dataset"] == "SynthHands v2.2 (synthetic)" and float(row["val_pck"]) >= 0
     with pytest.raises(UserError, match="belongs to a run that differs in recipe and data"):
         main(["--recipe", str(recipe), "--run-dir", str(run), "--workers", "0", "--data", "synthetic", str(coco)])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import queue
+import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -247,13 +248,23 @@ class DrawnBatches:
         ]
         for worker in self._workers:
             worker.start()
+        # A chunk is larger than a pipe holds: whoever asks only now and then finds it empty.
+        self._here: queue.Queue[tuple[Arrays, Arrays]] = queue.Queue(maxsize=2 * TAKEN)
+        threading.Thread(target=self._receive, daemon=True).start()
+
+    def _receive(self) -> None:
+        try:
+            while True:
+                self._here.put(self._queue.get())
+        except (OSError, EOFError, ValueError):  # closed
+            return
 
     def _fill(self) -> None:
         """Take some of what the workers have made; wait for the first scenes."""
         taken = 0
         while (lacking := any(self._pool.made[kind] < least for kind, least in ENOUGH.items())) or taken < TAKEN:
             try:
-                self._pool.add(*self._queue.get(timeout=WAIT_S if lacking else 0))
+                self._pool.add(*self._here.get(block=lacking, timeout=WAIT_S))
                 taken += 1
             except queue.Empty:
                 if lacking:

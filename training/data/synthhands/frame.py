@@ -104,7 +104,7 @@ def texture_of(studio: Studio, frame: Frame) -> Float32s:
 @lru_cache(maxsize=4)
 def _texture(studio: Studio, capture: int, group: int) -> Float32s:
     rng = schedule.random_stream(studio.table, Stream.SUBJECT, capture, group, attempt=1)
-    return skin_texture(build_subject(studio.models, studio.table, capture, group).rig, rng)[None]
+    return skin_texture(build_subject(studio.models, studio.table, capture, group).rig, studio.table.worn, rng)[None]
 
 
 def canvas_of(studio: Studio, frame: Frame) -> tuple[Bytes, bool]:

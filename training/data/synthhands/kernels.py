@@ -7,6 +7,7 @@ parallelism there. On a GPU every thread takes its own items. Kernels allocate n
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from collections.abc import Callable
@@ -18,9 +19,14 @@ from training.data.cache import cache_dir
 
 
 def _keeps() -> bool:
-    """Whether numba may keep what it compiles; sets its folder, which it reads when it is imported."""
+    """Whether numba may keep what it compiles; sets its folder, which it reads when it is imported.
+
+    A folder for each state of the sources: numba sees that a kernel's own file changed, not a constant's of another.
+    """
     try:
-        folder = Path(os.environ.setdefault("NUMBA_CACHE_DIR", str(cache_dir() / "numba")))
+        sources = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py"))))
+        kept = cache_dir() / "numba" / sources.hexdigest()[:12]
+        folder = Path(os.environ.setdefault("NUMBA_CACHE_DIR", str(kept)))
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             return True

@@ -12,20 +12,24 @@ class Table:
     """Shares are 0..1 of the pictures, where nothing else is said; ranges are uniform from the first to the second."""
 
     version: int
-    revision: int = 1  # of the pictures, 0 the first: another one where the same seeds make others
+    revision: int = 2  # of the pictures, 0 the first: another one where the same seeds make others
     # Hands
     empty: float = 0.08  # no hand at all
     single: float = 0.33  # one hand
     apart: float = 0.33  # of pairs: they do not touch
     apart_m: Range = (0.02, 0.55)  # up to three hand boxes
-    signs: float = 0.40  # of hands: every finger on its own, as in counting and spelling
+    signs: float = 0.50  # of hands: every finger on its own, as in counting and spelling
     free: float = 0.50  # of hands that touch nothing: in any direction; fewer are kept, as arms stand in cameras' way
-    fingertips: float = 0.10  # of touching pairs: fingers pointing at each other
+    fingertips: float = 0.22  # of touching pairs: fingers pointing at each other
     sleeved: float = 0.45
     ringed: float = 0.05
     watched: float = 0.05
     holding: float = 0.08  # of hands: a box, a stick or a ball
     covered: float = 0.12  # something is in front
+    worn: Range = (0.8, 2.6)  # how deep creases of the skin are
+    palm: Range = (0.02, 0.24)  # how much lighter palms of light skin are than backs
+    nails: Range = (0.35, 1.0)  # how much nails differ from skin
+    painted: float = 0.07  # of the pictures: nails in a colour of their own
     # Cameras: where they stand (what is left stands in front of the person), how far, and how they are held
     own_view: float = 0.25  # from the head of the person whose hands they are
     above: float = 0.12
@@ -66,7 +70,7 @@ class Table:
 
     @property
     def name(self) -> str:
-        """As figures and folders say it: `v1`, `v2.1`."""
+        """As figures and folders say it: `v1`, `v2.2`."""
         return f"v{self.version}.{self.revision}" if self.revision else f"v{self.version}"
 
 
@@ -84,6 +88,10 @@ V1 = Table(
     watched=0.0,
     holding=0.0,
     covered=0.0,
+    worn=(0.8, 1.7),
+    palm=(0.08, 0.08),
+    nails=(0.55, 0.55),
+    painted=0.0,
     own_view=0.0,
     above=0.0,
     anywhere=0.05,

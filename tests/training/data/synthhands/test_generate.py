@@ -74,7 +74,7 @@ def test_files_have_the_official_form(root: Path) -> None:
         assert annotation(root, "joint_3d")[capture][frame]["hand_type"] == label["hand_type"]
         assert image["category"] in CATEGORIES
     about, model = json.loads((root / "dataset.json").read_bytes()), load_hand_models()[0]
-    assert about["name"] == "SynthHands v2.1" and about["synthetic"] is True
+    assert about["name"] == "SynthHands v2.2" and about["synthetic"] is True
     assert about["hand_model"] == {"name": model.name, "sha256": model.sha256}
 
 
@@ -233,7 +233,7 @@ def test_a_disk_that_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, co
 
 def test_mistakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ER_EDGE_CACHE", str(tmp_path))
-    assert generate.default_root() == tmp_path / "synthhands-v2.1"
+    assert generate.default_root() == tmp_path / "synthhands-v2.2"
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(UserError, match="Not a directory"):
         ensure_synthetic("val", ONE, root=tmp_path / "file" / "set", progress=False)

@@ -15,7 +15,9 @@ FIELDS = {
     "skin": 3,  # linear albedo
     "darkness": 1,  # 0 light .. 1 dark
     "redness": 1,
+    "palm": 3,  # how much lighter the palm is
     "nail": 3,
+    "nail_edge": 3,  # how much of the nail's colour shows, how dark the fold around it is, how much it shines
     "texture": 1,  # which skin texture
     "sleeve": 3,
     "sleeve_from": 2,  # m along each arm, right and left; beyond its end for bare arms

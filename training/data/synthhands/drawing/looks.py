@@ -72,7 +72,9 @@ def _sample_people(
     put("skin", skin)
     put("darkness", dark)
     put("redness", uniform((0.5, 1.6)))
+    put("palm", np.full((count, 3), table.palm[0]))
     put("nail", (skin * 0.62 + _NAIL * (0.36 - 0.12 * dark)) * uniform((0.9, 1.08), 3))
+    put("nail_edge", np.tile([table.nails[0], 0, 1.5], (count, 1)))
     put("gloss", uniform((10, 60)))
     put("specular", uniform((0.01, 0.10)))
     put("sleeve", _colours(count, rng))
@@ -88,7 +90,20 @@ def _sample_people(
     finger = np.where(ringed, rng.choice(5, size=count, p=[0.2, 0.25, 0.4, 0.1, 0.05]), -1)
     put("ring", np.stack([side, finger, uniform((0.25, 0.5)), uniform((0.05, 0.11))], axis=1))
     put("watch", np.stack([np.where(watched, side, -1), uniform((0.022, 0.05)), uniform((0.006, 0.014))], axis=1))
+    if table.painted:
+        _sample_nails(table, put, uniform, skin, rng)
     return skin
+
+
+def _sample_nails(table: Table, put: Any, uniform: Any, skin: Floats, rng: np.random.Generator) -> None:
+    """What tells a hand's back from its palm: nails that stand out, some painted, and a palm of its own tone."""
+    count = len(skin)
+    painted = rng.random((count, 1)) < table.painted
+    natural = skin * uniform((0.75, 1.3), 1) * (1 + rng.normal(0, 0.04, (count, 3)) + np.array([0.06, 0.0, 0.03]))
+    put("nail", np.minimum(np.where(painted, rng.uniform(0.02, 0.9, (count, 3)) ** 2, natural), 0.95))
+    shown = np.where(painted, 1.0, uniform(table.nails, 1))
+    put("nail_edge", np.concatenate([shown, uniform((0.1, 0.6), 1), uniform((1.5, 8.0), 1)], axis=1))
+    put("palm", uniform(table.palm, 1) + rng.normal(0, 0.02, (count, 3)) + np.array([0.03, -0.01, 0.0]))
 
 
 def _colours(count: int, rng: np.random.Generator) -> Floats:

@@ -38,6 +38,7 @@ _ZERO, _HALF, _ONE = f32(0.0), f32(0.5), f32(1.0)
 _SIZE, _LIGHTS, _COLOURS, _AMBIENT, _GLOSS = AT["size"], AT["lights"], AT["colours"], AT["ambient"], AT["gloss"]
 _SPECULAR, _SKIN, _DARKNESS, _REDNESS, _NAIL = AT["specular"], AT["skin"], AT["darkness"], AT["redness"], AT["nail"]
 _TEXTURE, _SLEEVE, _SLEEVE_FROM, _STRIPES = AT["texture"], AT["sleeve"], AT["sleeve_from"], AT["stripes"]
+_PALM, _NAIL_EDGE = AT["palm"], AT["nail_edge"]
 _RING, _WATCH, _METAL, _STRAP, _THING = AT["ring"], AT["watch"], AT["metal"], AT["strap"], AT["thing"]
 _CANVAS, _CANVAS_AT, _CANVAS_GAIN = AT["canvas"], AT["canvas_at"], AT["canvas_gain"]
 _SHAPES, _COVER = AT["shapes"], AT["cover"]
@@ -212,10 +213,12 @@ def _surface(
         if away < _ONE:
             tint = f32(0.55) + f32(0.45) * math.sqrt(_ONE - away * away)
             return Surface(_METAL, tint, f32(0.5), _ZERO, _ZERO, _ZERO, _ZERO, _ZERO)
-    nail = min(max(_mix(material, at, NAIL) * f32(4.0) - f32(0.2), _ZERO), _ONE)
+    field = _mix(material, at, NAIL)
+    nail = min(max(field * f32(4.0) - f32(0.2), _ZERO), _ONE)
     crease = _skin_texture(textures, int(look[_TEXTURE]), _mix(material, at, TEXTURE_X), z, palm)
+    crease += look[_NAIL_EDGE + 1] * max(_ZERO, _ONE - abs(field + f32(0.1)) * f32(5.0))
     knuckle, tip = _mix(material, at, KNUCKLE), _mix(material, at, FINGERTIP)
-    return Surface(_SKIN, _ONE, specular * (_ONE + f32(1.5) * nail), crease, nail, palm, knuckle, tip)
+    return Surface(_SKIN, _ONE, specular * (_ONE + look[_NAIL_EDGE + 2] * nail), crease, nail, palm, knuckle, tip)
 
 
 @part_of_kernel
@@ -224,11 +227,11 @@ def _albedo(c: int, surface: Surface, look: Float32s) -> float:
     if surface.colour != _SKIN:
         return look[surface.colour + c] * surface.tint
     dark = look[_DARKNESS] * math.sqrt(look[_DARKNESS])
-    bare = look[_SKIN + c] * (_ONE + surface.palm * (f32(0.08) + f32(0.75) * dark))
+    bare = look[_SKIN + c] * (_ONE + surface.palm * (look[_PALM + c] + f32(0.75) * dark))
     bare *= _ONE + look[_REDNESS] * surface.knuckle * _KNUCKLE_TINT[c]
     bare *= _ONE + look[_REDNESS] * surface.fingertip * _TIP_TINT[c]
     bare = min(bare, f32(0.92)) * (_ONE - _CREASE[c] * surface.crease * (_ONE - surface.nail))
-    return bare + f32(0.55) * surface.nail * (look[_NAIL + c] - bare)
+    return bare + look[_NAIL_EDGE] * surface.nail * (look[_NAIL + c] - bare)
 
 
 @part_of_kernel

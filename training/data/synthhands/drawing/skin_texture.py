@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from training.data.synthhands.arrays import Float32s, Floats
 from training.data.synthhands.drawing.paint import TEXTURE_ORIGIN_M, TEXTURE_PX_PER_M
 from training.data.synthhands.scene.posable import FINGER_JOINTS, Rig, child_of, unit
+from training.data.synthhands.table import Range
 
 SIZE_M = (0.60, 0.235)
 _FRACTION_BITS = 4  # of line ends, for cv2
@@ -23,10 +24,10 @@ BACK, PALM = 0, 1
 _CREASED = [(level, chain[level]) for name, chain in FINGER_JOINTS.items() for level in range(name == "thumb", 3)]
 
 
-def skin_texture(rig: Rig, rng: np.random.Generator) -> Float32s:
+def skin_texture(rig: Rig, worn: Range, rng: np.random.Generator) -> Float32s:
     """(2, H, W) for one person."""
     shape = round(SIZE_M[1] * TEXTURE_PX_PER_M), round(SIZE_M[0] * TEXTURE_PX_PER_M)
-    wear = rng.uniform(0.8, 1.7)
+    wear = rng.uniform(*worn)
     layers = []
     for side in (BACK, PALM):
         lines = np.zeros(shape, np.uint8)

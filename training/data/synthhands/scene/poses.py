@@ -11,7 +11,7 @@ import numpy as np
 
 from runtime.hand.rotations import matrix_from_axis_angle
 from training.data.synthhands.arrays import Floats, Ints
-from training.data.synthhands.scene.posable import FINGER_JOINTS, MIRROR, Rig
+from training.data.synthhands.scene.posable import FINGER_JOINTS, FINGER_PAD, MIRROR, Rig
 
 PARENTS = (-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 0, 10, 11, 0, 13, 14)
 FINGERS = ("index", "middle", "ring", "pinky")
@@ -20,12 +20,16 @@ FINGERS = ("index", "middle", "ring", "pinky")
 MCP_FLEX, PIP_FLEX, DIP_FLEX = (-20.0, 88.0), (-3.0, 102.0), (-5.0, 75.0)
 FINGER_ABDUCTION = (-14.0, 14.0)
 THUMB_LIMITS = np.array([(-22.0, 38.0), (-22.0, 22.0), (-18.0, 18.0), (-10.0, 50.0), (-15.0, 70.0)])
+# Of a thumb that is laid across the palm or on folded fingers: palmar abduction as well.
+OPPOSED_LIMITS = np.array([(-22.0, 55.0), (-40.0, 40.0), (-30.0, 30.0), (-10.0, 60.0), (-15.0, 80.0)])
 DIP_PER_PIP = 0.62  # the last joint follows the one before
 THUMB_TO_INDEX_PINCH_M = 0.010  # between the fingertip vertices
 
 SELF_OVERLAP_MM = 4.0  # how far soft fingers may press into each other
 _SPHERE_SHRINK = 0.85
 _PINCH_TRIES = 48
+_OPPOSED_TRIES, _OPPOSED_KEPT = 160, 8
+_BACK_TO_THUMB_M, _PALM_TO_THUMB_M = 0.019, 0.024  # from the middle of the bone to the thumb's tip
 _POSE_TRIES = 60
 
 
@@ -52,11 +56,16 @@ MODES = {
     "mixed": Mode(0.16, (30, 28), (42, 32), (2, 0, 12, 16), 14),
 }
 _STRAIGHT = Mode(0, (4, 7), (8, 8), (0, 0, 0, 0))
-# Counting and spelling: each finger, and the thumb, is as in a mode of its own. Share of the fingers, of the thumbs.
-SIGN = "sign"
+# Counting and spelling: each finger, and the thumb, is as in a mode of its own. Share of the fingers.
+SIGN, SIGNED_FIST = "sign", "signed fist"
+OPPOSED = "opposed"  # the thumb holds a folded finger, or lies across the palm
 _SIGN_FINGERS = {"open": 0.40, "fist": 0.36, "grip": 0.14, "claw": 0.10}
 _SIGNED_FISTS = 0.15  # of the signs: all fingers closed
-_SIGN_THUMBS = {"open": 0.45, "fist": 0.35, "relaxed": 0.20}
+# Shares of the thumbs.
+_SIGNED_THUMBS = {
+    SIGN: {"open": 0.35, "fist": 0.12, "relaxed": 0.13, OPPOSED: 0.40},
+    SIGNED_FIST: {"fist": 0.5, OPPOSED: 0.5},
+}
 
 
 def sample_pose(rig: Rig, rng: np.random.Generator, signs: float = 0.0) -> tuple[str, Floats]:
@@ -66,7 +75,7 @@ def sample_pose(rig: Rig, rng: np.random.Generator, signs: float = 0.0) -> tuple
     for _ in range(_POSE_TRIES):
         signed = signs and rng.random() < signs
         if signed:
-            name = "fist" if rng.random() < _SIGNED_FISTS else SIGN
+            name = SIGNED_FIST if rng.random() < _SIGNED_FISTS else SIGN
         else:
             name = names[int(rng.choice(len(names), p=weights / weights.sum()))]
         rotations = rotations_from_angles(rig, sample_angles(name, rig, rng))
@@ -77,10 +86,13 @@ def sample_pose(rig: Rig, rng: np.random.Generator, signs: float = 0.0) -> tuple
 
 def sample_angles(name: str, rig: Rig, rng: np.random.Generator) -> Floats:
     """(16, 3) flexion, abduction and twist of a mode, degrees, within the limits."""
-    angles = _fingers(name, rng)
+    angles = _fingers("fist" if name == SIGNED_FIST else name, rng)
     if name != "pinch":
-        thumb = _one_of(_SIGN_THUMBS, rng) if name == SIGN else MODES[name]
-        angles[list(FINGER_JOINTS["thumb"])] = _thumb(thumb, rng)
+        shares = _SIGNED_THUMBS.get(name)
+        thumb = name if shares is None else str(rng.choice(list(shares), p=list(shares.values())))
+        if thumb == OPPOSED:
+            return _opposed(angles, rig, rng)
+        angles[list(FINGER_JOINTS["thumb"])] = _thumb(MODES[thumb], rng)
         return angles
     # Pinching fingers meet: of many thumbs and index fingers take the pair whose tips are the right distance apart.
     tries = np.repeat(angles[None], _PINCH_TRIES, axis=0)
@@ -93,6 +105,26 @@ def sample_angles(name: str, rig: Rig, rng: np.random.Generator) -> Floats:
     tips = posed_points(rig, rotations_from_angles(rig, tries), rig.joints[[16, 20]], np.array([3, 15]))
     gap_m = np.linalg.norm(tips[:, 0] - tips[:, 1], axis=-1)
     return tries[int(np.argmin(np.abs(gap_m - THUMB_TO_INDEX_PINCH_M)))]
+
+
+def _opposed(angles: Floats, rig: Rig, rng: np.random.Generator) -> Floats:
+    """The thumb's tip on the back of a folded finger, or before the palm where none is: of many thumbs, the best."""
+    folded = [FINGER_JOINTS[name] for name in FINGERS if angles[FINGER_JOINTS[name][0], 0] > 50]
+    if folded:
+        bone = folded[rng.integers(len(folded))][1]
+        spot = (rig.joints[bone] + rig.joints[bone + 1]) / 2 - _BACK_TO_THUMB_M * FINGER_PAD
+    else:
+        bone = 0
+        base = FINGER_JOINTS[FINGERS[rng.integers(1, 4)]][0]
+        spot = 0.75 * rig.joints[base] + 0.25 * rig.joints[0] + _PALM_TO_THUMB_M * FINGER_PAD
+    tries = np.repeat(angles[None], _OPPOSED_TRIES, axis=0)
+    drawn = rng.uniform(OPPOSED_LIMITS[:, 0], OPPOSED_LIMITS[:, 1], (_OPPOSED_TRIES, 5))
+    first, second, third = FINGER_JOINTS["thumb"]
+    tries[:, first], tries[:, second, 0], tries[:, third, 0] = drawn[:, :3], drawn[:, 3], drawn[:, 4]
+    rotations = rotations_from_angles(rig, tries)
+    ends = posed_points(rig, rotations, np.stack([rig.joints[20], spot]), np.array([third, bone]))
+    nearest = np.argsort(np.linalg.norm(ends[:, 0] - ends[:, 1], axis=1))[:_OPPOSED_KEPT]
+    return tries[min(nearest, key=lambda k: max(self_overlap_mm(rig, rotations[k]), SELF_OVERLAP_MM / 2))]
 
 
 def rotations_from_angles(rig: Rig, degrees: Floats) -> Floats:

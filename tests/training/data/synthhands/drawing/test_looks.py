@@ -42,7 +42,7 @@ def test_looks_vary_within_their_ranges() -> None:
 
 
 def test_skin_differs_and_creases_darken(frames: list[Frame]) -> None:
-    texture = skin_texture(frames[0].subject.rig, np.random.default_rng(0))
+    texture = skin_texture(frames[0].subject.rig, V2.worn, np.random.default_rng(0))
     assert texture.shape[0] == 2 and np.isfinite(texture).all() and abs(np.median(texture)) < 0.05
     assert all(side.max() > max(0.2, -side.min()) for side in texture)
 

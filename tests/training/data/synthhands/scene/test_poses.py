@@ -13,7 +13,7 @@ def rig() -> Rig:
     return build_rig(load_hand_models()[0], np.zeros(10))
 
 
-@pytest.mark.parametrize("name", [*poses.MODES, poses.SIGN])
+@pytest.mark.parametrize("name", [*poses.MODES, poses.SIGN, poses.SIGNED_FIST])
 def test_angles_keep_to_the_joint_limits(rig: Rig, name: str) -> None:
     rng = np.random.default_rng(0)
     for _ in range(40):
@@ -25,7 +25,27 @@ def test_angles_keep_to_the_joint_limits(rig: Rig, name: str) -> None:
             assert poses.FINGER_ABDUCTION[0] <= angles[FINGER_JOINTS[finger][0], 1] <= poses.FINGER_ABDUCTION[1]
         base, middle, last = FINGER_JOINTS["thumb"]
         thumb = np.array([*angles[base], angles[middle, 0], angles[last, 0]])
-        assert (thumb >= poses.THUMB_LIMITS[:, 0]).all() and (thumb <= poses.THUMB_LIMITS[:, 1]).all()
+        limits = poses.THUMB_LIMITS if name in poses.MODES else poses.OPPOSED_LIMITS
+        assert (thumb >= limits[:, 0]).all() and (thumb <= limits[:, 1]).all()
+
+
+def test_thumbs_hold_folded_fingers_or_lie_across_the_palm(rig: Rig) -> None:
+    """In a good part of signs the thumb's tip is within 1.5 cm of a folded finger's back, or before the palm."""
+    rng, held, across = np.random.default_rng(3), 0, 0
+    for _ in range(200):
+        angles = poses.sample_angles(poses.SIGN, rig, rng)
+        rotations = poses.rotations_from_angles(rig, angles)
+        folded = [FINGER_JOINTS[name] for name in poses.FINGERS if angles[FINGER_JOINTS[name][0], 0] > 50]
+        bones = [chain[1] for chain in folded] or [0]
+        spots = (
+            [(rig.joints[bone] + rig.joints[bone + 1]) / 2 - [0, -0.019, 0] for bone in bones]
+            if folded
+            else [0.6 * rig.joints[10] + 0.4 * rig.joints[0] + [0, -0.024, 0]]
+        )
+        places = poses.posed_points(rig, rotations, np.stack([rig.joints[20], *spots]), np.array([15, *bones]))
+        near = np.linalg.norm(places[1:] - places[0], axis=1).min() < (0.015 if folded else 0.04)
+        held, across = held + (near and bool(folded)), across + (near and not folded)
+    assert held > 40 and across > 3
 
 
 def test_forward_kinematics_equals_the_hand_model(rig: Rig) -> None:
@@ -41,12 +61,12 @@ def test_forward_kinematics_equals_the_hand_model(rig: Rig) -> None:
 def test_sampled_poses_do_not_press_fingers_into_each_other(rig: Rig) -> None:
     rng = np.random.default_rng(2)
     seen = set()
-    for _ in range(150):
+    for _ in range(200):
         name, rotations = poses.sample_pose(rig, rng, signs=0.2)
         seen.add(name)
         assert poses.self_overlap_mm(rig, rotations) <= poses.SELF_OVERLAP_MM
         np.testing.assert_allclose(rotations @ np.swapaxes(rotations, 1, 2), np.tile(np.eye(3), (16, 1, 1)), atol=1e-9)
-    assert seen == {*poses.MODES, poses.SIGN}
+    assert seen == {*poses.MODES, poses.SIGN, poses.SIGNED_FIST}
 
 
 def test_self_overlap_sees_crossed_fingers(rig: Rig) -> None:
