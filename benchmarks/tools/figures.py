@@ -19,7 +19,6 @@ MADE: dict[str, Callable[[], str]] = {
     "variants": tables.variants_table,
     "photographs": tables.photographs_text,
     "weights": tables.weights_table,
-    "training": tables.training_list,
     "packages": tables.packages_table,
     **{kind: partial(tables.engine_table, kind) for kind in ("openvino", "litert", "web")},
 }
