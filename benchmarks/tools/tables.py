@@ -48,9 +48,9 @@ def variants_table() -> str:
     return _table(
         (*heads, "ms", "gain"),
         rows,
-        f"MPJPE: of the files in onnxruntime, {_images(shown)} (the mean pose, which never looks: {_mean_pose_mm()} mm). Photographs: "
-        f"share of joints within a fifth of the hand's size, box given, on {photographs()['with_hands']} that are kept "
-        f"aside. {_timed(shown)}; gain: times as fast as fp32.",
+        f"MPJPE: of the files in onnxruntime, {_images(shown)} (the mean pose, which never looks: {_mean_pose_mm()} "
+        "mm). Photographs: share of joints within a fifth of the hand's size, box given, on "
+        f"{photographs()['with_hands']} that are kept aside. {_timed(shown)}; gain: times as fast as fp32.",
     )
 
 
