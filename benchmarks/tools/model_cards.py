@@ -11,11 +11,9 @@ from typing import Any
 import jinja2
 
 from benchmarks.page.answer import file_name
-from benchmarks.page.shipped import cards, photographs
+from benchmarks.page.shipped import ROOT, cards, photographs, shipped_rows
 from benchmarks.page.small_tables import noted_ms
 from benchmarks.records.columns import COLUMNS, cpu_class
-from benchmarks.records.record import Record
-from benchmarks.tools.tables import ROOT, shipped_rows
 from training.evaluation.points import point_cells
 from training.network.variants import VARIANTS
 
@@ -29,13 +27,12 @@ def current_cards() -> dict[Path, str]:
     settings: dict[str, Any] = {"undefined": jinja2.StrictUndefined, "keep_trailing_newline": True}
     environment = jinja2.Environment(loader=loader, trim_blocks=True, lstrip_blocks=True, **settings)
     template = environment.get_template("model_card.md.jinja")
-    rows = shipped_rows()
-    return {FOLDER / f"{name}.md": template.render(_facts(card, rows[name])) for name, card in cards().items()}
+    return {FOLDER / f"{name}.md": template.render(_facts(card)) for name, card in cards().items()}
 
 
-def _facts(card: dict[str, Any], rows: list[Record]) -> dict[str, Any]:
-    """Return what the template asks for; rows: of this variant."""
-    variant = VARIANTS[card["variant"]]
+def _facts(card: dict[str, Any]) -> dict[str, Any]:
+    """Return what the template asks for."""
+    variant, rows = VARIANTS[card["variant"]], [row for row in shipped_rows() if row.variant == card["variant"]]
     points = [part for row in rows if row.artifact.precision == "int8" for part in row.points]
     kind = cpu_class(rows[0].device) if rows else None
     return {
