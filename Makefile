@@ -5,7 +5,7 @@ BIN := .venv/bin
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 STAMP := .venv/.installed
 
-.PHONY: help install wheel litert export plan presence bench report packages cards test test-fast test-container test-exports test-arm64 test-runtime-matrix fuzz lint clean
+.PHONY: help install wheel litert export plan presence bench report packages figures test test-fast test-container test-exports test-arm64 test-runtime-matrix fuzz lint clean
 help:
 	@echo "make export     the main job: er-s as int8, calibrated, checked, measured -> exports/"
 	@echo "make litert     the converter that --format litert needs, in an environment of its own (2 GB)"
@@ -20,9 +20,9 @@ help:
 	@echo "make test-runtime-matrix  the runtime with old and new Python, numpy, onnxruntime, OpenCV"
 	@echo "make fuzz       10,000 inputs for everything the runtime reads"
 	@echo "make bench      all shipped variants and their peers on this machine, and the report -> benchmarks/results/"
-	@echo "make report     the report, README's table and the cards again, of the records that are there"
+	@echo "make report     the report and all figures on the pages again, of the records that are there"
 	@echo "make packages   the Core ML packages of all shipped variants, and their table in docs/iphone.md"
-	@echo "make cards      a card of every shipped variant, for the hub -> docs/cards/"
+	@echo "make figures    every figure in README and docs/ anew, and the models' cards, of records and weights' facts"
 	@echo "make clean      remove .venv and what was built (exports/ stays)"
 
 install: $(STAMP)
@@ -109,18 +109,17 @@ bench: $(STAMP)
 report: $(STAMP)
 	$(BIN)/python benchmarks/report.py $(RESULTS)/records.jsonl $(wildcard $(RESULTS)/web.jsonl) -o $(RESULTS)/report.html
 	$(BIN)/python -m benchmarks.tools.report_picture $(RESULTS)/report.html docs/report.png || true
-	$(BIN)/python -m benchmarks.tools.readme_table
-	$(MAKE) cards
+	$(MAKE) figures
 
-cards: $(STAMP)
-	$(BIN)/python -m benchmarks.tools.model_cards
+figures: $(STAMP)
+	$(BIN)/python -m benchmarks.tools.figures
 
 packages: $(STAMP)
 	for variant in $(SHIPPED); do \
 	  $(BIN)/python compress/export.py --variant $$variant --int8 --format onnx coreml --output-dir build/packages \
 	    --overwrite || echo "$$variant has no package: the lines above say why"; done
 	cp build/packages/report.json $(RESULTS)/exports.json
-	$(BIN)/python -m benchmarks.tools.readme_table
+	$(MAKE) figures
 
 clean:
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

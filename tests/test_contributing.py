@@ -25,11 +25,6 @@ def test_paths_are_there() -> None:
         assert (ROOT / folder).exists(), path
 
 
-@pytest.mark.parametrize("target", re.findall(r"make ([\w-]+)", PAGE))
-def test_make_targets_are_there(target: str) -> None:
-    assert re.search(rf"^{target}:", MAKEFILE, re.M)
-
-
 def test_what_each_list_begins_with_has_such_a_place() -> None:
     from compress.formats import FORMATS, Steps
     from runtime.backends.opening import SUFFIXES

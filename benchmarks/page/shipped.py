@@ -7,9 +7,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from benchmarks.records.record import Record
+from benchmarks.page.rows import is_pruned
+from benchmarks.records.record import Record, read_records
 
-WEIGHTS = Path(__file__).parents[2] / "training" / "weights"
+ROOT = Path(__file__).parents[2]
+WEIGHTS, RESULTS = ROOT / "training" / "weights", ROOT / "benchmarks" / "results"
+ENGINES = {"onnx": "onnxruntime", "openvino": "OpenVINO", "litert": "LiteRT", "web": "LiteRT.js"}  # by format
 Facts = dict[str, Any]
 
 
@@ -38,3 +41,16 @@ def card_of(record: Record) -> Facts | None:
     """Return the card of the weights that a record's file was made from, where they are shipped."""
     card = cards().get(record.variant or "")
     return card if card is not None and card["weights_sha256"] == record.artifact.weights_sha256 else None
+
+
+def shipped_rows(kind: str = "onnx") -> list[Record]:
+    """Return the rows of shipped weights' files of a format (`ENGINES`), on one thread, the lightest variant first."""
+    records = read_records(RESULTS / ("web.jsonl" if kind == "web" else "records.jsonl"))
+    found = [
+        record
+        for record in records
+        if (record.kind, record.artifact.format, record.runtime.threads) == ("artifact", kind, 1)
+        and (record.runtime.name == ENGINES[kind] and record.latency_ms)
+        and (card_of(record) and not is_pruned(record))
+    ]
+    return sorted(found, key=lambda record: list(cards()).index(record.variant or ""))

@@ -1,4 +1,4 @@
-"""Cards of the shipped variants for the hub that people know, from facts alone: make cards -> docs/cards/
+"""Cards of the shipped variants for the hub that people know, from facts alone: make figures -> docs/cards/
 
 Facts: training/weights (cards and photographs) and the committed records.
 """
@@ -11,13 +11,9 @@ from typing import Any
 import jinja2
 
 from benchmarks.page.answer import file_name
-from benchmarks.page.shipped import card_of, cards, photographs
+from benchmarks.page.shipped import ROOT, cards, photographs, shipped_rows
 from benchmarks.page.small_tables import noted_ms
 from benchmarks.records.columns import COLUMNS, cpu_class
-from benchmarks.records.record import Record
-from benchmarks.tools.readme_table import ROOT, shipped_rows
-from runtime.errors import CommandParser, run_command
-from runtime.files import write_text_atomic
 from training.evaluation.points import point_cells
 from training.network.variants import VARIANTS
 
@@ -31,13 +27,12 @@ def current_cards() -> dict[Path, str]:
     settings: dict[str, Any] = {"undefined": jinja2.StrictUndefined, "keep_trailing_newline": True}
     environment = jinja2.Environment(loader=loader, trim_blocks=True, lstrip_blocks=True, **settings)
     template = environment.get_template("model_card.md.jinja")
-    rows = shipped_rows()
-    return {FOLDER / f"{name}.md": template.render(_facts(card, rows.get(name, []))) for name, card in cards().items()}
+    return {FOLDER / f"{name}.md": template.render(_facts(card)) for name, card in cards().items()}
 
 
-def _facts(card: dict[str, Any], rows: list[Record]) -> dict[str, Any]:
-    """Return what the template asks for; rows: of this variant, of which those of other weights are left out."""
-    variant, rows = VARIANTS[card["variant"]], [row for row in rows if card_of(row)]
+def _facts(card: dict[str, Any]) -> dict[str, Any]:
+    """Return what the template asks for."""
+    variant, rows = VARIANTS[card["variant"]], [row for row in shipped_rows() if row.variant == card["variant"]]
     points = [part for row in rows if row.artifact.precision == "int8" for part in row.points]
     kind = cpu_class(rows[0].device) if rows else None
     return {
@@ -52,16 +47,3 @@ def _facts(card: dict[str, Any], rows: list[Record]) -> dict[str, Any]:
         "kinds_of": f"{points[0].dataset}, int8" if points else "",
         "kinds": [(cells[0], cells[1], cells[3], cells[4], cells[7]) for cells in map(point_cells, points)],
     }
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Write all cards."""
-    CommandParser(__doc__).parse_args(arguments)
-    FOLDER.mkdir(exist_ok=True)
-    for path, text in current_cards().items():
-        write_text_atomic(path, text)
-    return 0
-
-
-if __name__ == "__main__":
-    run_command(main)

@@ -1,4 +1,4 @@
-"""The README's tables, the models' cards, and the fit of presence."""
+"""Figures on the pages, the models' cards, and the fit of presence."""
 
 from __future__ import annotations
 
@@ -11,35 +11,61 @@ import pytest
 import yaml
 from PIL import Image
 
-from benchmarks.page.shipped import cards, photographs
-from benchmarks.tools import fit_presence, report_picture
+from benchmarks.page.shipped import ROOT, cards, photographs, shipped_rows
+from benchmarks.tools import figures, fit_presence, report_picture
 from benchmarks.tools.model_cards import current_cards
-from benchmarks.tools.readme_table import current_pages
 from tests.fixtures.browser import needs_browser
 
+# Figures that stand on a page as they were typed: where, and why no record holds them.
+TYPED = {
+    ("RESULTS.md", "| student | method"): "runs of version 1 that are over; their records are not kept",
+    ("training.md", "| recipe | crop px"): "estimates, marked as such, and pictures per second on a GPU, with the day",
+}
+FIGURE = re.compile(r"(?<!at most )(?<!within )(?<![\w.,])\d[\d.,]*\s(?:mm|ms)\b", re.I)
+DAY = re.compile(r"\b20\d\d-\d\d-\d\d\b")
 
-def test_the_pages_are_current() -> None:
-    for path, text in current_pages().items():
-        assert path.read_text() == text, f"{path} is stale: run python -m benchmarks.tools.readme_table"
-        assert "MPJPE mm (synthetic)" in text
+
+def test_every_figure_is_what_the_records_say() -> None:
+    for path, text in figures.current_pages().items():
+        assert path.read_text(encoding="utf-8") == text, f"{path} is stale: run make figures"
+    texts = [path.read_text(encoding="utf-8") for path in figures.PAGES]
+    assert sorted(name for text in texts for _, name, *_ in figures.MARKS.findall(text)) == sorted(figures.MADE)
 
 
-def test_the_cards_are_current_and_read_by_the_hub() -> None:
+def test_every_shipped_variant_was_measured() -> None:
+    found = {(row.variant, row.artifact.precision) for row in shipped_rows()}
+    assert found >= {(variant, precision) for variant in cards() for precision in ("fp32", "int8")}, "run make bench"
+
+
+def typed_figures(page: str) -> list[str]:
+    """Paragraphs and tables with figures in mm or ms that neither were made nor say the day they were measured on."""
+    text = re.sub(r"```.*?```", "", figures.MARKS.sub("", page), flags=re.S)
+    parts = [part.strip() for part in re.split(r"\n\s*\n", text)]
+    measured = [part for part in parts if re.match(r"\|.*\b(mm|ms|hours|MB)\b", part)]
+    return measured + [part for part in parts if FIGURE.search(" ".join(part.split())) and not DAY.search(part)]
+
+
+@pytest.mark.parametrize("path", [*figures.PAGES, ROOT / "training" / "RESULTS.md"], ids=lambda path: path.name)
+def test_no_figure_is_typed(path: Path) -> None:
+    typed = typed_figures(path.read_text(encoding="utf-8"))
+    known = tuple(start for name, start in TYPED if name == path.name)
+    new = [part for part in typed if not part.startswith(known)]
+    assert not new, "make them (benchmarks/tools/figures.py), delete them, or say on which day they were measured"
+    assert len(typed) == len(known), "this list knows figures that are gone"
+
+
+@pytest.mark.parametrize("text", ["er-s: 12.1 ms", "| file | ms |\n| --- | --- |\n| a | 2 |", "it lost\n3 mm"])
+def test_a_typed_figure_is_found(text: str) -> None:
+    assert typed_figures(f"At most 3 mm.\n\n{text}\n\nOn 2026-11-26 it took 3 ms") == [text]
+
+
+def test_the_cards_are_read_by_the_hub() -> None:
     for path, text in current_cards().items():
-        assert path.read_text(encoding="utf-8") == text, f"{path} is stale: run make cards"
         (model,) = yaml.safe_load(text.split("---\n")[1])["model-index"]
         facts = cards()[model["name"]]
         values = [one["value"] for result in model["results"] for one in result["metrics"]]
         assert path.stem == model["name"] and facts["accuracy"]["mpjpe_mm"] in values
         assert all("synthetic" in result["dataset"]["name"] for result in model["results"] if "mpjpe" in str(result))
-
-
-def test_the_readme_says_of_photographs_what_was_measured() -> None:
-    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    sentence = text.partition("**On real photographs")[2].partition("of the joints")[0]
-    names, shares = re.findall(r"`(er-\w+)`", sentence), [float(share) for share in re.findall(r"\b0\.\d\d", sentence)]
-    found = photographs()["variants"]
-    assert {name: found[name]["found"]["pck"] for name in found} == dict(zip(names, shares, strict=True))
 
 
 def test_photographs_are_of_the_shipped_weights() -> None:
