@@ -78,7 +78,7 @@ SMALLER = {
     "python training/train.py --variant er-xs --minutes": SMALL_TRAINING + " --run-dir run",
     "torchrun --nproc-per-node 2 training/train.py": SMALL_TRAINING,
     "python training/distill.py --recipe training/recipes/er-xs.toml --dry-run": "",
-    "python training/distill.py --recipe training/recipes/er-nano.toml --store": SMALL_TRAINING,
+    "python training/distill.py --recipe training/recipes/er-nano.toml --minutes": SMALL_TRAINING,
     "python training/evaluate.py --variant er-xs": f"--images {IMAGES}",
 }
 

@@ -1,7 +1,7 @@
 """Weights on disk: safetensors with the facts that belong to them in the header, and weights of others to start from.
 
-Known are TinyViT's names of Microsoft's Cream, MobileSAM and timm, ResNet-50's of torchvision and timm, and
-MobileNetV4's of timm. Torch files are read with weights_only.
+Known are TinyViT's names of Microsoft's Cream, ResNet-50's of torchvision and timm, and MobileNetV4's of timm. Torch
+files are read with weights_only.
 """
 
 from __future__ import annotations
@@ -31,16 +31,7 @@ TORCH_FILES = (".pth", ".pt", ".ckpt")
 SHIPPED = Path(__file__).parent / "weights"
 WRAPPERS = ("model", "state_dict", "model_state_dict", "network", "average")  # `average`: of a run's checkpoint
 PREFIX = re.compile(r"^((module|_orig_mod|model|network)\.)+")
-OF_BACKBONE = re.compile(r"^((module|_orig_mod|model|backbone|image_encoder)\.)+")
 COUNTERS = re.compile(r"num_batches_tracked$|attention_bias_idxs$")  # counted or computed anew
-OTHER_PARTS = re.compile(r"^(mask_decoder|prompt_encoder|image_encoder\.neck)\.")  # of MobileSAM
-TIMM_TINYVIT = (
-    (r"^patch_embed\.conv(\d)\.", lambda found: f"patch_embed.seq.{2 * int(found[1]) - 2}."),
-    (r"^stages\.(\d)\.downsample\.", lambda found: f"layers.{int(found[1]) - 1}.downsample."),
-    (r"^stages\.", "layers."),
-    (r"^head\.norm\.", "norm_head."),
-    (r"\.conv\.weight$", ".c.weight"),
-)
 TIMM_MOBILENET_STAGES = (2, 2, 6, 6, 1)  # blocks in each
 NAMED_TENSORS = 4
 
@@ -97,14 +88,9 @@ def read_facts(path: Path) -> WeightFacts:
     if header is None:
         raise UserError(f"{path} was not written by this project's training (no 'er_edge' in its header)")
     try:
-        entries = dict(json.loads(header))
-        rounded = entries.pop("qat", None) is not None  # older files have the entry
-        facts = WeightFacts(**entries)
+        return WeightFacts(**json.loads(header))
     except (ValueError, TypeError) as error:
         raise UserError(f"{path}: header cannot be read ({error})") from error
-    if rounded:
-        raise UserError(f"{path} was trained to be int8, which is gone: give the float weights that it came from")
-    return facts
 
 
 def load_network(path: Path, variant: str) -> tuple[ERNet, WeightFacts]:
@@ -164,17 +150,13 @@ def initialise(network: ERNet, path: Path) -> str:
     if path.suffix == ".safetensors" and read_header(path) is not None:
         network.load_state_dict(load_network(path, network.variant.name)[0].state_dict())
         return f"{path}: the whole network was taken"
-    state = {name: tensor for name, tensor in _read_state(path).items() if not COUNTERS.search(name)}
-    whole = {PREFIX.sub("", name): tensor for name, tensor in state.items()}
-    if any(name.startswith(("extract.", "regress.")) for name in whole):
-        left_out = _fill(network, whole, path, "network")
+    state = {PREFIX.sub("", name): value for name, value in _read_state(path).items() if not COUNTERS.search(name)}
+    if any(name.startswith(("extract.", "regress.")) for name in state):
+        left_out = _fill(network, state, path, "network")
         return f"{path}: the whole network was taken{left_out}"
-    public = {OF_BACKBONE.sub("", name): tensor for name, tensor in state.items() if not OTHER_PARTS.search(name)}
+    public = {name.removeprefix("backbone."): value for name, value in state.items()}
     if "conv_stem.weight" in public and isinstance(network.backbone, MobileNetV4):
         public = _from_timm_mobilenet(network.backbone, public)
-    elif "stages.0.blocks.0.conv1.conv.weight" in public:
-        for pattern, spelled in TIMM_TINYVIT:
-            public = {re.sub(pattern, spelled, name): tensor for name, tensor in public.items()}
     left_out = _fill(network.backbone, public, path, "backbone")
     return f"{path}: the backbone was taken, the rest of the network starts at random{left_out}"
 

@@ -2,8 +2,6 @@
 
 The recipe's [distill] table names the teacher and weighs the terms; all else is as in train.py, which trains the same
 student by the labels alone. The teacher is a variant (the weights that come with it), a weight file or an ONNX file.
-
---store keeps the teacher's outputs on disk, per image and augmentation, and reads them when they come round again.
 """
 
 from __future__ import annotations
@@ -23,7 +21,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser = CommandParser(__doc__)
     add_run_arguments(parser)
     parser.add_argument("--teacher", help="instead of the recipe's: a variant, FILE.safetensors or FILE.onnx")
-    parser.add_argument("--store", type=Path, help="a folder that keeps the teacher's outputs")
     args = parser.parse_args(arguments)
     from training.run.runs import run  # torch takes seconds to import
 

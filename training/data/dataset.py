@@ -47,9 +47,9 @@ def open_frames(data: str, split: str, hands: HandPair, count: int | None = None
 
 
 class HandDataset(Dataset[dict[str, Tensor]]):
-    """Samples as dictionaries of tensors, keys as in Sample, the image as (3, S, S); `key` (2,) is index and draw.
+    """Samples as dictionaries of tensors, keys as in Sample, the image as (3, S, S).
 
-    In place of an image that is missing or damaged stands the next good one, with its own key.
+    In place of an image that is missing or damaged stands the next good one.
     """
 
     def __init__(self, frames: FrameSet, crop_px: int, augment: AugmentSpec | None = None, seed: int = 0) -> None:
@@ -69,8 +69,7 @@ class HandDataset(Dataset[dict[str, Tensor]]):
                 augmentation = draw(self.augment, np.random.default_rng((self.seed, number, at)))
             sample = vars(load_sample(*self.frames.at(at), self.crop_px, augmentation))
             tensors = {name: torch.from_numpy(np.asarray(value)) for name, value in sample.items()}
-            image = tensors["image"].permute(2, 0, 1).contiguous()
-            return {**tensors, "image": image, "key": torch.tensor([at, number])}
+            return {**tensors, "image": tensors["image"].permute(2, 0, 1).contiguous()}
 
         return or_next(len(self), index, load, self._told.numpy())
 
@@ -85,8 +84,7 @@ def start_worker(_: int) -> None:
 class StepSampler(Sampler[list[tuple[int, int]]]):
     """Batches of (image, epoch) from a given sample on: each data set's epoch is a seeded permutation of its images.
 
-    Of `processes`, number `process` gets every so manieth sample of a batch. Epochs are counted modulo `draws`, where
-    it is not 0, so that each image comes in so many augmentations only.
+    Of `processes`, number `process` gets every so manieth sample of a batch.
     """
 
     sizes: tuple[int, ...]  # images of each data set; they are numbered through
@@ -96,7 +94,6 @@ class StepSampler(Sampler[list[tuple[int, int]]]):
     seed: int
     process: int = 0
     processes: int = 1
-    draws: int = 0
     shares: tuple[float, ...] = (1.0,)  # of the samples, by data set
 
     def __len__(self) -> int:
@@ -121,7 +118,6 @@ class StepSampler(Sampler[list[tuple[int, int]]]):
                 if part not in orders or orders[part][0] != epoch:
                     generator = torch.Generator().manual_seed(self.seed + epoch)
                     orders[part] = epoch, torch.randperm(self.sizes[part], generator=generator)
-                draw = epoch % self.draws if self.draws else epoch
-                keys.append((first[part] + int(orders[part][1][number]), draw))
+                keys.append((first[part] + int(orders[part][1][number]), epoch))
             position += self.batch
             yield keys[self.process :: self.processes]

@@ -1,4 +1,4 @@
-"""Teachers: a network with its weights, an exported ONNX file, or what either of them said before, on disk.
+"""Teachers: a network with its weights, or an exported ONNX file.
 
 A teacher looks at crops of its own size, whatever the student's: smaller ones are resized, bilinearly. On 200 synthetic
 test images cut at 128 px er-xs makes 20.0 mm of them at its own 224 px and 28.0 mm at 112 px; cut at 224 px, 19.7 mm.
@@ -6,31 +6,26 @@ test images cut at 128 px er-xs makes 20.0 mm of them at its own 224 px and 28.0
 
 from __future__ import annotations
 
-import hashlib
-import shutil
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
 from runtime.backends.contract import Backend
 from runtime.backends.opening import open_backend
 from runtime.errors import UserError, unknown_name
-from runtime.files import atomic_path, file_sha256, make_folder
+from runtime.files import file_sha256
 from runtime.hand.hand_model import HandPair
 from runtime.hand.joints import JOINT_COUNT
-from training.checkpoint import check_hand_model, frames_sha256, load_network, read_facts, weights_of
-from training.data.mixture import FrameSet
+from training.checkpoint import check_hand_model, load_network, read_facts, weights_of
 from training.hands import HANDS
 from training.losses import DEPTH_RANGE_M, normalise_joints_image
 from training.network import VARIANTS, ERNet, Outputs
-from training.recipe import DistillSpec, Recipe
+from training.recipe import DistillSpec
 
 Batch = dict[str, Tensor]
 Grid = tuple[int, int, int]  # depth bins, height and width of heat maps
@@ -44,13 +39,6 @@ class Lesson(NamedTuple):
     joints_image: Tensor  # (B, 2, 21, 3) x, y as fractions of the crop, z of the depth range
     plane: Tensor | None = None  # (B, 2, 21, h, w) probability of each cell at the temperature
     depth: Tensor | None = None  # (B, 2, 21, d) probability of each depth bin at the temperature
-
-
-def lesson_shapes(grid: Grid, heatmaps: bool) -> dict[str, tuple[int, ...]]:
-    """Shapes of a lesson's tensors, without the batch."""
-    outputs = {"rotation6d": (HANDS, 16, 6), "shape": (HANDS, 10), "joints_image": (HANDS, JOINT_COUNT, 3)}
-    maps = {"plane": (HANDS, JOINT_COUNT, *grid[1:]), "depth": (HANDS, JOINT_COUNT, grid[0])}
-    return {**outputs, **(maps if heatmaps else {})}
 
 
 def lesson_of_outputs(outputs: Outputs, grid: Grid) -> Lesson:
@@ -165,68 +153,3 @@ def _open_onnx(path: Path, spec: DistillSpec, hands: HandPair) -> OnnxTeacher:
         raise UserError(f"{path}: its depth bins span {span}: export it again")
     check_hand_model(path, info.hand_model_name, info.hand_model_sha256, hands)
     return OnnxTeacher(backend, path.name, file_sha256(path))
-
-
-class StoredTeacher:
-    """A teacher that is asked only for what is not stored yet. Give it batches with the `key` of HandDataset.
-
-    One file per teacher, data, augmentation and crop size holds a row of float16 and its CRC-32 per image and draw, 0
-    while it is not there; one whose checksum is wrong, as after a power cut, is computed again. On a CPU the teacher is
-    66 % of er-nano's step, and 80 % of er-xs's.
-    """
-
-    def __init__(self, teacher: Teacher, folder: Path, frames: FrameSet, recipe: Recipe, spec: DistillSpec) -> None:
-        self.teacher, self.facts, self.folder, self.draws = teacher, teacher.facts, folder, spec.draws
-        self.count = len(frames) * spec.draws
-        self.shapes = lesson_shapes(self.facts.grid, heatmaps="heatmap" in spec.weights)
-        # All that decides the values.
-        data, augmented = frames_sha256(frames), (recipe.augment, recipe.seed, spec.draws)
-        self.origin = f"3 {self.facts} {data} {augmented} {self.shapes} {spec.temperature} {recipe.bf16 or spec.bf16}"
-        self.rows: dict[int, NDArray[np.void]] = {}  # mapped files, by crop size of the student
-
-    def teach(self, batch: Batch) -> Lesson:
-        """See Teacher. What is not stored is computed and stored; the answer is always what the store holds."""
-        key, device = batch["key"].cpu().numpy(), batch["image"].device
-        rows, chosen = self.open(batch["image"].shape[-1]), key[:, 0] * self.draws + key[:, 1]
-        found = rows[chosen]
-        missing = np.array([row["check"] != _checksum(row) for row in found])
-        if missing.any():
-            asked = torch.from_numpy(missing).to(device)
-            lesson = self.teacher.teach({name: value[asked] for name, value in batch.items()})
-            for name in self.shapes:
-                found[name][missing] = getattr(lesson, name).half().cpu().numpy()
-            found["check"][missing] = [_checksum(row) for row in found[missing]]
-            rows[chosen[missing]] = found[missing]
-        kept = {name: torch.from_numpy(found[name].astype(np.float32)).to(device) for name in self.shapes}
-        if "plane" in kept:  # rounding must not change their sums
-            kept["plane"] /= kept["plane"].sum((-1, -2), keepdim=True)
-            kept["depth"] /= kept["depth"].sum(-1, keepdim=True)
-        return Lesson(**kept)
-
-    def open(self, crop_px: int) -> NDArray[np.void]:
-        """All rows of one crop size, mapped; made, sparse, where they are not there.
-
-        UserError where they are damaged or the disk has no room.
-        """
-        if crop_px not in self.rows:
-            path = self.folder / f"{hashlib.sha256(f'{self.origin} {crop_px}'.encode()).hexdigest()[:16]}.npy"
-            if not path.exists():
-                fields = ((name, np.float16, shape) for name, shape in self.shapes.items())
-                kind = np.dtype([("check", np.uint32), *fields])
-                make_folder(self.folder)
-                need, free = self.count * kind.itemsize, shutil.disk_usage(self.folder).free
-                if need > free:  # writing to a mapped file on a full disk kills the process
-                    sizes = f"{free >> 20} MiB free, the stored outputs need up to {need >> 20} MiB"
-                    raise UserError(f"{self.folder} has {sizes}: give another --store")
-                with atomic_path(path) as temporary:
-                    np.lib.format.open_memmap(temporary, "w+", kind, (self.count,))
-            try:
-                self.rows[crop_px] = np.load(path, mmap_mode="r+", allow_pickle=False)
-            except (OSError, ValueError, EOFError) as error:
-                raise UserError(f"the stored outputs in {path} are damaged ({error}): remove that file") from error
-        return self.rows[crop_px]
-
-
-def _checksum(row: np.void) -> int:
-    """CRC-32 of a row's values, never 0."""
-    return zlib.crc32(row.tobytes()[4:]) or 1

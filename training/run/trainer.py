@@ -188,10 +188,9 @@ class Trainer:
         """The rest of a stage, so many steps after so many samples of the run, read from the disk."""
         recipe, frames, workers = self.recipe, self.frames, self.settings.workers
         sizes, place = tuple(map(len, frames.parts)), (parallel.rank(), parallel.world_size())
-        draws = recipe.distill.draws if recipe.distill else 0
         return DataLoader(
             HandDataset(frames, stage.crop_px, recipe.augment, recipe.seed),
-            batch_sampler=StepSampler(sizes, stage.batch, samples, steps, recipe.seed, *place, draws, frames.shares),
+            batch_sampler=StepSampler(sizes, stage.batch, samples, steps, recipe.seed, *place, frames.shares),
             num_workers=workers,
             worker_init_fn=start_worker,
             pin_memory=self.device.type == "cuda",
