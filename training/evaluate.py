@@ -1,8 +1,8 @@
 """Accuracy of a checkpoint or an exported file on annotated images: `python training/evaluate.py --variant er-xs`.
 
 Shows the protocol of cards and passports (mcp-scaled) and that of ER's own evaluator (er), with and without its quirks;
---protocol shows others. On InterHand2.6M, published figures of the same protocols follow. Figures in the picture (2D
-joints, presence) follow by kind of picture; of sets with 2D joints alone they are all there is.
+--protocol shows others; docs/data.md has the figures that papers give. Figures in the picture (2D joints, presence)
+follow by kind of picture; of sets with 2D joints alone they are all there is.
 """
 
 from __future__ import annotations

@@ -65,6 +65,7 @@ class Frames:
     principal_px: Floats  # (K, 2)
     points_px: Floats | None = None  # (N, 2, 21, 2) joints in the picture; None: the 3D ones, seen through the camera
     occluded: NDArray[np.bool_] | None = None  # (N, 2, 21); None: not known
+    vertices_m: Floats | None = None  # (P, 2, 778, 3) as mano_joints_m; None: the hand model's, posed
     synthetic: bool = False
     folders: tuple[str, ...] = ("",)  # of images, below image_root
     kinds: tuple[str, ...] = HAND_KINDS  # that figures are given by

@@ -34,7 +34,12 @@ def truth_of(
 ) -> Truth:
     """Labels of the samples of `frames`, not augmented; `human` (N,): annotated by people, None for all."""
     in_image = np.stack([s.joint_valid for s in samples]) > 0.5
-    joints, vertices = _mesh(hands, np.stack([s.rotations for s in samples]), np.stack([s.shape for s in samples]))
+    if frames.vertices_m is None:
+        joints, vertices = _mesh(hands, np.stack([s.rotations for s in samples]), np.stack([s.shape for s in samples]))
+    else:
+        turn = frames.camera_rotation[frames.camera_of][:, None]
+        vertices = frames.vertices_m[frames.pose_of] @ np.swapaxes(turn, -1, -2)
+        joints = np.stack([s.mano_joints for s in samples])
     return Truth(
         hand_type=frames.hand_type,
         human=np.ones(len(samples), bool) if human is None else human,

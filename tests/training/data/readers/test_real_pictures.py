@@ -75,7 +75,7 @@ def test_each_is_known_by_its_files_and_its_labels_lie_on_the_picture(tree: Path
     assert checked >= 4
     again = opened(tree)
     assert isinstance(again.joint_valid, np.memmap) and np.array_equal(again.bbox, frames.bbox)
-    assert draw_sheet(frames, HANDS, 4, 0).any()
+    assert draw_sheet(frames, 4, 0).any()
 
 
 def test_coco(tmp_path: Path) -> None:
