@@ -56,9 +56,7 @@ def read_frames(root: Path, split: str, hands: HandPair) -> Frames:
     if split != "test":
         raise UserError(f"HIC is a test set: it has no split '{split}'")
     if "MANO" not in hands[0].name:
-        raise UserError(
-            f"HIC's meshes are MANO's, not those of '{hands[0].name}': give the converted MANO as --hand-model"
-        )
+        raise UserError(f"HIC's meshes are MANO's, not '{hands[0].name}': give the converted MANO as --hand-model")
     wrong = f"{root / FILES} is not in HIC's format"
     with format_errors(wrong):
         rows = _rows(read_json(root / FILES), root)
