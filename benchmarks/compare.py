@@ -1,9 +1,9 @@
 """What really changed between two files of records: `python benchmarks/compare.py OLD NEW`.
 
 A difference is noise where its 95 % interval holds zero; it is real otherwise, and a regression where the whole
-interval lies beyond the threshold. Intervals come from resampling blocks (time) and images (accuracy, where the raw
-samples lie beside the records). Time is compared on the same device alone. Exit code 1 on a regression or where a
-file of OLD does not run any more, 2 on a mistake.
+interval lies beyond the threshold. Intervals of time come from resampling blocks; accuracy and size are compared as
+they are. Time is compared on the same device alone. Exit code 1 on a regression or where a file of OLD does not run
+any more, 2 on a mistake.
 """
 
 from __future__ import annotations
@@ -19,9 +19,8 @@ import numpy as np
 if not __package__:  # run as a file: packages are found from the project's root, and this folder hides none
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from benchmarks.measure.stats import Interval, change, mean_interval
+from benchmarks.measure.stats import Interval, change
 from benchmarks.records.columns import mpjpe_mm, size_mb
-from benchmarks.records.raw_samples import Arrays, artifact_key, read_samples, samples_path
 from benchmarks.records.record import FAILED, PROFILING, Record, read_records
 from runtime.errors import CommandParser, UserError, run_command
 from training.evaluation.text_table import print_columns
@@ -46,9 +45,7 @@ class Difference(NamedTuple):
     change: Interval | None = None  # per cent, or mm
 
 
-def compare(
-    old: Sequence[Record], new: Sequence[Record], samples: tuple[Arrays, Arrays], limits: dict[str, float]
-) -> list[Difference]:
+def compare(old: Sequence[Record], new: Sequence[Record], limits: dict[str, float]) -> list[Difference]:
     """Compare row by row. UserError where the files have no finished artefact in common."""
     found = {record.key: record for record in new}
     result: list[Difference] = []
@@ -59,16 +56,14 @@ def compare(
         elif after is None or after.latency_ms is None:
             result.append(Difference(_title(before), "it is not in NEW", ABSENT))
         else:
-            result += _differences(before, after, samples, limits)
+            result += _differences(before, after, limits)
     kinds = {_title(record): record.kind for record in old}
     if all(one.verdict == ABSENT for one in result if kinds[one.row] == "artifact"):
         raise UserError("the two files have no finished artefact in common: nothing can be compared")
     return result
 
 
-def _differences(
-    before: Record, after: Record, samples: tuple[Arrays, Arrays], limits: dict[str, float]
-) -> Iterator[Difference]:
+def _differences(before: Record, after: Record, limits: dict[str, float]) -> Iterator[Difference]:
     def judged(figure: str, values: tuple[float, float], delta: Interval) -> Difference:
         verdict = REAL
         if delta.low <= 0 <= delta.high:
@@ -97,18 +92,7 @@ def _differences(
     if errors[1] is None or len({one and (one.dataset, one.protocol, one.n_images) for one in data}) > 1:
         yield Difference(_title(before), "accuracy: NEW is of other images, or of none", ABSENT)
         return
-    raw = [arrays.get(artifact_key(before.name, "joint_mm")) for arrays in samples]
-    yield judged("MPJPE", (errors[0], errors[1]), _paired(raw[0], raw[1], errors[1] - errors[0]))
-
-
-def _paired(old_mm: np.ndarray | None, new_mm: np.ndarray | None, plain_mm: float) -> Interval:
-    """Return the interval image by image where both have raw errors; else the plain difference, as if it were exact."""
-    if old_mm is not None and new_mm is not None and old_mm.shape == new_mm.shape and old_mm.ndim == 3:
-        counted = ~np.isnan(old_mm).all(axis=(1, 2)) & ~np.isnan(new_mm).all(axis=(1, 2))
-        if counted.any():
-            drawn = mean_interval(np.nanmean(new_mm[counted], axis=(1, 2)) - np.nanmean(old_mm[counted], axis=(1, 2)))
-            return Interval(plain_mm, drawn.low, drawn.high)
-    return Interval(plain_mm, plain_mm, plain_mm)
+    yield judged("MPJPE", (errors[0], errors[1]), Interval(*[errors[1] - errors[0]] * 3))
 
 
 def _title(record: Record) -> str:
@@ -127,8 +111,7 @@ def main(arguments: list[str] | None = None) -> int:
     limits = {figure: getattr(args, figure) for figure in LIMITS}
     if not all(0 <= limit < math.inf for limit in limits.values()):  # nor nan
         raise UserError("--latency-pct, --accuracy-mm and --size-pct must be 0 or more")
-    samples = read_samples(samples_path(args.old)), read_samples(samples_path(args.new))
-    found = compare(read_records(args.old), read_records(args.new), samples, limits)
+    found = compare(read_records(args.old), read_records(args.new), limits)
     rows: list[tuple[str, ...]] = [("row", "figure", "old", "new", "change", "95 % interval", "")]
     for one in sorted(found, key=lambda difference: VERDICTS.index(difference.verdict)):
         cells: tuple[str, ...] = ("", "", "", "")

@@ -4,7 +4,7 @@ python benchmarks/run.py --model FILE... --peers all --mediapipe WHEEL --threads
 
 Accuracy, time and memory are of the same file through the same runner; all candidates are timed in turn, block by
 block. Rows are written as PROFILING before anything is measured, so that a crash or a kill leaves a trace, and filled
-in as they are done; raw samples lie beside the records (.npz). What speaks against a figure stands in its row.
+in as they are done. What speaks against a figure stands in its row.
 
 On a Jetson, `--target` with its own name builds an engine of each ONNX file, where there is none, and measures those.
 """

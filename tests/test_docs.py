@@ -71,7 +71,6 @@ SMALLER = {
     "python benchmarks/run.py": "--images 8 --rounds 1 --seconds 0.02 --overwrite",
     "python benchmarks/compare.py": "--latency-pct 1000 --accuracy-mm 50",
     "python benchmarks/report.py": "",
-    "python benchmarks/photos.py": "",
     "make test-arm64": None,
     "python -m training.data.synthhands --split train": "",
     "python -m training.data.contact_sheet": "",

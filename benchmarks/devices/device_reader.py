@@ -25,7 +25,7 @@ class DeviceFacts:
 def read_files(root: Path = _ROOT) -> DeviceFacts:
     """Return what the files of Linux say now."""
     folders = (root / "sys/devices/system/cpu").glob("cpu[0-9]*")
-    on = [folder for folder in folders if read_number(folder / "online") != 0]  # cpu0 has no such switch
+    on = [folder for folder in folders if _read_number(folder / "online") != 0]  # cpu0 has no such switch
     cpus = [_clock(folder, "cpufreq/scaling_{}_freq", 1e3) for folder in on]
     # Wherever this release has its GPU's devfreq device.
     patterns = ("class/devfreq/*", "devices/platform/*/devfreq_dev", "devices/*/devfreq/*")
@@ -34,9 +34,9 @@ def read_files(root: Path = _ROOT) -> DeviceFacts:
     gpu = next((clock for clock in gpus if clock[0] is not None), (None, None, None))
     spans = [clock[1:] for clock in (gpu, *cpus)]
     # Zones of parts that are switched off do not answer, or say -256 degrees.
-    zones = [read_number(path) for path in (root / "sys/class/thermal").glob("thermal_zone*/temp")]
+    zones = [_read_number(path) for path in (root / "sys/class/thermal").glob("thermal_zone*/temp")]
     warm = [zone / 1000 for zone in zones if zone is not None and -40_000 < zone < 200_000]
-    events = [read_number(path) for path in (root / "sys/class/hwmon").glob("hwmon*/oc*_event_cnt")]
+    events = [_read_number(path) for path in (root / "sys/class/hwmon").glob("hwmon*/oc*_event_cnt")]
     known = [count for count in events if count is not None]
     return DeviceFacts(
         cpu_mhz=tuple(clock[0] for clock in cpus if clock[0] is not None),
@@ -48,11 +48,11 @@ def read_files(root: Path = _ROOT) -> DeviceFacts:
 
 
 def _clock(folder: Path, name: str, per_mhz: float) -> Clock:
-    found = [read_number(folder / name.format(which)) for which in ("cur", "min", "max")]
+    found = [_read_number(folder / name.format(which)) for which in ("cur", "min", "max")]
     return tuple(None if number is None else number / per_mhz for number in found)
 
 
-def read_number(path: Path) -> int | None:
+def _read_number(path: Path) -> int | None:
     """Return a file's number; None where there is none."""
     try:
         return int(path.read_text(encoding="utf-8"))

@@ -56,13 +56,6 @@ def median_interval(values: Floats) -> Interval:
     return _interval(float(np.median(values)), np.median(_resample(values), axis=1))
 
 
-def mean_interval(values: Floats) -> Interval:
-    """Return the interval of the mean of independent values."""
-    generator = np.random.default_rng(_SEED)  # draw by draw: there may be thousands of values
-    means = [values[generator.integers(0, len(values), len(values))].mean() for _ in range(RESAMPLES)]
-    return _interval(float(values.mean()), np.array(means))
-
-
 def ratio(numerator_p50: Floats, denominator_p50: Floats) -> Ratio:
     """Divide two candidates timed in the same rounds, round by round."""
     interval = median_interval(numerator_p50 / denominator_p50)

@@ -2,7 +2,7 @@
 
 A record is what `benchmarks/run.py` measured of one candidate: see `Record`, then its parts. Units stand in the names.
 What was not measured is null or absent, and `not_measured` says why, by the field's name. A file of records is UTF-8,
-one JSON object per line. Raw samples lie beside it: `records.jsonl` has `records.npz` (see raw_samples.py).
+one JSON object per line.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ SCHEMA_VERSION = 1
 KINDS = ("artifact", "peer")
 PROFILING, FINISHED, DOUBTFUL, FAILED, NOT_RUN = STATUSES = ("PROFILING", "FINISHED", "DOUBTFUL", "FAILED", "NOT_RUN")
 MAX_FILE_BYTES = 64 * 2**20
+OF_OLDER_RECORDS = ("power_w", "energy_mj_per_frame", "samples")  # fields that are no longer read
 
 Key = tuple[str, int | None]  # name, threads
+Group = tuple[str, str]  # data set, protocol: figures of two groups never compare
 
 
 @dataclass(frozen=True)
@@ -134,13 +136,6 @@ class MemoryMb:
 
 
 @dataclass(frozen=True)
-class PowerW:
-    mean: float
-    max: float
-    source: str
-
-
-@dataclass(frozen=True)
 class ParityFacts:
     vertex_mm: float
     projection_px: float
@@ -205,21 +200,29 @@ class Record:
     load_ms: LoadMs | None = None  # of the model, in a fresh process, without importing the engine
     build_s: float | None = None  # of an engine file
     memory_mb: MemoryMb | None = None  # of a fresh process with this model alone, 10^6 bytes
-    power_w: PowerW | None = None  # of the whole board or package while this candidate ran
-    energy_mj_per_frame: float | None = None  # power_w.mean x latency_ms.p50
     parity: ParityFacts | None = None  # with PyTorch, from the artefact's passport
     accuracy: AccuracyMm | None = None  # of the artefact through the runner
     points: list[PointAccuracy] = field(default_factory=list)  # the same in the picture: --data's, then --pictures'
     verdict: Verdict = field(default_factory=lambda: Verdict(PROFILING))  # how the row ended
     not_measured: dict[str, str] = field(default_factory=dict)
     environment: dict[str, str | None] = field(default_factory=dict)  # versions of python and libraries, git commit
-    samples: str | None = None  # the raw samples' file beside the records
     command: str = ""  # that made the record
 
     @property
     def doubtful(self) -> bool:
         """Say whether its own figures may not repeat."""
         return self.verdict.status == DOUBTFUL
+
+    @property
+    def title(self) -> str:
+        """Return its name, with the threads where there are several."""
+        threads = self.runtime.threads
+        return self.name if threads in (None, 1) else f"{self.name}, {threads} threads"
+
+    @property
+    def group(self) -> Group | None:
+        """Return where its accuracy belongs; None where none was measured."""
+        return None if self.accuracy is None else (self.accuracy.dataset, self.accuracy.protocol)
 
     @property
     def key(self) -> Key:
@@ -261,6 +264,8 @@ def parse_record(line: str) -> Record:
         content = json.loads(line)
     except (ValueError, RecursionError):
         raise BadTable("it is not JSON") from None
+    if isinstance(content, dict):
+        content = {name: value for name, value in content.items() if name not in OF_OLDER_RECORDS}
     record = structure(Record, content)
     if record.schema_version != SCHEMA_VERSION:
         raise BadTable(f"it is not a record of schema version {SCHEMA_VERSION}")
