@@ -26,7 +26,7 @@ TERMS = ("joints", "vertices", "joints_image", "heatmap")
 class DistillSpec:
     """The `[distill]` table of a recipe. A term of weight 0 is off and costs nothing."""
 
-    teacher: str  # a variant, or a weight or ONNX file
+    teacher: str  # a variant, or a weight file
     labels: float = 1.0  # weight of the labels' loss
     joints: float = 0.0  # of the mesh, wrist-relative, m
     vertices: float = 0.0  # wrist-relative, m

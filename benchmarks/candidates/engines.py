@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ from numpy.typing import NDArray
 
 from benchmarks.candidates.candidate import BOX, Candidate, noise_picture
 from benchmarks.candidates.facts import passport_text
-from runtime.backends.contract import Backend
 from runtime.backends.litert_engine import LiteRTBackend
 from runtime.backends.opening import open_backend
 from runtime.backends.openvino_engine import OpenVINOBackend
@@ -24,7 +22,6 @@ from runtime.hand.hand_model import HandPair, load_hand_models
 from runtime.image.crop import crop_from_box
 from runtime.runner import Runner, graph_input
 
-Opener = Callable[[Path, str, "int | None"], Backend]
 CUDA_PROVIDER = "CUDAExecutionProvider"
 
 
@@ -48,10 +45,10 @@ def open_candidate(candidate: Candidate, threads: int | None) -> Opened:
     return ENGINES[candidate.engine](candidate, threads if candidate.threaded else None)
 
 
-def open_artifact(candidate: Candidate, threads: int | None, opener: Opener = open_backend) -> Opened:
+def open_artifact(candidate: Candidate, threads: int | None) -> Opened:
     """Open a file of this project by the runner's own backend: what is timed is what products run."""
     models = HandPair(*load_hand_models(None if candidate.hand_model is None else Path(candidate.hand_model)))
-    backend = opener(candidate.path, candidate.device, threads)
+    backend = open_backend(candidate.path, candidate.device, threads)
     image = graph_input(crop_from_box(BOX, backend.info.input_px).apply(noise_picture()))
     opened = Opened(
         lambda: backend.run(image),
@@ -126,7 +123,6 @@ def wanted_provider(device: str) -> str:
 
 ENGINES: dict[str, Callable[[Candidate, int | None], Opened]] = {
     "runner": open_artifact,
-    "openvino": partial(open_artifact, opener=OpenVINOBackend),
     "onnxruntime": open_onnx,
     "torch": open_torch,
 }

@@ -53,7 +53,8 @@ def answer(candidate: Candidate, threads: int | None) -> dict[str, Any]:
     """Load a candidate and run it: ms without the import of its engine, and memory at each step, 10^6 bytes."""
     rss_before = status_mb("VmRSS")  # with numpy and OpenCV: every user of the runner has them
     with suppress(ImportError):
-        importlib.import_module(candidate.engine if candidate.engine in ("torch", "openvino") else "onnxruntime")
+        of_file = "openvino" if candidate.path.suffix == ".xml" else "onnxruntime"
+        importlib.import_module("torch" if candidate.engine == "torch" else of_file)
     start = time.perf_counter()
     opened = open_candidate(candidate, threads)
     load_ms = (time.perf_counter() - start) * 1000

@@ -22,7 +22,7 @@ from benchmarks.measure.latency import Timed, time_candidates
 from benchmarks.measure.memory import measure_fresh
 from benchmarks.measure.stats import ratio, summarise
 from benchmarks.records.columns import mpjpe_mm
-from benchmarks.records.record import DOUBTFUL, FINISHED, PROFILING, Input, Ratio, Record, Runtime, StagesMs, Verdict
+from benchmarks.records.record import DOUBTFUL, FINISHED, Input, Ratio, Record, Runtime, StagesMs, Verdict
 from benchmarks.records.run_records import Sheet
 from runtime.errors import UserError, first_line
 from runtime.hand.hand_model import load_hand_models
@@ -32,8 +32,7 @@ NO_BASELINE = "the fp32 file of the same network is not among the rows"
 
 def measure_memories(plan: Plan, sheet: Sheet) -> None:
     """Measure resident memory and load time, each candidate in processes of its own."""
-    left = [one for one in plan.candidates if not any(row.load_ms for row in sheet.rows_of(one.name))]
-    for candidate in tqdm(left, desc="memory", unit="file", leave=False):
+    for candidate in tqdm(plan.candidates, desc="memory", unit="file", leave=False):
         load_ms, memory_mb, reason = measure_fresh(candidate, plan.threads[0])
         figures = {"load_ms": load_ms, "memory_mb": memory_mb}
         reasons = {field: reason for field, figure in figures.items() if figure is None}
@@ -69,8 +68,7 @@ def measure_accuracies(
     sets += [drop_missing(open_frames(place, "test", hands, images))[0] for place in pictures]
     crops = cache(lambda place, crop_px: load_labelled_crops(sets[place], crop_px, hands))
     reason = {} if sets[0].has_3d else {"accuracy": f"{sets[0].name} has 2D joints alone"}
-    left = [one for one in plan.artifacts if not any(row.points for row in sheet.rows_of(one.name))]
-    for candidate in left:
+    for candidate in plan.artifacts:
         opened = _open(sheet, candidate, max(plan.threads))  # nothing is timed here
         if opened is None or opened.runner is None:
             continue
@@ -86,8 +84,6 @@ def measure_accuracies(
 def measure_latencies(plan: Plan, sheet: Sheet, threads: int) -> None:
     """Time all candidates that have a row at so many threads, in turn; then say what speaks against the figures."""
     candidates = {candidate.name: candidate for candidate in plan.timed_at(threads)}
-    if all(sheet[plan.key(candidate, threads)].verdict.status != PROFILING for candidate in candidates.values()):
-        return  # of a run that was cut off later
     start_c = read_files().temperature_c
     with ExitStack() as stack:
         opened: dict[str, Opened] = {}

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.records.record import FAILED, PROFILING, Key, Record, Verdict, read_records, write_records
+from benchmarks.records.record import FAILED, PROFILING, Key, Record, Verdict, write_records
 from runtime.errors import UserError
 from runtime.files import write_error
 
@@ -54,22 +54,6 @@ class Sheet:
     def save(self) -> None:
         """Write the rows."""
         write_records(self.path, self.records)
-
-
-def resumed(path: Path, rows: Sequence[Record]) -> Sheet:
-    """Go on with a run of the same files on the same device that was cut off; else begin, in the old one's place."""
-    if path.exists():
-        found = read_records(path)
-        same = [_what(record) for record in found] == [_what(record) for record in rows]
-        if same and any(record.verdict.status == PROFILING for record in found):
-            return Sheet(path, found)
-    make_way(path, overwrite=True)
-    return Sheet(path, rows)
-
-
-def _what(record: Record) -> tuple[Any, ...]:
-    sha256 = record.artifact.sha256 if record.kind == "artifact" else None  # peers' files are made anew
-    return record.key, sha256, record.device.name, record.protocol.rounds, record.protocol.min_seconds
 
 
 def make_way(path: Path, overwrite: bool) -> None:

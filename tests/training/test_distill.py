@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -122,10 +121,3 @@ def test_refusals(
         run(recipe, tmp_path / "run", *arguments)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
-
-
-def test_an_onnx_teacher(synthetic_root: Path, recipe: Path, tmp_path: Path, make_model: Callable[..., Path]) -> None:
-    recipe.write_text(recipe.read_text(encoding="utf-8").replace("heatmap = 0.1", "vertices = 10.0"), encoding="utf-8")
-    model = make_model("er-s.onnx")
-    facts = read_facts(run(recipe, tmp_path / "run", "--teacher", str(model)))
-    assert facts.teacher == {"name": "er-s.onnx", "sha256": file_sha256(model)}

@@ -1,4 +1,4 @@
-"""Teachers: a network with its weights, or an exported ONNX file.
+"""Teachers: networks with their weights.
 
 A teacher looks at crops of its own size, whatever the student's: smaller ones are resized, bilinearly. On 200 synthetic
 test images cut at 128 px er-xs makes 20.0 mm of them at its own 224 px and 28.0 mm at 112 px; cut at 224 px, 19.7 mm.
@@ -6,28 +6,23 @@ test images cut at 128 px er-xs makes 20.0 mm of them at its own 224 px and 28.0
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from runtime.backends.contract import Backend
-from runtime.backends.opening import open_backend
-from runtime.errors import UserError, unknown_name
+from runtime.errors import unknown_name
 from runtime.files import file_sha256
 from runtime.hand.hand_model import HandPair
 from runtime.hand.joints import JOINT_COUNT
 from training.checkpoint import check_hand_model, load_network, read_facts, weights_of
 from training.hands import HANDS
-from training.losses import DEPTH_RANGE_M, normalise_joints_image
-from training.network import VARIANTS, ERNet, Outputs
+from training.losses import normalise_joints_image
+from training.network import VARIANTS, ERNet
 from training.recipe import DistillSpec
 
-Batch = dict[str, Tensor]
 Grid = tuple[int, int, int]  # depth bins, height and width of heat maps
 
 
@@ -41,12 +36,6 @@ class Lesson(NamedTuple):
     depth: Tensor | None = None  # (B, 2, 21, d) probability of each depth bin at the temperature
 
 
-def lesson_of_outputs(outputs: Outputs, grid: Grid) -> Lesson:
-    """What a teacher's outputs teach; `grid` is of its heat map."""
-    joints = normalise_joints_image(outputs.joints_image.float(), grid)
-    return Lesson(outputs.rotation6d.float(), outputs.shape.float(), joints)
-
-
 def log_marginals(heatmaps: Tensor, grid: Grid, temperature: float) -> tuple[Tensor, Tensor]:
     """Heat-map logits (B, 42, D*H*W) -> log probabilities of cells (B, 2, 21, H, W) and depth bins (B, 2, 21, D)."""
     logits = heatmaps.float().unflatten(1, (HANDS, JOINT_COUNT)) / temperature
@@ -54,82 +43,44 @@ def log_marginals(heatmaps: Tensor, grid: Grid, temperature: float) -> tuple[Ten
     return joint.logsumexp(dim=-3), joint.flatten(-2).logsumexp(dim=-1)
 
 
-@dataclass(frozen=True)
-class TeacherFacts:
-    """Who teaches."""
-
-    name: str  # for people
-    sha256: str  # of the weights' file
-    crop_px: int  # it looks at
-    grid: Grid  # of its heat maps
-
-
-class Teacher(Protocol):
-    """Answers batches. Its own memory is no part of any module."""
-
-    facts: TeacherFacts
-
-    def teach(self, batch: Batch) -> Lesson:
-        """`batch["image"]` (B, 3, S, S), RGB 0..1 -> what the teacher says, on the same device, without gradients."""
-
-
 class NetworkTeacher:
-    """A network of this project, in eval mode, for batches on `device`; it says what `spec` has terms for."""
+    """A network of this project, in eval mode, for batches on `device`; it says what `spec` has terms for.
+
+    Its own memory is no part of any module.
+    """
 
     def __init__(
         self, network: ERNet, name: str, sha256: str, spec: DistillSpec, device: torch.device, bf16: bool = False
     ) -> None:
-        variant = network.variant
+        self.name, self.sha256, self.crop_px = name, sha256, network.variant.crop_px
         self.spec, self.bf16 = spec, bf16
         self.network = network.eval().requires_grad_(False)
         self.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.facts = TeacherFacts(name, sha256, variant.crop_px, (variant.map_size,) * 3)
 
     @torch.no_grad()
-    def teach(self, batch: Batch) -> Lesson:
-        """See Teacher."""
-        image = resize_crops(batch["image"], self.facts.crop_px).contiguous(memory_format=torch.channels_last)
+    def teach(self, images: Tensor) -> Lesson:
+        """Images (B, 3, S, S), RGB 0..1 -> what the teacher says, on the same device, without gradients."""
+        image = resize_crops(images, self.crop_px).contiguous(memory_format=torch.channels_last)
         with torch.autocast(image.device.type, torch.bfloat16, enabled=self.bf16):
             extracted = self.network.extract(self.network.features(image))
             outputs = self.network.regress(extracted)
-        lesson = lesson_of_outputs(outputs, extracted.grid)
+        joints = normalise_joints_image(outputs.joints_image.float(), extracted.grid)
+        lesson = Lesson(outputs.rotation6d.float(), outputs.shape.float(), joints)
         if "heatmap" in self.spec.weights:
             plane, depth = log_marginals(extracted.heatmaps, extracted.grid, self.spec.temperature)
             lesson = lesson._replace(plane=plane.exp(), depth=depth.exp())
         return lesson
 
 
-class OnnxTeacher:
-    """An exported file, one image after the other. It gives the outputs of the graph contract, nothing from inside."""
-
-    def __init__(self, backend: Backend, name: str, sha256: str) -> None:
-        info, heatmap = backend.info, backend.info.heatmap
-        self.backend = backend
-        self.facts = TeacherFacts(name, sha256, info.input_px, (heatmap.depth, heatmap.height, heatmap.width))
-
-    def teach(self, batch: Batch) -> Lesson:
-        """See Teacher."""
-        images = resize_crops(batch["image"], self.facts.crop_px).float().cpu()
-        answers = [self.backend.run(image[None].numpy()) for image in images]
-        joined = (torch.from_numpy(np.concatenate([a[name] for a in answers])) for name in Outputs._fields)
-        return lesson_of_outputs(Outputs(*(value.to(batch["image"].device) for value in joined)), self.facts.grid)
-
-
-def open_teacher(spec: DistillSpec, hands: HandPair, device: torch.device, bf16: bool = False) -> Teacher:
-    """The teacher that a spec names, for batches on `device`.
-
-    UserError for a name or file that is none, another hand model's, a file outside the graph contract, or terms that
-    the teacher cannot serve.
-    """
+def open_teacher(spec: DistillSpec, hands: HandPair, device: torch.device, bf16: bool = False) -> NetworkTeacher:
+    """The teacher that a spec names; a UserError for a name or file that is none, or another hand model's."""
     path = Path(spec.teacher)
-    if path.suffix.lower() == ".onnx":
-        return _open_onnx(path, spec, hands)
     if path.suffix == ".safetensors":
         variant = read_facts(path).variant
     elif spec.teacher in VARIANTS:
         variant, path = spec.teacher, weights_of(spec.teacher)
     else:
-        raise unknown_name("teacher", spec.teacher, [*VARIANTS, "FILE.safetensors", "FILE.onnx"])
+        raise unknown_name("teacher", spec.teacher, [*VARIANTS, "FILE.safetensors"])
     network, facts = load_network(path, variant)
     check_hand_model(path, facts.hand_model["name"], facts.hand_model["sha256"], hands)
     return NetworkTeacher(network, variant, file_sha256(path), spec, device, bf16)
@@ -141,15 +92,3 @@ def resize_crops(images: Tensor, side_px: int) -> Tensor:
         return images
     shrinks = side_px < images.shape[-1]
     return functional.interpolate(images, (side_px, side_px), mode="bilinear", align_corners=False, antialias=shrinks)
-
-
-def _open_onnx(path: Path, spec: DistillSpec, hands: HandPair) -> OnnxTeacher:
-    if "heatmap" in spec.weights:
-        raise UserError("'heatmap' looks inside its teacher and an ONNX file has only outputs: set heatmap = 0")
-    backend = open_backend(path, threads=torch.get_num_threads())
-    info = backend.info
-    if info.heatmap.depth_range_m != DEPTH_RANGE_M:
-        span = f"{info.heatmap.depth_range_m:g} m, not {DEPTH_RANGE_M:g} m"
-        raise UserError(f"{path}: its depth bins span {span}: export it again")
-    check_hand_model(path, info.hand_model_name, info.hand_model_sha256, hands)
-    return OnnxTeacher(backend, path.name, file_sha256(path))

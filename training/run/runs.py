@@ -102,7 +102,7 @@ def describe(recipe: Recipe, objective: Supervised, data: str, device: torch.dev
         f"labels       {_listed(asdict(recipe.losses))}",
     ]
     if isinstance(objective, Distilled):
-        spec, teacher = objective.spec, objective.teacher.facts
+        spec, teacher = objective.spec, objective.teacher
         lines += [
             f"teacher      {teacher.name}, sha256 {teacher.sha256[:8]}, looks at {teacher.crop_px} px",
             f"distillation {_listed(spec.weights)}; grows over {spec.ramp_steps} steps; labels x {spec.labels:g}; "

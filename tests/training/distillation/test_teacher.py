@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
-from compress.onnx.to_onnx import write_onnx
-from compress.passport import embed
 from runtime.errors import UserError
 from runtime.files import file_sha256
 from runtime.hand.hand_model import load_hand_models
 from training import checkpoint
 from training.checkpoint import WeightFacts, save_weights
 from training.distillation.teacher import NetworkTeacher, open_teacher, resize_crops
-from training.losses import DEPTH_RANGE_M
 from training.network import ERNet, build
 from training.recipe import DistillSpec
 
 HANDS = load_hand_models()
 CPU = torch.device("cpu")
-OUTPUTS_ONLY = DistillSpec("er-nano", joints=1.0)
 HAND_MODEL = {"name": HANDS[0].name, "sha256": HANDS[0].sha256}
 
 
@@ -32,24 +27,8 @@ def network() -> ERNet:
     return build("er-nano").eval()
 
 
-@pytest.fixture(scope="module")
-def onnx_file(network: ERNet, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("teacher") / "er-nano_160_fp32.onnx"
-    write_onnx(network, path)
-    passport = {
-        "variant": "er-nano",
-        "precision": "fp32",
-        "input_px": 160,
-        "heatmap": {"depth": 5, "height": 5, "width": 5, "depth_range_m": DEPTH_RANGE_M},
-        "hand_model": HAND_MODEL,
-        "dataset": "made (synthetic)",
-    }
-    embed(path, passport)
-    return path
-
-
-def images(side_px: int) -> dict[str, torch.Tensor]:
-    return {"image": torch.rand(3, 3, side_px, side_px, generator=torch.Generator().manual_seed(5))}
+def images(side_px: int) -> torch.Tensor:
+    return torch.rand(3, 3, side_px, side_px, generator=torch.Generator().manual_seed(5))
 
 
 def write_weights(path: Path, variant: str = "er-xs", hand_model: dict[str, str] = HAND_MODEL) -> Path:
@@ -62,7 +41,7 @@ def test_a_network_teacher_says_what_the_network_does(network: ERNet) -> None:
     spec = DistillSpec("er-nano", heatmap=1.0, temperature=2.0)
     lesson = NetworkTeacher(network, "er-nano", "00", spec, CPU).teach(images(160))
     with torch.no_grad():
-        extracted = network.extract(network.features(images(160)["image"]))
+        extracted = network.extract(network.features(images(160)))
         outputs = network.regress(extracted)
     assert torch.allclose(lesson.rotation6d, outputs.rotation6d, atol=1e-5)
     assert torch.allclose(lesson.joints_image, (outputs.joints_image + 0.5) / 5, atol=1e-5)
@@ -81,42 +60,22 @@ def test_crops_keep_their_place_when_resized() -> None:
         assert torch.allclose(resized[0, 0, 3, 10:-10], ((torch.arange(side) + 0.5) / side)[10:-10], atol=1e-3)
 
 
-@pytest.mark.parametrize("side_px", [160, 64, 224])
-def test_an_onnx_teacher_says_what_its_network_does(network: ERNet, onnx_file: Path, side_px: int) -> None:
-    teacher = open_teacher(DistillSpec(str(onnx_file), joints=1.0), HANDS, CPU)
-    expected = NetworkTeacher(network, "er-nano", "00", OUTPUTS_ONLY, CPU).teach(images(side_px))
-    lesson = teacher.teach(images(side_px))
-    for name, value in lesson._asdict().items():
-        if name in ("plane", "depth"):
-            assert value is None
-        else:
-            assert torch.allclose(value, getattr(expected, name), atol=1e-4), name
-    assert (teacher.facts.sha256, teacher.facts.crop_px) == (file_sha256(onnx_file), 160)
-
-
 def test_a_weight_file_and_the_weights_that_come_with_a_variant(tmp_path: Path) -> None:
     path = write_weights(tmp_path / "own.safetensors")
     for named, sha256 in ((str(path), file_sha256(path)), ("er-xs", file_sha256(checkpoint.weights_of("er-xs")))):
         teacher = open_teacher(DistillSpec(named, heatmap=1.0), HANDS, CPU)
-        assert (teacher.facts.name, teacher.facts.crop_px, teacher.facts.sha256) == ("er-xs", 224, sha256)
+        assert (teacher.name, teacher.crop_px, teacher.sha256) == ("er-xs", 224, sha256)
         lesson = teacher.teach(images(64))
         assert lesson.plane is not None and lesson.plane.shape == (3, 2, 21, 7, 7)
 
 
-def test_teachers_that_are_none(tmp_path: Path, make_model: Callable[..., Path]) -> None:
+def test_teachers_that_are_none(tmp_path: Path) -> None:
     other = {"name": "MANO", "sha256": "0" * 64}
     foreign = write_weights(tmp_path / "foreign.safetensors", hand_model=other)
-    (tmp_path / "broken.onnx").write_bytes(b"no model")
     cases = {
         "er-sx": "unknown teacher 'er-sx'; did you mean er-s",
         "none.safetensors": "cannot read none.safetensors",
-        "none.onnx": "there is no model none.onnx",
         str(foreign): "trained on hand model 'MANO' .* not on",
-        str(tmp_path / "broken.onnx"): "onnxruntime cannot load .*broken",
-        str(make_model("foreign.onnx", passport={"hand_model": other})): "trained on hand model 'MANO'",
-        str(
-            make_model("deep.onnx", passport={"heatmap": {"depth": 8, "height": 8, "width": 8, "depth_range_m": 0.5}})
-        ): "its depth bins span 0.5 m, not 0.4 m",
     }
     for name, message in cases.items():
         with pytest.raises(UserError, match=message) as caught:
