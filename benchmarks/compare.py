@@ -1,16 +1,14 @@
 """What really changed between two files of records: `python benchmarks/compare.py OLD NEW`.
 
-A difference is noise where its 95 % interval holds zero; it is real otherwise, and a regression where the whole
-interval lies beyond the threshold. Intervals of time come from resampling blocks; accuracy and size are compared as
-they are. Time is compared on the same device alone. Exit code 1 on a regression or where a file of OLD does not run
-any more, 2 on a mistake.
+A difference in time is noise where its 95 % interval, of resampled blocks, holds zero, and a regression where the whole
+interval lies beyond --latency-pct; an error is one beyond --accuracy-mm. Figures of other devices or images are not
+compared. Exit code 1 where a file of this project regressed or does not run any more, 2 on a mistake.
 """
 
 from __future__ import annotations
 
-import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,85 +17,61 @@ import numpy as np
 if not __package__:  # run as a file: packages are found from the project's root, and this folder hides none
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from benchmarks.measure.stats import Interval, change
-from benchmarks.records.columns import mpjpe_mm, size_mb
+from benchmarks.measure.stats import change
 from benchmarks.records.record import FAILED, PROFILING, Record, read_records
 from runtime.errors import CommandParser, UserError, run_command
 from training.evaluation.text_table import print_columns
 
-# From the worst to what needs no look.
-VERDICTS = BROKEN, REGRESSION, REAL, IMPROVEMENT, NOISE, SAME, ABSENT = (
-    *("no longer runs", "REGRESSION", "real, small", "improvement", "noise", "same"),
-    "not compared",
-)
-# From which on a real change is a regression: %, mm, %.
-LIMITS = {"p50": 5.0, "MPJPE": 0.1, "size": 2.0}
-UNITS = {"p50": "ms", "MPJPE": "mm", "size": "MB"}
+LATENCY_PCT, ACCURACY_MM = 5.0, 0.1
+NOISE, REAL, REGRESSION, SAME, ABSENT = "noise", "real", "REGRESSION", "same", "not compared"
 
 
 class Difference(NamedTuple):
-    """NEW less OLD of one figure of one row; more is worse. Without figures where nothing could be compared."""
+    """NEW beside OLD of one figure of one row."""
 
-    row: str
-    figure: str  # of LIMITS, or why nothing could be compared
+    row: Record  # of OLD
+    figure: str  # "p50", "MPJPE", or why nothing is compared
+    change: str  # for people
     verdict: str
-    values: tuple[float, float] | None = None
-    change: Interval | None = None  # per cent, or mm
 
 
-def compare(old: Sequence[Record], new: Sequence[Record], limits: dict[str, float]) -> list[Difference]:
+def compare(
+    old: Sequence[Record], new: Sequence[Record], latency_pct: float = LATENCY_PCT, accuracy_mm: float = ACCURACY_MM
+) -> list[Difference]:
     """Compare row by row. UserError where the files have no finished artefact in common."""
     found = {record.key: record for record in new}
-    result: list[Difference] = []
+    result = []
     for before in (record for record in old if record.latency_ms is not None):
         after = found.get(before.key)
-        if after is not None and after.verdict.status in (FAILED, PROFILING):
-            result.append(Difference(_title(before), "; ".join(after.verdict.reasons), BROKEN))
-        elif after is None or after.latency_ms is None:
-            result.append(Difference(_title(before), "it is not in NEW", ABSENT))
+        if after is None or after.latency_ms is None:
+            broken = after is not None and after.verdict.status in (FAILED, PROFILING)
+            reason = "; ".join(after.verdict.reasons) if after is not None and broken else "it is not in NEW"
+            result.append(Difference(before, reason, "", REGRESSION if broken else ABSENT))
         else:
-            result += _differences(before, after, limits)
-    kinds = {_title(record): record.kind for record in old}
-    if all(one.verdict == ABSENT for one in result if kinds[one.row] == "artifact"):
+            result += [_time(before, after, latency_pct), _error(before, after, accuracy_mm)]
+    if all(one.verdict == ABSENT for one in result if one.row.kind == "artifact"):
         raise UserError("the two files have no finished artefact in common: nothing can be compared")
     return result
 
 
-def _differences(before: Record, after: Record, limits: dict[str, float]) -> Iterator[Difference]:
-    def judged(figure: str, values: tuple[float, float], delta: Interval) -> Difference:
-        verdict = REAL
-        if delta.low <= 0 <= delta.high:
-            verdict = NOISE if delta.low < delta.high else SAME
-        elif delta.low > limits[figure]:
-            verdict = REGRESSION
-        elif delta.high < -limits[figure]:
-            verdict = IMPROVEMENT
-        return Difference(_title(before), figure, verdict, values, delta)
-
+def _time(before: Record, after: Record, limit_pct: float) -> Difference:
     a, b = before.device, after.device
     assert before.latency_ms is not None and after.latency_ms is not None
-    if (a.name, a.soc, a.cores, a.power_mode) == (b.name, b.soc, b.cores, b.power_mode):
-        delta = change(np.array(before.latency_ms.blocks_p50), np.array(after.latency_ms.blocks_p50))
-        percent = Interval(100 * delta.estimate, 100 * delta.low, 100 * delta.high)
-        yield judged("p50", (before.latency_ms.p50, after.latency_ms.p50), percent)
-    else:
-        yield Difference(_title(before), f"time: OLD is of {a.name}, NEW of {b.name}", ABSENT)
-    sizes = size_mb(before), size_mb(after)
-    if sizes[0] and sizes[1] and before.kind == "artifact":
-        yield judged("size", (sizes[0], sizes[1]), Interval(*[100 * (sizes[1] / sizes[0] - 1)] * 3))
-    errors = mpjpe_mm(before), mpjpe_mm(after)
-    if errors[0] is None or before.accuracy is None:
-        return
-    data = before.accuracy, after.accuracy
-    if errors[1] is None or len({one and (one.dataset, one.protocol, one.n_images) for one in data}) > 1:
-        yield Difference(_title(before), "accuracy: NEW is of other images, or of none", ABSENT)
-        return
-    yield judged("MPJPE", (errors[0], errors[1]), Interval(*[errors[1] - errors[0]] * 3))
+    if (a.name, a.soc, a.cores, a.power_mode) != (b.name, b.soc, b.cores, b.power_mode):
+        return Difference(before, f"time: OLD is of {a.name}, NEW of {b.name}", "", ABSENT)
+    delta = change(np.array(before.latency_ms.blocks_p50), np.array(after.latency_ms.blocks_p50))
+    verdict = NOISE if delta.low <= 0 <= delta.high else REGRESSION if 100 * delta.low > limit_pct else REAL
+    span = f"{100 * delta.estimate:+.1f} % ({100 * delta.low:+.1f} to {100 * delta.high:+.1f})"
+    return Difference(before, "p50", f"{before.latency_ms.p50:.3f} to {after.latency_ms.p50:.3f} ms, {span}", verdict)
 
 
-def _title(record: Record) -> str:
-    peer = "peer " if record.kind == "peer" else ""
-    return f"{peer}{record.name} ({record.runtime.threads or '-'} threads)"
+def _error(before: Record, after: Record, limit_mm: float) -> Difference:
+    a, b = before.accuracy, after.accuracy
+    if a is None or b is None or a.mpjpe_mm is None or b.mpjpe_mm is None or before.group != after.group:
+        return Difference(before, "accuracy: of other images, or of none", "", ABSENT)
+    delta_mm = b.mpjpe_mm - a.mpjpe_mm
+    verdict = SAME if delta_mm == 0 else REGRESSION if delta_mm > limit_mm else REAL
+    return Difference(before, "MPJPE", f"{a.mpjpe_mm:.3f} to {b.mpjpe_mm:.3f} mm, {delta_mm:+.3f} mm", verdict)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -105,29 +79,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser = CommandParser(__doc__ or "")
     parser.add_argument("old", type=Path, metavar="OLD", help="records to compare with")
     parser.add_argument("new", type=Path, metavar="NEW", help="records to judge")
-    for flag, figure in (("--latency-pct", "p50"), ("--accuracy-mm", "MPJPE"), ("--size-pct", "size")):
-        parser.add_argument(flag, type=float, dest=figure, default=LIMITS[figure], metavar="X", help=f"of the {figure}")
+    parser.add_argument("--latency-pct", type=float, default=LATENCY_PCT, metavar="X", help=f"default: {LATENCY_PCT}")
+    parser.add_argument("--accuracy-mm", type=float, default=ACCURACY_MM, metavar="X", help=f"default: {ACCURACY_MM}")
     args = parser.parse_args(arguments)
-    limits = {figure: getattr(args, figure) for figure in LIMITS}
-    if not all(0 <= limit < math.inf for limit in limits.values()):  # nor nan
-        raise UserError("--latency-pct, --accuracy-mm and --size-pct must be 0 or more")
-    found = compare(read_records(args.old), read_records(args.new), limits)
-    rows: list[tuple[str, ...]] = [("row", "figure", "old", "new", "change", "95 % interval", "")]
-    for one in sorted(found, key=lambda difference: VERDICTS.index(difference.verdict)):
-        cells: tuple[str, ...] = ("", "", "", "")
-        if one.values is not None and one.change is not None:
-            unit = "mm" if one.figure == "MPJPE" else "%"
-            texts = [f"{value:.3f} {UNITS[one.figure]}" for value in one.values]
-            span = f"{one.change.low:+.2f} to {one.change.high:+.2f} {unit}"
-            cells = (*texts, f"{one.change.estimate:+.2f} {unit}", span)
-        rows.append((one.row, one.figure, *cells, one.verdict))
-    print_columns(rows, left=(0, 1, 6))
-    bad = any(one.verdict in (BROKEN, REGRESSION) and not one.row.startswith("peer ") for one in found)
-    moved = any(one.verdict in (REGRESSION, IMPROVEMENT) and one.row.startswith("peer ") for one in found)
-    if moved:
+    found = compare(read_records(args.old), read_records(args.new), args.latency_pct, args.accuracy_mm)
+    print_columns([(one.row.title, one.figure, one.change, one.verdict) for one in found], left=(0, 1, 2, 3))
+    bad = {one.row.kind for one in found if one.verdict == REGRESSION}
+    if "peer" in bad:
         print("note: peers changed, too: so did the machine, and every time is suspect")
-    print("regressed" if bad else "no regression")
-    return int(bad)
+    print("regressed" if "artifact" in bad else "no regression")
+    return int("artifact" in bad)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.candidates.engines import open_candidate
 from benchmarks.candidates.facts import artifact_candidate, facts_of
-from benchmarks.measure.memory import answer
+from benchmarks.measure.memory import load_and_run
 from benchmarks.records.record import DOUBTFUL, FINISHED, NOT_RUN, read_records
 from benchmarks.run import main, thread_counts
 from compress.export import export
@@ -93,7 +93,8 @@ def test_numbers_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_engine_file_says_what_it_takes_on_the_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     install(monkeypatch, FakeGpu())
     engine = artifact_candidate(write_engine(tmp_path), "auto", None)
-    assert answer(engine, None)["memory_mb"]["device_delta"] > 0
+    _, memory_mb = load_and_run(engine, None)
+    assert memory_mb is not None and memory_mb.device_delta is not None and memory_mb.device_delta > 0
     opened = open_candidate(engine, None)
     assert opened.runtime == "TensorRT" and opened.version in opened.provider_used
     opened.close()
