@@ -69,7 +69,6 @@ SMALLER = {
     "python compress/export.py --variant er-xs --format coreml": None,
     "python compress/export.py --variant er-xs --int8 --overwrite": SMALL_EXPORT + " --output-dir exports",
     "python benchmarks/run.py": "--images 8 --rounds 1 --seconds 0.02 --overwrite",
-    "python benchmarks/compare.py": "--latency-pct 1000 --accuracy-mm 50",
     "python benchmarks/report.py": "",
     "make test-arm64": None,
     "python -m training.data.synthhands --split train": "",

@@ -97,7 +97,7 @@ def _human_annotated(
     data: str, split: str, hands: HandPair, frames: Frames
 ) -> tuple[NDArray[np.bool_] | None, str | None]:
     """Which images people annotated (N,); or None, and why that is not known."""
-    if not frames.name.startswith(DATASET):
+    if frames.name != DATASET:
         return None, f"only {DATASET} says it"
     try:
         chosen = human_ids(Path(data), split, open_frames(data, split, hands).annotation_id)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks.measure.doubt import Conditions, doubts
-from benchmarks.measure.stats import change, drift_pct, median_interval, ratio, summarise
+from benchmarks.measure.stats import drift_pct, median_interval, ratio, summarise
 from benchmarks.records.record import Clocks, Device, Ratio, Runtime
 
 RUNTIME = Runtime("onnxruntime", "1", "CPUExecutionProvider", "CPUExecutionProvider", 1)
@@ -36,13 +36,9 @@ def test_an_interval_covers_the_truth_about_as_often_as_it_says() -> None:
     assert 0.88 <= np.mean([interval.low <= 3.0 <= interval.high for interval in found]) <= 0.99
 
 
-def test_ratios_and_changes() -> None:
+def test_ratios_and_drift() -> None:
     drifting = np.array([1.0, 2.0, 4.0, 8.0])
     assert ratio(3 * drifting, drifting) == Ratio(3, 3, 3)  # round by round
-    old = 5 * (1 + 0.01 * np.random.default_rng(2).uniform(-1, 1, 12))
-    same, other = change(old, old[::-1]), change(old, 1.2 * old)
-    assert same.low < 0 < same.high and same.estimate == 0
-    assert other.low > 0.18 and other.high < 0.22 and other.estimate == pytest.approx(0.2)
     assert drift_pct(np.array([1, 1, 1, 1.0, 1.2, 1.2])) == pytest.approx(20)
 
 

@@ -7,8 +7,8 @@
                                                authors; here, in annotations/ or in annotations/{split}/
 
 The 5 and the 30 frames per second releases have the same form; each has its own annotations and human-annotated
-numbers, and they do not mix. Which one it is, the frame numbers say, where there are enough of them. The synthetic set
-is written in the same form; it may have pictures of hand type "none", and a "category" of each, for figures.
+numbers, and they do not mix. The synthetic set is written in the same form; it may have pictures of hand type "none",
+and a "category" of each, for figures.
 
 What the files leave open, and what is done here:
 - `joint_valid` of an annotation is about one picture (annotated and inside it), that of joint_3d about the moment.
@@ -19,7 +19,6 @@ What the files leave open, and what is done here:
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -43,8 +42,6 @@ PARTS = ("data", "camera", "joint_3d", "MANO_NeuralAnnot")
 MIN_BOX_PX = 1.0
 MAX_ID_FILE_BYTES = 1 << 28
 SKIN_BATCH = 1024
-STEPS_AT_30_FPS = (1, 3)  # between frame numbers, of captures at 30 and at 90 fps; 6 and 18 in the 5 fps release
-MIN_STEPS = 1000
 _IMAGE = np.dtype([("id", "i8"), ("pose_of", "i4"), ("camera_of", "i4"), ("kind_of", "i2")])
 _OF_HANDS = ("hand_type", "i1"), ("hand_type_valid", "?"), ("joint_in_image", "?", (2, 21))
 _ANNOTATION = np.dtype([("image_id", "i8"), ("annotation_id", "i8"), ("bbox", "f8", 4), *_OF_HANDS])
@@ -65,10 +62,9 @@ def read_frames(root: Path, split: str, hands: HandPair) -> Frames:
     wrong = f"{root}: annotations of '{split}' are not in InterHand2.6M's format"
     arrays = open_index(files, f"interhand {hands[0].sha256}", lambda: _to_arrays(files, hands), wrong)
     kinds = tuple(arrays.pop("kinds", np.array(HAND_KINDS)).tolist())
-    name = "InterHand2.6M 30 fps" if arrays.pop("frame_step") in STEPS_AT_30_FPS else "InterHand2.6M"
     image_root, folders, arrays["folder_of"] = _locate(root, split, arrays["file_names"])
     arrays |= {"synthetic": bool(about.get("synthetic", False)), "folders": folders, "kinds": kinds}
-    return Frames(about.get("name", name), image_root, **arrays)
+    return Frames(about.get("name", "InterHand2.6M"), image_root, **arrays)
 
 
 def _locate(root: Path, split: str, names: NDArray[np.bytes_]) -> tuple[Path, tuple[str, ...], NDArray[np.int32]]:
@@ -127,7 +123,6 @@ def _to_arrays(files: Sequence[Path], hands: HandPair) -> Arrays:
     return frames_arrays(
         len(images["file_names"]),
         **images,
-        frame_step=np.array(_frame_step(poses)),
         joints_world_m=world / np.float32(1000),
         joint_valid=known,
         **mano_arrays([fits.get(capture, {}).get(frame, {}) for capture, frame in poses], hands),
@@ -175,13 +170,6 @@ def _image_arrays(path: Path) -> tuple[Arrays, Keys, Keys]:
     if set(kinds) != {""}:
         arrays |= {"kind_of": images["kind_of"], "kinds": np.array(list(kinds))}
     return arrays, list(poses), list(cameras)
-
-
-def _frame_step(poses: Keys) -> int:
-    """What usually lies between the numbers of a capture's moments; 0 where there are too few of them to tell."""
-    moments = sorted((capture, int(frame)) for capture, frame in poses)
-    steps = [after[1] - before[1] for before, after in itertools.pairwise(moments) if before[0] == after[0]]
-    return int(np.median(steps)) if len(steps) >= MIN_STEPS else 0
 
 
 def mano_arrays(fits: Sequence[Mapping[str, Any]], hands: HandPair) -> Arrays:
