@@ -48,10 +48,7 @@ def torchvision(state: Tensors) -> object:
 
 @pytest.mark.parametrize(
     ("variant", "layout", "left_out"),
-    [
-        ("er-s", cream, "head.bias, head.weight"),
-        ("er", torchvision, "fc.bias, fc.weight"),
-    ],
+    [("er-s", cream, "head.bias, head.weight"), ("er", torchvision, "fc.bias, fc.weight")],
 )
 def test_public_layouts(variant: str, layout: Callable[[Tensors], object], left_out: str, tmp_path: Path) -> None:
     state = backbone_state(variant)

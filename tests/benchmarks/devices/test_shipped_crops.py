@@ -7,13 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.devices.shipped_crops import (
-    COUNT,
-    FILE,
-    parity_problem,
-    shipped_crops,
-    shipped_distance_mm,
-)
+from benchmarks.devices.shipped_crops import COUNT, FILE, parity_problem, shipped_crops, shipped_distance_mm
 from runtime.files import file_sha256
 from tests.conftest import MakeModel
 from tests.fixtures.engine_files import install, write_engine

@@ -57,11 +57,7 @@ def test_each_answer_has_its_figure() -> None:
     ours = photographs()["variants"]["er-xs"]["boxed"]
     for about, words in {
         "Take er-xs_224_int8.onnx.": ("2.00 ms on 2 threads", "(2.50 ms on 1)", "2.5 ms from picture to meshes"),
-        "In synthetic millimetres": (
-            "21.0 mm off",
-            "+0.04 mm against its fp32 file",
-            "rendered hands, no photographs",
-        ),
+        "In synthetic millimetres": ("21.0 mm off", "+0.04 mm against its fp32 file", "rendered hands, no photographs"),
         "On photographs": (
             f"{100 * ours['pck']:.0f} % of the joints",
             f"{100 * ours['presence']:.0f} % of 76 with hands",

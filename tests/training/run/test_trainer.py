@@ -40,11 +40,7 @@ from training.run.trainer import RunSettings, Trainer, WeightAverage, parameter_
 ROOT = Path(__file__).parents[3]
 HANDS = load_hand_models()
 RECIPE = Recipe(
-    variant="er-nano",
-    stages=(Stage(64, 4, 4), Stage(96, 2, 2)),
-    images=48,
-    warmup_steps=2,
-    learning_rate=1e-3,
+    variant="er-nano", stages=(Stage(64, 4, 4), Stage(96, 2, 2)), images=48, warmup_steps=2, learning_rate=1e-3
 )
 MEASURED = {"images_per_s", "waiting_pct"}  # differ from run to run
 TOML = """variant = "er-nano"
