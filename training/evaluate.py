@@ -26,9 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--split", default="test", choices=("train", "val", "test"))
     parser.add_argument("--images", type=int, default=1000, help="the first so many")
     parser.add_argument("--hand-model", type=Path, help="a hand model .npz; default: the embedded one")
-    parser.add_argument(
-        "--protocol", help="wrist, mcp-scaled, wrist-scaled, human, er, all; default: mcp-scaled and er"
-    )
+    parser.add_argument("--protocol", help="wrist, mcp-scaled, wrist-scaled, er, all; default: mcp-scaled and er")
     parser.add_argument("--json", action="store_true", help="print JSON")
     args = parser.parse_args(arguments)
     if (args.model is None) == (args.variant is None):

@@ -93,7 +93,7 @@ def command(synthetic_root: Path, tiny_model: Path, capsys: pytest.CaptureFixtur
 def rows(printed: str) -> list[str]:
     """Names of the protocols in the table."""
     table = printed.split("\n\n")[1].splitlines()
-    notes = ("mm", "er is", "human counts", "The set")
+    notes = ("mm", "er is", "The set")
     return [line.partition("  ")[0] for line in table[1:] if not line.startswith(notes)]
 
 
@@ -102,8 +102,7 @@ def test_every_protocol_of_a_synthetic_set(command: Callable[..., str]) -> None:
     assert printed.startswith("SynthHands v2.1 (synthetic), val: 16 images")
     assert rows(printed) == [*PROTOCOLS, "er, no quirks"]
     assert rows(command()) == ["mcp-scaled", "er", "er, no quirks"]
-    assert rows(command("--protocol", "human")) == ["human"]
-    assert "human counts all images: only InterHand2.6M" in printed
+    assert rows(command("--protocol", "wrist")) == ["wrist"]
     assert "nan" not in printed
 
 
@@ -111,16 +110,6 @@ def test_a_tree_that_is_not_synthetic(command: Callable[..., str], real_tree: Pa
     printed = command("--data", str(real_tree), "--protocol", "all")
     assert printed.startswith("InterHand2.6M, val: 16 images") and "synthetic" not in printed
     assert "mean pose: - mm" in printed  # there is no train split
-    assert "human counts all images: " in printed
-
-
-def test_human_annotated_images(command: Callable[..., str], real_tree: Path, frames: Frames) -> None:
-    ids = [str(number) for number in frames.annotation_id[[0, 3, 5, 40]]]
-    (real_tree / "annotations" / "aid_human_annot_val.txt").write_text("\n".join(ids) + "\n")
-    printed = command("--data", str(real_tree), "--protocol", "all")
-    images = {line.partition("  ")[0]: line.split()[-1] for line in printed.split("\n\n")[1].splitlines()[1:7]}
-    assert images["human"] == "3" and images["wrist"] == "12"  # 40 is not among the first 16, 4 of which are empty
-    assert "human counts all" not in printed
 
 
 def test_as_json(command: Callable[..., str]) -> None:
@@ -172,7 +161,7 @@ def test_weights_of_another_hand_model_are_refused(tmp_path: Path) -> None:
     [
         (["--model", "x.onnx", "--checkpoint", "y"], "no effect with --model"),
         (["--model", "x.onnx", "--images", "0"], "--images must be"),
-        (["--model", "x.onnx", "--protocol", "humans"], "unknown protocol 'humans'; did you mean human"),
+        (["--model", "x.onnx", "--protocol", "wrists"], "unknown protocol 'wrists'; did you mean wrist"),
         (["--variant", "er-l"], "no weights come with"),
     ],
 )

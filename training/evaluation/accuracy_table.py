@@ -10,22 +10,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from runtime.errors import UserError, unknown_name
 from runtime.hand.hand_model import HandPair, load_hand_models
 from training.data.dataset import open_frames
-from training.data.frames import Frames, drop_missing
+from training.data.frames import drop_missing
 from training.data.mixture import Source
-from training.data.readers.interhand import human_ids
 from training.evaluation.points import HEADINGS, NOTE, point_cells
 from training.evaluation.predictions import Predictor, evaluate, file_predictor, network_predictor
-from training.evaluation.protocols import ER, ER_WITHOUT_QUIRKS, HUMAN, MCP_SCALED, PROTOCOLS, Protocol
+from training.evaluation.protocols import ER, ER_WITHOUT_QUIRKS, MCP_SCALED, PROTOCOLS, Protocol
 from training.evaluation.scores import Scores, mean_pose_mpjpe_mm
 from training.evaluation.text_table import number, print_columns
-
-DATASET = "InterHand2.6M"  # the one set that says which images people annotated
 
 
 @dataclass(frozen=True)
@@ -37,7 +31,6 @@ class Setting:
     has_3d: bool
     split: str
     n_missing: int  # images left out because their files are missing
-    human_unmarked: str | None  # why it is not known which images people annotated; None where it is
     mean_pose_mpjpe_mm: float | None  # by mcp-scaled; None without a train split
     hand_model: str  # that predictions and fits are skinned on
 
@@ -56,16 +49,13 @@ def report(args: argparse.Namespace) -> int:
             raise UserError(f"--protocol has no effect on {test.name}: it has 2D joints alone, measured in the picture")
         protocols = ()
     found, missing = drop_missing(test)
-    human, unmarked = _human_annotated(args.data, args.split, hands, found)
     # A data set may come without its train split.
     has_train = Source(args.data).synthetic or (Path(args.data) / "annotations" / "train").is_dir()
     mean_pose_mm = None
     if has_train and test.has_3d:
         mean_pose_mm = mean_pose_mpjpe_mm(open_frames(args.data, "train", hands, args.images), found)
-    setting = Setting(
-        test.label, test.synthetic, test.has_3d, args.split, len(missing), unmarked, mean_pose_mm, hands[0].name
-    )
-    scores = evaluate(predict, found, crop_px, hands, protocols=protocols, human=human)
+    setting = Setting(test.label, test.synthetic, test.has_3d, args.split, len(missing), mean_pose_mm, hands[0].name)
+    scores = evaluate(predict, found, crop_px, hands, protocols=protocols)
     if args.json:
         print(json.dumps(_to_json(setting, scores, protocols)))
     else:
@@ -93,19 +83,6 @@ def protocols_of(name: str | None) -> tuple[Protocol, ...]:
     return (*chosen, ER_WITHOUT_QUIRKS) if ER in chosen else chosen
 
 
-def _human_annotated(
-    data: str, split: str, hands: HandPair, frames: Frames
-) -> tuple[NDArray[np.bool_] | None, str | None]:
-    """Which images people annotated (N,); or None, and why that is not known."""
-    if frames.name != DATASET:
-        return None, f"only {DATASET} says it"
-    try:
-        chosen = human_ids(Path(data), split, open_frames(data, split, hands).annotation_id)
-    except UserError as error:
-        return None, str(error)
-    return np.isin(frames.annotation_id, chosen), None
-
-
 def _print_table(setting: Setting, scores: Scores, protocols: Sequence[Protocol]) -> None:
     """The figures with their data set in the header."""
     missing = f", {setting.n_missing} left out because their files are missing" if setting.n_missing else ""
@@ -130,8 +107,6 @@ def _print_mm(setting: Setting, scores: Scores, protocols: Sequence[Protocol]) -
     print("mm. The root's own zero error is left out of MPJPE, but not by er.")
     if ER in protocols:
         print("er is ER's own evaluator, quirks and all; the row without them is the honest one.")
-    if HUMAN in protocols and setting.human_unmarked:
-        print(f"human counts all images: {setting.human_unmarked}.")
     if not setting.synthetic and "MANO" not in setting.hand_model:
         print(f"The set's fits are MANO's: mesh figures on '{setting.hand_model}' mean nothing, give --hand-model.")
 

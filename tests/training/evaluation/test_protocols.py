@@ -13,7 +13,6 @@ from tests.fixtures.truths import hand, made_truth, one_by_one
 from training.evaluation.protocols import (
     ER,
     ER_WITHOUT_QUIRKS,
-    HUMAN,
     INTERACTING,
     LEFT,
     MCP_SCALED,
@@ -86,16 +85,6 @@ def test_what_is_averaged(protocol: Protocol, expected: tuple[float, ...]) -> No
     assert mpjpe(protocol, unseen, TRUTH) == near(*expected)
 
 
-def test_human_averages_single_and_interacting_by_halves_of_its_own_images() -> None:
-    truth = made_truth(RIGHT, LEFT, INTERACTING, INTERACTING, INTERACTING)
-    predicted = off_by(truth, [[10, 0], [0, 10], [20, 20], [20, 20], [20, 20]])
-    assert mpjpe(HUMAN, predicted, truth) == near(0.75, 0.5, 1)
-    truth = replace(truth, human=np.array([True, True, True, False, False]))
-    predicted = off_by(truth, [[10, 0], [0, 10], [20, 20], [999, 999], [999, 999]])
-    assert mpjpe(HUMAN, predicted, truth) == near(0.75, 0.5, 1)
-    assert (result(HUMAN, predicted, truth).n_single, result(HUMAN, predicted, truth).n_interacting) == (2, 1)
-
-
 # Alignment.
 
 
@@ -136,7 +125,7 @@ def test_vertices_of_other_hands_and_of_images_without_joints_do_not_count() -> 
     valid = np.repeat([[[True], [False]], [[False], [False]]], JOINT_COUNT, axis=2)
     truth = made_truth(RIGHT, RIGHT, joint_valid=valid, has_mesh=np.array([[True, True], [True, False]]))
     predicted = off_by(truth, [[21, 999], [999, 0]])
-    for protocol in (WRIST_ONLY, HUMAN, ER_WITHOUT_QUIRKS):
+    for protocol in (WRIST_ONLY, ER_WITHOUT_QUIRKS):
         assert result(protocol, predicted, truth).mpvpe_mm.single == pytest.approx(1)
 
 

@@ -3,12 +3,9 @@
     annotations/{split}/InterHand2.6M_{split}_{data,camera,joint_3d,MANO_NeuralAnnot}.json
     images/{split}/...                         or in any number of folders, as the archives are unpacked:
                                                InterHand2.6M_{5,30}fps_batch{0,1,...}/images/{split}/...
-    aid_human_annot_{split}.txt                one annotation number per line: what people annotated; from InterWild's
-                                               authors; here, in annotations/ or in annotations/{split}/
 
-The 5 and the 30 frames per second releases have the same form; each has its own annotations and human-annotated
-numbers, and they do not mix. The synthetic set is written in the same form; it may have pictures of hand type "none",
-and a "category" of each, for figures.
+The 5 and the 30 frames per second releases have the same form. So has the synthetic set; it may have pictures of hand
+type "none", and a "category" of each, for figures.
 
 What the files leave open, and what is done here:
 - `joint_valid` of an annotation is about one picture (annotated and inside it), that of joint_3d about the moment.
@@ -29,7 +26,6 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from runtime.errors import UserError
-from runtime.files import read_regular
 from runtime.hand.hand_model import HandPair, skin
 from runtime.hand.joints import INTERHAND_TO_JOINTS
 from runtime.hand.rotations import matrix_from_axis_angle
@@ -40,7 +36,6 @@ from training.data.readers.pictures import check_joint_order, checked_name, fram
 
 PARTS = ("data", "camera", "joint_3d", "MANO_NeuralAnnot")
 MIN_BOX_PX = 1.0
-MAX_ID_FILE_BYTES = 1 << 28
 SKIN_BATCH = 1024
 _IMAGE = np.dtype([("id", "i8"), ("pose_of", "i4"), ("camera_of", "i4"), ("kind_of", "i2")])
 _OF_HANDS = ("hand_type", "i1"), ("hand_type_valid", "?"), ("joint_in_image", "?", (2, 21))
@@ -84,25 +79,6 @@ def _locate(root: Path, split: str, names: NDArray[np.bytes_]) -> tuple[Path, tu
         held = held if len(held) < 2 else [number for number in held if (found[number] / path).is_file()]
         folder_of[index] = held[0] if held else 0
     return root, tuple(folder.relative_to(root).as_posix() for folder in found), folder_of
-
-
-def human_ids(root: Path, split: str, known: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Numbers, among those that are known, of the annotations that people made (H in the papers)."""
-    name = f"aid_human_annot_{split}.txt"
-    paths = [folder / name for folder in (root / "annotations" / split, root / "annotations", root)]
-    path = next((path for path in paths if path.is_file()), None)
-    if path is None:
-        raise UserError(f"the human-annotated subset needs {paths[0]}: download it, or choose without it")
-    try:
-        ids = np.array(
-            read_regular(path, "a list of annotation numbers", MAX_ID_FILE_BYTES).decode("utf-8-sig").split(), np.int64
-        )
-    except (ValueError, OverflowError) as error:
-        raise UserError(f"{path} is not a list of annotation numbers") from error
-    strangers = int((~np.isin(ids, known)).sum())
-    if strangers:
-        raise UserError(f"{strangers} of {len(ids)} numbers in {path} are not annotated here: it is another release's")
-    return ids
 
 
 def _to_arrays(files: Sequence[Path], hands: HandPair) -> Arrays:
