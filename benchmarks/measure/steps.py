@@ -14,8 +14,7 @@ from tqdm import tqdm
 from benchmarks.candidates.candidate import Candidate
 from benchmarks.candidates.engines import Opened, open_candidate
 from benchmarks.candidates.planned_rows import Plan, protocol_of
-from benchmarks.devices.device_facts import clocks_of
-from benchmarks.devices.device_reader import read_files
+from benchmarks.devices.device_facts import hottest_c
 from benchmarks.devices.shipped_crops import parity_problem, shipped_distance_mm
 from benchmarks.measure.doubt import doubts
 from benchmarks.measure.latency import Timed, time_candidates
@@ -84,7 +83,7 @@ def measure_accuracies(
 def measure_latencies(plan: Plan, sheet: Sheet, threads: int) -> None:
     """Time all candidates that have a row at so many threads, in turn; then say what speaks against the figures."""
     candidates = {candidate.name: candidate for candidate in plan.timed_at(threads)}
-    start_c = read_files().temperature_c
+    start_c = hottest_c()
     with ExitStack() as stack:
         opened: dict[str, Opened] = {}
         for candidate in tqdm(candidates.values(), desc=f"{threads} threads, opening", unit="file", leave=False):
@@ -93,7 +92,7 @@ def measure_latencies(plan: Plan, sheet: Sheet, threads: int) -> None:
                 stack.callback(ready.close)
                 opened[candidate.name] = ready
         timed = time_candidates(opened, plan.schedule, f"{threads} threads")
-    end_c = read_files().temperature_c
+    end_c = hottest_c()
     for name, result in timed.items():
         row = sheet[plan.key(candidates[name], threads)]
         row = replace(row, device=replace(row.device, temp_start_c=start_c, temp_end_c=end_c))
@@ -154,7 +153,8 @@ def timed_row(row: Record, timed: Timed, opened: Opened, plan: Plan) -> Record:
     """Return the row with one candidate's figures."""
     asked, used = opened.provider_requested, opened.provider_used
     runtime = Runtime(opened.runtime, opened.version, asked, used, row.runtime.threads)
-    device = replace(row.device, clocks=clocks_of(timed.conditions))
+    mhz = [block.cpu_mhz for block in timed.conditions if block.cpu_mhz]
+    device = replace(row.device, cpu_mhz=[min(mhz), max(mhz)] if mhz else [])
     latency = summarise(timed.blocks)
     reasons = doubts(latency, timed.conditions, runtime, device)
     stages = timed.stages_ms

@@ -11,6 +11,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from runtime.errors import UserError
 from runtime.files import write_text_atomic
@@ -20,7 +21,7 @@ SCHEMA_VERSION = 1
 KINDS = ("artifact", "peer")
 PROFILING, FINISHED, DOUBTFUL, FAILED, NOT_RUN = STATUSES = ("PROFILING", "FINISHED", "DOUBTFUL", "FAILED", "NOT_RUN")
 MAX_FILE_BYTES = 64 * 2**20
-OF_OLDER_RECORDS = ("power_w", "energy_mj_per_frame", "samples")  # fields that are no longer read
+OF_OLDER_RECORDS = ("power_w", "energy_mj_per_frame", "samples", "clocks", "cold")  # fields that are no longer read
 
 Key = tuple[str, int | None]  # name, threads
 Group = tuple[str, str]  # data set, protocol: figures of two groups never compare
@@ -55,13 +56,6 @@ class Runtime:
 
 
 @dataclass(frozen=True)
-class Clocks:
-    cpu_mhz: list[float]  # lowest, highest; empty where the system does not say
-    gpu_mhz: list[float]  # the same of a Jetson's GPU
-    locked: bool | None  # by jetson_clocks or an equal of it
-
-
-@dataclass(frozen=True)
 class Device:
     name: str
     soc: str | None = None  # of the board
@@ -72,7 +66,7 @@ class Device:
     cuda: str | None = None
     tensorrt: str | None = None
     power_mode: str | None = None
-    clocks: Clocks | None = None
+    cpu_mhz: list[float] = field(default_factory=list)  # lowest, highest; empty where the system does not say
     temp_start_c: float | None = None  # of the hottest sensor
     temp_end_c: float | None = None
 
@@ -124,7 +118,6 @@ class StagesMs:
 @dataclass(frozen=True)
 class LoadMs:
     warm: float  # file in the page cache
-    cold: float | None = None  # of older records
 
 
 @dataclass(frozen=True)
@@ -261,11 +254,9 @@ def read_records(path: Path) -> list[Record]:
 def parse_record(line: str) -> Record:
     """Read one line; a BadTable says what is wrong with it."""
     try:
-        content = json.loads(line)
+        content = json.loads(line, object_hook=_current)
     except (ValueError, RecursionError):
         raise BadTable("it is not JSON") from None
-    if isinstance(content, dict):
-        content = {name: value for name, value in content.items() if name not in OF_OLDER_RECORDS}
     record = structure(Record, content)
     if record.schema_version != SCHEMA_VERSION:
         raise BadTable(f"it is not a record of schema version {SCHEMA_VERSION}")
@@ -277,3 +268,7 @@ def parse_record(line: str) -> Record:
     if latency is None and record.verdict.status in (FINISHED, DOUBTFUL):
         raise BadTable("latency_ms is missing from a finished record")
     return record
+
+
+def _current(table: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in table.items() if name not in OF_OLDER_RECORDS}

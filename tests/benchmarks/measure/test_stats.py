@@ -10,11 +10,11 @@ import pytest
 
 from benchmarks.measure.doubt import Conditions, doubts
 from benchmarks.measure.stats import drift_pct, median_interval, ratio, summarise
-from benchmarks.records.record import Clocks, Device, Ratio, Runtime
+from benchmarks.records.record import Device, Ratio, Runtime
 
 RUNTIME = Runtime("onnxruntime", "1", "CPUExecutionProvider", "CPUExecutionProvider", 1)
-CALM = Conditions(0.02, 0.0, 3000.0, None, False)
-JETSON = Device("a Jetson", jetpack="6", power_mode="MAXN", clocks=Clocks([], [], locked=True))
+CALM = Conditions(0.02, 0.0, 3000.0)
+JETSON = Device("a Jetson", jetpack="6", power_mode="MAXN")
 
 
 def steady(blocks: int = 8, scatter: float = 0.01) -> list[np.ndarray]:
@@ -49,11 +49,9 @@ def test_ratios_and_drift() -> None:
         ({"blocks": steady(scatter=0.4)}, "noisy"),
         ({"blocks": [block * (1 + 0.02 * number) for number, block in enumerate(steady())]}, "drift"),
         ({"runtime": replace(RUNTIME, provider_requested="CUDAExecutionProvider")}, "fallback"),
-        ({"block": replace(CALM, throttled=True)}, "throttled"),
         ({"block": replace(CALM, foreign_cores=0.5)}, "busy"),
         ({"block": replace(CALM, stolen_cores=0.1)}, "stolen"),
         ({"block": replace(CALM, cpu_mhz=2800.0)}, "frequency changed"),
-        ({"device": replace(JETSON, clocks=Clocks([], [], locked=False))}, "unlocked"),
         ({"device": replace(JETSON, power_mode=None)}, "power mode unknown"),
         ({"device": Device("a CPU")}, None),
     ],

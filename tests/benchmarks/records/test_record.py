@@ -29,7 +29,7 @@ def test_there_and_back(tmp_path: Path) -> None:
     path = tmp_path / "records.jsonl"
     write_records(path, records)
     assert read_records(path) == records
-    older = {"power_w": None, "energy_mj_per_frame": None, "samples": "records.npz"}
+    older = {"power_w": None, "samples": "records.npz", "device": CONTENT["device"] | {"clocks": {"cpu_mhz": []}}}
     assert parse_record(json.dumps(CONTENT | older)) == parse_record(LINE)
 
 
