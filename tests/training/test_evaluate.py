@@ -12,6 +12,7 @@ import pytest
 from runtime.errors import UserError
 from runtime.hand.hand_model import load_hand_models
 from tests.fixtures.picture_sets import make_coco, make_hint
+from tests.fixtures.truths import as_prediction
 from training.checkpoint import WeightFacts, save_weights
 from training.data.dataset import open_frames
 from training.data.frames import Frames
@@ -23,7 +24,6 @@ from training.network import build
 
 HANDS = load_hand_models()
 ALL = (*PROTOCOLS.values(), ER_WITHOUT_QUIRKS)
-MCP, WRIST = 9, 0
 
 
 @pytest.fixture(scope="module")
@@ -47,10 +47,6 @@ def in_order(predicted: HandBatch) -> Predictor:
         return HandBatch(**{name: values[part] for name, values in vars(predicted).items()})
 
     return predict
-
-
-def as_prediction(truth: Truth) -> HandBatch:
-    return HandBatch(truth.mesh_joints, truth.vertices, truth.relative_translation, truth.present, truth.points)
 
 
 # Conformance.

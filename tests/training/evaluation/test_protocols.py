@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from runtime.hand.joints import JOINT_COUNT, JOINT_NAMES, MIDDLE_MCP
-from tests.fixtures.truths import hand, made_truth, one_by_one
+from tests.fixtures.truths import as_prediction, hand, made_truth, one_by_one
 from training.evaluation.protocols import (
     ER,
     ER_WITHOUT_QUIRKS,
@@ -30,10 +30,6 @@ from training.evaluation.scores import Scores
 
 TIP = JOINT_NAMES.index("pinky_4")
 THUMB_TIP = JOINT_NAMES.index("thumb_4")
-
-
-def as_prediction(truth: Truth) -> HandBatch:
-    return HandBatch(truth.mesh_joints, truth.vertices, truth.relative_translation, truth.present, truth.points)
 
 
 def off_by(truth: Truth, mm: list[list[float]], joint: int = TIP) -> HandBatch:

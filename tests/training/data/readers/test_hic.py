@@ -56,12 +56,6 @@ def project(points: np.ndarray) -> np.ndarray:
     return points[..., :2] / points[..., 2:] * 525.0 + np.array([319.5, 239.5])
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("ER_EDGE_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     root = tmp_path / "HIC"

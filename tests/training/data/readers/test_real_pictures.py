@@ -40,11 +40,6 @@ MAKERS = {"COCO-WholeBody": make_coco, "HInt": make_hint, "Re:InterHand": make_r
 SIZE = 160
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ER_EDGE_CACHE", str(tmp_path / "cache"))
-
-
 @pytest.fixture(params=MAKERS)
 def tree(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return MAKERS[request.param](tmp_path / request.param.replace(":", ""))
