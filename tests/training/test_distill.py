@@ -17,8 +17,6 @@ from training.checkpoint import WeightFacts, read_facts, save_weights
 from training.network import build
 from training.run import trainer
 
-ROOT = Path(__file__).parents[2]
-HANDS = load_hand_models()
 RECIPE = """variant = "er-nano"
 images = 8
 warmup_steps = 2
@@ -47,13 +45,10 @@ def few_validation_images(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def teacher_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_weights(tmp_path_factory.mktemp("teacher") / "er-xs.safetensors")
-
-
-def write_weights(path: Path, variant: str = "er-xs", hand_model_sha256: str = HANDS[0].sha256) -> Path:
+    path = tmp_path_factory.mktemp("teacher") / "er-xs.safetensors"
     torch.manual_seed(1)
-    facts = WeightFacts(variant, {"name": "hand", "sha256": hand_model_sha256}, "made", True, 1, 1, 0)
-    save_weights(path, build(variant).state_dict(), facts)
+    facts = WeightFacts("er-xs", {"name": "hand", "sha256": load_hand_models()[0].sha256}, "made", True, 1, 1, 0)
+    save_weights(path, build("er-xs").state_dict(), facts)
     return path
 
 
