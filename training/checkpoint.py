@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from torch import Tensor
 from runtime.errors import UserError
 from runtime.files import atomic_path, check_regular
 from runtime.hand.hand_model import HandPair
-from training.data.mixture import FrameSet
+from training.data.frames import Frames
 from training.network import ERNet, build, get_variant
 
 MAX_WEIGHT_BYTES = 2 << 30
@@ -123,10 +124,10 @@ def check_hand_model(path: Path, name: str, sha256: str, hands: HandPair) -> Non
         )
 
 
-def frames_sha256(frames: FrameSet) -> str:
+def frames_sha256(parts: Sequence[Frames]) -> str:
     """What tells data sets apart: which image is which, and its box."""
     digest = hashlib.sha256()
-    for part in frames.parts:
+    for part in parts:
         digest.update(part.file_names.tobytes() + part.bbox.tobytes())
     return digest.hexdigest()
 

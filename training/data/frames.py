@@ -79,20 +79,6 @@ class Frames:
         return self.image_root / self.folders[self.folder_of[index]] / self.file_names[index].decode()
 
     @property
-    def parts(self) -> tuple[Frames, ...]:
-        """Of which a training.data.mixture.Mixture has several."""
-        return (self,)
-
-    @property
-    def shares(self) -> tuple[float, ...]:
-        """Of the samples, by part."""
-        return (1.0,)
-
-    def at(self, index: int) -> tuple[Frames, int]:
-        """The part that image `index` is of, and its number there."""
-        return self, index
-
-    @property
     def has_3d(self) -> bool:
         """Whether errors in mm can be measured on it."""
         return self.points_px is None

@@ -41,7 +41,7 @@ def test_the_next_good_picture_stands_in(
         path.unlink()
         if content is not None:
             path.write_bytes(whole[: len(whole) // 2] if isinstance(content, str) else content)
-    dataset = HandDataset(frames, PX, AugmentSpec(), seed=3)
+    dataset = HandDataset([frames], PX, AugmentSpec(), seed=3)
     expected = dataset[(1, 5)]
     capsys.readouterr()
     for _ in range(2):
@@ -59,7 +59,7 @@ def test_the_next_good_picture_stands_in(
 def test_many_on_end_are_not_damaged_but_gone(frames: Frames) -> None:
     gone = replace(frames, image_root=frames.image_root / "unmounted")
     with pytest.raises(UserError, match=f"{MAX_LEFT_OUT} images on end"):
-        HandDataset(gone, PX)[3]
+        HandDataset([gone], PX)[3]
 
 
 def test_every_image_once_per_epoch_and_the_same_after_a_resume() -> None:

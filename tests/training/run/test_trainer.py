@@ -26,7 +26,7 @@ from runtime.errors import UserError
 from runtime.hand.hand_model import load_hand_models
 from training.checkpoint import load_network, read_facts
 from training.data.dataset import HandDataset, open_frames
-from training.data.mixture import Source
+from training.data.mixture import Mixture, Source
 from training.data.synthhands import batches
 from training.hands.layer import HandLayer
 from training.losses import Supervised
@@ -244,7 +244,7 @@ def test_a_folder_belongs_to_one_recipe_data_and_start(synthetic_root: Path, tmp
     recipe, start = make_trainer(tmp_path, replace(RECIPE, learning_rate=1e-4)), make_trainer(tmp_path)
     with torch.no_grad():
         next(start.network.parameters()).add_(1e-3)
-    fewer = open_frames("synthetic", "train", HANDS, 40)
+    fewer = Mixture((open_frames("synthetic", "train", HANDS, 40),), (1.0,))
     for other, frames, what in ((recipe, None, "recipe"), (start, fewer, "data and initial weights")):
         with pytest.raises(UserError, match=rf"belongs to a run that differs in {what}: give another") as caught:
             other.run(frames)
