@@ -16,7 +16,7 @@ MAX_PAGE_BYTES = 3_000_000
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 
 
-def test_mistakes(tmp_path: Path) -> None:
+def test_mistakes_and_a_page(tmp_path: Path) -> None:
     records, page = str(made_report(tmp_path)), str(tmp_path / "r.html")
     missing = tmp_path / "missing.jsonl"
     missing.write_text(Path(records).read_text(encoding="utf-8").splitlines()[-1])  # of the peer that is not there
@@ -30,6 +30,7 @@ def test_mistakes(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=message):
             main(arguments)
     assert not Path(page).exists()
+    assert main([records, "-o", page]) == 0 and Path(page).is_file()
 
 
 def test_the_committed_page_is_of_the_committed_records() -> None:
