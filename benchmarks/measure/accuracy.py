@@ -15,7 +15,8 @@ def measure_accuracy(runner: Runner, test: LabelledCrops, name: str) -> tuple[Ac
     """Return the runner's figures over every image, in mm where the set has 3D labels, and in the picture."""
     scores, frames = score(runner_predictor(runner), test, name), test.frames
     points = [
-        PointAccuracy(frames.label, frames.synthetic, **without_nan(asdict(part))) for part in scores.points.figures()
+        PointAccuracy(**asdict(part), dataset=frames.label, synthetic=frames.synthetic)
+        for part in scores.points.figures()
     ]
     if not frames.has_3d:
         return None, points

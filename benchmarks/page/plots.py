@@ -14,8 +14,8 @@ from benchmarks.page.rows import artifacts, devices, groups, measured
 from benchmarks.records.columns import figure, mpjpe_mm, p50_ms, size_mb
 from benchmarks.records.record import Group, Record
 from runtime.hand.presence import PRESENT_FROM, presence_rows
+from training.evaluation.points import CURVE
 
-CURVE_END = 0.4  # of a point curve, in sides of the hand's box
 LEAST_MM = 5.0  # that an axis of errors spans
 LEAST_RATIO = 3.0  # that a logarithmic axis spans
 # What accuracy is plotted against: name, unit and figure.
@@ -94,7 +94,7 @@ def point_curve(dataset: str, known: Sequence[tuple[Record, Sequence[float]]]) -
 
     def draw(axes: Axes) -> None:
         for record, curve in known:
-            drawing.curve(axes, record, np.linspace(0, CURVE_END, len(curve)), curve)
+            drawing.curve(axes, record, CURVE, curve)
         axes.set(xlabel="distance, sides of the hand's box", ylabel=f"share of joints\n{dataset}", ylim=(0, 1))
         drawing.legend(axes)
 
@@ -108,7 +108,7 @@ def _point_curves(rows: Sequence[Record]) -> dict[str, list[tuple[Record, Sequen
     for row in rows:
         first = {part.dataset: part for part in reversed(row.points)}  # that of all kinds
         for part in reversed(first.values()):
-            if len(part.curve) > 1:
+            if len(part.curve) == len(CURVE):
                 found.setdefault(part.dataset, []).append((row, part.curve))
     return found
 

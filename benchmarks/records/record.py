@@ -15,6 +15,7 @@ from typing import Any
 
 from runtime.errors import UserError
 from runtime.files import write_text_atomic
+from training.evaluation.points import PointFigures
 from training.typed_tables import BadTable, structure
 
 SCHEMA_VERSION = 1
@@ -150,20 +151,11 @@ class AccuracyMm:
 
 
 @dataclass(frozen=True)
-class PointAccuracy:
+class PointAccuracy(PointFigures):
     """In the picture, on one kind of a data set's pictures; as training.evaluation.points explains."""
 
     dataset: str  # with "(synthetic)" where it is
     synthetic: bool
-    kind: str  # "all" first
-    n_images: int
-    n_hands: int
-    median_error: float | None  # metacarpals
-    pck: float | None  # at 0.2 of the hand's box
-    pck_seen: float | None  # null where the set does not say which joints are hidden
-    auc: float | None
-    presence: float | None
-    curve: list[float] = field(default_factory=list)  # PCK at 0, 0.02, ... 0.4; empty without hands
 
 
 @dataclass(frozen=True)

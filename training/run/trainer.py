@@ -217,7 +217,7 @@ class Trainer:
             average = self.averaged()
             predict = network_predictor(average, self.hands)
             errors = evaluate(predict, self.validation, self.crop_px, self.hands, "validation")
-            accuracy = errors.accuracy(self.validation.label)
+            accuracy, pck = errors.accuracy(self.validation.label), errors.points.figures()[0].pck
             facts = WeightFacts(
                 variant=self.recipe.variant,
                 hand_model={"name": self.hands[0].name, "sha256": self.hands[0].sha256},
@@ -236,7 +236,7 @@ class Trainer:
                 "val_mpjpe_mm": round(accuracy.mpjpe_mm, 3),
                 "val_mrrpe_mm": round(accuracy.mrrpe_mm, 3),
                 "val_presence": round(accuracy.presence_accuracy, 4),
-                "val_pck": round(errors.points.figures()[0].pck, 4),
+                "val_pck": None if pck is None else round(pck, 4),
                 "dataset": accuracy.dataset,
             }
             self.log.write(self.settings.folder / "log.csv")
