@@ -41,7 +41,6 @@ WRITTEN = (
     "report.json",
     "sheet.png",
     "contact_sheet_001.jpg",
-    "photos.json",
 )
 PROGRAMS = {"python": [sys.executable], "torchrun": [sys.executable, "-m", "torch.distributed.run"]}
 # What makes a command of the README small. A command that is not here fails the test: add it.
