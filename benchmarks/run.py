@@ -4,7 +4,7 @@ python benchmarks/run.py --model FILE... --peers all --mediapipe WHEEL --threads
 
 Accuracy, time and memory are of the same file through the same runner; all candidates are timed in turn, block by
 block. Rows are written as PROFILING before anything is measured, so that a crash or a kill leaves a trace, and filled
-in as they are done; raw samples lie beside the records (.npz). What speaks against a figure stands in its row.
+in as they are done. What speaks against a figure stands in its row.
 
 On a Jetson, `--target` with its own name builds an engine of each ONNX file, where there is none, and measures those.
 """
@@ -23,14 +23,14 @@ from pathlib import Path
 if not __package__:  # run as a file: packages are found from the project's root, and this folder hides none
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from benchmarks.candidates.facts import artifact_candidate, in_openvino
+from benchmarks.candidates.facts import artifact_candidate
 from benchmarks.candidates.peers import ALL, PEERS, Setting, make_peers
 from benchmarks.candidates.planned_rows import Plan, draft
 from benchmarks.devices.device_facts import is_this_jetson
 from benchmarks.measure.latency import SCHEDULE
 from benchmarks.page.screen import print_run
 from benchmarks.records.record import FAILED, Record
-from benchmarks.records.run_records import Sheet, make_way, resumed
+from benchmarks.records.run_records import Sheet, make_way
 from compress.tensorrt.engine_file import prepare_engines
 from runtime.errors import CommandParser, UserError, run_command
 from runtime.machine import usable_cores
@@ -48,10 +48,7 @@ def run(args: argparse.Namespace) -> list[Record]:
     from benchmarks.measure import steps as session  # brings the whole data reader: mistakes are told before
 
     artifacts = [artifact_candidate(path, args.device, args.hand_model) for path in args.model]
-    if args.openvino:
-        artifacts += [in_openvino(candidate) for candidate in artifacts if candidate.path.suffix == ".onnx"]
-    if not args.resume:
-        make_way(args.output, args.overwrite)
+    make_way(args.output, args.overwrite)
     with tempfile.TemporaryDirectory() as folder:
         peers, absent = make_peers(args.peers, Setting(tuple(artifacts), Path(folder), args.mediapipe))
         candidates = (*artifacts, *peers)
@@ -61,7 +58,7 @@ def run(args: argparse.Namespace) -> list[Record]:
         warmup_seconds = min(SCHEDULE.warmup_seconds, args.seconds)
         schedule = replace(SCHEDULE, rounds=args.rounds, block_seconds=args.seconds, warmup_seconds=warmup_seconds)
         plan = Plan(candidates, absent, args.threads, schedule, command_line())
-        sheet = resumed(args.output, draft(plan)) if args.resume else Sheet(args.output, draft(plan))
+        sheet = Sheet(args.output, draft(plan))
         session.measure_memories(plan, sheet)
         session.measure_accuracies(plan, sheet, args.data, args.images, args.hand_model, args.pictures)
         for threads in plan.threads:
@@ -114,12 +111,10 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--peers", nargs="+", default=[], metavar="PEER", help=f"{', '.join(PEERS)} or {ALL}")
     add("--mediapipe", type=Path, metavar="WHEEL", help="the wheel with MediaPipe's networks")
     add("--device", default="auto", help="auto, cpu or cuda, for the artefacts")
-    add("--openvino", action="store_true", help="run the ONNX files in OpenVINO, too")
     add("--hand-model", type=Path, metavar="FILE", help="that the models were trained on")
     add("--rounds", type=int, default=SCHEDULE.rounds, metavar="N", help="blocks of each candidate")
     add("--seconds", type=float, default=SCHEDULE.block_seconds, metavar="S", help="after which a block ends")
     add("--overwrite", action="store_true", help="replace the records; the old ones are kept beside")
-    add("--resume", action="store_true", help="the same, but go on with a run of the same files that was cut off")
     args = parser.parse_args(arguments)
     if args.target is not None:
         read_target(args.target)  # an unknown name is told first

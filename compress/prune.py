@@ -96,7 +96,7 @@ def check(request: PruneRequest) -> None:
 
 def scored_batches(frames: Frames, crop_px: int) -> Iterable[dict[str, Tensor]]:
     """Samples, as they are, that importance is measured on."""
-    loader = DataLoader(HandDataset(frames.first(min(SCORED_IMAGES, len(frames))), crop_px), SCORED_BATCH)
+    loader = DataLoader(HandDataset([frames.first(min(SCORED_IMAGES, len(frames)))], crop_px), SCORED_BATCH)
     return tqdm(loader, desc="importance", unit="batch", leave=False)
 
 

@@ -1,9 +1,7 @@
 """Distil a teacher into a student: `python training/distill.py --recipe training/recipes/er-xs.toml`.
 
 The recipe's [distill] table names the teacher and weighs the terms; all else is as in train.py, which trains the same
-student by the labels alone. The teacher is a variant (the weights that come with it), a weight file or an ONNX file.
-
---store keeps the teacher's outputs on disk, per image and augmentation, and reads them when they come round again.
+student by the labels alone. The teacher is a variant (the weights that come with it) or a weight file.
 """
 
 from __future__ import annotations
@@ -22,8 +20,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Parse the command line and distil."""
     parser = CommandParser(__doc__)
     add_run_arguments(parser)
-    parser.add_argument("--teacher", help="instead of the recipe's: a variant, FILE.safetensors or FILE.onnx")
-    parser.add_argument("--store", type=Path, help="a folder that keeps the teacher's outputs")
+    parser.add_argument("--teacher", help="instead of the recipe's: a variant or FILE.safetensors")
     args = parser.parse_args(arguments)
     from training.run.runs import run  # torch takes seconds to import
 

@@ -1,8 +1,8 @@
 """Accuracy of a checkpoint or an exported file on annotated images: `python training/evaluate.py --variant er-xs`.
 
 Shows the protocol of cards and passports (mcp-scaled) and that of ER's own evaluator (er), with and without its quirks;
---protocol shows others. On InterHand2.6M, published figures of the same protocols follow. Figures in the picture (2D
-joints, presence) follow by kind of picture; of sets with 2D joints alone they are all there is.
+--protocol shows others; docs/data.md has the figures that papers give. Figures in the picture (2D joints, presence)
+follow by kind of picture; of sets with 2D joints alone they are all there is.
 """
 
 from __future__ import annotations
@@ -26,9 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--split", default="test", choices=("train", "val", "test"))
     parser.add_argument("--images", type=int, default=1000, help="the first so many")
     parser.add_argument("--hand-model", type=Path, help="a hand model .npz; default: the embedded one")
-    parser.add_argument(
-        "--protocol", help="wrist, mcp-scaled, wrist-scaled, human, er, all; default: mcp-scaled and er"
-    )
+    parser.add_argument("--protocol", help="wrist, mcp-scaled, wrist-scaled, er, all; default: mcp-scaled and er")
     parser.add_argument("--json", action="store_true", help="print JSON")
     args = parser.parse_args(arguments)
     if (args.model is None) == (args.variant is None):

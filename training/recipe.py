@@ -20,14 +20,13 @@ else:
 
 FOLDER = Path(__file__).parent / "recipes"
 TERMS = ("joints", "vertices", "joints_image", "heatmap")
-GONE_TERMS = {"rotations", "relative_translation", "presence", "features", "relational"}  # older recipes have them
 
 
 @dataclass(frozen=True)
 class DistillSpec:
     """The `[distill]` table of a recipe. A term of weight 0 is off and costs nothing."""
 
-    teacher: str  # a variant, or a weight or ONNX file
+    teacher: str  # a variant, or a weight file
     labels: float = 1.0  # weight of the labels' loss
     joints: float = 0.0  # of the mesh, wrist-relative, m
     vertices: float = 0.0  # wrist-relative, m
@@ -35,7 +34,6 @@ class DistillSpec:
     heatmap: float = 0.0  # nats
     temperature: float = 1.0  # of the heat maps
     ramp_steps: int = 0  # the terms' weights grow linearly over so many steps
-    draws: int = 0  # augmentations per image, repeated in turn; 0: a new one every epoch
     bf16: bool = False  # the teacher computes in bfloat16, whatever the student does
 
     @property
@@ -45,7 +43,7 @@ class DistillSpec:
 
     def problem(self) -> str | None:
         """What is wrong with the numbers, or None."""
-        for name in ("labels", *TERMS, "ramp_steps", "draws"):
+        for name in ("labels", *TERMS, "ramp_steps"):
             if not 0 <= getattr(self, name) < float("inf"):
                 return f"'{name}' must be 0 or more"
         if not 0 < self.temperature < float("inf"):
@@ -159,14 +157,7 @@ def default_recipe_path(variant: str) -> Path:
 def read_recipe(path: Path) -> Recipe:
     """Read a recipe. Unknown keys, wrong types and values out of range are a UserError that names the key."""
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-        if content.pop("qat", None) is not None:
-            print(f"{path}: qat: left out, as there is no training for int8 any more", file=sys.stderr)
-        distill = content.get("distill")
-        if isinstance(distill, dict) and (gone := sorted(GONE_TERMS & distill.keys())):
-            print(f"{path}: distill: left out, as they are no terms any more: {', '.join(gone)}", file=sys.stderr)
-            content["distill"] = {key: value for key, value in distill.items() if key not in GONE_TERMS}
-        recipe = structure(Recipe, content)
+        recipe = structure(Recipe, tomllib.loads(path.read_text(encoding="utf-8-sig")))
     except OSError as error:
         raise UserError(f"cannot read the recipe {path}: {error.strerror}") from error
     except BadTable as error:

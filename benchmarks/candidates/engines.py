@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +13,12 @@ from numpy.typing import NDArray
 
 from benchmarks.candidates.candidate import BOX, Candidate, noise_picture
 from benchmarks.candidates.facts import passport_text
-from runtime.backends.contract import Backend
-from runtime.backends.litert_engine import LiteRTBackend
 from runtime.backends.opening import open_backend
-from runtime.backends.openvino_engine import OpenVINOBackend
 from runtime.backends.session import CPU_PROVIDER, import_onnxruntime, open_session
-from runtime.backends.tensorrt_engine import TensorRTBackend
 from runtime.hand.hand_model import HandPair, load_hand_models
 from runtime.image.crop import crop_from_box
 from runtime.runner import Runner, graph_input
 
-Opener = Callable[[Path, str, "int | None"], Backend]
 CUDA_PROVIDER = "CUDAExecutionProvider"
 
 
@@ -48,26 +42,25 @@ def open_candidate(candidate: Candidate, threads: int | None) -> Opened:
     return ENGINES[candidate.engine](candidate, threads if candidate.threaded else None)
 
 
-def open_artifact(candidate: Candidate, threads: int | None, opener: Opener = open_backend) -> Opened:
+def open_artifact(candidate: Candidate, threads: int | None) -> Opened:
     """Open a file of this project by the runner's own backend: what is timed is what products run."""
     models = HandPair(*load_hand_models(None if candidate.hand_model is None else Path(candidate.hand_model)))
-    backend = opener(candidate.path, candidate.device, threads)
+    backend = open_backend(candidate.path, candidate.device, threads)
     image = graph_input(crop_from_box(BOX, backend.info.input_px).apply(noise_picture()))
-    opened = Opened(
+    engine, _, about = backend.provider.partition(" ")  # "OpenVINO 2026.4, CPU, f32"; onnxruntime's is one word
+    if about:
+        ran = (engine, about.split()[0].rstrip(","), backend.provider)
+    else:
+        ran = ("onnxruntime", import_onnxruntime().__version__, wanted_provider(candidate.device))
+    return Opened(
         lambda: backend.run(image),
         image.shape,
-        *("onnxruntime", import_onnxruntime().__version__, wanted_provider(candidate.device), backend.provider),
+        *ran,
+        backend.provider,
         runner=Runner(backend, models),
+        device_memory_bytes=getattr(backend, "device_memory_bytes", None),
         close=backend.close,
     )
-    if isinstance(backend, OpenVINOBackend | LiteRTBackend):
-        name = backend.provider.split()[0]  # "LiteRT 2.3.0, CPU"
-        return replace(opened, runtime=name, version=backend.version, provider_requested=backend.provider)
-    if not isinstance(backend, TensorRTBackend):
-        return opened
-    version = backend.provider.split()[1]  # "TensorRT 10.3.0 on ..."
-    opened = replace(opened, runtime="TensorRT", version=version, provider_requested=backend.provider)
-    return replace(opened, device_memory_bytes=backend.device_memory_bytes)
 
 
 def open_onnx(candidate: Candidate, threads: int | None) -> Opened:
@@ -126,7 +119,6 @@ def wanted_provider(device: str) -> str:
 
 ENGINES: dict[str, Callable[[Candidate, int | None], Opened]] = {
     "runner": open_artifact,
-    "openvino": partial(open_artifact, opener=OpenVINOBackend),
     "onnxruntime": open_onnx,
     "torch": open_torch,
 }

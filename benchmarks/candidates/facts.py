@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,12 +58,12 @@ def artifact_candidate(path: Path, device: str, hand_model: Path | None) -> Cand
     if path.suffix not in FORMATS:
         raise UserError(f"{path} cannot be measured here: give {' or '.join(FORMATS)} files")
     check_model_file(path)
-    is_engine, is_ir = path.suffix == ".engine", path.suffix == ".xml"
+    is_engine = path.suffix == ".engine"
     info = read_engine_passport(path)[1] if is_engine else parse_passport(passport_text(path), str(path))
     return Candidate(
-        name=path.name if is_ir or path.suffix == ".tflite" else path.stem,  # beside the ONNX file of the same name
+        name=path.name if path.suffix in (".xml", ".tflite") else path.stem,  # beside the ONNX file of the same name
         kind=ARTIFACT,
-        engine="openvino" if is_ir else "runner",
+        engine="runner",
         files=(str(path),),
         variant=info.variant,
         precision=info.precision,
@@ -76,11 +76,6 @@ def artifact_candidate(path: Path, device: str, hand_model: Path | None) -> Cand
 def fp32_file(path: Path) -> Path:
     """Return where the fp32 file of the same network is: `er-s_224_int8.onnx` -> `er-s_224_fp32.onnx`, beside it."""
     return path.with_name("_".join([*path.stem.split("_")[:2], "fp32"]) + ".onnx")
-
-
-def in_openvino(candidate: Candidate) -> Candidate:
-    """Make the row of an ONNX file that OpenVINO runs."""
-    return replace(candidate, name=f"{candidate.name} in OpenVINO", engine="openvino")
 
 
 def facts_of(candidate: Candidate) -> Facts:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import platform
 import re
-from collections.abc import Sequence
 from importlib.metadata import distributions
 from pathlib import Path
 
-from benchmarks.devices.device_reader import read_files
-from benchmarks.measure.doubt import Conditions
-from benchmarks.records.record import Clocks, Device
+import psutil
+
+from benchmarks.records.record import Device
 from runtime.backends.trt_api import l4t_release
 from runtime.errors import UserError
 from runtime.machine import cpu_flags, processor_name, usable_cores
@@ -65,18 +64,11 @@ def power_mode(root: Path = _ROOT) -> str | None:
     return modes.get(int(status[1])) if status else None
 
 
-def clocks_of(conditions: Sequence[Conditions]) -> Clocks:
-    """Return the lowest and highest frequencies over some blocks."""
-
-    def extremes(seen: Sequence[float | None]) -> list[float]:
-        known = [mhz for mhz in seen if mhz is not None]
-        return [min(known), max(known)] if known else []
-
-    return Clocks(
-        cpu_mhz=extremes([block.cpu_mhz for block in conditions]),
-        gpu_mhz=extremes([block.gpu_mhz for block in conditions]),
-        locked=read_files().locked,
-    )
+def hottest_c() -> float | None:
+    """Return the temperature of the hottest sensor; None where there is none, or not on Linux."""
+    if not hasattr(psutil, "sensors_temperatures"):
+        return None
+    return max((one.current for chip in psutil.sensors_temperatures().values() for one in chip), default=None)
 
 
 def _text(path: Path) -> str:

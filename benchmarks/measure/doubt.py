@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 import psutil
 
-from benchmarks.devices.device_reader import read_files
 from benchmarks.measure.stats import drift_pct
 from benchmarks.records.record import Device, LatencyMs, Runtime
 
@@ -35,25 +34,21 @@ class Conditions:
     foreign_cores: float  # that other processes kept busy
     stolen_cores: float  # that a hypervisor gave to other machines
     cpu_mhz: float | None  # mean over the cores, at the end
-    gpu_mhz: float | None
-    throttled: bool  # whether a Jetson says that it slowed itself down; elsewhere the clocks tell
 
 
 @contextmanager
 def watched(into: list[Conditions]) -> Iterator[None]:
     """Add what goes on during the block."""
-    start_s, (foreign_s, stolen_s), events = time.perf_counter(), _cpu_seconds(), read_files().throttle_events or 0
+    start_s, (foreign_s, stolen_s) = time.perf_counter(), _cpu_seconds()
     yield
     seconds = max(time.perf_counter() - start_s, 1e-9)
     foreign_end_s, stolen_end_s = _cpu_seconds()
-    facts = read_files()
+    frequency = psutil.cpu_freq()
     into.append(
         Conditions(
             foreign_cores=max((foreign_end_s - foreign_s) / seconds, 0.0),
             stolen_cores=max((stolen_end_s - stolen_s) / seconds, 0.0),
-            cpu_mhz=sum(facts.cpu_mhz) / len(facts.cpu_mhz) if facts.cpu_mhz else None,
-            gpu_mhz=facts.gpu_mhz,
-            throttled=(facts.throttle_events or 0) > events,
+            cpu_mhz=frequency.current if frequency else None,
         )
     )
 
@@ -73,12 +68,7 @@ def doubts(latency: LatencyMs, conditions: Sequence[Conditions], runtime: Runtim
     drift = drift_pct(np.array(latency.blocks_p50))
     foreign = np.mean([block.foreign_cores for block in conditions])
     stolen = np.mean([block.stolen_cores for block in conditions])
-    clocks = {
-        "CPU": [block.cpu_mhz for block in conditions if block.cpu_mhz],
-        "GPU": [block.gpu_mhz for block in conditions if block.gpu_mhz],
-    }
-    # What of a Jetson is not as docs/jetson.md sets it up: its power mode changes a figure several times.
-    unlocked = device.jetpack and device.clocks is not None and device.clocks.locked is False
+    mhz = [block.cpu_mhz for block in conditions if block.cpu_mhz] or [0.0]
     said = (
         (used != wanted, f"fallback: {wanted} was wanted, {used} ran"),
         (blocks < MIN_BLOCKS, f"few: {blocks} blocks, {MIN_BLOCKS} or more tell noise from change"),
@@ -88,18 +78,13 @@ def doubts(latency: LatencyMs, conditions: Sequence[Conditions], runtime: Runtim
             abs(drift) > DRIFT_PCT,
             f"drift: the last blocks are {abs(drift):.0f} % {'slower' if drift > 0 else 'faster'}",
         ),
-        (any(block.throttled for block in conditions), "throttled: the hardware slowed itself down"),
-        *(
-            (
-                min(mhz) < (1 - FREQUENCY_PCT / 100) * max(mhz),
-                f"frequency changed: {chip} {min(mhz):.0f} to {max(mhz):.0f}",
-            )
-            for chip, mhz in clocks.items()
-            if mhz
+        (
+            min(mhz) < (1 - FREQUENCY_PCT / 100) * max(mhz),
+            f"frequency changed: CPU {min(mhz):.0f} to {max(mhz):.0f}",
         ),
         (foreign > FOREIGN_CORES, f"busy: other processes took {foreign:.1f} cores"),
         (stolen > STOLEN_CORES, f"stolen: the hypervisor took {stolen:.2f} cores"),
-        (unlocked, "unlocked: the clocks move, sudo jetson_clocks holds them"),
+        # A Jetson's power mode changes a figure several times.
         (device.jetpack and device.power_mode is None, "power mode unknown: see nvpmodel -q"),
     )
     return [reason for wrong, reason in said if wrong]

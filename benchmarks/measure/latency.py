@@ -1,9 +1,8 @@
-"""Times opened candidates in turn (compress.check.timing), with what else went on, their power, and the stages."""
+"""Times opened candidates in turn (compress.check.timing), with what else went on, and the stages."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,9 +10,7 @@ from numpy.typing import NDArray
 
 from benchmarks.candidates.candidate import BOX, noise_picture
 from benchmarks.candidates.engines import Opened
-from benchmarks.devices.power import PowerMeter
 from benchmarks.measure.doubt import Conditions, watched
-from benchmarks.records.record import PowerW
 from compress.check.timing import Milliseconds, Schedule, time_blocks
 from runtime.runner import Runner
 
@@ -27,32 +24,16 @@ class Timed:
 
     blocks: list[Milliseconds]
     conditions: list[Conditions]  # of each block
-    power: PowerW | None
     stages_ms: NDArray[np.float32] | None  # (calls, 3) pre, infer, post; None: no artefact
 
 
-def time_candidates(
-    opened: Mapping[str, Opened], schedule: Schedule, power: PowerMeter | None, label: str
-) -> dict[str, Timed]:
+def time_candidates(opened: Mapping[str, Opened], schedule: Schedule, label: str) -> dict[str, Timed]:
     """Time blocks of all candidates in turn: the networks alone, then whole calls of those that are runners."""
     conditions: dict[str, list[Conditions]] = {name: [] for name in opened}
-
-    @contextmanager
-    def around(name: str) -> Iterator[None]:
-        with nullcontext() if power is None else power.during(name), watched(conditions[name]):
-            yield
-
-    blocks = time_blocks({name: one.run for name, one in opened.items()}, schedule, around, label)
+    runs = {name: one.run for name, one in opened.items()}
+    blocks = time_blocks(runs, schedule, lambda name: watched(conditions[name]), label)
     stages = time_stages({name: one.runner for name, one in opened.items() if one.runner}, schedule, label)
-    return {
-        name: Timed(
-            blocks[name],
-            conditions[name],
-            power=None if power is None else power.result(name),
-            stages_ms=stages.get(name),
-        )
-        for name in opened
-    }
+    return {name: Timed(blocks[name], conditions[name], stages.get(name)) for name in opened}
 
 
 def time_stages(runners: Mapping[str, Runner], schedule: Schedule, label: str) -> dict[str, NDArray[np.float32]]:

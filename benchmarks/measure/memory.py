@@ -1,69 +1,50 @@
-"""Memory and load time of one candidate, in a process of its own.
-
-Such a process is this module: it reads a candidate as JSON from its input and prints its figures as JSON.
-"""
+"""Memory and load time of one candidate, in a process of its own."""
 
 from __future__ import annotations
 
 import importlib
-import json
-import os
+import multiprocessing
 import re
-import subprocess
-import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from benchmarks.candidates.candidate import Candidate
 from benchmarks.candidates.engines import open_candidate
 from benchmarks.records.record import LoadMs, MemoryMb
+from runtime.errors import first_line
 
-ROOT = Path(__file__).parents[2]
 RUNS = 10  # after which memory has seen its peak
-LIMIT_SECONDS = 3600
 
 
 def measure_fresh(candidate: Candidate, threads: int | None) -> tuple[LoadMs | None, MemoryMb | None, str]:
-    """Load the candidate in a new process; what it says, and why something is None."""
-    try:
-        told = ask_fresh(candidate, threads)
-    except (OSError, ValueError, IndexError, subprocess.SubprocessError) as error:
-        last_words = (getattr(error, "stderr", None) or str(error)).strip().rpartition("\n")[2][:200]
-        return None, None, f"the fresh process failed: {last_words}"
-    known = {key: value for key, value in told["memory_mb"].items() if value is not None}
-    return LoadMs(told["load_ms"]), MemoryMb(**known) if "rss_peak" in known else None, "only Linux says it"
+    """Load the candidate in a new process; its figures, and why one is None."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        try:
+            load_ms, memory_mb = process.submit(load_and_run, candidate, threads).result()
+        except Exception as error:  # engines have no class of errors in common, and may take the process with them
+            return None, None, f"the fresh process failed: {first_line(error)}"
+    return load_ms, memory_mb, "only Linux says it"
 
 
-def ask_fresh(candidate: Candidate, threads: int | None) -> dict[str, Any]:
-    """Return what a new process says of the candidate."""
-    command = [sys.executable, "-m", "benchmarks.measure.memory"]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-    question = json.dumps({"candidate": asdict(candidate), "threads": threads})
-    done = subprocess.run(
-        command, input=question, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=True, env=environment
-    )
-    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return told
-
-
-def answer(candidate: Candidate, threads: int | None) -> dict[str, Any]:
-    """Load a candidate and run it: ms without the import of its engine, and memory at each step, 10^6 bytes."""
-    rss_before = status_mb("VmRSS")  # with numpy and OpenCV: every user of the runner has them
+def load_and_run(candidate: Candidate, threads: int | None) -> tuple[LoadMs, MemoryMb | None]:
+    """Load a candidate and run it: ms without the import of its engine, and memory at each step."""
+    before = status_mb("VmRSS")  # with numpy and OpenCV: every user of the runner has them
     with suppress(ImportError):
-        importlib.import_module(candidate.engine if candidate.engine in ("torch", "openvino") else "onnxruntime")
+        of_file = "openvino" if candidate.path.suffix == ".xml" else "onnxruntime"
+        importlib.import_module("torch" if candidate.engine == "torch" else of_file)
     start = time.perf_counter()
     opened = open_candidate(candidate, threads)
-    load_ms = (time.perf_counter() - start) * 1000
-    memory = {"rss_before": rss_before, "rss_after_load": status_mb("VmRSS")}
-    if opened.device_memory_bytes is not None:
-        memory["device_delta"] = opened.device_memory_bytes / 1e6
+    load_ms = LoadMs((time.perf_counter() - start) * 1000)
+    loaded = status_mb("VmRSS")
     for _ in range(RUNS):
         opened.run()
-    memory["rss_peak"] = status_mb("VmHWM")
-    return {"load_ms": load_ms, "memory_mb": memory}
+    peak = status_mb("VmHWM")
+    if before is None or loaded is None or peak is None:
+        return load_ms, None
+    device_bytes = opened.device_memory_bytes
+    return load_ms, MemoryMb(before, loaded, peak, None if device_bytes is None else device_bytes / 1e6)
 
 
 def status_mb(key: str) -> float | None:
@@ -76,8 +57,3 @@ def status_mb(key: str) -> float | None:
     except OSError:
         return None
     return int(found[1]) * 1024 / 1e6 if found else None
-
-
-if __name__ == "__main__":
-    asked = json.load(sys.stdin)
-    print(json.dumps(answer(Candidate(**asked["candidate"]), asked["threads"])))

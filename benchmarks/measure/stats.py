@@ -6,7 +6,6 @@ Runs of one block resemble each other more than those of another, so blocks are 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,15 +16,6 @@ Floats = NDArray[np.floating]
 
 RESAMPLES = 4000
 _SEED = 20260101
-
-
-@dataclass(frozen=True)
-class Interval:
-    """An estimate and what lies around it in 95 % of the resamples."""
-
-    estimate: float
-    low: float
-    high: float
 
 
 def summarise(blocks: Sequence[Floats]) -> LatencyMs:
@@ -51,42 +41,19 @@ def summarise(blocks: Sequence[Floats]) -> LatencyMs:
     )
 
 
-def median_interval(values: Floats) -> Interval:
-    """Return the interval of the median of independent values."""
-    return _interval(float(np.median(values)), np.median(_resample(values), axis=1))
-
-
-def mean_interval(values: Floats) -> Interval:
-    """Return the interval of the mean of independent values."""
-    generator = np.random.default_rng(_SEED)  # draw by draw: there may be thousands of values
-    means = [values[generator.integers(0, len(values), len(values))].mean() for _ in range(RESAMPLES)]
-    return _interval(float(values.mean()), np.array(means))
+def median_interval(values: Floats) -> Ratio:
+    """Return the median of independent values, and what lies around it in 95 % of the resamples."""
+    drawn = values[np.random.default_rng((_SEED, 0)).integers(0, len(values), (RESAMPLES, len(values)))]
+    low, high = np.percentile(np.median(drawn, axis=1), (2.5, 97.5))
+    return Ratio(float(np.median(values)), float(low), float(high))
 
 
 def ratio(numerator_p50: Floats, denominator_p50: Floats) -> Ratio:
     """Divide two candidates timed in the same rounds, round by round."""
-    interval = median_interval(numerator_p50 / denominator_p50)
-    return Ratio(interval.estimate, interval.low, interval.high)
-
-
-def change(old_p50: Floats, new_p50: Floats) -> Interval:
-    """Return NEW over OLD less 1, of two runs whose blocks have nothing to do with each other."""
-    drawn = np.median(_resample(new_p50, 1), axis=1) / np.median(_resample(old_p50), axis=1)
-    return _interval(float(np.median(new_p50) / np.median(old_p50)) - 1, drawn - 1)
+    return median_interval(numerator_p50 / denominator_p50)
 
 
 def drift_pct(medians: Floats) -> float:
     """Return how much the last third of the blocks is slower than the first third."""
     third = max(len(medians) // 3, 1)
     return float(100 * (np.median(medians[-third:]) / np.median(medians[:third]) - 1))
-
-
-def _resample(values: Floats, stream: int = 0) -> Floats:
-    """(RESAMPLES, len(values)) drawn with replacement; the same draws every time."""
-    generator = np.random.default_rng((_SEED, stream))
-    return values[generator.integers(0, len(values), (RESAMPLES, len(values)))]
-
-
-def _interval(estimate: float, drawn: Floats) -> Interval:
-    low, high = np.percentile(drawn, (2.5, 97.5))
-    return Interval(estimate, float(low), float(high))

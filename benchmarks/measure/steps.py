@@ -14,29 +14,24 @@ from tqdm import tqdm
 from benchmarks.candidates.candidate import Candidate
 from benchmarks.candidates.engines import Opened, open_candidate
 from benchmarks.candidates.planned_rows import Plan, protocol_of
-from benchmarks.devices.device_facts import clocks_of
-from benchmarks.devices.device_reader import read_files
-from benchmarks.devices.power import find_meter
+from benchmarks.devices.device_facts import hottest_c
 from benchmarks.devices.shipped_crops import parity_problem, shipped_distance_mm
 from benchmarks.measure.doubt import doubts
 from benchmarks.measure.latency import Timed, time_candidates
 from benchmarks.measure.memory import measure_fresh
 from benchmarks.measure.stats import ratio, summarise
 from benchmarks.records.columns import mpjpe_mm
-from benchmarks.records.raw_samples import artifact_key, samples_path
-from benchmarks.records.record import DOUBTFUL, FINISHED, PROFILING, Input, Ratio, Record, Runtime, StagesMs, Verdict
+from benchmarks.records.record import DOUBTFUL, FINISHED, Input, Ratio, Record, Runtime, StagesMs, Verdict
 from benchmarks.records.run_records import Sheet
 from runtime.errors import UserError, first_line
 from runtime.hand.hand_model import load_hand_models
 
 NO_BASELINE = "the fp32 file of the same network is not among the rows"
-NO_METER = "no power sensor that can be read"
 
 
 def measure_memories(plan: Plan, sheet: Sheet) -> None:
     """Measure resident memory and load time, each candidate in processes of its own."""
-    left = [one for one in plan.candidates if not any(row.load_ms for row in sheet.rows_of(one.name))]
-    for candidate in tqdm(left, desc="memory", unit="file", leave=False):
+    for candidate in tqdm(plan.candidates, desc="memory", unit="file", leave=False):
         load_ms, memory_mb, reason = measure_fresh(candidate, plan.threads[0])
         figures = {"load_ms": load_ms, "memory_mb": memory_mb}
         reasons = {field: reason for field, figure in figures.items() if figure is None}
@@ -72,8 +67,7 @@ def measure_accuracies(
     sets += [drop_missing(open_frames(place, "test", hands, images))[0] for place in pictures]
     crops = cache(lambda place, crop_px: load_labelled_crops(sets[place], crop_px, hands))
     reason = {} if sets[0].has_3d else {"accuracy": f"{sets[0].name} has 2D joints alone"}
-    left = [one for one in plan.artifacts if not any(row.points for row in sheet.rows_of(one.name))]
-    for candidate in left:
+    for candidate in plan.artifacts:
         opened = _open(sheet, candidate, max(plan.threads))  # nothing is timed here
         if opened is None or opened.runner is None:
             continue
@@ -81,19 +75,15 @@ def measure_accuracies(
             found = [
                 measure_accuracy(runner, crops(place, runner.input_px), candidate.name) for place in range(len(sets))
             ]
-        accuracy, _, arrays = found[0]
-        points = [figures for _, of_set, _ in found for figures in of_set]
-        sheet.change(candidate.name, reason, accuracy=accuracy, points=points)
-        sheet.keep_samples({artifact_key(candidate.name, what): array for what, array in arrays.items()})
+        points = [figures for _, of_set in found for figures in of_set]
+        sheet.change(candidate.name, reason, accuracy=found[0][0], points=points)
         sheet.save()
 
 
 def measure_latencies(plan: Plan, sheet: Sheet, threads: int) -> None:
     """Time all candidates that have a row at so many threads, in turn; then say what speaks against the figures."""
     candidates = {candidate.name: candidate for candidate in plan.timed_at(threads)}
-    if all(sheet[plan.key(candidate, threads)].verdict.status != PROFILING for candidate in candidates.values()):
-        return  # of a run that was cut off later
-    start_c = read_files().temperature_c
+    start_c = hottest_c()
     with ExitStack() as stack:
         opened: dict[str, Opened] = {}
         for candidate in tqdm(candidates.values(), desc=f"{threads} threads, opening", unit="file", leave=False):
@@ -101,12 +91,12 @@ def measure_latencies(plan: Plan, sheet: Sheet, threads: int) -> None:
             if ready is not None:
                 stack.callback(ready.close)
                 opened[candidate.name] = ready
-        timed = time_candidates(opened, plan.schedule, find_meter(), f"{threads} threads")
-    end_c = read_files().temperature_c
+        timed = time_candidates(opened, plan.schedule, f"{threads} threads")
+    end_c = hottest_c()
     for name, result in timed.items():
         row = sheet[plan.key(candidates[name], threads)]
         row = replace(row, device=replace(row.device, temp_start_c=start_c, temp_end_c=end_c))
-        sheet.put(timed_row(row, result, opened[name], plan, samples_path(sheet.path).name))
+        sheet.put(timed_row(row, result, opened[name], plan))
     rows = [sheet[plan.key(candidate, threads)] for candidate in candidates.values()]
     for row in derived(rows, {name: plan.baseline(candidate) for name, candidate in candidates.items()}):
         sheet.put(row)
@@ -159,15 +149,15 @@ def _open(sheet: Sheet, candidate: Candidate, threads: int) -> Opened | None:
     return None
 
 
-def timed_row(row: Record, timed: Timed, opened: Opened, plan: Plan, samples: str) -> Record:
+def timed_row(row: Record, timed: Timed, opened: Opened, plan: Plan) -> Record:
     """Return the row with one candidate's figures."""
     asked, used = opened.provider_requested, opened.provider_used
     runtime = Runtime(opened.runtime, opened.version, asked, used, row.runtime.threads)
-    device = replace(row.device, clocks=clocks_of(timed.conditions))
+    mhz = [block.cpu_mhz for block in timed.conditions if block.cpu_mhz]
+    device = replace(row.device, cpu_mhz=[min(mhz), max(mhz)] if mhz else [])
     latency = summarise(timed.blocks)
     reasons = doubts(latency, timed.conditions, runtime, device)
-    stages, power = timed.stages_ms, timed.power
-    no_power = dict.fromkeys(("power_w", "energy_mj_per_frame"), NO_METER) if power is None else {}
+    stages = timed.stages_ms
     return replace(
         row,
         input=Input(list(opened.input_shape), opened.input_shape[0]),
@@ -176,9 +166,5 @@ def timed_row(row: Record, timed: Timed, opened: Opened, plan: Plan, samples: st
         protocol=protocol_of(plan.schedule, sum(map(len, timed.blocks))),
         latency_ms=latency,
         stages_ms=None if stages is None else StagesMs(*np.median(stages, axis=0).tolist()),
-        power_w=power,
-        energy_mj_per_frame=None if power is None else power.mean * latency.p50,
-        not_measured={**row.not_measured, **no_power},
-        samples=samples,
         verdict=Verdict(DOUBTFUL if reasons else FINISHED, reasons),
     )

@@ -1,1 +1,1 @@
-"""The report's page: records and raw samples -> rows -> a table and plots -> one self-contained file."""
+"""The report's page: records -> rows -> a table and plots -> one self-contained file."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from benchmarks.candidates.candidate import BARE_BACKBONE, MEDIAPIPE_HANDS, network_name
-from benchmarks.page.rows import Row, devices, is_pruned, measured
+from benchmarks.page.rows import devices, is_pruned, measured
 from benchmarks.page.shipped import card_of, on_photographs, photographs
 from benchmarks.records.columns import cpu_class, figure, interval, mpjpe_mm, p50_ms
 from benchmarks.records.record import Record
@@ -18,10 +18,10 @@ Files = Mapping[str, list[Record]]  # a file's rows, by its name, at every numbe
 lost_mm = figure("accuracy.delta_vs_fp32_mm")
 
 
-def whole_files(rows: Iterable[Row], device: str) -> Files:
+def whole_files(rows: Iterable[Record], device: str) -> Files:
     """Return the timed files of whole networks on a device, the lightest first."""
     found: dict[str, list[Record]] = {}
-    for record in sorted((row.record for row in measured(rows)), key=lambda one: one.artifact.gmac or 0):
+    for record in sorted(measured(rows), key=lambda one: one.artifact.gmac or 0):
         if record.kind == "artifact" and record.device.name == device and not is_pruned(record):
             found.setdefault(record.name, []).append(record)
     return found
@@ -49,7 +49,7 @@ def recommended(files: Files) -> Record | None:
     return min(as_fast, key=lambda row: row.artifact.bytes or 0, default=None)
 
 
-def one_per_variant(rows: Sequence[Row]) -> list[str]:
+def one_per_variant(rows: Sequence[Record]) -> list[str]:
     """Return the names of the files to show of each variant: the one to take first, then each other's fastest."""
     files = whole_files(rows, devices(measured(rows))[0])
     take = recommended(files)

@@ -1,14 +1,12 @@
-"""How every plot looks, drawn once by Matplotlib: as SVG for the page, where a point says what it is, and as PNG."""
+"""How every plot looks, drawn by Matplotlib as SVG, where a point says what it is."""
 
 from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import StringIO
-from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -20,7 +18,6 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from benchmarks.records.record import Record
-from runtime.files import atomic_path
 
 # Paul Tol's vibrant scheme, which the colour-blind can tell apart: one colour per variant, in all plots.
 VARIANT_COLOURS = {
@@ -37,7 +34,6 @@ POINT: dict[str, Any] = {"markersize": 8, "markeredgewidth": 1.6, "linestyle": "
 ONNXRUNTIME = "onnxruntime"
 WIDTH_IN, HEIGHT_IN = 4.6, 3.9  # three beside each other on a desk's screen, one on a phone's, at about this size
 BAR_IN = 0.2  # height of a horizontal bar
-DOTS_PER_INCH = 200
 STYLE: dict[Any, Any] = {
     "font.size": 9.5,
     "axes.spines.top": False,
@@ -57,7 +53,7 @@ _TIP = "tip: "
 
 @dataclass(frozen=True)
 class Plot:
-    """One plot; `key` is its name in the page and the stem of its PNG."""
+    """One plot; `key` is its name in the page."""
 
     key: str
     title: str
@@ -129,20 +125,12 @@ def widened(values: Sequence[float], least: float) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-@contextmanager
-def drawn(plot: Plot, title: str = "") -> Iterator[Figure]:
-    """Draw a plot, to be saved within the block."""
-    with matplotlib.rc_context({**STYLE, "svg.hashsalt": plot.key}):  # the same file from the same figures
-        figure = Figure(figsize=(WIDTH_IN, plot.height_in), layout="constrained")
-        plot.draw(figure.add_subplot())
-        figure.suptitle(title, fontsize=11)
-        yield figure
-
-
 def to_svg(plot: Plot) -> str:
     """Return the plot as an SVG element for a page: it scales, and its artists have tips."""
     text = StringIO()
-    with drawn(plot) as figure:
+    with matplotlib.rc_context({**STYLE, "svg.hashsalt": plot.key}):  # the same file from the same figures
+        figure = Figure(figsize=(WIDTH_IN, plot.height_in), layout="constrained")
+        plot.draw(figure.add_subplot())
         figure.savefig(text, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator")))
     ET.register_namespace("", _SVG)
     ET.register_namespace("xlink", _LINK)
@@ -162,9 +150,3 @@ def to_svg(plot: Plot) -> str:
         if own not in used:  # several plots share a page
             element.attrib.pop("id", None)
     return ET.tostring(root, encoding="unicode")
-
-
-def write_png(plot: Plot, path: Path) -> None:
-    """Write the same for print, atomically."""
-    with drawn(plot, plot.title) as figure, atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=DOTS_PER_INCH, format="png")

@@ -10,12 +10,12 @@ from matplotlib.axes import Axes
 from benchmarks.page import drawing
 from benchmarks.page.answer import one_per_variant, recommended, whole_files
 from benchmarks.page.drawing import BAR_IN, HEIGHT_IN, Plot, log_axis, tip, widened
-from benchmarks.page.rows import Group, Row, artifacts, devices, groups, measured
+from benchmarks.page.rows import artifacts, devices, groups, measured
 from benchmarks.records.columns import figure, mpjpe_mm, p50_ms, size_mb
-from benchmarks.records.record import Record
+from benchmarks.records.record import Group, Record
 from runtime.hand.presence import PRESENT_FROM, presence_rows
+from training.evaluation.points import CURVE
 
-CURVE_END = 0.4  # of a point curve, in sides of the hand's box
 LEAST_MM = 5.0  # that an axis of errors spans
 LEAST_RATIO = 3.0  # that a logarithmic axis spans
 # What accuracy is plotted against: name, unit and figure.
@@ -24,29 +24,28 @@ COSTS: tuple[Cost, ...] = (
     ("latency", "ms (median)", p50_ms),
     ("size", "MB", size_mb),
     ("memory", "MB resident at most", figure("memory_mb.rss_peak")),
-    ("energy", "mJ per frame", lambda record: record.energy_mj_per_frame),
 )
 WAYS = {"boxed": "box given", "found": "found"}
 STAGES = {"pre": "crop and scale", "infer": "network", "post": "decode and skin both hands"}
 
 
-def make_plots(rows: Sequence[Row]) -> list[Plot]:
+def make_plots(rows: Sequence[Record]) -> list[Plot]:
     """Return all plots that have something to show; curves of one file of each variant."""
     shown = measured(rows)
     best = one_per_variant(shown)
-    chosen = [row for row in artifacts(shown) if row.record.name in best]
+    chosen = [row for row in artifacts(shown) if row.name in best]
     plots: list[Plot | None] = []
     for group in groups(shown):
         members = [row for row in shown if row.group == group]
         for number, device in enumerate(devices(members)):
-            here = [row.record for row in artifacts(row for row in members if row.record.device.name == device)]
+            here = artifacts(row for row in members if row.device.name == device)
             take = recommended(whole_files(members, device))
             costs = COSTS[:1] if number else COSTS  # size and memory of the first device's files are enough
             plots += [against_cost(cost, group, device, here, take) for cost in costs]
     for device in devices(shown):
-        plots.append(stages(device, artifacts(row for row in shown if row.record.device.name == device)))
+        plots.append(stages(device, artifacts(row for row in shown if row.device.name == device)))
     plots += [point_curve(dataset, found) for dataset, found in _point_curves(chosen).items()]
-    plots.append(reliability([row.record.variant or "" for row in artifacts(shown)]))
+    plots.append(reliability([row.variant or "" for row in artifacts(shown)]))
     return [plot for plot in plots if plot is not None]
 
 
@@ -95,7 +94,7 @@ def point_curve(dataset: str, known: Sequence[tuple[Record, Sequence[float]]]) -
 
     def draw(axes: Axes) -> None:
         for record, curve in known:
-            drawing.curve(axes, record, np.linspace(0, CURVE_END, len(curve)), curve)
+            drawing.curve(axes, record, CURVE, curve)
         axes.set(xlabel="distance, sides of the hand's box", ylabel=f"share of joints\n{dataset}", ylim=(0, 1))
         drawing.legend(axes)
 
@@ -103,20 +102,20 @@ def point_curve(dataset: str, known: Sequence[tuple[Record, Sequence[float]]]) -
     return Plot(_key("pck", dataset), "Joints in the picture", draw, note)
 
 
-def _point_curves(rows: Sequence[Row]) -> dict[str, list[tuple[Record, Sequence[float]]]]:
+def _point_curves(rows: Sequence[Record]) -> dict[str, list[tuple[Record, Sequence[float]]]]:
     """Return the curves over all pictures of each data set, each file once."""
     found: dict[str, list[tuple[Record, Sequence[float]]]] = {}
     for row in rows:
-        first = {part.dataset: part for part in reversed(row.record.points)}  # that of all kinds
+        first = {part.dataset: part for part in reversed(row.points)}  # that of all kinds
         for part in reversed(first.values()):
-            if len(part.curve) > 1:
-                found.setdefault(part.dataset, []).append((row.record, part.curve))
+            if len(part.curve) == len(CURVE):
+                found.setdefault(part.dataset, []).append((row, part.curve))
     return found
 
 
-def stages(device: str, rows: Sequence[Row]) -> Plot | None:
+def stages(device: str, rows: Sequence[Record]) -> Plot | None:
     """Plot what a whole call of the runner spends where."""
-    known = [(row.title, row.record.stages_ms) for row in rows if row.record.stages_ms is not None]
+    known = [(row.title, row.stages_ms) for row in rows if row.stages_ms is not None]
     if not known:
         return None
 
@@ -169,5 +168,5 @@ def _error_label(group: Group) -> str:
 
 
 def _key(*words: str) -> str:
-    """Return a name for the page and for a file."""
+    """Return a name for the page."""
     return "_".join("".join(c if c.isalnum() else "-" for c in word.lower()).strip("-") for word in words)

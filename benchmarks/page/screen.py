@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from benchmarks.page.answer import sentences, whole_files
-from benchmarks.page.rows import Row
 from benchmarks.records.columns import COLUMNS
 from benchmarks.records.record import NOT_RUN, Record
 from training.evaluation.points import HEADINGS, NOTE, point_cells
@@ -51,5 +50,5 @@ def print_run(records: Sequence[Record]) -> None:
         if record.verdict.reasons:
             print(f"{record.name}, {record.verdict.status}: {'; '.join(record.verdict.reasons)}")
     for device in dict.fromkeys(record.device.name for record in ran):
-        for about, sentence in sentences(whole_files([Row(record, {}) for record in ran], device)):
+        for about, sentence in sentences(whole_files(ran, device)):
             print(about, sentence)

@@ -1,9 +1,7 @@
-"""The figures of a record as columns of a table: the terminal's, the page's and CSV's."""
+"""The figures of a record as columns of a table: the terminal's and the page's."""
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -21,11 +19,10 @@ CPU_CLASSES = {
 class Column:
     """One column; `digits` behind the point where it is shown, None for texts."""
 
-    key: str  # in CSV, with the unit
+    key: str
     title: str
     value: Callable[[Record], Value]
     digits: int | None = None
-    on_page: bool = True
 
     def text(self, record: Record) -> str:
         """Return the value as it is shown; a dash for nothing."""
@@ -74,18 +71,13 @@ COLUMNS = {
         Column("cpu", "kind of CPU", lambda r: cpu_class(r.device)),
         Column("threads", "threads", threads_text),
         Column("size_mb", "MB", size_mb, 2),
-        Column("gmac", "GMAC", figure("artifact.gmac"), 3, on_page=False),
         Column("mpjpe_mm", "MPJPE mm", mpjpe_mm, 2),
         Column("delta_vs_fp32_mm", "lost mm", figure("accuracy.delta_vs_fp32_mm"), 2),
         Column("p50_ms", "p50 ms", p50_ms, 2),
-        Column("p50_low_ms", "low", figure("latency_ms.p50_low"), 2, on_page=False),
-        Column("p50_high_ms", "high", figure("latency_ms.p50_high"), 2, on_page=False),
         Column("p99_ms", "p99 ms", figure("latency_ms.p99"), 2),
-        Column("cv_pct", "CV %", figure("latency_ms.cv_pct"), 1, on_page=False),
         Column("times_faster", "x fp32", figure("times_faster.median"), 2),
         Column("load_ms", "load ms", figure("load_ms.warm"), 0),
         Column("rss_peak_mb", "RSS MB", figure("memory_mb.rss_peak"), 0),
-        Column("energy_mj", "mJ", lambda r: r.energy_mj_per_frame, 1),
         Column("dataset", "data set", lambda r: None if r.accuracy is None else r.accuracy.dataset),
     )
 }
@@ -103,15 +95,6 @@ def shown_columns(records: Sequence[Record]) -> list[Column]:
         if column.key == "mpjpe_mm" and len(datasets) == 1:
             column = replace(column, title=f"{column.title}, {datasets.pop()}")
         several = len(values - {None} if column.key == "dataset" else values) > 1
-        if column.on_page and values != {None} and (several or column.digits is not None or column.key == "name"):
+        if values != {None} and (several or column.digits is not None or column.key == "name"):
             found.append(column)
     return found
-
-
-def to_csv(records: Sequence[Record]) -> str:
-    """Return every column and digit; synthetic data sets say so by their name."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows([column.value(record) for column in COLUMNS.values()] for record in records)
-    return text.getvalue()

@@ -2,7 +2,7 @@
 
 A record is what `benchmarks/run.py` measured of one candidate: see `Record`, then its parts. Units stand in the names.
 What was not measured is null or absent, and `not_measured` says why, by the field's name. A file of records is UTF-8,
-one JSON object per line. Raw samples lie beside it: `records.jsonl` has `records.npz` (see raw_samples.py).
+one JSON object per line.
 """
 
 from __future__ import annotations
@@ -11,17 +11,21 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from runtime.errors import UserError
 from runtime.files import write_text_atomic
+from training.evaluation.points import PointFigures
 from training.typed_tables import BadTable, structure
 
 SCHEMA_VERSION = 1
 KINDS = ("artifact", "peer")
 PROFILING, FINISHED, DOUBTFUL, FAILED, NOT_RUN = STATUSES = ("PROFILING", "FINISHED", "DOUBTFUL", "FAILED", "NOT_RUN")
 MAX_FILE_BYTES = 64 * 2**20
+OF_OLDER_RECORDS = ("power_w", "energy_mj_per_frame", "samples", "clocks", "cold")  # fields that are no longer read
 
 Key = tuple[str, int | None]  # name, threads
+Group = tuple[str, str]  # data set, protocol: figures of two groups never compare
 
 
 @dataclass(frozen=True)
@@ -53,13 +57,6 @@ class Runtime:
 
 
 @dataclass(frozen=True)
-class Clocks:
-    cpu_mhz: list[float]  # lowest, highest; empty where the system does not say
-    gpu_mhz: list[float]  # the same of a Jetson's GPU
-    locked: bool | None  # by jetson_clocks or an equal of it
-
-
-@dataclass(frozen=True)
 class Device:
     name: str
     soc: str | None = None  # of the board
@@ -70,7 +67,7 @@ class Device:
     cuda: str | None = None
     tensorrt: str | None = None
     power_mode: str | None = None
-    clocks: Clocks | None = None
+    cpu_mhz: list[float] = field(default_factory=list)  # lowest, highest; empty where the system does not say
     temp_start_c: float | None = None  # of the hottest sensor
     temp_end_c: float | None = None
 
@@ -122,7 +119,6 @@ class StagesMs:
 @dataclass(frozen=True)
 class LoadMs:
     warm: float  # file in the page cache
-    cold: float | None = None  # of older records
 
 
 @dataclass(frozen=True)
@@ -131,13 +127,6 @@ class MemoryMb:
     rss_after_load: float  # and the engine's library and the model
     rss_peak: float  # VmHWM after some runs
     device_delta: float | None = None  # what TensorRT takes on the GPU to run an engine file, without its weights
-
-
-@dataclass(frozen=True)
-class PowerW:
-    mean: float
-    max: float
-    source: str
 
 
 @dataclass(frozen=True)
@@ -162,20 +151,11 @@ class AccuracyMm:
 
 
 @dataclass(frozen=True)
-class PointAccuracy:
+class PointAccuracy(PointFigures):
     """In the picture, on one kind of a data set's pictures; as training.evaluation.points explains."""
 
     dataset: str  # with "(synthetic)" where it is
     synthetic: bool
-    kind: str  # "all" first
-    n_images: int
-    n_hands: int
-    median_error: float | None  # metacarpals
-    pck: float | None  # at 0.2 of the hand's box
-    pck_seen: float | None  # null where the set does not say which joints are hidden
-    auc: float | None
-    presence: float | None
-    curve: list[float] = field(default_factory=list)  # PCK at 0, 0.02, ... 0.4; empty without hands
 
 
 @dataclass(frozen=True)
@@ -205,21 +185,29 @@ class Record:
     load_ms: LoadMs | None = None  # of the model, in a fresh process, without importing the engine
     build_s: float | None = None  # of an engine file
     memory_mb: MemoryMb | None = None  # of a fresh process with this model alone, 10^6 bytes
-    power_w: PowerW | None = None  # of the whole board or package while this candidate ran
-    energy_mj_per_frame: float | None = None  # power_w.mean x latency_ms.p50
     parity: ParityFacts | None = None  # with PyTorch, from the artefact's passport
     accuracy: AccuracyMm | None = None  # of the artefact through the runner
     points: list[PointAccuracy] = field(default_factory=list)  # the same in the picture: --data's, then --pictures'
     verdict: Verdict = field(default_factory=lambda: Verdict(PROFILING))  # how the row ended
     not_measured: dict[str, str] = field(default_factory=dict)
     environment: dict[str, str | None] = field(default_factory=dict)  # versions of python and libraries, git commit
-    samples: str | None = None  # the raw samples' file beside the records
     command: str = ""  # that made the record
 
     @property
     def doubtful(self) -> bool:
         """Say whether its own figures may not repeat."""
         return self.verdict.status == DOUBTFUL
+
+    @property
+    def title(self) -> str:
+        """Return its name, with the threads where there are several."""
+        threads = self.runtime.threads
+        return self.name if threads in (None, 1) else f"{self.name}, {threads} threads"
+
+    @property
+    def group(self) -> Group | None:
+        """Return where its accuracy belongs; None where none was measured."""
+        return None if self.accuracy is None else (self.accuracy.dataset, self.accuracy.protocol)
 
     @property
     def key(self) -> Key:
@@ -258,7 +246,7 @@ def read_records(path: Path) -> list[Record]:
 def parse_record(line: str) -> Record:
     """Read one line; a BadTable says what is wrong with it."""
     try:
-        content = json.loads(line)
+        content = json.loads(line, object_hook=_current)
     except (ValueError, RecursionError):
         raise BadTable("it is not JSON") from None
     record = structure(Record, content)
@@ -272,3 +260,7 @@ def parse_record(line: str) -> Record:
     if latency is None and record.verdict.status in (FINISHED, DOUBTFUL):
         raise BadTable("latency_ms is missing from a finished record")
     return record
+
+
+def _current(table: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in table.items() if name not in OF_OLDER_RECORDS}

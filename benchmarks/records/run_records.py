@@ -7,8 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.records.raw_samples import Arrays, read_samples, samples_path, write_samples
-from benchmarks.records.record import FAILED, PROFILING, Key, Record, Verdict, read_records, write_records
+from benchmarks.records.record import FAILED, PROFILING, Key, Record, Verdict, write_records
 from runtime.errors import UserError
 from runtime.files import write_error
 
@@ -16,10 +15,9 @@ from runtime.files import write_error
 class Sheet:
     """The rows of a run by name and threads."""
 
-    def __init__(self, path: Path, records: Sequence[Record], samples: Arrays | None = None) -> None:
+    def __init__(self, path: Path, records: Sequence[Record]) -> None:
         self.path = path
         self._rows: dict[Key, Record] = {record.key: record for record in records}
-        self._samples: Arrays = samples or {}
         self.save()
 
     def __getitem__(self, key: Key) -> Record:
@@ -53,35 +51,13 @@ class Sheet:
             if record.verdict.status == PROFILING:
                 self.put(replace(record, verdict=Verdict(FAILED, [reason])))
 
-    def keep_samples(self, arrays: Arrays) -> None:
-        """Add raw samples; `save` writes them."""
-        self._samples |= arrays
-
     def save(self) -> None:
-        """Write the rows and the raw samples."""
-        if self._samples:
-            write_samples(samples_path(self.path), self._samples)
+        """Write the rows."""
         write_records(self.path, self.records)
 
 
-def resumed(path: Path, rows: Sequence[Record]) -> Sheet:
-    """Go on with a run of the same files on the same device that was cut off; else begin, in the old one's place."""
-    if path.exists():
-        found = read_records(path)
-        same = [_what(record) for record in found] == [_what(record) for record in rows]
-        if same and any(record.verdict.status == PROFILING for record in found):
-            return Sheet(path, found, read_samples(samples_path(path)))
-    make_way(path, overwrite=True)
-    return Sheet(path, rows)
-
-
-def _what(record: Record) -> tuple[Any, ...]:
-    sha256 = record.artifact.sha256 if record.kind == "artifact" else None  # peers' files are made anew
-    return record.key, sha256, record.device.name, record.protocol.rounds, record.protocol.min_seconds
-
-
 def make_way(path: Path, overwrite: bool) -> None:
-    """Refuse to write over records, or with `overwrite` keep them as NAME.before.jsonl, raw samples too."""
+    """Refuse to write over records, or with `overwrite` keep them as NAME.before.jsonl."""
     if not path.parent.is_dir():
         raise UserError(f"there is no folder {path.parent}: create it first")
     if path.suffix != ".jsonl":
@@ -92,8 +68,6 @@ def make_way(path: Path, overwrite: bool) -> None:
     if not overwrite:
         raise UserError(f"{path} exists: give --overwrite (it is kept as {kept.name}) or another -o")
     try:
-        if samples_path(path).exists():
-            samples_path(path).replace(samples_path(kept))
         path.replace(kept)
     except OSError as error:
         raise write_error(kept, error) from None

@@ -86,7 +86,7 @@ export async function makeRecord({ facts, engine, wanted, blocks, stages, doubts
     stages_ms: stages,
     accuracy: facts.accuracy,
     verdict: { status: doubts.length ? "DOUBTFUL" : "FINISHED", reasons: doubts },
-    not_measured: { load_ms: unknown, memory_mb: unknown, power_w: unknown, ...(stages ? {} : { stages_ms: "no camera ran" }) },
+    not_measured: { load_ms: unknown, memory_mb: unknown, ...(stages ? {} : { stages_ms: "no camera ran" }) },
     environment: { browser: navigator.userAgent },
     command: "the page that compress/export.py --format web wrote",
   };

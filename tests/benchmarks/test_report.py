@@ -16,24 +16,13 @@ MAX_PAGE_BYTES = 3_000_000
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 
 
-def test_everything_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    outputs = {"-o": "r.html", "--csv": "r.csv", "--png": "plots"}
-    words = [word for flag, name in outputs.items() for word in (flag, str(tmp_path / name))]
-    assert main([str(made_report(tmp_path)), *words]) == 0
-    assert "er-xs_224_int8" in (tmp_path / "r.csv").read_text()
-    assert len(list((tmp_path / "plots").glob("*.png"))) == 6
-    assert "r.html: " in capsys.readouterr().out
-
-
-def test_mistakes(tmp_path: Path) -> None:
+def test_mistakes_and_a_page(tmp_path: Path) -> None:
     records, page = str(made_report(tmp_path)), str(tmp_path / "r.html")
-    (tmp_path / "file").touch()
     missing = tmp_path / "missing.jsonl"
     missing.write_text(Path(records).read_text(encoding="utf-8").splitlines()[-1])  # of the peer that is not there
     cases = {
         "create its folder first": [records, "-o", str(tmp_path / "absent" / "r.html")],
         r"end it in \.html": [records, "-o", str(tmp_path / "r.txt")],
-        "cannot be a folder": [records, "-o", page, "--png", str(tmp_path / "file")],
         "cannot read the records": [str(tmp_path / "absent.jsonl"), "-o", page],
         "came to an end": [str(missing), "-o", page],
     }
@@ -41,6 +30,7 @@ def test_mistakes(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=message):
             main(arguments)
     assert not Path(page).exists()
+    assert main([records, "-o", page]) == 0 and Path(page).is_file()
 
 
 def test_the_committed_page_is_of_the_committed_records() -> None:

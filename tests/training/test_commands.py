@@ -35,7 +35,7 @@ def test_help_needs_no_package_and_the_run_says_which(command: str) -> None:
 
 
 TOOLS = (
-    "compress.export compress.prune compress.sensitivity compress.onnx.lint benchmarks.run benchmarks.photos "
+    "compress.export compress.prune compress.sensitivity compress.onnx.lint benchmarks.run "
     "training.data.synthhands training.data.contact_sheet"
 )
 

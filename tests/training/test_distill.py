@@ -1,13 +1,11 @@
-"""The command: a distilled run from start to end, resumed, stored, planned, and refused."""
+"""The command: a distilled run from start to end, resumed, planned, and refused."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
@@ -15,12 +13,10 @@ from runtime.errors import UserError
 from runtime.files import file_sha256
 from runtime.hand.hand_model import load_hand_models
 from training import distill
-from training.checkpoint import WeightFacts, load_network, read_facts, save_weights
+from training.checkpoint import WeightFacts, read_facts, save_weights
 from training.network import build
 from training.run import trainer
 
-ROOT = Path(__file__).parents[2]
-HANDS = load_hand_models()
 RECIPE = """variant = "er-nano"
 images = 8
 warmup_steps = 2
@@ -39,7 +35,6 @@ joints = 10.0
 joints_image = 1.0
 heatmap = 0.1
 ramp_steps = 4
-draws = 1
 """
 
 
@@ -50,13 +45,10 @@ def few_validation_images(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def teacher_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_weights(tmp_path_factory.mktemp("teacher") / "er-xs.safetensors")
-
-
-def write_weights(path: Path, variant: str = "er-xs", hand_model_sha256: str = HANDS[0].sha256) -> Path:
+    path = tmp_path_factory.mktemp("teacher") / "er-xs.safetensors"
     torch.manual_seed(1)
-    facts = WeightFacts(variant, {"name": "hand", "sha256": hand_model_sha256}, "made", True, 1, 1, 0)
-    save_weights(path, build(variant).state_dict(), facts)
+    facts = WeightFacts("er-xs", {"name": "hand", "sha256": load_hand_models()[0].sha256}, "made", True, 1, 1, 0)
+    save_weights(path, build("er-xs").state_dict(), facts)
     return path
 
 
@@ -71,11 +63,6 @@ def run(recipe: Path, folder: Path, *more: str) -> Path:
     arguments = ["--recipe", str(recipe), "--run-dir", str(folder), "--workers", "0", *more]
     assert distill.main(arguments) == 0
     return folder / "er-nano.safetensors"
-
-
-def distance(first: Path, second: Path) -> float:
-    states = [load_network(path, "er-nano")[0].state_dict() for path in (first, second)]
-    return max(float((states[0][key].float() - states[1][key].float()).abs().max()) for key in states[0])
 
 
 def test_a_run_says_who_taught(synthetic_root: Path, recipe: Path, teacher_file: Path, tmp_path: Path) -> None:
@@ -94,27 +81,11 @@ def test_another_teacher_is_another_run(synthetic_root: Path, recipe: Path, teac
         run(recipe, tmp_path / "run", "--teacher", "er-xs")
 
 
-def test_a_store_changes_only_the_time(
-    synthetic_root: Path, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(trainer, "ROW_STEPS", 1)
-    run(recipe, tmp_path / "without")
-    store = tmp_path / "store"
-    arguments = ("--store", str(store))
-    first = run(recipe, tmp_path / "first", *arguments)
-    row, expected = (next(csv.DictReader((tmp_path / name / "log.csv").open())) for name in ("first", "without"))
-    for name in set(row) - {"images_per_s", "waiting_pct"}:
-        assert row[name] == expected[name] or float(row[name]) == pytest.approx(float(expected[name]), rel=2e-3), name
-    assert distance(first, run(recipe, tmp_path / "second", *arguments)) == 0
-    rows = [int((np.load(path)["check"] != 0).sum()) for path in store.iterdir()]
-    assert sorted(rows) == [4, 8]  # 16 and 4 samples of 8 images in one draw
-
-
 def test_the_plan(
     recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ER_EDGE_CACHE", str(tmp_path / "empty"))
-    run(recipe, tmp_path / "run", "--dry-run", "--store", str(tmp_path / "store"), "--images", "16")
+    run(recipe, tmp_path / "run", "--dry-run", "--images", "16")
     lines = dict(line.split(None, 1) for line in capsys.readouterr().out.splitlines() if not line.startswith("step "))
     assert lines["network"] == "er-nano, 1.00 M parameters"
     assert lines["teacher"].startswith("er-xs, sha256 ")
@@ -123,7 +94,7 @@ def test_the_plan(
     assert lines["distillation"].startswith("joints 10, joints_image 1, heatmap 0.1; grows over 4 steps; labels x 1;")
     assert "joints 10" in lines["labels"]
     assert float(lines["time"].split()[0]) >= 0 and "h on CPU, " in lines["time"]
-    assert not (tmp_path / "run").exists() and not (tmp_path / "store").exists() and not (tmp_path / "empty").exists()
+    assert not (tmp_path / "run").exists() and not (tmp_path / "empty").exists()
 
 
 @pytest.mark.parametrize(
@@ -132,7 +103,6 @@ def test_the_plan(
         (lambda text: text.split("[distill]")[0], [], r"has no \[distill\] table"),
         (lambda text: text.replace("joints_image", "joint_image"), [], "did you mean joints_image"),
         (None, ["--images", "0"], "no image to train on"),
-        (lambda text: text.replace("draws = 1", "draws = 0"), ["--store", "s"], "only with 'draws' of 1 or more"),
         (None, ["--teacher", "er-xxs"], "unknown teacher 'er-xxs'; did you mean er-xs"),
         (None, ["--data", "nowhere"], "nowhere"),
     ],
@@ -146,10 +116,3 @@ def test_refusals(
         run(recipe, tmp_path / "run", *arguments)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
-
-
-def test_an_onnx_teacher(synthetic_root: Path, recipe: Path, tmp_path: Path, make_model: Callable[..., Path]) -> None:
-    recipe.write_text(recipe.read_text(encoding="utf-8").replace("heatmap = 0.1", "vertices = 10.0"), encoding="utf-8")
-    model = make_model("er-s.onnx")
-    facts = read_facts(run(recipe, tmp_path / "run", "--teacher", str(model), "--store", str(tmp_path / "store")))
-    assert facts.teacher == {"name": "er-s.onnx", "sha256": file_sha256(model)}

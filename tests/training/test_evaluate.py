@@ -12,6 +12,7 @@ import pytest
 from runtime.errors import UserError
 from runtime.hand.hand_model import load_hand_models
 from tests.fixtures.picture_sets import make_coco, make_hint
+from tests.fixtures.truths import as_prediction
 from training.checkpoint import WeightFacts, save_weights
 from training.data.dataset import open_frames
 from training.data.frames import Frames
@@ -23,7 +24,6 @@ from training.network import build
 
 HANDS = load_hand_models()
 ALL = (*PROTOCOLS.values(), ER_WITHOUT_QUIRKS)
-MCP, WRIST = 9, 0
 
 
 @pytest.fixture(scope="module")
@@ -47,10 +47,6 @@ def in_order(predicted: HandBatch) -> Predictor:
         return HandBatch(**{name: values[part] for name, values in vars(predicted).items()})
 
     return predict
-
-
-def as_prediction(truth: Truth) -> HandBatch:
-    return HandBatch(truth.mesh_joints, truth.vertices, truth.relative_translation, truth.present, truth.points)
 
 
 # Conformance.
@@ -93,7 +89,7 @@ def command(synthetic_root: Path, tiny_model: Path, capsys: pytest.CaptureFixtur
 def rows(printed: str) -> list[str]:
     """Names of the protocols in the table."""
     table = printed.split("\n\n")[1].splitlines()
-    notes = ("mm", "er is", "human counts", "Published", "The set")
+    notes = ("mm", "er is", "The set")
     return [line.partition("  ")[0] for line in table[1:] if not line.startswith(notes)]
 
 
@@ -102,44 +98,21 @@ def test_every_protocol_of_a_synthetic_set(command: Callable[..., str]) -> None:
     assert printed.startswith("SynthHands v2.2 (synthetic), val: 16 images")
     assert rows(printed) == [*PROTOCOLS, "er, no quirks"]
     assert rows(command()) == ["mcp-scaled", "er", "er, no quirks"]
-    assert rows(command("--protocol", "human")) == ["human"]
-    assert "human counts all images: only InterHand2.6M" in printed
-    assert "ublished" not in printed and "IntagHand" not in printed and "nan" not in printed
+    assert rows(command("--protocol", "wrist")) == ["wrist"]
+    assert "nan" not in printed
 
 
-def test_published_figures_stand_beside_those_of_the_same_protocol(
-    command: Callable[..., str], real_tree: Path
-) -> None:
+def test_a_tree_that_is_not_synthetic(command: Callable[..., str], real_tree: Path) -> None:
     printed = command("--data", str(real_tree), "--protocol", "all")
-    header, *_ = printed.splitlines()
-    assert header.startswith("InterHand2.6M, val: 16 images") and "synthetic" not in printed
+    assert printed.startswith("InterHand2.6M, val: 16 images") and "synthetic" not in printed
     assert "mean pose: - mm" in printed  # there is no train split
-    for name in PROTOCOLS:
-        assert (f"\npublished, {name} " in printed) == (name != "human")  # of which the list of images is not there
-    assert "human counts all images: " in printed
-    (real_tree / "dataset.json").write_text(json.dumps({"name": "OurHands"}))
-    printed = command("--data", str(real_tree), "--protocol", "all")
-    assert printed.startswith("OurHands, val") and "\npublished" not in printed and "InterNet" not in printed
 
 
-def test_human_annotated_images(command: Callable[..., str], real_tree: Path, frames: Frames) -> None:
-    ids = [str(number) for number in frames.annotation_id[[0, 3, 5, 40]]]
-    (real_tree / "annotations" / "aid_human_annot_val.txt").write_text("\n".join(ids) + "\n")
-    printed = command("--data", str(real_tree), "--protocol", "all")
-    images = {line.partition("  ")[0]: line.split()[-1] for line in printed.split("\n\n")[1].splitlines()[1:7]}
-    assert images["human"] == "3" and images["wrist"] == "12"  # 40 is not among the first 16, 4 of which are empty
-    assert "human counts all" not in printed and "InterWild" in printed
-
-
-def test_as_json(command: Callable[..., str], real_tree: Path) -> None:
+def test_as_json(command: Callable[..., str]) -> None:
     measured = json.loads(command("--json", "--protocol", "mcp-scaled"))
-    assert measured["synthetic"] is True and "published" not in measured
+    assert measured["synthetic"] is True
     assert measured["protocols"]["mcp-scaled"]["mpjpe_mm"]["all"] == measured["mpjpe_mm"] > 1
     assert measured["protocols"]["mcp-scaled"]["mpjpe_mm"]["single"] is None
-    measured = json.loads(command("--json", "--protocol", "mcp-scaled", "--data", str(real_tree)))
-    assert {row["method"] for row in measured["published"]} == {"IntagHand", "Zhang 2021"}
-    counted = measured["as_published"]["mcp-scaled"]["mpjpe_mm"]["all"]
-    assert counted == pytest.approx(measured["mpjpe_mm"] * 20 / 21)
 
 
 def test_missing_images(command: Callable[..., str], real_tree: Path, frames: Frames) -> None:
@@ -184,7 +157,7 @@ def test_weights_of_another_hand_model_are_refused(tmp_path: Path) -> None:
     [
         (["--model", "x.onnx", "--checkpoint", "y"], "no effect with --model"),
         (["--model", "x.onnx", "--images", "0"], "--images must be"),
-        (["--model", "x.onnx", "--protocol", "humans"], "unknown protocol 'humans'; did you mean human"),
+        (["--model", "x.onnx", "--protocol", "wrists"], "unknown protocol 'wrists'; did you mean wrist"),
         (["--variant", "er-l"], "no weights come with"),
     ],
 )

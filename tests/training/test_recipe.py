@@ -38,19 +38,6 @@ def test_shipped_recipes(path: Path) -> None:
     assert get_variant(recipe.distill.teacher).params_budget_m > get_variant(recipe.variant).params_budget_m
 
 
-def test_what_is_gone_is_left_out_with_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Recipes that users keep go on working, whatever the locale."""
-    path = tmp_path / "old.toml"
-    path.write_text(
-        f"# 両手\n{GOOD}[distill]\nteacher = 'er-s'\njoints = 10.0\npresence = 0.5\n[qat]\nsteps = 3\n",
-        encoding="utf-8",
-    )
-    distill = read_recipe(path).distill
-    assert distill is not None and distill.weights == {"joints": 10.0}
-    qat, presence = capsys.readouterr().err.splitlines()
-    assert "qat: left out" in qat and "presence" in presence
-
-
 def test_stages() -> None:
     recipe = Recipe("er-xs", (Stage(128, 8, 10), Stage(224, 4, 5)), images=1)
     assert (recipe.steps, recipe.samples) == (15, 100)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.errors import CommandParser, UserError, run_command
-from runtime.hand.hand_model import HandPair, load_hand_models, skin
+from runtime.hand.hand_model import load_hand_models
 from runtime.hand.hands import COLOURS
 from runtime.hand.joints import BONES
 from runtime.image.crop import BOX_SCALE, crop_from_box
@@ -26,32 +26,21 @@ TILE_PX = 256
 BOX_COLOUR = (200, 200, 200)
 
 
-def draw_sheet(frames: Frames, hands: HandPair, count: int, seed: int) -> NDArray[np.uint8]:
-    """RGB sheet of `count` samples: each plain above, and with joints, bones, mesh outline and box below."""
+def draw_sheet(frames: Frames, count: int, seed: int) -> NDArray[np.uint8]:
+    """RGB sheet of `count` samples: each plain above, and with joints, bones and box below."""
     chosen = np.sort(np.random.default_rng(seed).permutation(len(frames))[:count])
-    return draw_page([_tile(frames, hands, int(index)) for index in chosen])
+    return draw_page([_tile(frames, int(index)) for index in chosen])
 
 
-def _tile(frames: Frames, hands: HandPair, index: int) -> Tile:
+def _tile(frames: Frames, index: int) -> Tile:
     box = frames.bbox[index]
     crop = crop_from_box(box, TILE_PX, scale=BOX_SCALE)
     plain = crop.apply(read_rgb(frames, index))
     marked = plain.copy()
-    pose, sample = frames.pose_of[index], load_sample(frames, index, TILE_PX)
-    joints, fitted = frames.joints_world_m[pose], frames.has_mano[pose] & frames.joint_valid[pose, :, 0]
-    camera, valid = frames.camera_of[index], sample.joint_valid > 0
-    rotation = frames.camera_rotation[camera]
-    for side, hand in enumerate(hands):
-        colour = COLOURS[hand.side]
-        if fitted[side]:
-            vertices, skeleton = skin(hand, frames.rotations_world[pose, side], frames.shape[pose, side])
-            seen = (vertices - skeleton[0] + joints[side, 0] - frames.camera_position_m[camera]) @ rotation.T
-            pixels = crop.to_crop(seen[:, :2] / seen[:, 2:] * frames.focal_px[camera] + frames.principal_px[camera])
-            filled = np.zeros((TILE_PX, TILE_PX), np.uint8)
-            for triangle in np.round(pixels[hand.faces]).astype(np.int32):
-                cv2.fillConvexPoly(filled, triangle, 255)
-            outline = cv2.findContours(filled, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]
-            cv2.drawContours(marked, outline, -1, [128 + c // 2 for c in colour], 1)
+    sample = load_sample(frames, index, TILE_PX)
+    valid = sample.joint_valid > 0
+    for side, name in enumerate(SIDES):
+        colour = COLOURS[name]
         points = np.round(sample.points[side] * TILE_PX).astype(int).tolist()
         for parent, child in BONES:
             if valid[side, parent] and valid[side, child]:
@@ -79,8 +68,8 @@ def main(arguments: list[str] | None = None) -> int:
         raise UserError("give -n 1 or more")
     if options.output.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise UserError(f"cannot write a picture as '{options.output.suffix}': name it .png or .jpg")
-    hands = load_hand_models(options.hand_model)
-    sheet = draw_sheet(open_frames(options.data, options.split, hands), hands, options.samples, options.seed)
+    frames = open_frames(options.data, options.split, load_hand_models(options.hand_model))
+    sheet = draw_sheet(frames, options.samples, options.seed)
     write_picture(options.output, sheet)
     print(options.output)
     return 0

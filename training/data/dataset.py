@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -17,7 +18,7 @@ from runtime.errors import UserError
 from runtime.hand.hand_model import HandPair
 from training.data.augment import AugmentSpec, draw
 from training.data.frames import Frames
-from training.data.mixture import FrameSet, Source
+from training.data.mixture import Source
 from training.data.readers import coco_wholebody, hic, hint, reinterhand
 from training.data.readers.interhand import read_frames
 from training.data.samples import load_sample, or_next
@@ -47,17 +48,20 @@ def open_frames(data: str, split: str, hands: HandPair, count: int | None = None
 
 
 class HandDataset(Dataset[dict[str, Tensor]]):
-    """Samples as dictionaries of tensors, keys as in Sample, the image as (3, S, S); `key` (2,) is index and draw.
+    """Samples of data sets, numbered through, as dictionaries of tensors, keys as in Sample, the image as (3, S, S).
 
-    In place of an image that is missing or damaged stands the next good one, with its own key.
+    In place of an image that is missing or damaged stands the next good one.
     """
 
-    def __init__(self, frames: FrameSet, crop_px: int, augment: AugmentSpec | None = None, seed: int = 0) -> None:
-        self.frames, self.crop_px, self.augment, self.seed = frames, crop_px, augment, seed
-        self._told = torch.zeros(len(frames), dtype=torch.bool).share_memory_()  # of all loading processes
+    def __init__(
+        self, parts: Sequence[Frames], crop_px: int, augment: AugmentSpec | None = None, seed: int = 0
+    ) -> None:
+        self.parts, self.crop_px, self.augment, self.seed = parts, crop_px, augment, seed
+        self.ends = list(accumulate(map(len, parts)))
+        self._told = torch.zeros(len(self), dtype=torch.bool).share_memory_()  # of all loading processes
 
     def __len__(self) -> int:
-        return len(self.frames)
+        return self.ends[-1]
 
     def __getitem__(self, key: int | tuple[int, int]) -> dict[str, Tensor]:
         """`key` is an index, or (index, draw): the draw number seeds the augmentation, so a resumed run repeats it."""
@@ -67,10 +71,11 @@ class HandDataset(Dataset[dict[str, Tensor]]):
             augmentation = None
             if self.augment is not None:
                 augmentation = draw(self.augment, np.random.default_rng((self.seed, number, at)))
-            sample = vars(load_sample(*self.frames.at(at), self.crop_px, augmentation))
+            part = bisect_right(self.ends, at)
+            in_part = at - self.ends[part] + len(self.parts[part])
+            sample = vars(load_sample(self.parts[part], in_part, self.crop_px, augmentation))
             tensors = {name: torch.from_numpy(np.asarray(value)) for name, value in sample.items()}
-            image = tensors["image"].permute(2, 0, 1).contiguous()
-            return {**tensors, "image": image, "key": torch.tensor([at, number])}
+            return {**tensors, "image": tensors["image"].permute(2, 0, 1).contiguous()}
 
         return or_next(len(self), index, load, self._told.numpy())
 
@@ -85,8 +90,7 @@ def start_worker(_: int) -> None:
 class StepSampler(Sampler[list[tuple[int, int]]]):
     """Batches of (image, epoch) from a given sample on: each data set's epoch is a seeded permutation of its images.
 
-    Of `processes`, number `process` gets every so manieth sample of a batch. Epochs are counted modulo `draws`, where
-    it is not 0, so that each image comes in so many augmentations only.
+    Of `processes`, number `process` gets every so manieth sample of a batch.
     """
 
     sizes: tuple[int, ...]  # images of each data set; they are numbered through
@@ -96,7 +100,6 @@ class StepSampler(Sampler[list[tuple[int, int]]]):
     seed: int
     process: int = 0
     processes: int = 1
-    draws: int = 0
     shares: tuple[float, ...] = (1.0,)  # of the samples, by data set
 
     def __len__(self) -> int:
@@ -121,7 +124,6 @@ class StepSampler(Sampler[list[tuple[int, int]]]):
                 if part not in orders or orders[part][0] != epoch:
                     generator = torch.Generator().manual_seed(self.seed + epoch)
                     orders[part] = epoch, torch.randperm(self.sizes[part], generator=generator)
-                draw = epoch % self.draws if self.draws else epoch
-                keys.append((first[part] + int(orders[part][1][number]), draw))
+                keys.append((first[part] + int(orders[part][1][number]), epoch))
             position += self.batch
             yield keys[self.process :: self.processes]

@@ -65,6 +65,7 @@ class Frames:
     principal_px: Floats  # (K, 2)
     points_px: Floats | None = None  # (N, 2, 21, 2) joints in the picture; None: the 3D ones, seen through the camera
     occluded: NDArray[np.bool_] | None = None  # (N, 2, 21); None: not known
+    vertices_m: Floats | None = None  # (P, 2, 778, 3) as mano_joints_m; None: the hand model's, posed
     synthetic: bool = False
     folders: tuple[str, ...] = ("",)  # of images, below image_root
     kinds: tuple[str, ...] = HAND_KINDS  # that figures are given by
@@ -76,20 +77,6 @@ class Frames:
     def path(self, index: int) -> Path:
         """Where an image is."""
         return self.image_root / self.folders[self.folder_of[index]] / self.file_names[index].decode()
-
-    @property
-    def parts(self) -> tuple[Frames, ...]:
-        """Of which a training.data.mixture.Mixture has several."""
-        return (self,)
-
-    @property
-    def shares(self) -> tuple[float, ...]:
-        """Of the samples, by part."""
-        return (1.0,)
-
-    def at(self, index: int) -> tuple[Frames, int]:
-        """The part that image `index` is of, and its number there."""
-        return self, index
 
     @property
     def has_3d(self) -> bool:

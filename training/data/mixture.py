@@ -6,11 +6,9 @@ Read without what reads the data: command lines must be quick.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from runtime.errors import UserError
 
@@ -49,7 +47,7 @@ def parse_source(word: str) -> Source:
 
 @dataclass(frozen=True, eq=False)
 class Mixture:
-    """Images of several data sets, numbered through; weights say how many samples each gives, whatever its size."""
+    """Images of one data set or several; weights say how many samples each gives, whatever its size."""
 
     parts: tuple[Frames, ...]
     weights: tuple[float, ...]
@@ -69,25 +67,14 @@ class Mixture:
 
     @property
     def name(self) -> str:
-        """The data sets with their weights."""
-        return ", ".join(f"{part.name} x {w:g}" for part, w in zip(self.parts, self.weights, strict=True))
+        """The data sets', with their weights where there are several."""
+        return self._listed([part.name for part in self.parts])
 
     @property
     def label(self) -> str:
         """As the name, with what is synthetic."""
-        return ", ".join(f"{part.label} x {w:g}" for part, w in zip(self.parts, self.weights, strict=True))
+        return self._listed([part.label for part in self.parts])
 
-    def at(self, index: int) -> tuple[Frames, int]:
-        """The part that image `index` is of, and its number there."""
-        for part, end in zip(self.parts, accumulate(map(len, self.parts)), strict=True):
-            if index < end:
-                return part, index - end + len(part)
-        raise IndexError(index)
-
-
-FrameSet: TypeAlias = "Frames | Mixture"
-
-
-def mix(parts: Sequence[Frames], sources: Sequence[Source]) -> FrameSet:
-    """One data set as it is, several as a mixture."""
-    return parts[0] if len(parts) == 1 else Mixture(tuple(parts), tuple(source.weight for source in sources))
+    def _listed(self, names: list[str]) -> str:
+        weighted = ", ".join(f"{name} x {weight:g}" for name, weight in zip(names, self.weights, strict=True))
+        return names[0] if len(names) == 1 else weighted

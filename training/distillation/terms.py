@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from training.distillation.teacher import Grid, Lesson, Teacher, log_marginals
+from training.distillation.teacher import Grid, Lesson, NetworkTeacher, log_marginals
 from training.hands.layer import HandLayer, matrix_from_6d
 from training.losses import LOSS_CELLS, LossWeights, Supervised, masked_l1, masked_mean, normalise_joints_image
 from training.network import ERNet, Extracted, Outputs
@@ -68,20 +68,20 @@ class Distilled(Supervised):
         layer: HandLayer,
         weights: LossWeights,
         spec: DistillSpec,
-        teacher: Teacher,
+        teacher: NetworkTeacher,
         bf16: bool = False,
     ) -> None:
         super().__init__(network, layer, weights, bf16)
         self.spec = spec
         # Not an nn.Module, so that it is no part of the state dict, of .train() or of the trained parameters.
         self.teacher = teacher
-        self.taught_by = {"name": teacher.facts.name, "sha256": teacher.facts.sha256}
+        self.taught_by = {"name": teacher.name, "sha256": teacher.sha256}
 
     def forward(self, batch: dict[str, Tensor], step: int) -> tuple[Tensor, dict[str, Tensor]]:
         """As Supervised; the terms, unweighted, are among the figures as `distil_...`."""
         outputs, extracted = self.look(batch["image"])
         supervised, figures = self.against_labels(outputs, extracted.grid, batch)
-        terms = self.against_teacher(outputs, extracted, self.teacher.teach(batch), batch)
+        terms = self.against_teacher(outputs, extracted, self.teacher.teach(batch["image"]), batch)
         taught = torch.stack([self.spec.weights[name] * term for name, term in terms.items()]).sum()
         total = self.spec.labels * supervised + ramp(step, self.spec.ramp_steps) * taught
         for name, term in terms.items():

@@ -14,7 +14,6 @@ Hands with fewer than MIN_JOINTS labelled joints in the picture are not measured
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -39,21 +38,21 @@ NOTE = (
 
 @dataclass(frozen=True)
 class PointFigures:
-    """Of one kind of pictures; nan where nothing was measured."""
+    """Of one kind of pictures; None where nothing was measured."""
 
-    kind: str
+    kind: str  # "all" first
     n_images: int
     n_hands: int
-    median_error: float  # metacarpals
-    pck: float
-    pck_seen: float
-    auc: float
-    presence: float
+    median_error: float | None  # metacarpals
+    pck: float | None  # at PCK_AT
+    pck_seen: float | None  # None where the set does not say which joints are hidden
+    auc: float | None
+    presence: float | None
     curve: list[float]  # over CURVE; nothing without hands
 
 
-def point_cells(found: Any) -> tuple[str, ...]:
-    """Figures, as PointFigures or as a record has them, under HEADINGS."""
+def point_cells(found: PointFigures) -> tuple[str, ...]:
+    """Figures under HEADINGS."""
     figures = (found.median_error, found.pck, found.pck_seen, found.auc, found.presence)
     return found.kind, str(found.n_images), str(found.n_hands), *(number(figure, 3) for figure in figures)
 
@@ -114,7 +113,7 @@ def _figures(kind: str, found: dict[str, NDArray[Any]]) -> PointFigures:
         n_images=len(hands),
         n_hands=int(hands.sum()),
         median_error=_of_known(np.median, found["median_error"]),
-        pck=curve[CURVE.index(PCK_AT)] if curve else math.nan,
+        pck=curve[CURVE.index(PCK_AT)] if curve else None,
         pck_seen=_of_known(np.mean, found["pck_seen"]),
         auc=_of_known(np.mean, found["auc"]),
         presence=_of_known(np.mean, found["presence"]),
@@ -122,6 +121,6 @@ def _figures(kind: str, found: dict[str, NDArray[Any]]) -> PointFigures:
     )
 
 
-def _of_known(summary: Callable[[NDArray[Any]], Any], values: NDArray[Any]) -> float:
+def _of_known(summary: Callable[[NDArray[Any]], Any], values: NDArray[Any]) -> float | None:
     known = values[np.isfinite(values)]
-    return float(summary(known)) if known.size else math.nan
+    return float(summary(known)) if known.size else None

@@ -29,15 +29,17 @@ Predictor = Callable[[Images], HandBatch]
 BATCH = 32
 
 
-def truth_of(
-    samples: Sequence[Sample], hands: HandPair, frames: Frames, human: NDArray[np.bool_] | None = None
-) -> Truth:
-    """Labels of the samples of `frames`, not augmented; `human` (N,): annotated by people, None for all."""
+def truth_of(samples: Sequence[Sample], hands: HandPair, frames: Frames) -> Truth:
+    """Labels of the samples of `frames`, not augmented."""
     in_image = np.stack([s.joint_valid for s in samples]) > 0.5
-    joints, vertices = _mesh(hands, np.stack([s.rotations for s in samples]), np.stack([s.shape for s in samples]))
+    if frames.vertices_m is None:
+        joints, vertices = _mesh(hands, np.stack([s.rotations for s in samples]), np.stack([s.shape for s in samples]))
+    else:
+        turn = frames.camera_rotation[frames.camera_of][:, None]
+        vertices = frames.vertices_m[frames.pose_of] @ np.swapaxes(turn, -1, -2)
+        joints = np.stack([s.mano_joints for s in samples])
     return Truth(
         hand_type=frames.hand_type,
-        human=np.ones(len(samples), bool) if human is None else human,
         present=np.stack([s.presence for s in samples]) > 0.5,
         presence_known=np.stack([s.has_presence for s in samples]) > 0.5,
         joints=np.stack([s.joints for s in samples]),
@@ -116,29 +118,21 @@ def evaluate(
     hands: HandPair,
     label: str = "accuracy",
     protocols: Sequence[Protocol] = (MCP_SCALED,),
-    human: NDArray[np.bool_] | None = None,
 ) -> Scores:
-    """Figures of a predictor over every image of `frames`, with a progress bar; mcp-scaled is always among them.
-
-    `human` (N,) says which images people annotated; None: all.
-    """
+    """Figures of a predictor over every image of `frames`, with a progress bar; mcp-scaled is always among them."""
     scores = Scores(protocols)
-    for images, truth in labelled_batches(frames, crop_px, hands, label, human):
+    for images, truth in labelled_batches(frames, crop_px, hands, label):
         scores.add(predict(images), truth)
     return scores
 
 
-def labelled_batches(
-    frames: Frames, crop_px: int, hands: HandPair, label: str, human: NDArray[np.bool_] | None = None
-) -> Iterator[tuple[Images, Truth]]:
+def labelled_batches(frames: Frames, crop_px: int, hands: HandPair, label: str) -> Iterator[tuple[Images, Truth]]:
     """The images, cut as the runner cuts them, BATCH at a time, and what they truly show, with a progress bar."""
     with tqdm(total=len(frames), desc=label, unit="img", leave=False) as bar:
         for start in range(0, len(frames), BATCH):
-            part = slice(start, start + BATCH)
-            batch = frames.subset(part)
+            batch = frames.subset(slice(start, start + BATCH))
             samples = [load_sample(batch, i, crop_px) for i in range(len(batch))]
-            truth = truth_of(samples, hands, batch, None if human is None else human[part])
-            yield np.stack([s.image for s in samples]), truth
+            yield np.stack([s.image for s in samples]), truth_of(samples, hands, batch)
             bar.update(len(samples))
 
 

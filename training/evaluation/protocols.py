@@ -1,17 +1,16 @@
-"""The protocols that two-hand methods are measured by, P1 to P5, on plain arrays. Their figures never compare.
+"""The protocols that two-hand methods are measured by, on plain arrays. Their figures never compare.
 
-| name | P | hands | root | scale | true joints | mean |
-| --- | --- | --- | --- | --- | --- | --- |
-| `wrist` | 1 | single, interacting | wrist | none | annotated | over the 42 joints' own means |
-| `mcp-scaled` | 2 | interacting | middle MCP | bone wrist - middle MCP | mesh | over all |
-| `wrist-scaled` | 3 | interacting | wrist | as P2 | mesh | over all |
-| `human` | 4 | both, human-annotated images | wrist | none | annotated | over single's 42 and interacting's 42 joints |
-| `er` | 5 | single, interacting | middle MCP | as P2 | mesh | as P4 |
+| name | hands | root | scale | true joints | mean |
+| --- | --- | --- | --- | --- | --- |
+| `wrist` | single, interacting | wrist | none | annotated | over the 42 joints' own means |
+| `mcp-scaled` | interacting | middle MCP | bone wrist - middle MCP | mesh | over all |
+| `wrist-scaled` | interacting | wrist | the same bone | mesh | over all |
+| `er` | single, interacting | middle MCP | the same bone | mesh | over single's 42 and interacting's 42 joints |
 
 Sources are the methods' own evaluators: InterNet (data/InterHand2.6M/dataset.py), IntagHand (apps/eval_interhand.py),
-DIR (apps/eval.py), InterWild and ER (data/InterHand26M/InterHand26M.py). True vertices are the fitted mesh's in all.
+DIR (apps/eval.py) and ER (data/InterHand26M/InterHand26M.py). True vertices are the fitted mesh's in all.
 
-P1 to P4 leave the root's own zero error out of the mean. Every evaluator above counts it: `as_published` counts it too.
+All but `er` leave the root's own zero error out of the mean; those evaluators count it: their MPJPE is 20/21 of ours.
 `er` is ER's and EANet's evaluator with its quirks, each a switch of `Protocol`; `ER_WITHOUT_QUIRKS` has them off.
 Quirk 6, test boxes from RootNet's file, is left out: the boxes are the annotated ones.
 
@@ -54,7 +53,6 @@ class Truth:
     """Labels of N images, in metres and camera axes; what has no label may hold anything finite."""
 
     hand_type: NDArray[np.integer]  # (N,) RIGHT, LEFT, INTERACTING or none, as annotated
-    human: Bools  # (N,) annotated by people
     present: Bools  # (N, 2)
     presence_known: Bools  # (N, 2)
     joints: Floats  # (N, 2, 21, 3) annotated (triangulated), wrist-relative
@@ -79,7 +77,6 @@ class Protocol:
     scaled: bool  # the prediction gets the truth's length of the bone wrist - middle MCP
     joints: Literal["annotated", "mesh"]  # the true joints; "mesh" is quirk 1: regressed, not taken from the annotation
     single: bool  # images of a single hand count
-    human: bool = False  # only images annotated by people count
     # Joints that count: all of the image's hands; the annotated ones; or (quirk 4) joint k of our order where joint k
     # of InterHand's order is annotated: ER regresses its joints in our order (wrist first, fingers from base to tip),
     # and masks them by the file's (tips first, wrist last). The wrist counts where the thumb's tip is annotated.
@@ -91,15 +88,10 @@ class Protocol:
     fit_needed: bool = True  # quirk 5 if not: without a fit the true mesh is 0, hence the scale and the error, 0 mm
     vertices_per: Literal["hand", "image"] = "hand"  # MPVPE's mean; per image, all of its hands need a fit
 
-    def as_published(self) -> Protocol:
-        """The same with the root's zero error counted, as all published figures have it."""
-        return replace(self, root_counts=True)
-
 
 WRIST_ONLY = Protocol("wrist", WRIST, False, "annotated", single=True, mask="joints", average="joints")
 MCP_SCALED = Protocol("mcp-scaled", MIDDLE_MCP, True, "mesh", single=False)
 WRIST_SCALED = Protocol("wrist-scaled", WRIST, True, "mesh", single=False)
-HUMAN = Protocol("human", WRIST, False, "annotated", single=True, human=True, mask="joints", average="halves")
 ER = Protocol(
     "er",
     MIDDLE_MCP,
@@ -114,7 +106,7 @@ ER = Protocol(
 )
 # The same alignment and images; every error counts once, where it belongs.
 ER_WITHOUT_QUIRKS = replace(ER, name="er, no quirks", mask="joints", average="all", root_counts=False, fit_needed=True)
-PROTOCOLS: Mapping[str, Protocol] = {p.name: p for p in (WRIST_ONLY, MCP_SCALED, WRIST_SCALED, HUMAN, ER)}
+PROTOCOLS: Mapping[str, Protocol] = {p.name: p for p in (WRIST_ONLY, MCP_SCALED, WRIST_SCALED, ER)}
 
 
 @dataclass(frozen=True)
@@ -153,7 +145,7 @@ def measure(protocol: Protocol, predicted: HandBatch, truth: Truth) -> Errors:
     """Errors of every image by `protocol`."""
     hands = np.stack([np.isin(truth.hand_type, (side, INTERACTING)) for side in (RIGHT, LEFT)], axis=1)
     interacting = truth.hand_type == INTERACTING
-    images = (interacting | protocol.single) & (truth.human | (not protocol.human))
+    images = interacting | protocol.single
     if protocol.mask == "hands":
         counts = np.repeat(hands[..., None], JOINT_COUNT, axis=2)
     else:

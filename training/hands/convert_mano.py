@@ -42,11 +42,6 @@ def convert(right_path: Path, left_path: Path) -> tuple[Arrays, list[str]]:
     if np.abs(first - second).sum() < SAME * np.abs(first).sum():
         left["shapedirs"] = left["shapedirs"] * np.array([-1, 1, 1], np.float32)[:, None]
         repairs.append("the left hand's shapedirs had the right hand's sign in x, as published; it was changed")
-    for hand, path in ((right, right_path), (left, left_path)):
-        corners = (hand["v_template"] - hand["v_template"].mean(axis=0))[hand["faces"]]
-        if np.einsum("fc,fc->", corners[:, 0], np.cross(corners[:, 1], corners[:, 2])) < 0:  # of six times the volume
-            hand["faces"] = np.ascontiguousarray(hand["faces"][:, ::-1])
-            repairs.append(f"the faces of {path} looked inwards; they were turned")
     arrays: Arrays = {"name": np.array(NAME)}
     for prefix, hand in (("", right), ("left_", left)):
         arrays |= {f"{prefix}{key}": values for key, values in hand.items()}

@@ -37,13 +37,11 @@ MAX_FILE_BYTES = 16 << 20  # the published files have 3.7 MB
 MAX_DIMENSIONS = 3
 ITEM_TYPES = ("f4", "f8", "i4", "i8", "u4", "u8")
 # What Python 2 writes: numbers, text, tuples, lists, dicts with text as keys, memo, and objects by class and state.
-INSTRUCTIONS = (
-    *(pickle.PROTO, pickle.STOP, pickle.MARK, pickle.BINPUT, pickle.LONG_BINPUT, pickle.BINGET, pickle.LONG_BINGET),
-    *(pickle.NONE, pickle.NEWTRUE, pickle.NEWFALSE, pickle.BININT, pickle.BININT1, pickle.BININT2, pickle.LONG1),
-    *(pickle.BINFLOAT, pickle.SHORT_BINSTRING, pickle.BINSTRING, pickle.BINUNICODE, pickle.EMPTY_TUPLE, pickle.TUPLE),
-    *(pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3, pickle.EMPTY_LIST, pickle.APPEND, pickle.APPENDS),
-    *(pickle.EMPTY_DICT, pickle.GLOBAL, pickle.REDUCE, pickle.NEWOBJ, pickle.BUILD),
-)
+INSTRUCTIONS = """
+PROTO STOP MARK BINPUT LONG_BINPUT BINGET LONG_BINGET NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 BINFLOAT
+SHORT_BINSTRING BINSTRING BINUNICODE EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_LIST APPEND APPENDS EMPTY_DICT GLOBAL
+REDUCE NEWOBJ BUILD
+"""
 
 # The names a MANO file holds, in pickle's spelling.
 CHUMPY = "chumpy.ch Ch"
@@ -101,7 +99,7 @@ class _Reader(pickle._Unpickler):
         self.stack[-1].update(zip(items[::2], items[1::2], strict=True))
 
     dispatch: ClassVar[dict[int, Callable[[Any], None]]] = {
-        **{code[0]: pickle._Unpickler.dispatch[code[0]] for code in INSTRUCTIONS},
+        **{code: pickle._Unpickler.dispatch[code] for code in (getattr(pickle, n)[0] for n in INSTRUCTIONS.split())},
         pickle.SETITEM[0]: load_setitem,
         pickle.SETITEMS[0]: load_setitems,
     }

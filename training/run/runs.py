@@ -15,7 +15,7 @@ from runtime.hand.hand_model import load_hand_models
 from training.checkpoint import initialise
 from training.data.cache import cache_dir
 from training.data.mixture import SYNTHETIC
-from training.distillation.teacher import StoredTeacher, open_teacher
+from training.distillation.teacher import open_teacher
 from training.distillation.terms import Distilled
 from training.hands import HANDS
 from training.hands.layer import HandLayer
@@ -33,7 +33,7 @@ CPU_BATCH = 8  # tried on a CPU in place of a larger one: its time grows with th
 def run(args: argparse.Namespace, taught: bool) -> int:
     """Train, or say what that would be, as the command line of train.py, or where `taught` of distill.py, says."""
     recipe = recipe_of(args)
-    spec, store = (_taught(args, recipe), args.store) if taught else (None, None)
+    spec = _taught(args, recipe) if taught else None
     recipe = replace(recipe, distill=spec)
     with parallel.process_group() as device:
         hands = load_hand_models(args.hand_model)
@@ -42,7 +42,7 @@ def run(args: argparse.Namespace, taught: bool) -> int:
         if args.init is not None:
             parallel.say(initialise(network, args.init))
         teacher = None if spec is None else open_teacher(spec, hands, device, recipe.bf16 or spec.bf16)
-        drawn = drawn_here(args, device, images_stay=store is not None)
+        drawn = drawn_here(args, device)
         frames = None
         if not (args.dry_run and any(source.synthetic for source in args.data)):  # a dry run makes no synthetic set
             # Where batches are drawn, a few are rendered, to name the set.
@@ -51,8 +51,6 @@ def run(args: argparse.Namespace, taught: bool) -> int:
         if spec is None or teacher is None:
             objective = Supervised(network, HandLayer(*hands), recipe.losses, recipe.bf16)
         else:
-            if store is not None and frames is not None and not args.dry_run:
-                teacher = StoredTeacher(teacher, store, frames, recipe, spec)
             objective = Distilled(network, HandLayer(*hands), recipe.losses, spec, teacher, recipe.bf16)
         if args.dry_run:
             parallel.say(describe(recipe, objective, SYNTHETIC if frames is None else frames.label, device))
@@ -68,8 +66,6 @@ def _taught(args: argparse.Namespace, recipe: Recipe) -> DistillSpec:
     if recipe.distill is None:
         source = args.recipe or f"the recipe of {args.variant}"
         raise UserError(f"{source} has no [distill] table: add one with the teacher and the terms' weights")
-    if args.store is not None and not recipe.distill.draws:
-        raise UserError("stored outputs come round again only with 'draws' of 1 or more in [distill]: set it")
     return recipe.distill if args.teacher is None else replace(recipe.distill, teacher=args.teacher)
 
 
@@ -85,12 +81,9 @@ def recipe_of(args: argparse.Namespace) -> Recipe:
     return recipe if args.batch is None else recipe.with_batch(args.batch)
 
 
-def drawn_here(args: argparse.Namespace, device: torch.device, images_stay: bool) -> bool:
-    """Whether batches are drawn on a GPU, of the synthetic set alone; images are read from a disk else.
-
-    `images_stay`: something is stored per image, so they must be the same ones again.
-    """
-    drawn = device.type == "cuda" and len(args.data) == 1 and args.data[0].synthetic and not images_stay
+def drawn_here(args: argparse.Namespace, device: torch.device) -> bool:
+    """Whether batches are drawn on a GPU, of the synthetic set alone; images are read from a disk else."""
+    drawn = device.type == "cuda" and len(args.data) == 1 and args.data[0].synthetic
     if args.backgrounds is not None and not drawn:
         raise UserError(
             "--backgrounds are for pictures drawn on a GPU, of the synthetic set alone: draw a set with "
@@ -109,7 +102,7 @@ def describe(recipe: Recipe, objective: Supervised, data: str, device: torch.dev
         f"labels       {_listed(asdict(recipe.losses))}",
     ]
     if isinstance(objective, Distilled):
-        spec, teacher = objective.spec, objective.teacher.facts
+        spec, teacher = objective.spec, objective.teacher
         lines += [
             f"teacher      {teacher.name}, sha256 {teacher.sha256[:8]}, looks at {teacher.crop_px} px",
             f"distillation {_listed(spec.weights)}; grows over {spec.ramp_steps} steps; labels x {spec.labels:g}; "
@@ -143,24 +136,16 @@ def step_seconds(objective: Supervised, recipe: Recipe, stage: Stage, device: to
 
 
 def random_batch(count: int, crop_px: int, device: torch.device) -> dict[str, Tensor]:
-    """A batch as HandDataset's, of noise: two hands in every image, all labels known."""
-    known: dict[str, tuple[int, ...]] = {
-        **dict.fromkeys(("presence", "has_presence", "has_mano"), (HANDS,)),
-        **dict.fromkeys(("joint_valid", "joint_valid_3d"), (HANDS, 21)),
-        "has_translation": (),
+    """A batch as HandDataset's, all ones: two hands in every image, all labels known."""
+    per_hand: dict[str, tuple[int, ...]] = {
+        **dict.fromkeys(("presence", "has_presence", "has_mano"), ()),
+        **dict.fromkeys(("joint_valid", "joint_valid_3d"), (21,)),
+        **dict.fromkeys(("joints", "mano_joints"), (21, 3)),
+        **{"points": (21, 2), "shape": (10,), "rotations": (16, 3, 3)},
     }
-    noise: dict[str, tuple[int, ...]] = {
-        "image": (3, crop_px, crop_px),
-        **dict.fromkeys(("joints", "mano_joints"), (HANDS, 21, 3)),
-        "points": (HANDS, 21, 2),
-        "shape": (HANDS, 10),
-        "relative_translation": (3,),
-    }
-    batch = {name: torch.ones(count, *shape, device=device) for name, shape in known.items()}
-    batch |= {name: torch.rand(count, *shape, device=device) for name, shape in noise.items()}
-    batch["rotations"] = torch.eye(3, device=device).expand(count, HANDS, 16, 3, 3)
-    batch["key"] = torch.zeros(count, 2, dtype=torch.long, device=device)
-    return batch
+    shapes = {name: (HANDS, *shape) for name, shape in per_hand.items()}
+    shapes |= {"image": (3, crop_px, crop_px), "relative_translation": (3,), "has_translation": ()}
+    return {name: torch.ones(count, *shape, device=device) for name, shape in shapes.items()}
 
 
 def _listed(values: dict[str, float]) -> str:

@@ -27,7 +27,7 @@ from training.checkpoint import WeightFacts, frames_sha256, save_weights
 from training.data.cache import cache_error
 from training.data.dataset import HandDataset, StepSampler, open_frames, start_worker
 from training.data.frames import Frames, drop_missing
-from training.data.mixture import SYNTHETIC, FrameSet, Source, mix
+from training.data.mixture import SYNTHETIC, Mixture, Source
 from training.data.samples import drop_damaged
 from training.evaluation.predictions import evaluate, network_predictor
 from training.losses import Supervised
@@ -77,7 +77,7 @@ class Trainer:
         self.checkpoint = settings.folder / "checkpoint.pt"  # what the run goes on from
         self.weights = settings.folder / f"{recipe.variant}.safetensors"  # the averaged ones
 
-    def run(self, frames: FrameSet | None = None) -> Path:
+    def run(self, frames: Mixture | None = None) -> Path:
         """Train to the recipe's end and write the weights; a time limit shortens what is left of the schedule.
 
         `frames`: open_train's, where the caller has them already. UserError for a folder with another run.
@@ -188,10 +188,9 @@ class Trainer:
         """The rest of a stage, so many steps after so many samples of the run, read from the disk."""
         recipe, frames, workers = self.recipe, self.frames, self.settings.workers
         sizes, place = tuple(map(len, frames.parts)), (parallel.rank(), parallel.world_size())
-        draws = recipe.distill.draws if recipe.distill else 0
         return DataLoader(
-            HandDataset(frames, stage.crop_px, recipe.augment, recipe.seed),
-            batch_sampler=StepSampler(sizes, stage.batch, samples, steps, recipe.seed, *place, draws, frames.shares),
+            HandDataset(frames.parts, stage.crop_px, recipe.augment, recipe.seed),
+            batch_sampler=StepSampler(sizes, stage.batch, samples, steps, recipe.seed, *place, frames.shares),
             num_workers=workers,
             worker_init_fn=start_worker,
             pin_memory=self.device.type == "cuda",
@@ -218,7 +217,7 @@ class Trainer:
             average = self.averaged()
             predict = network_predictor(average, self.hands)
             errors = evaluate(predict, self.validation, self.crop_px, self.hands, "validation")
-            accuracy = errors.accuracy(self.validation.label)
+            accuracy, pck = errors.accuracy(self.validation.label), errors.points.figures()[0].pck
             facts = WeightFacts(
                 variant=self.recipe.variant,
                 hand_model={"name": self.hands[0].name, "sha256": self.hands[0].sha256},
@@ -237,7 +236,7 @@ class Trainer:
                 "val_mpjpe_mm": round(accuracy.mpjpe_mm, 3),
                 "val_mrrpe_mm": round(accuracy.mrrpe_mm, 3),
                 "val_presence": round(accuracy.presence_accuracy, 4),
-                "val_pck": round(errors.points.figures()[0].pck, 4),
+                "val_pck": None if pck is None else round(pck, 4),
                 "dataset": accuracy.dataset,
             }
             self.log.write(self.settings.folder / "log.csv")
@@ -248,7 +247,7 @@ class Trainer:
         if parallel.is_distributed():
             distributed.barrier()
 
-    def _origin(self, frames: FrameSet) -> dict[str, str]:
+    def _origin(self, frames: Mixture) -> dict[str, str]:
         """What decides what comes out of a run, of a network that has not been trained yet."""
         recipe = self.recipe
         if recipe.distill is not None and self.objective.taught_by is not None:  # the content, not the place it is at
@@ -258,7 +257,7 @@ class Trainer:
             weights.update(parameter.detach().cpu().contiguous().numpy().tobytes())
         return {
             "recipe": hashlib.sha256(repr(recipe).encode()).hexdigest(),
-            "data": f"{frames.name} {frames_sha256(frames)}",
+            "data": f"{frames.name} {frames_sha256(frames.parts)}",
             "hand model": self.hands[0].sha256,
             "initial weights": weights.hexdigest(),
         }
@@ -294,9 +293,10 @@ class Trainer:
         self.steps_done, self.samples = state["done"]
 
 
-def open_train(sources: Sequence[Source], hands: HandPair, count: int) -> FrameSet:
+def open_train(sources: Sequence[Source], hands: HandPair, count: int) -> Mixture:
     """The train splits of all data sets; of the synthetic one, `count` images."""
-    return mix([open_split(source.data, "train", hands, count) for source in sources], sources)
+    parts = tuple(open_split(source.data, "train", hands, count) for source in sources)
+    return Mixture(parts, tuple(source.weight for source in sources))
 
 
 def open_split(data: str, split: str, hands: HandPair, count: int) -> Frames:

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from benchmarks.measure.doubt import Conditions, doubts
-from benchmarks.measure.stats import change, drift_pct, mean_interval, ratio, summarise
-from benchmarks.records.record import Clocks, Device, Ratio, Runtime
+from benchmarks.measure.stats import drift_pct, median_interval, ratio, summarise
+from benchmarks.records.record import Device, Ratio, Runtime
 
 RUNTIME = Runtime("onnxruntime", "1", "CPUExecutionProvider", "CPUExecutionProvider", 1)
-CALM = Conditions(0.02, 0.0, 3000.0, None, False)
-JETSON = Device("a Jetson", jetpack="6", power_mode="MAXN", clocks=Clocks([], [], locked=True))
+CALM = Conditions(0.02, 0.0, 3000.0)
+JETSON = Device("a Jetson", jetpack="6", power_mode="MAXN")
 
 
 def steady(blocks: int = 8, scatter: float = 0.01) -> list[np.ndarray]:
@@ -32,17 +32,13 @@ def test_percentiles_of_known_runs() -> None:
 
 def test_an_interval_covers_the_truth_about_as_often_as_it_says() -> None:
     rng = np.random.default_rng(1)
-    found = [mean_interval(rng.normal(3.0, 1.0, 40)) for _ in range(200)]
+    found = [median_interval(rng.normal(3.0, 1.0, 40)) for _ in range(200)]
     assert 0.88 <= np.mean([interval.low <= 3.0 <= interval.high for interval in found]) <= 0.99
 
 
-def test_ratios_and_changes() -> None:
+def test_ratios_and_drift() -> None:
     drifting = np.array([1.0, 2.0, 4.0, 8.0])
     assert ratio(3 * drifting, drifting) == Ratio(3, 3, 3)  # round by round
-    old = 5 * (1 + 0.01 * np.random.default_rng(2).uniform(-1, 1, 12))
-    same, other = change(old, old[::-1]), change(old, 1.2 * old)
-    assert same.low < 0 < same.high and same.estimate == 0
-    assert other.low > 0.18 and other.high < 0.22 and other.estimate == pytest.approx(0.2)
     assert drift_pct(np.array([1, 1, 1, 1.0, 1.2, 1.2])) == pytest.approx(20)
 
 
@@ -53,11 +49,9 @@ def test_ratios_and_changes() -> None:
         ({"blocks": steady(scatter=0.4)}, "noisy"),
         ({"blocks": [block * (1 + 0.02 * number) for number, block in enumerate(steady())]}, "drift"),
         ({"runtime": replace(RUNTIME, provider_requested="CUDAExecutionProvider")}, "fallback"),
-        ({"block": replace(CALM, throttled=True)}, "throttled"),
         ({"block": replace(CALM, foreign_cores=0.5)}, "busy"),
         ({"block": replace(CALM, stolen_cores=0.1)}, "stolen"),
         ({"block": replace(CALM, cpu_mhz=2800.0)}, "frequency changed"),
-        ({"device": replace(JETSON, clocks=Clocks([], [], locked=False))}, "unlocked"),
         ({"device": replace(JETSON, power_mode=None)}, "power mode unknown"),
         ({"device": Device("a CPU")}, None),
     ],

@@ -11,9 +11,8 @@ from runtime.errors import UserError
 from runtime.hand.hand_model import load_hand_models
 from tests.fixtures.picture_sets import make_coco, make_reinterhand
 from training.checkpoint import read_facts
-from training.data.augment import AugmentSpec
 from training.data.dataset import HandDataset, open_frames
-from training.data.mixture import Source, mix, parse_source
+from training.data.mixture import Mixture, Source, parse_source
 from training.run import trainer
 from training.train import main
 
@@ -59,14 +58,14 @@ def test_weights_that_are_none(word: str) -> None:
 
 def test_images_are_numbered_through(synthetic_root: Path, tmp_path: Path) -> None:
     parts = [open_frames("synthetic", "train", HANDS, 48), open_frames(str(make_coco(tmp_path)), "test", HANDS)]
-    mixed = mix(parts, [Source("synthetic", 3), Source("coco")])
-    assert mix(parts[:1], [Source("synthetic")]) is parts[0]
-    assert len(mixed) == 53 and mixed.at(47) == (parts[0], 47) and mixed.at(48) == (parts[1], 0)
+    mixed = Mixture(tuple(parts), (3.0, 1.0))
+    assert Mixture((parts[0],), (3.0,)).label == "SynthHands v2.2 (synthetic)"
+    assert len(mixed) == 53
     assert mixed.shares == (0.75, 0.25) and mixed.synthetic
     assert mixed.label == "SynthHands v2.2 (synthetic) x 3, COCO-WholeBody x 1"
-    dataset, alone = HandDataset(mixed, 64, AugmentSpec()), HandDataset(parts[1], 64)
-    assert torch.equal(HandDataset(mixed, 64)[49]["image"], alone[1]["image"])
-    assert dataset[(49, 1)]["key"].tolist() == [49, 1] and not dataset[49]["has_mano"].any()
+    dataset, alone = HandDataset(parts, 64), [HandDataset([part], 64) for part in parts]
+    for index, (part, in_part) in {47: (0, 47), 48: (1, 0), 52: (1, 4)}.items():
+        assert torch.equal(dataset[index]["image"], alone[part][in_part]["image"])
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from runtime.hand.hand_model import load_hand_models
-from training.distillation.teacher import NetworkTeacher, lesson_of_outputs
+from training.distillation.teacher import Lesson, NetworkTeacher
 from training.distillation.terms import Distilled, heatmap_term, move_mass, resize_plane
 from training.hands.layer import HandLayer
 from training.losses import LossWeights, Supervised
@@ -96,7 +96,7 @@ def test_a_student_like_its_teacher_pays_nothing(layer: HandLayer, batch: dict[s
     twin = NetworkTeacher(network, "er-nano", "00", ALL, CPU)
     objective = Distilled(network, layer, LossWeights(), ALL, twin).eval()
     batch["image"] = torch.rand(2, 3, 160, 160)
-    terms = objective.against_teacher(*objective.look(batch["image"]), twin.teach(batch), batch)
+    terms = objective.against_teacher(*objective.look(batch["image"]), twin.teach(batch["image"]), batch)
     assert set(terms) == set(TERMS)
     assert all(float(value) == pytest.approx(0, abs=3e-4) for value in terms.values()), terms
 
@@ -115,13 +115,11 @@ def test_output_terms_in_numbers(layer: HandLayer, teacher: NetworkTeacher, batc
     extracted = objective.look(batch["image"])[1]  # a map of 2 x 2 cells, 5 depth bins
     turned = upright.clone()
     turned[:, :, 0] = torch.tensor([0.0, 1, 0, -1, 0, 0])  # the wrist, by 90 degrees about z
-    moved = zero._replace(
-        rotation6d=turned,
-        joints_image=torch.tensor([0.5, 0.0, 0.0]).expand(2, 2, 21, 3),
-    )
+    cells = torch.tensor([1.0, 0.5, 0.5]).expand(2, 2, 21, 3)  # half a cell to the right of the first one's centre
+    lesson = Lesson(turned, zero.shape, cells / torch.tensor([2, 2, 5]))
     batch["presence"] = torch.tensor([[1.0, 1.0], [0.0, 1.0]])
     batch["joint_valid"] = torch.ones(2, 2, 21)
-    terms = objective.against_teacher(zero, extracted, lesson_of_outputs(moved, (5, 2, 2)), batch)
+    terms = objective.against_teacher(zero, extracted, lesson, batch)
     for index, name in enumerate(("vertices", "joints")):
         mesh = layer(torch.eye(3).expand(1, 2, 16, 3, 3), torch.zeros(1, 2, 10))
         points = (mesh[index] - mesh[1][:, :, :1])[0]

@@ -50,7 +50,7 @@ def test_labels_against_themselves() -> None:
     assert (rows["all"].median_error, rows["all"].pck, rows["all"].auc, rows["all"].presence) == (0, 1, 1, 1)
     assert rows["all"].curve == [0, *[1] * 20]
     nothing = rows["none"]
-    assert np.isnan([nothing.median_error, nothing.pck, nothing.auc]).all() and nothing.presence == 1
+    assert (nothing.median_error, nothing.pck, nothing.auc, nothing.presence) == (None, None, None, 1)
     assert nothing.curve == []
 
 
@@ -84,7 +84,7 @@ def test_what_is_not_known_counts_neither_way() -> None:
 
 def test_joints_that_nothing_hides() -> None:
     truth = labels(RIGHT)
-    assert np.isnan(figures(found(truth), truth)["one"].pck_seen)
+    assert figures(found(truth), truth)["one"].pck_seen is None
     truth.point_seen[0, 0, :10] = True
     predicted = found(truth)
     predicted.points[0, 0, 5:] += 1  # five of the ten

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import pickle
-import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -25,27 +23,6 @@ from training.hands.mano_pickle import MAX_FILE_BYTES, SHAPES, read_mano_pickle
 @pytest.fixture(scope="module")
 def pickles(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return craft.write_mano_pickles(tmp_path_factory.mktemp("mano"))
-
-
-class Node:
-    """Takes any state."""
-
-
-def test_the_made_files_are_what_pickle_numpy_and_scipy_read(
-    pickles: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for module, name in (("chumpy", ""), ("chumpy.ch", "Ch"), ("chumpy.reordering", "Select")):
-        monkeypatch.setitem(sys.modules, module, SimpleNamespace(**{name: Node} if name else {}))
-    with pytest.warns(DeprecationWarning):  # of the old names of numpy's and scipy's modules
-        table: dict[str, Any] = pickle.loads(pickles[1].read_bytes(), encoding="latin1")
-    assert len(table) == 13 and table["bs_type"] == "lrotmin"
-    node = table["shapedirs"]
-    plain = table | {
-        "shapedirs": node.a.x.ravel()[node.idxs].reshape(node.preferred_shape),
-        "J_regressor": table["J_regressor"].toarray(),
-    }
-    for key, values in read_mano_pickle(pickles[1]).items():
-        np.testing.assert_array_equal(values, plain[key], err_msg=key)
 
 
 def test_the_converted_hands_are_the_ones_that_went_in(
@@ -66,20 +43,13 @@ def test_the_converted_hands_are_the_ones_that_went_in(
         np.testing.assert_allclose(skin(hand, rotations, shape)[0], skin(original, rotations, shape)[0], atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("changed", "repairs"),
-    [("shapedirs", ()), ("f", ("the left hand's shapedirs had", "the faces of"))],
-    ids=["a left file that is right already is left alone", "faces that look inwards are turned"],
-)
-def test_repairs(changed: str, repairs: tuple[str, ...], tmp_path: Path) -> None:
+def test_a_left_file_that_is_right_already_is_left_alone(tmp_path: Path) -> None:
     right, left = craft.write_mano_pickles(tmp_path)
     hand = load_hand_models()[1]
-    values = {"shapedirs": hand.shapedirs.astype("<f8"), "f": hand.faces[:, ::-1].astype("<u4")}[changed]
-    left.write_bytes(craft.pickled({**craft.entries(hand), changed: craft.array(values)}))
+    left.write_bytes(craft.pickled({**craft.entries(hand), "shapedirs": craft.array(hand.shapedirs.astype("<f8"))}))
     arrays, made = convert(right, left)
-    assert all(line.startswith(said) for line, said in zip(made, repairs, strict=True))
+    assert made == []
     np.testing.assert_allclose(arrays["left_shapedirs"], hand.shapedirs, atol=1e-7)
-    assert np.array_equal(arrays["left_faces"], hand.faces)
 
 
 def test_memo_column_major_and_big_endian(pickles: tuple[Path, Path], tmp_path: Path) -> None:
@@ -195,15 +165,6 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "text": (b"not a pickle at all", REFUSED),
     "cut at 70%": (official()[: int(0.7 * len(official()))], "cut short"),
 }
-
-
-@pytest.mark.parametrize("case", ["eval", "os.system"])
-def test_the_hostile_files_would_run(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Python's own unpickler runs them: the canary of the next test can die."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv(CANARY, "alive")
-    pickle.loads(HOSTILE[case][0])
-    assert os.environ[CANARY] == case or (tmp_path / CANARY).exists()
 
 
 @pytest.mark.parametrize("case", HOSTILE)

@@ -26,7 +26,7 @@ from runtime.errors import UserError
 from runtime.hand.hand_model import load_hand_models
 from training.checkpoint import load_network, read_facts
 from training.data.dataset import HandDataset, open_frames
-from training.data.mixture import Source
+from training.data.mixture import Mixture, Source
 from training.data.synthhands import batches
 from training.hands.layer import HandLayer
 from training.losses import Supervised
@@ -40,11 +40,7 @@ from training.run.trainer import RunSettings, Trainer, WeightAverage, parameter_
 ROOT = Path(__file__).parents[3]
 HANDS = load_hand_models()
 RECIPE = Recipe(
-    variant="er-nano",
-    stages=(Stage(64, 4, 4), Stage(96, 2, 2)),
-    images=48,
-    warmup_steps=2,
-    learning_rate=1e-3,
+    variant="er-nano", stages=(Stage(64, 4, 4), Stage(96, 2, 2)), images=48, warmup_steps=2, learning_rate=1e-3
 )
 MEASURED = {"images_per_s", "waiting_pct"}  # differ from run to run
 TOML = """variant = "er-nano"
@@ -142,6 +138,8 @@ from training.run import trainer
 trainer.CHECKPOINT_SECONDS, trainer.VALIDATION_IMAGES, trainer.ROW_STEPS = {seconds}, 8, 1
 {more}sys.exit(train.main(sys.argv[1:]))
 """
+
+
 # Norms as several processes have them, in one. Where pictures are flat and channels constant, torch's own lose digits:
 # on a CPU their gradient is 3e-3 from that in double precision, ours 1e-5.
 OWN_NORMS = """
@@ -246,7 +244,7 @@ def test_a_folder_belongs_to_one_recipe_data_and_start(synthetic_root: Path, tmp
     recipe, start = make_trainer(tmp_path, replace(RECIPE, learning_rate=1e-4)), make_trainer(tmp_path)
     with torch.no_grad():
         next(start.network.parameters()).add_(1e-3)
-    fewer = open_frames("synthetic", "train", HANDS, 40)
+    fewer = Mixture((open_frames("synthetic", "train", HANDS, 40),), (1.0,))
     for other, frames, what in ((recipe, None, "recipe"), (start, fewer, "data and initial weights")):
         with pytest.raises(UserError, match=rf"belongs to a run that differs in {what}: give another") as caught:
             other.run(frames)
@@ -369,21 +367,18 @@ SYNTHETIC, FOLDER = Source("synthetic"), Source("somewhere")
 
 
 @pytest.mark.parametrize(
-    ("sources", "device", "images_stay", "drawn"),
+    ("sources", "device", "drawn"),
     [
-        ([SYNTHETIC], GPU, False, True),
-        ([Source("synthetic-v1")], GPU, False, True),
-        ([SYNTHETIC], CPU, False, False),
-        ([SYNTHETIC], GPU, True, False),
-        ([SYNTHETIC, FOLDER], GPU, False, False),
-        ([FOLDER], GPU, False, False),
+        ([SYNTHETIC], GPU, True),
+        ([Source("synthetic-v1")], GPU, True),
+        ([SYNTHETIC], CPU, False),
+        ([SYNTHETIC, FOLDER], GPU, False),
+        ([FOLDER], GPU, False),
     ],
 )
-def test_the_synthetic_set_alone_is_drawn_on_a_gpu(
-    sources: list[Source], device: torch.device, images_stay: bool, drawn: bool
-) -> None:
+def test_the_synthetic_set_alone_is_drawn_on_a_gpu(sources: list[Source], device: torch.device, drawn: bool) -> None:
     args = Namespace(data=sources, backgrounds=None)
-    assert drawn_here(args, device, images_stay) is drawn
+    assert drawn_here(args, device) is drawn
     args.backgrounds = Path("photographs")
     with contextlib.nullcontext() if drawn else pytest.raises(UserError, match="--backgrounds"):
-        drawn_here(args, device, images_stay)
+        drawn_here(args, device)

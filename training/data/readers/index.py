@@ -32,7 +32,7 @@ _BLOCK_BYTES = 1 << 18
 _MAX_DEPTH = 100
 _LIST_DEPTH = 2  # of a list in the file's object: an item that ends leads back to it
 _MAX_ITEM_BYTES = 1 << 24
-INDEX_VERSION = 4  # of the arrays' meaning: raised whenever a reader changes what it makes of the same files
+INDEX_VERSION = 6  # of the arrays' meaning: raised whenever a reader changes what it makes of the same files
 
 Arrays = dict[str, Any]  # by name
 

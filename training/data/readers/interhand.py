@@ -3,12 +3,9 @@
     annotations/{split}/InterHand2.6M_{split}_{data,camera,joint_3d,MANO_NeuralAnnot}.json
     images/{split}/...                         or in any number of folders, as the archives are unpacked:
                                                InterHand2.6M_{5,30}fps_batch{0,1,...}/images/{split}/...
-    aid_human_annot_{split}.txt                one annotation number per line: what people annotated; from InterWild's
-                                               authors; here, in annotations/ or in annotations/{split}/
 
-The 5 and the 30 frames per second releases have the same form; each has its own annotations and human-annotated
-numbers, and they do not mix. Which one it is, the frame numbers say, where there are enough of them. The synthetic set
-is written in the same form; it may have pictures of hand type "none", and a "category" of each, for figures.
+The 5 and the 30 frames per second releases have the same form. So has the synthetic set; it may have pictures of hand
+type "none", and a "category" of each, for figures.
 
 What the files leave open, and what is done here:
 - `joint_valid` of an annotation is about one picture (annotated and inside it), that of joint_3d about the moment.
@@ -19,7 +16,6 @@ What the files leave open, and what is done here:
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -30,7 +26,6 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from runtime.errors import UserError
-from runtime.files import read_regular
 from runtime.hand.hand_model import HandPair, skin
 from runtime.hand.joints import INTERHAND_TO_JOINTS
 from runtime.hand.rotations import matrix_from_axis_angle
@@ -41,10 +36,7 @@ from training.data.readers.pictures import check_joint_order, checked_name, fram
 
 PARTS = ("data", "camera", "joint_3d", "MANO_NeuralAnnot")
 MIN_BOX_PX = 1.0
-MAX_ID_FILE_BYTES = 1 << 28
 SKIN_BATCH = 1024
-STEPS_AT_30_FPS = (1, 3)  # between frame numbers, of captures at 30 and at 90 fps; 6 and 18 in the 5 fps release
-MIN_STEPS = 1000
 _IMAGE = np.dtype([("id", "i8"), ("pose_of", "i4"), ("camera_of", "i4"), ("kind_of", "i2")])
 _OF_HANDS = ("hand_type", "i1"), ("hand_type_valid", "?"), ("joint_in_image", "?", (2, 21))
 _ANNOTATION = np.dtype([("image_id", "i8"), ("annotation_id", "i8"), ("bbox", "f8", 4), *_OF_HANDS])
@@ -65,10 +57,9 @@ def read_frames(root: Path, split: str, hands: HandPair) -> Frames:
     wrong = f"{root}: annotations of '{split}' are not in InterHand2.6M's format"
     arrays = open_index(files, f"interhand {hands[0].sha256}", lambda: _to_arrays(files, hands), wrong)
     kinds = tuple(arrays.pop("kinds", np.array(HAND_KINDS)).tolist())
-    name = "InterHand2.6M 30 fps" if arrays.pop("frame_step") in STEPS_AT_30_FPS else "InterHand2.6M"
     image_root, folders, arrays["folder_of"] = _locate(root, split, arrays["file_names"])
     arrays |= {"synthetic": bool(about.get("synthetic", False)), "folders": folders, "kinds": kinds}
-    return Frames(about.get("name", name), image_root, **arrays)
+    return Frames(about.get("name", "InterHand2.6M"), image_root, **arrays)
 
 
 def _locate(root: Path, split: str, names: NDArray[np.bytes_]) -> tuple[Path, tuple[str, ...], NDArray[np.int32]]:
@@ -90,25 +81,6 @@ def _locate(root: Path, split: str, names: NDArray[np.bytes_]) -> tuple[Path, tu
     return root, tuple(folder.relative_to(root).as_posix() for folder in found), folder_of
 
 
-def human_ids(root: Path, split: str, known: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Numbers, among those that are known, of the annotations that people made (H in the papers)."""
-    name = f"aid_human_annot_{split}.txt"
-    paths = [folder / name for folder in (root / "annotations" / split, root / "annotations", root)]
-    path = next((path for path in paths if path.is_file()), None)
-    if path is None:
-        raise UserError(f"the human-annotated subset needs {paths[0]}: download it, or choose without it")
-    try:
-        ids = np.array(
-            read_regular(path, "a list of annotation numbers", MAX_ID_FILE_BYTES).decode("utf-8-sig").split(), np.int64
-        )
-    except (ValueError, OverflowError) as error:
-        raise UserError(f"{path} is not a list of annotation numbers") from error
-    strangers = int((~np.isin(ids, known)).sum())
-    if strangers:
-        raise UserError(f"{strangers} of {len(ids)} numbers in {path} are not annotated here: it is another release's")
-    return ids
-
-
 def _to_arrays(files: Sequence[Path], hands: HandPair) -> Arrays:
     data, cameras, joints, mano = files
     images, poses, camera_keys = _image_arrays(data)
@@ -127,7 +99,6 @@ def _to_arrays(files: Sequence[Path], hands: HandPair) -> Arrays:
     return frames_arrays(
         len(images["file_names"]),
         **images,
-        frame_step=np.array(_frame_step(poses)),
         joints_world_m=world / np.float32(1000),
         joint_valid=known,
         **mano_arrays([fits.get(capture, {}).get(frame, {}) for capture, frame in poses], hands),
@@ -175,13 +146,6 @@ def _image_arrays(path: Path) -> tuple[Arrays, Keys, Keys]:
     if set(kinds) != {""}:
         arrays |= {"kind_of": images["kind_of"], "kinds": np.array(list(kinds))}
     return arrays, list(poses), list(cameras)
-
-
-def _frame_step(poses: Keys) -> int:
-    """What usually lies between the numbers of a capture's moments; 0 where there are too few of them to tell."""
-    moments = sorted((capture, int(frame)) for capture, frame in poses)
-    steps = [after[1] - before[1] for before, after in itertools.pairwise(moments) if before[0] == after[0]]
-    return int(np.median(steps)) if len(steps) >= MIN_STEPS else 0
 
 
 def mano_arrays(fits: Sequence[Mapping[str, Any]], hands: HandPair) -> Arrays:

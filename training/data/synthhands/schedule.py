@@ -24,11 +24,7 @@ SHARD_IMAGES = SHARD_FRAMES * FRAME_VIEWS
 SUBJECT_FRAMES = 6  # frames of one person, on end
 SHARDS_PER_CAPTURE = CAPTURE_FRAMES // SHARD_FRAMES
 
-SPLIT_CAPTURES = {
-    "train": range(0, 500_000),
-    "val": range(500_000, 600_000),
-    "test": range(600_000, 700_000),
-}
+SPLIT_CAPTURES = {"train": range(0, 500_000), "val": range(500_000, 600_000), "test": range(600_000, 700_000)}
 # How many images a split has where nobody says how many.
 SPLIT_IMAGES = {"train": 60_000, "val": 2_000, "test": 4_000}
 

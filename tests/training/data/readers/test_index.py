@@ -24,12 +24,6 @@ HANDS = load_hand_models()
 FULL, MOMENTS = 366_358, 20_354  # interacting train images of the 5 fps release, as most papers count them
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("ER_EDGE_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
 @pytest.fixture
 def root(synthetic_root: Path, tmp_path: Path) -> Path:
     """The synthetic set's annotations, 48 images, as a copy to change."""

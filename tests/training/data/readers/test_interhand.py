@@ -17,8 +17,7 @@ from runtime.errors import UserError
 from runtime.hand.hand_model import load_hand_models, skin
 from runtime.hand.joints import INTERHAND_TO_JOINTS, WRIST
 from training.data.frames import HAND_TYPES, Frames, drop_missing
-from training.data.readers import interhand
-from training.data.readers.interhand import human_ids, read_frames
+from training.data.readers.interhand import read_frames
 from training.data.samples import load_sample
 from training.data.synthhands.table import CATEGORIES
 
@@ -205,28 +204,11 @@ def test_inconsistent_annotations(copy: Path, change: Callable, edit: Callable[[
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("folder", ["annotations/train", "."])
-def test_what_people_annotated(copy: Path, folder: str) -> None:
-    everything = read_frames(copy, "train", HANDS)
-    human = everything.annotation_id[[5, 2, 9]]
-    path = copy / folder / "aid_human_annot_train.txt"
-    path.write_text("".join(f"{number}\n" for number in human))
-    assert human_ids(copy, "train", everything.annotation_id).tolist() == human.tolist()
-    path.write_text("999999 0\n")
-    with pytest.raises(UserError, match=r"1 of 2 numbers .* another release's"):
-        human_ids(copy, "train", np.arange(9))
-    path.write_text("one\n")
-    with pytest.raises(UserError, match="not a list of annotation numbers"):
-        human_ids(copy, "train", np.arange(9))
-
-
 def test_what_is_not_there(copy: Path) -> None:
     with pytest.raises(UserError, match="no data set at"):
         read_frames(copy / "nowhere", "train", HANDS)
     with pytest.raises(UserError, match="cannot read"):
         read_frames(copy / "annotations", "train", HANDS)
-    with pytest.raises(UserError, match=r"human-annotated subset needs .*aid_human_annot_train.txt"):
-        human_ids(copy, "train", np.arange(9))
 
 
 @pytest.mark.parametrize("cut_at", ["folders", "pictures"])
@@ -247,26 +229,6 @@ def test_several_archives(copy: Path, synthetic_root: Path, cut_at: str) -> None
     gone = frames.path(7)
     gone.unlink()
     assert drop_missing(read_frames(copy, "train", HANDS).first(8))[1] == [frames.file_names[7].decode()]
-
-
-@pytest.mark.parametrize(("step", "name"), [(1, " 30 fps"), (3, " 30 fps"), (6, ""), (18, ""), (7, "")])
-def test_the_rate_is_told_by_the_frame_numbers(
-    copy: Path, change: Callable, monkeypatch: pytest.MonkeyPatch, step: int, name: str
-) -> None:
-    """As both releases number them; of a few moments nothing is said."""
-    (copy / "dataset.json").unlink()
-
-    def spread(by_capture: Any) -> None:
-        for capture, moments in by_capture.items():
-            by_capture[capture] = {str(step * int(frame)): entry for frame, entry in moments.items()}
-
-    change("data", lambda data: [image.update(frame_idx=step * image["frame_idx"]) for image in data["images"]])
-    for part in ("joint_3d", "MANO_NeuralAnnot"):
-        change(part, spread)
-    assert read_frames(copy, "train", HANDS).name == "InterHand2.6M"
-    monkeypatch.setattr(interhand, "MIN_STEPS", 10)
-    monkeypatch.setenv("ER_EDGE_CACHE", str(copy / "cache"))
-    assert read_frames(copy, "train", HANDS).name == f"InterHand2.6M{name}"
 
 
 def test_categories_and_pictures_without_hands(

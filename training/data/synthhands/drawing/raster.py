@@ -41,14 +41,7 @@ class Mesh(NamedTuple):
 
 @kernel
 def place_vertices(
-    first: int,
-    step: int,
-    count: int,
-    mesh: Mesh,
-    coarse: Float32s,
-    views: Float32s,
-    seen: Float32s,
-    pixels: Float32s,
+    first: int, step: int, count: int, mesh: Mesh, coarse: Float32s, views: Float32s, seen: Float32s, pixels: Float32s
 ) -> None:
     """Subdivide (B, C, 3) and see it: `seen` (B, V, 3) in camera axes, `pixels` (B, V, 3) x, y and inverse depth."""
     total = seen.shape[1]
@@ -145,14 +138,7 @@ def rasterise(first: int, step: int, count: int, mesh: Mesh, shown: Bytes, pixel
 
 @kernel
 def cast_shadows(
-    first: int,
-    step: int,
-    count: int,
-    mesh: Mesh,
-    shown: Bytes,
-    seen: Float32s,
-    to_light: Float32s,
-    depths: Float32s,
+    first: int, step: int, count: int, mesh: Mesh, shown: Bytes, seen: Float32s, to_light: Float32s, depths: Float32s
 ) -> None:
     """Draw the faces that cast (F,) as the first light sees them: `depths` (B, S, S) by `to_light` (B, 3, 4)."""
     total = mesh.faces.shape[0]

@@ -1,4 +1,4 @@
-"""What machines say of themselves, on made trees of three Jetsons."""
+"""What machines say of themselves, on made trees of two Jetsons."""
 
 from __future__ import annotations
 
@@ -7,35 +7,48 @@ from pathlib import Path
 import pytest
 
 from benchmarks.devices.device_facts import describe_device, is_this_jetson
-from benchmarks.devices.device_reader import DeviceFacts, read_files
 from runtime.errors import UserError
-from tests.fixtures.jetson_tree import AGX_ORIN, JETSONS, ORIN_NANO, ORIN_NX, make_tree, write
+
+NVPMODEL = """
+< POWER_MODEL ID=0 NAME=15W >
+GPU MAX_FREQ 612000000
+< POWER_MODEL ID=1 NAME=25W >
+< POWER_MODEL ID=2 NAME=MAXN_SUPER >
+"""
+# Model, what it is compatible with, and Jetson Linux.
+ORIN_NANO = (
+    "NVIDIA Jetson Orin Nano Engineering Reference Developer Kit Super",
+    "nvidia,p3768-0000+p3767-0005-super\0nvidia,p3767-0005\0nvidia,tegra234\0",
+    "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic\n",
+)
+ORIN_NX = (
+    "NVIDIA Jetson Orin NX Engineering Reference Developer Kit",
+    "nvidia,p3768-0000+p3767-0000\0nvidia,p3767-0000\0nvidia,tegra234\0",
+    "# R36 (release), REVISION: 4.7, GCID: 38968081, BOARD: generic\n",
+)
 
 
-@pytest.mark.parametrize("name", JETSONS)
-@pytest.mark.parametrize("locked", [False, True])
-def test_a_jetson_by_its_files(tmp_path: Path, name: str, locked: bool) -> None:
-    jetson = JETSONS[name]
-    facts = read_files(make_tree(tmp_path, jetson, locked=locked))
-    assert facts.cpu_mhz == (1344.0,) * jetson.cpus and facts.gpu_mhz == jetson.gpu_hz[0] / 1e6
-    assert facts.locked is locked
-    assert facts.temperature_c == 51.187 and facts.throttle_events == 2
+def write(root: Path, path: str, text: str) -> None:
+    """One file, with its folders."""
+    (root / path).parent.mkdir(parents=True, exist_ok=True)
+    (root / path).write_text(text)
 
 
-def test_parts_that_are_off_or_do_not_answer(tmp_path: Path) -> None:
-    assert read_files(tmp_path) == DeviceFacts()
-    root = make_tree(tmp_path, AGX_ORIN)
-    for cpu in range(4, 12):
-        write(root, f"sys/devices/system/cpu/cpu{cpu}/online", "0\n")
-    write(root, "sys/class/thermal/thermal_zone0/temp", "-256000\n")
-    (root / AGX_ORIN.gpu / "min_freq").unlink()
-    facts = read_files(root)
-    assert len(facts.cpu_mhz) == 4 and facts.locked is None and facts.temperature_c == 50.218
+def make_tree(root: Path, jetson: tuple[str, str, str]) -> Path:
+    """What of a module's file system is read, under `root`."""
+    model, compatible, release = jetson
+    write(root, "proc/device-tree/model", model + "\0")
+    write(root, "proc/device-tree/compatible", compatible)
+    write(root, "etc/nv_tegra_release", release)
+    write(root, "etc/nvpmodel.conf", NVPMODEL)
+    write(root, "usr/local/cuda/version.json", '{"cuda": {"name": "CUDA SDK", "version": "12.6.68"}}')
+    write(root, "var/lib/nvpmodel/status", "pmode:0001")
+    return root
 
 
 def test_a_record_describes_the_device(tmp_path: Path) -> None:
     device = describe_device(make_tree(tmp_path, ORIN_NX))
-    assert (device.name, device.soc) == (ORIN_NX.model, "nvidia,p3768-0000+p3767-0000")
+    assert (device.name, device.soc) == (ORIN_NX[0], "nvidia,p3768-0000+p3767-0000")
     assert (device.jetpack, device.cuda, device.power_mode) == ("6 (L4T 36.4.7)", "12.6.68", "25W")
     plain = describe_device(tmp_path / "none")
     assert plain.name and plain.cpu_flags == []
