@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from runtime.errors import UserError
@@ -26,6 +29,10 @@ from training.checkpoint import (
 from training.network import build
 
 Tensors = dict[str, Tensor]
+# timm's names of a MobileNetV4-Conv-Small's bottlenecks: the parts of each block of stages 2 and 3.
+EXTRA = ("dw_start", "pw_exp", "dw_mid", "pw_proj")
+PLAIN = ("pw_exp", "dw_mid", "pw_proj")
+BOTTLENECKS = ((EXTRA, *[PLAIN] * 4, ("dw_start", "pw_exp", "pw_proj")), (EXTRA, EXTRA, *[PLAIN] * 4))
 
 
 def filled(state: Tensors) -> Tensors:
@@ -42,13 +49,53 @@ def cream(state: Tensors) -> object:
     return {"model": {**state, "head.weight": torch.zeros(1000, 320), "head.bias": torch.zeros(1000)}}
 
 
+def mobile_sam(state: Tensors) -> object:
+    """The image encoder, beside what segments."""
+    others = {"image_encoder.neck.0.weight": torch.zeros(1), "mask_decoder.iou_token.weight": torch.zeros(1)}
+    return {**{f"image_encoder.{name}": tensor for name, tensor in state.items()}, **others}
+
+
+def timm_tinyvit(state: Tensors) -> object:
+    """Downsampling at the next stage's beginning."""
+    made = {"head.fc.weight": torch.zeros(1000, 320)}
+    for name, tensor in state.items():
+        name = re.sub(r"^layers\.(\d)\.downsample", lambda found: f"stages.{int(found[1]) + 1}.downsample", name)
+        name = name.replace("layers.", "stages.").replace(".c.weight", ".conv.weight")
+        name = name.replace("patch_embed.seq.0", "patch_embed.conv1").replace("patch_embed.seq.2", "patch_embed.conv2")
+        made[name.replace("norm_head", "head.norm")] = tensor
+    return made
+
+
+def timm_mobilenet(state: Tensors) -> object:
+    """By stage, block and part: in the order of the layers here."""
+    modules = [("conv_stem", "bn1"), *((f"blocks.{s}.{b}.conv", f"blocks.{s}.{b}.bn1") for s in (0, 1) for b in (0, 1))]
+    for stage, blocks in enumerate(BOTTLENECKS, 2):
+        for block, parts in enumerate(blocks):
+            modules += [tuple(f"blocks.{stage}.{block}.{part}.{x}" for x in ("conv", "bn")) for part in parts]
+    modules.append(("blocks.4.0.conv", "blocks.4.0.bn1"))
+    flat = iter([name for pair in modules for name in pair])
+    made, names = {"classifier.weight": torch.zeros(1000, 1280)}, {}
+    for name, tensor in state.items():
+        module, _, leaf = name.rpartition(".")
+        names[module] = names.get(module) or next(flat)
+        wider = names[module].startswith("blocks.4") and tensor.dim() > 0
+        made[f"{names[module]}.{leaf}"] = torch.cat([tensor, tensor]) if wider else tensor
+    return made
+
+
 def torchvision(state: Tensors) -> object:
     return {**state, "fc.weight": torch.zeros(1000, 2048), "fc.bias": torch.zeros(1000)}
 
 
 @pytest.mark.parametrize(
     ("variant", "layout", "left_out"),
-    [("er-s", cream, "head.bias, head.weight"), ("er", torchvision, "fc.bias, fc.weight")],
+    [
+        ("er-s", cream, "head.bias, head.weight"),
+        ("er-s", mobile_sam, ""),
+        ("er-s", timm_tinyvit, "head.fc.weight"),
+        ("er-xs", timm_mobilenet, "left out 6: layers.17.0.c.weight, layers.17.0.bn.weight"),
+        ("er", torchvision, "fc.bias, fc.weight"),
+    ],
 )
 def test_public_layouts(variant: str, layout: Callable[[Tensors], object], left_out: str, tmp_path: Path) -> None:
     state = backbone_state(variant)
@@ -56,7 +103,7 @@ def test_public_layouts(variant: str, layout: Callable[[Tensors], object], left_
     network = build(variant)
     head = network.regress.translation[0].weight.clone()
     said = initialise(network, tmp_path / "weights.pth")
-    taken = {k: v for k, v in state.items() if v.is_floating_point()}
+    taken = {k: v for k, v in state.items() if v.is_floating_point() and (variant != "er-xs" or "layers.17" not in k)}
     assert all(torch.equal(network.backbone.state_dict()[k], v) for k, v in taken.items())
     assert torch.equal(network.regress.translation[0].weight, head)
     assert "the backbone was taken, the rest of the network starts at random" in said
@@ -141,3 +188,11 @@ def test_card_and_file_belong_together(path: Path) -> None:
 def test_clearly_better_than_the_mean_pose(variant: str, share: float) -> None:
     card = card_of(weights_of(variant))
     assert card["accuracy"]["mpjpe_mm"] <= share * card["mean_pose_mpjpe_mm"]
+
+
+def test_weights_trained_to_be_int8_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "er-nano.safetensors"
+    facts = asdict(read_facts(weights_of("er-nano"))) | {"qat": {"steps": 1000}}
+    save_file({}, path, metadata={"er_edge": json.dumps(facts)})
+    with pytest.raises(UserError, match="was trained to be int8, which is gone"):
+        load_network(path, "er-nano")

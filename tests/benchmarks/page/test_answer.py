@@ -81,6 +81,9 @@ def test_small_tables() -> None:
     cells = ("er-xs_224_int8.onnx", "3.0", "2.50", "2.00", "21.0", "+0.04", share, "0.50", "0.50")
     assert tables["files"].rows == [cells]
     assert tables["threads"].rows == [("er-xs_224_int8.onnx", "2.50", "~4.00", "1")]
+    aim = ("er-xs: times faster in int8 than in fp32", "2.00 (1.90-2.10)", "at least 2.0", "yes")
+    assert tables["aims"].rows[0] == aim
+    assert tables["aims"].rows[-1][1:] == ("0.04", "at most 0.1", "yes")
     assert [row[:3] for row in tables["classes"].rows] == [
         ("unknown", "made CPU", "er-xs_224_int8.onnx"),
         ("ARM dot product", "a Pi", "er-xs_224_int8.onnx"),
