@@ -98,9 +98,14 @@ def read_facts(path: Path) -> WeightFacts:
     if header is None:
         raise UserError(f"{path} was not written by this project's training (no 'er_edge' in its header)")
     try:
-        return WeightFacts(**json.loads(header))
+        entries = dict(json.loads(header))
+        rounded = entries.pop("qat", None) is not None  # older files have the entry
+        facts = WeightFacts(**entries)
     except (ValueError, TypeError) as error:
         raise UserError(f"{path}: header cannot be read ({error})") from error
+    if rounded:
+        raise UserError(f"{path} was trained to be int8, which is gone: give the float weights that it came from")
+    return facts
 
 
 def load_network(path: Path, variant: str) -> tuple[ERNet, WeightFacts]:
