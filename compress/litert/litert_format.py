@@ -79,7 +79,7 @@ def leaves_gpu(path: Path) -> dict[str, int]:
 
 def _quantize(artefact: Artefact, source: Path, material: Material) -> Artefact:
     request, crops = material.request, material.calibration[1]
-    nodes = choose_nodes(load_float(source), request.plan, request.variant, "cpu")
+    nodes = choose_nodes(load_float(source), request.plan, request.variant, str(artefact.flavour))
     quantize(artefact.path, nodes, crops, request.calib_method)
     done = {"quantizer": "ai-edge-quantizer", "weight_bits": 8, **asdict(nodes)}
     return replace(artefact, quantisation=done, calibration=material.calibration_facts)

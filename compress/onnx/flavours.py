@@ -1,9 +1,9 @@
 """The flavours of int8: what a runtime computes fast and right differs, so there is a file for each.
 
 - `cpu`: Q/DQ in onnxruntime's placement, which its kernels fuse: biases and the outputs of convolutions, after their
-  ReLU, are quantised too, those of linears are not. Activations are uint8, weights int8 per channel, 7 bits where the
-  CPU's sums may overflow (uint8 weights would not, but onnxruntime 1.32 has no fast kernels for them: er-xs ran 1.04
-  times as fast as in fp32, instead of 1.69).
+  ReLU, are quantised too, those of linears are not. Activations are uint8, weights int8 per channel, smaller where the
+  CPU's sums may overflow (weight_scales). uint8 weights would not, but onnxruntime 1.32 has no fast kernels for them:
+  er-xs ran 1.04 times as fast as in fp32, instead of 1.69.
 - `trt`: explicit quantisation as TensorRT 8.5 to 11 reads it. Symmetric int8 with zero point 0 everywhere, activations
   per tensor, weights per output channel in 8 bits (tensor cores sum in 32), biases in float, and nothing quantised but
   the inputs and weights of convolutions and linears: TensorRT decides what it fuses. The first convolution stays float:
@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -22,15 +23,16 @@ from typing import TYPE_CHECKING
 from compress.artefact import WEIGHTS_ONLY
 from compress.crops import Crops
 from compress.onnx.calibration import DEFAULT_METHOD, Seen, affine_of, calibrate
-from compress.onnx.graph import load_float
-from compress.onnx.passes import compact, correct_biases, one_gelu, own_biases, store_as_int8, widen
-from compress.onnx.quantize import Affine, QuantizedNodes, run_quantizer, select_nodes, weight_max, weighted_nodes
+from compress.onnx.graph import Graph, load_float
+from compress.onnx.passes import Scales, compact, correct_biases, one_gelu, own_biases, store_as_int8, widen
+from compress.onnx.quantize import Affine, QuantizedNodes, run_quantizer, select_nodes, weight_scales, weighted_nodes
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
 FLAVOURS = {"cpu": "int8", "trt": "int8-trt", WEIGHTS_ONLY: "w8"}  # in names of files
 SIGNED_MAX = 127  # of the activations of `trt`
+GELU_LOW = -2.5  # GELU makes -0.016 of it and less of what is below: a range that goes there wastes steps
 
 Pass = Callable[["ModelProto"], object]  # changes a model
 
@@ -75,23 +77,29 @@ def write_cpu(
     # A linear's output goes to norms, GELU and residuals, all in float: onnxruntime's QGemm writes float for nothing,
     # which saves two roundings and keeps GELU one node.
     options = {"OpTypesToExcludeOutputQuantization": ["Gemm"]}
-    plain = _corrected(source, nodes, seen, reduce_range)
-    affine = {tensor: affine_of(seen[tensor].low, seen[tensor].high) for tensor in cpu_tensors(plain, nodes)}
+    plain, scales = _corrected(source, nodes, seen, reduce_range)
+    plain = one_gelu(plain)
+    readers, affine = Graph(plain).readers, {}
+    for tensor in cpu_tensors(plain, nodes):
+        lowest = GELU_LOW if all(node.op_type == "Gelu" for node in readers[tensor]) else -math.inf
+        affine[tensor] = affine_of(max(seen[tensor].low, lowest), seen[tensor].high)
     names = [*nodes.quantized, *(node.name for node in folded_relus(plain, nodes))]
-    run_quantizer(one_gelu(plain), target, names, affine, signed=False, reduce_range=reduce_range, options=options)
+    run_quantizer(plain, target, names, affine, scales, signed=False, options=options)
     model = onnx.load(target)
     for change in (widen, *passes):
         change(model)
     onnx.save(model, target)
 
 
-def _corrected(source: Path, nodes: QuantizedNodes, seen: dict[str, Seen], reduce_range: bool) -> ModelProto:
-    """The float file with the biases that its rounded weights want."""
+def _corrected(
+    source: Path, nodes: QuantizedNodes, seen: dict[str, Seen], reduce_range: bool
+) -> tuple[ModelProto, dict[str, Scales]]:
+    """The float file with the biases that its rounded weights want, and the scales of these."""
     model = load_float(source)
     own_biases(model, nodes.quantized)
-    means = {name: entry.means for name, entry in seen.items()}
-    correct_biases(model, nodes.quantized, means, weight_max(reduce_range))
-    return model
+    scales = weight_scales(model, nodes.quantized, reduce_range)
+    correct_biases(model, scales, {name: entry.means for name, entry in seen.items()})
+    return model, scales
 
 
 def cpu_tensors(model: ModelProto, nodes: QuantizedNodes) -> tuple[str, ...]:
@@ -115,7 +123,7 @@ def folded_relus(model: ModelProto, nodes: QuantizedNodes) -> list[NodeProto]:
 
 def write_trt(source: Path, target: Path, nodes: QuantizedNodes, seen: dict[str, Seen]) -> None:
     """The int8 file of a float file with just these nodes quantised: their inputs are rounded, around 0."""
-    plain = _corrected(source, nodes, seen, reduce_range=False)
+    plain, scales = _corrected(source, nodes, seen, reduce_range=False)
     affine = {}
     for node in plain.graph.node:
         if node.name in nodes.quantized:
@@ -127,7 +135,7 @@ def write_trt(source: Path, target: Path, nodes: QuantizedNodes, seen: dict[str,
         "QuantizeBias": False,
         "OpTypesToExcludeOutputQuantization": ["Conv", "MatMul", "Gemm"],
     }
-    run_quantizer(plain, target, nodes.quantized, affine, signed=True, reduce_range=False, options=options)
+    run_quantizer(plain, target, nodes.quantized, affine, scales, signed=True, options=options)
 
 
 def store_weights(source: Path, target: Path) -> tuple[str, ...]:

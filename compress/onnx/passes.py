@@ -20,17 +20,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from compress.onnx.graph import Graph, attribute, constants_of, replace_nodes
+from compress.onnx.quantize import WEIGHT_MAX, channel_axis
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
 MIN_ELEMENTS = 4096  # of a constant that is stored as int8
-WEIGHT_MAX = 127
 RGB = 3
 CHANNEL_OF_ZEROS = (0, 0, 0, 0, 0, 1, 0, 0)  # what Pad adds before and after each axis of (1, 3, S, S)
 GELU_OPSET = 20
+Scales = NDArray[np.float32]  # (outputs,)
 FIRST_LAYER = ("Sub", "Div", "QuantizeLinear", "DequantizeLinear", "Conv")
 
 
@@ -82,21 +84,19 @@ def own_biases(model: ModelProto, nodes: Iterable[str]) -> None:
     replace_nodes(model, model.graph.node)
 
 
-def correct_biases(model: ModelProto, nodes: Iterable[str], means: Mapping[str, Sequence[float]], limit: int) -> None:
-    """Take from biases what rounding the weights adds to a layer's outputs on average; means: of its inputs' channels.
+def correct_biases(model: ModelProto, scales: Mapping[str, Scales], means: Mapping[str, Sequence[float]]) -> None:
+    """Take from biases what rounding the weights adds to a layer's outputs on average.
 
-    The nodes have biases of their own. limit: the integer that the largest weight of an output channel becomes.
+    scales: of the rounded weights, by their node, which has a bias of its own. means: of its inputs' channels.
     """
     from onnx import numpy_helper
 
-    graph, quantized = Graph(model), set(nodes)
+    graph = Graph(model)
     for node in graph.nodes:
-        if node.name not in quantized or len(node.input) < 3:
+        if node.name not in scales or len(node.input) < 3:
             continue
-        weight = graph.value(node, 1)
-        rows = weight if node.op_type == "Conv" or attribute(node, "transB", 0) else weight.T
-        largest = np.abs(rows).reshape(len(rows), -1).max(axis=1).reshape(-1, *[1] * (rows.ndim - 1))
-        scale = np.where(largest > 0, largest, 1) / limit
+        rows = np.moveaxis(graph.value(node, 1), channel_axis(node), 0)
+        scale = scales[node.name].reshape(-1, *[1] * (rows.ndim - 1))
         added = (np.round(rows / scale) * scale - rows).reshape(*rows.shape[:2], -1).sum(axis=2)  # (outputs, inputs)
         groups = attribute(node, "group", 1)
         inputs = np.reshape(means[node.input[0]], (groups, -1)).repeat(len(rows) // groups, axis=0)

@@ -85,8 +85,10 @@ def split_nodes(model: ModelProto, keep_float: Container[str]) -> QuantizedNodes
 
 
 def choose_nodes(model: ModelProto, plan: Path | None, variant: str, flavour: str) -> QuantizedNodes:
-    """What of a float model is quantised: as the plan of this variant and flavour says, or by the rule for all."""
-    return select_nodes(model, flavour) if plan is None else nodes_of(read_plan(plan, variant, flavour), model)
+    """What of a float model is quantised: as the plan of this variant says, or by the rule for all of this flavour."""
+    if plan is None:
+        return select_nodes(model, flavour)
+    return nodes_of(read_plan(plan, variant, "trt" if flavour == "trt" else "cpu"), model)
 
 
 def nodes_of(plan: Plan, model: ModelProto) -> QuantizedNodes:

@@ -70,7 +70,7 @@ def quantize(artefact: Artefact, model: Any, source: Path, material: Material) -
     except ImportError as error:
         raise UserError(f"nncf cannot be imported ({first_line(error)}): pip install -e '.[openvino]'") from None
     request, crops = material.request, material.calibration[1]
-    nodes = choose_nodes(load_float(source), request.plan, request.variant, "cpu")
+    nodes = choose_nodes(load_float(source), request.plan, request.variant, str(artefact.flavour))
     limits: dict[str, Any] = {}
     if request.calib_method != "minmax":  # of each crop the outermost values are left out, then the widest taken
         for end in ("min", "max"):

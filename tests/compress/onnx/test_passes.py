@@ -15,7 +15,7 @@ from onnx import ModelProto, TensorProto
 from compress.onnx.flavours import store_weights
 from compress.onnx.lint import lint
 from compress.onnx.passes import MIN_ELEMENTS, compact, correct_biases, one_gelu, store_as_int8, widen
-from compress.onnx.quantize import Affine, run_quantizer
+from compress.onnx.quantize import Affine, run_quantizer, weight_scales
 from runtime.backends.session import open_session
 from runtime.runner import graph_input
 from tests.fixtures.graphs import parse_graph
@@ -86,8 +86,10 @@ def first_layers(folder: Path, quantized: tuple[str, ...] = ("c1", "out"), also_
     constants = {name: RNG.normal(0, 1, shape).astype(np.float32) for name, shape in shapes.items()}
     source, target = folder / "float.onnx", folder / "int8.onnx"
     onnx.save(parse_graph(text, {"mean": MEAN, "deviation": DEVIATION, **constants}), source)
+    model = onnx.load(source)
     affine = {"normal": Affine(0.02, 110), "c1": Affine(0.2, 120), "out": Affine(1.0, 128)}
-    run_quantizer(onnx.load(source), target, quantized, affine, signed=False, reduce_range=True, options={})
+    scales = weight_scales(model, quantized, reduce_range=True)
+    run_quantizer(model, target, quantized, affine, scales, signed=False, options={})
     return onnx.load(target)
 
 
@@ -162,7 +164,8 @@ def test_biases_take_back_what_rounded_weights_add() -> None:
     weight = RNG.normal(0, 1, (8, 2, 3, 3)).astype(np.float32)
     text = "(float[1, 4, 5, 5] image) => (float[1, 8, 3, 3] out) { out = Conv <group = 2> (image, weight, bias) }"
     image = np.broadcast_to(np.array([0.5, 1, 2, -1], np.float32).reshape(1, 4, 1, 1), (1, 4, 5, 5))
-    scale = np.abs(weight).reshape(8, -1).max(axis=1).reshape(8, 1, 1, 1) / 64
+    scales = (np.abs(weight).reshape(8, -1).max(axis=1) / 64).astype(np.float32)
+    scale = scales.reshape(8, 1, 1, 1)
     found = {}
     for name, kernel in (("float", weight), ("rounded", (np.round(weight / scale) * scale).astype(np.float32))):
         model = parse_graph(text, {"weight": kernel, "bias": BIAS[:8]})
@@ -170,7 +173,7 @@ def test_biases_take_back_what_rounded_weights_add() -> None:
         if name == "rounded":
             plain = parse_graph(text, {"weight": weight, "bias": BIAS[:8]})
             plain.graph.node[0].name = "conv"
-            correct_biases(plain, ["conv"], {"image": image[0, :, 0, 0].tolist()}, 64)
+            correct_biases(plain, {"conv": scales}, {"image": image[0, :, 0, 0].tolist()})
             next(t for t in model.graph.initializer if t.name == "bias").CopyFrom(
                 next(t for t in plain.graph.initializer if t.name == "bias")
             )

@@ -31,7 +31,7 @@ def test_what_reads_off_coordinates_and_poses_stays_float(nano: Path) -> None:
     last = {
         f"/{part}" for part in ("extract/heatmap/Conv", "regress/pose/mlp/mlp.2/Conv", "regress/pooled/pooled.2/Gemm")
     }
-    assert set(nodes.kept_float) == last
+    assert set(nodes.kept_float) == last | {"/backbone/layers/layers.0/layers.0.0/c/Conv"}
 
 
 def kernels_of(model: ModelProto, names: tuple[str, ...]) -> list[tuple[NDArray[Any], NDArray[Any], int]]:
@@ -47,13 +47,20 @@ def kernels_of(model: ModelProto, names: tuple[str, ...]) -> list[tuple[NDArray[
     return found
 
 
-def test_weights_are_per_channel_symmetric_and_7_bits(quantized: tuple[Path, ModelProto, QuantizedNodes]) -> None:
+def test_no_two_neighbouring_products_overflow_16_bits(quantized: tuple[Path, ModelProto, QuantizedNodes]) -> None:
+    """Depthwise products, one to an output and place, have no neighbours."""
     _, model, nodes = quantized
     kernels = kernels_of(model, nodes.quantized)
     assert len(kernels) == len(nodes.quantized) > 50
+    largest = []
     for integers, scale, axis in kernels:
-        assert integers.dtype == np.int8 and np.abs(integers.astype(int)).max() <= 64
-        assert scale.shape == (integers.shape[axis],)
+        assert integers.dtype == np.int8 and scale.shape == (integers.shape[axis],)
+        rows = np.moveaxis(integers.astype(int), axis, 0)
+        largest.append(np.abs(rows).max())
+        if rows.shape[1] > 1:
+            even = rows[:, : rows.shape[1] // 2 * 2]
+            assert 255 * max(np.abs(even[:, ::2] + even[:, 1::2]).max(), largest[-1]) <= np.iinfo(np.int16).max
+    assert min(largest) > 64
 
 
 def test_a_convolution_and_its_relu_are_rounded_once(
@@ -68,7 +75,7 @@ def test_a_convolution_and_its_relu_are_rounded_once(
     relus = {node.input[0] for node in model.graph.node if node.op_type == "Relu"}
     made = {n.name: n.output[0] for n in model.graph.node if n.op_type == "Conv" and n.name in nodes.quantized}
     assert len(made) > 40 and set(made.values()) <= set(roundings) and not set(made.values()) & relus
-    assert len(before_relu) == 30
+    assert len(before_relu) == 29
     assert all(zero_points[roundings[made[name]].input[2]] == 0 for name in before_relu)
 
 

@@ -54,7 +54,7 @@ def test_int8(small_request: ExportRequest, tmp_path: Path, capsys: pytest.Captu
     assert beside["precision"] == "int8" and beside["calibration"]["n_images"] == 16
     assert beside["quantisation"]["quantizer"] == "nncf" and beside["tools"]["nncf"]
     assert made["latency_ms"]["median"] > 0 and made["latency_ms"]["times_faster_than_fp32"]["rounds"] > 1
-    nodes = select_nodes(load_float(tmp_path / f"{STEM}_fp32.onnx"))
+    nodes = select_nodes(load_float(tmp_path / f"{STEM}_fp32.onnx"), "nncf")
     constants = [op for op in read_model(model).get_ops() if op.get_type_name() == "Constant"]
     integers = [op.get_data().astype(int) for op in constants if op.get_element_type().get_type_name() == "i8"]
     assert max(np.abs(values).max() for values in integers) == 64  # 7 bits, where no target says that 8 do not overflow
