@@ -12,16 +12,17 @@ WORTH = 1.05  # times the speed of fp32 that a change of precision is worth it f
 
 
 def advise(artefacts: Sequence[Artefact]) -> str:
-    """One line: which ONNX file to run here, its gain and loss, and the causes where there is no gain."""
-    timed = [(a, a.ratio) for a in artefacts if a.format == "onnx" and a.ratio is not None]
+    """One line: which file to run here, its gain and loss, and the causes where there is no gain."""
+    timed = [(a, a.ratio) for a in artefacts if a.verdict.passed and a.ratio is not None]
     if not timed:
-        return "fp32 on this machine; no other ONNX file was timed here"
+        return "fp32 on this machine; no other file was timed here"
     best, ratio = max(timed, key=lambda pair: pair[1].median)
+    name = best.label if best.format == "onnx" else f"{best.label} ({best.format})"
     figures = f"{ratio.median:.2f} times the speed of fp32 ({ratio.min:.2f} to {ratio.max:.2f}), {best.lost_mm:+.2f} mm"
     if ratio.median >= WORTH and ratio.min > 1:
-        return f"{best.label} on this machine: {figures}"
+        return f"{name} on this machine: {figures}"
     noise = ", which is within the noise" if ratio.median > 1 >= ratio.min else ""
-    return f"fp32 on this machine: {best.label} has {figures}{noise}; {explain(best)}"
+    return f"fp32 on this machine: {name} has {figures}{noise}; {explain(best)}"
 
 
 def explain(artefact: Artefact) -> str:
