@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from tqdm import tqdm
 
+from compress.artefact import BASELINE, PARITY_FAILED, Artefact, Verdict
 from compress.check.mesh_distance import MeshDistance, mesh_distance
 from compress.crops import Crops
 from runtime.backends.contract import Outputs
@@ -18,9 +20,22 @@ from runtime.hand.hands import Floats
 from runtime.runner import graph_input
 
 if TYPE_CHECKING:
+    from compress.material import Material
     from training.network import ERNet
 
 Run = Callable[[Floats], Outputs]  # of a file: the graph's `image` -> its outputs
+PARITY_CROPS = 64
+
+
+def prove(artefact: Artefact, run: Run, material: Material) -> Artefact:
+    """Compare an exported file with the network; only an fp32 one must be within the tolerance of a copy."""
+    parity = compare(material.network, run, material.test.crops[:PARITY_CROPS], material.hands)
+    artefact = replace(artefact, parity=asdict(parity))
+    if artefact.precision == BASELINE and not parity.passed:
+        apart = f"{parity.vertex_mm:.3f} mm and {parity.projection_px:.3f} px apart"
+        reason = f"the fp32 file is not the network: {apart}"
+        artefact = replace(artefact, verdict=Verdict(PARITY_FAILED, (reason,)))
+    return artefact
 
 
 def check_parity(network: ERNet, path: Path, crops: Crops, hands: HandPair) -> MeshDistance:

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from compress.artefact import PARITY_FAILED, Artefact, Verdict
-from compress.check.parity import compare
+from compress.artefact import Artefact
+from compress.check.parity import prove
 from compress.litert.convert import write_float
 from compress.litert.quantize import halve, quantize
 from compress.material import Material
@@ -22,7 +22,6 @@ from runtime.backends.litert_engine import LiteRTBackend
 from runtime.files import file_sha256
 from training.evaluation.predictions import Predictor, file_predictor
 
-PARITY_CROPS = 64
 # What LiteRT's GPU delegate has a parser for (2026-10) and networks like these may hold, in tensors up to rank 4.
 GPU_OPERATORS = """ABS ADD BATCH_MATMUL CAST CONCATENATION CONV_2D DEPTHWISE_CONV_2D DEQUANTIZE DIV EXP FULLY_CONNECTED
     GELU HARD_SWISH LOGISTIC MAXIMUM MEAN MINIMUM MUL NEG PAD QUANTIZE RELU RELU6 RESHAPE RSQRT SELECT_V2 SLICE SOFTMAX
@@ -38,16 +37,10 @@ def make(artefact: Artefact, material: Material, made: tuple[Artefact, ...]) -> 
     elif artefact.precision == "fp16":
         halve(path)
     _embed(path, material.facts | {"precision": artefact.precision})
-    parity = compare(
-        material.network, LiteRTBackend(path, "cpu", None).run, material.test.crops[:PARITY_CROPS], material.hands
-    )
     left = leaves_gpu(path)
     note = ", ".join(f"{count} {name}" for name, count in left.items()) or "no operator"
     details = {"converter": converter, "leaves_gpu": left, "notes": [f"{note} is known to leave a phone's GPU"]}
-    artefact = replace(artefact, parity=asdict(parity), details=details)
-    if artefact.precision == "fp32" and not parity.passed:
-        artefact = replace(artefact, verdict=Verdict(PARITY_FAILED, ("the fp32 model is not the network",)))
-    return artefact
+    return prove(replace(artefact, details=details), LiteRTBackend(path, "cpu", None).run, material)
 
 
 def open_predictor(artefact: Artefact, material: Material) -> Predictor:

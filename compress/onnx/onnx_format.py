@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from compress import passport
-from compress.artefact import BASELINE, PARITY_FAILED, Artefact, Verdict
-from compress.check.parity import check_parity
+from compress.artefact import BASELINE, Artefact
+from compress.check.parity import prove, run_of
 from compress.crops import load_crops
 from compress.material import Material
 from compress.onnx.flavours import quantize, store_weights
@@ -21,7 +21,6 @@ from runtime.files import file_sha256
 from training.evaluation.predictions import Predictor, file_predictor
 
 FP16_CROPS = 32  # that ranges for fp16 are measured on
-PARITY_CROPS = 64
 
 
 def make(artefact: Artefact, material: Material, made: tuple[Artefact, ...]) -> Artefact:
@@ -29,12 +28,7 @@ def make(artefact: Artefact, material: Material, made: tuple[Artefact, ...]) -> 
     path = artefact.path
     if artefact.label == BASELINE:
         write_onnx(material.network, path)
-        parity = check_parity(material.network, path, material.test.crops[:PARITY_CROPS], material.hands)
-        artefact = replace(artefact, parity=asdict(parity))
-        if not parity.passed:
-            apart = f"{parity.vertex_mm:.3f} mm and {parity.projection_px:.3f} px apart"
-            reason = f"the fp32 file is not the network: {apart}"
-            artefact = replace(artefact, verdict=Verdict(PARITY_FAILED, (reason,)))
+        artefact = prove(artefact, run_of(path), material)
     else:
         artefact = replace(artefact, parity=made[0].parity)
         artefact = (_make_half if artefact.precision == "fp16" else _make_int8)(artefact, material, made[0].path)

@@ -11,8 +11,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from compress.artefact import PARITY_FAILED, Artefact, Verdict
-from compress.check.parity import compare
+from compress.artefact import Artefact
+from compress.check.parity import prove
 from compress.material import Material
 from compress.onnx.graph import load_float
 from compress.onnx.precision_plan import choose_nodes
@@ -23,7 +23,6 @@ from runtime.files import file_sha256
 from runtime.runner import graph_input
 from training.evaluation.predictions import Predictor, file_predictor
 
-PARITY_CROPS = 64
 OUTSIDE = 1e-4  # share of a crop's values that NNCF leaves out at each end
 _WITHOUT_BIAS = "/WithoutBiases"  # OpenVINO's ending of the operation that an ONNX node becomes, before its addition
 _NO_OPERATIONS = ("Constant", "Parameter", "Result")
@@ -37,12 +36,7 @@ def make(artefact: Artefact, material: Material, made: tuple[Artefact, ...]) -> 
         artefact, model = quantize(artefact, model, source, material)
     del model.rt_info["framework"]  # the ONNX file's metadata
     _save(model, path, material.facts | {"precision": artefact.precision}, halve=artefact.precision == "fp16")
-    backend = OpenVINOBackend(path, "cpu", None)
-    parity = compare(material.network, backend.run, material.test.crops[:PARITY_CROPS], material.hands)
-    artefact = replace(artefact, parity=asdict(parity))
-    if artefact.precision == "fp32" and not parity.passed:
-        artefact = replace(artefact, verdict=Verdict(PARITY_FAILED, ("the fp32 model is not the network",)))
-    return artefact
+    return prove(artefact, OpenVINOBackend(path, "cpu", None).run, material)
 
 
 def open_predictor(artefact: Artefact, material: Material) -> Predictor:
