@@ -57,7 +57,7 @@ class Material:
 
     @property
     def reduce_range(self) -> bool:
-        """Whether int8 weights keep to 7 bits: 8 may overflow on the target, or on some CPU where none is named."""
+        """Whether int8 weights are kept smaller: 8 bits may overflow on the target, or on some CPU if none is named."""
         return self.target is None or self.target.int8_saturates
 
     def info(self, artefact: Artefact) -> ModelInfo:

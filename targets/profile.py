@@ -56,7 +56,7 @@ class Target:
     precisions: tuple[Precision, ...]
     absent: dict[Missing, str]  # why there is none, for each format and precision that is missing
     int8_flavour: Int8Flavour | None = None  # which int8 file it runs
-    int8_saturates: bool = False  # uint8 x int8 products are summed in 16 bits and overflow: weights keep to 7 bits
+    int8_saturates: bool = False  # uint8 x int8 products are summed in 16 bits and overflow: weights are smaller
     tensorrt: tuple[str, ...] = ()  # branches that its system brings
     deployment_target: DeploymentTarget | None = None  # the oldest iOS an export for it must run on
     compatible: tuple[str, ...] = ()  # parts of /proc/device-tree/compatible that identify it
