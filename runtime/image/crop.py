@@ -18,7 +18,7 @@ from .reading import Rgb, Scratch
 
 Points = NDArray[np.float64]  # (..., 2)
 
-BOX_SCALE = 1.25  # side of the crop over the longer side of the box
+BOX_SCALE = 1.15  # side of the crop over the longer side of the box
 MAX_BOX_PX = 65536.0
 _MIN_BOX_PX = 1.0
 _SCRATCH = Scratch()

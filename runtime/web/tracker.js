@@ -3,7 +3,7 @@
 import { boxesApart } from "./finder.js";
 import { inOnePlace, judge, PRESENT_FROM } from "./presence.js";
 
-export const CROP_OVER_BOX = 1.25;
+export const CROP_OVER_BOX = 1.15;
 const BOX_OVER_JOINTS = 1.5, STAY_WITHIN = 0.1, HOLD_FRAMES = 5;
 const KEPT_SHARE = 0.5; // of the presence that a hand takes to be found, to be kept
 const SEARCH_EVERY = 4; // frames between two searches for a hand that is missing

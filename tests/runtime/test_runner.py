@@ -17,7 +17,7 @@ import runtime
 from runtime import Hands, UserError, load
 from runtime.finder.finder import FoundBoxes
 from runtime.hand.hand_model import EMBEDDED_MODEL, load_hand_models
-from runtime.image.crop import box_of_image
+from runtime.image.crop import BOX_SCALE, box_of_image
 from runtime.runner import Runner
 from tests.fixtures.colour_network import INPUT_PX, ColourNetwork, Stage
 
@@ -39,7 +39,7 @@ def gray(level: int, shape: tuple[int, int] = (300, 400)) -> np.ndarray:
 
 
 def test_hands_of_an_image(runner: Runner) -> None:
-    hands = runner(gray(0), box=[100, 50, 160, 120])  # a square of 200 px about (180, 110)
+    hands = runner(gray(0), box=[180 - 100 / BOX_SCALE, 50, 200 / BOX_SCALE, 120])  # a square of 200 px
     assert isinstance(hands, Hands)
     assert hands.right.side == "right"
     assert_allclose(hands.right.camera, [520, 80 + 0.30 * 200, 10 + 0.78 * 200], rtol=1e-5)
