@@ -106,7 +106,8 @@ def packages_table() -> str:
         (*heads, "MPJPE mm (synthetic)", "lost to fp32 mm"),
         rows,
         "Apart from PyTorch: the worst vertex in fp32 (at most 0.05 mm), the worst hand in fp16 (at most 0.5 mm), over "
-        "64 crops, with the weights as stored."
+        "64 crops, with the weights as stored; of a hand that a quarter of a grey level of noise moves by k times 0.5 "
+        "mm, k > 1, a k-th counts."
         + (f" No package: {', '.join(failed)}." if failed else "")
         + (f" Of its present weights not made yet: {', '.join(others)}." if others else ""),
     )

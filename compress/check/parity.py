@@ -7,11 +7,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
 from compress.artefact import BASELINE, PARITY_FAILED, Artefact, Verdict
-from compress.check.mesh_distance import MeshDistance, mesh_distance
+from compress.check.mesh_distance import MeshDistance, how_unsteady, mesh_distance
 from compress.crops import Crops
 from runtime.backends.contract import Outputs
 from runtime.backends.session import open_session
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 Run = Callable[[Floats], Outputs]  # of a file: the graph's `image` -> its outputs
 PARITY_CROPS = 64
+NOISE = 1 / 1024  # a quarter of a grey level
 
 
 def prove(artefact: Artefact, run: Run, material: Material) -> Artefact:
@@ -50,12 +52,24 @@ def run_of(path: Path) -> Run:
     return lambda image: dict(zip(names, session.run(None, {"image": image}), strict=True))
 
 
-def compare(network: ERNet, run: Run, crops: Crops, hands: HandPair) -> MeshDistance:
-    """Hold what `run` gives for the graph's `image` against the network, on every crop."""
-    expected, actual = [], []
+def compare(network: ERNet, run: Run, crops: Crops, hands: HandPair, shake: bool = False) -> MeshDistance:
+    """Hold what `run` gives for the graph's `image` against the network, on every crop.
+
+    `shake`: hands count for less as noise on their pictures moves them more (mesh_distance.how_unsteady).
+    """
+    expected, actual, shaken = [], [], []
+    rng = np.random.default_rng(0)
     for crop in tqdm(crops, desc="parity", unit="img", leave=False):
         image = graph_input(crop)
-        with torch.no_grad():
-            expected.append({k: v.numpy() for k, v in network(torch.from_numpy(image))._asdict().items()})
+        expected.append(_outputs(network, image))
         actual.append(run(image))
-    return mesh_distance(expected, actual, crops.shape[1], HandPair(*hands))
+        if shake:
+            shaken.append(_outputs(network, image + rng.normal(0, NOISE, image.shape).astype(np.float32)))
+    pair = HandPair(*hands)
+    unsteady = how_unsteady(expected, shaken, pair) if shake else None
+    return mesh_distance(expected, actual, crops.shape[1], pair, unsteady)
+
+
+def _outputs(network: ERNet, image: Floats) -> Outputs:
+    with torch.no_grad():
+        return {name: value.numpy() for name, value in network(torch.from_numpy(image))._asdict().items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from compress.check.mesh_distance import MeshDistance, mesh_distance
+from compress.check.mesh_distance import STEADY_MM, MeshDistance, how_unsteady, mesh_distance
 from runtime.backends.contract import Outputs
 from runtime.hand.hand_model import HandPair, load_hand_models
 from runtime.hand.rotations import matrix_from_6d, matrix_from_axis_angle
@@ -52,6 +52,16 @@ def test_hands_that_are_not_there_count_where_there_is_none_at_all() -> None:
     assert distance.present_hand_mm == 0 < distance.vertex_mm
     nobody = outputs(presence=np.array([[-4.0, -3.0]]))
     assert mesh_distance([nobody], [found], 224, MODELS).present_hand_mm > 0
+
+
+def test_a_hand_counts_for_less_where_noise_moves_it() -> None:
+    larger = outputs(shape=np.stack([np.full((1, 10), 2.0), np.zeros((1, 10))], 1))  # the right hand
+    moved = compared(larger, outputs()).present_hand_mm
+    unsteady = how_unsteady([outputs(), outputs()], [outputs(), larger], MODELS)
+    np.testing.assert_allclose(unsteady, [[1, 1], [moved / STEADY_MM, 1]], rtol=1e-4)
+    pairs = [outputs(), outputs()], [outputs(), larger]
+    assert mesh_distance(*pairs, 224, MODELS, unsteady).present_hand_mm == pytest.approx(STEADY_MM) and moved > 1
+    assert mesh_distance(*pairs, 224, MODELS, unsteady[::-1]).present_hand_mm == pytest.approx(moved)
 
 
 def test_what_is_no_number_is_nan() -> None:

@@ -87,7 +87,7 @@ def test_coco(tmp_path: Path) -> None:
     there, absent, unknown = (1, 1), (0, 1), (0, 0)
     assert known == [[there, there], [there, unknown], [unknown, there], [unknown, there], [absent, absent]]
     crop = crop_from_box(frames.bbox[4], SIZE)
-    assert crop.center_px.tolist() == [WIDTH / 2, HEIGHT / 2] and crop.size_px == pytest.approx(WIDTH)
+    assert [*crop.center_px, crop.size_px] == pytest.approx([WIDTH / 2, HEIGHT / 2, WIDTH])
 
 
 def test_coco_keeps_part_of_its_training_pictures_for_validation(tmp_path: Path) -> None:
