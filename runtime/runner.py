@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .backends.contract import OUTPUT_SHAPES, Backend, ModelInfo, input_shape
+from .backends.backend import Backend
+from .backends.contract import OUTPUT_SHAPES, ModelInfo, input_shape
 from .backends.opening import open_backend
 from .errors import UserError
 from .finder.finder import Finder, FoundBoxes

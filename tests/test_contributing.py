@@ -27,7 +27,7 @@ def test_paths_are_there() -> None:
 
 def test_what_each_list_begins_with_has_such_a_place() -> None:
     from compress.formats import FORMATS, Steps
-    from runtime.backends.opening import SUFFIXES
+    from runtime.backends.opening import ENGINES
     from training.data.dataset import READERS
     from training.network import VARIANTS
 
@@ -35,7 +35,7 @@ def test_what_each_list_begins_with_has_such_a_place() -> None:
     assert len(functions) == 3 and all(functions <= set(dir(row.steps)) for row in FORMATS.values())
     for reader in READERS:
         assert {"NAME", "FILES", "find_root", "read_frames"} <= set(dir(reader))
-    assert {row.suffix for row in FORMATS.values()} - {".web"} == set(SUFFIXES)
+    assert {row.suffix for row in FORMATS.values()} - {".web"} == set(ENGINES)
     trained = {path.stem for path in (ROOT / "training" / "weights").glob("*.safetensors")}
     recipes = {path.stem for path in (ROOT / "training" / "recipes").glob("*.toml")}
     assert trained <= set(VARIANTS) & recipes

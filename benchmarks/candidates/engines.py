@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from benchmarks.candidates.candidate import BOX, Candidate, noise_picture
 from benchmarks.candidates.facts import passport_text
+from runtime.backends.backend import import_engine
 from runtime.backends.opening import open_backend
-from runtime.backends.session import CPU_PROVIDER, import_onnxruntime, open_session
+from runtime.backends.session import CPU_PROVIDER, open_session
 from runtime.hand.hand_model import HandPair, load_hand_models
 from runtime.image.crop import crop_from_box
 from runtime.runner import Runner, graph_input
@@ -51,7 +52,7 @@ def open_artifact(candidate: Candidate, threads: int | None) -> Opened:
     if about:
         ran = (engine, about.split()[0].rstrip(","), backend.provider)
     else:
-        ran = ("onnxruntime", import_onnxruntime().__version__, wanted_provider(candidate.device))
+        ran = ("onnxruntime", import_engine("onnxruntime").__version__, wanted_provider(candidate.device))
     return Opened(
         lambda: backend.run(image),
         image.shape,
@@ -76,7 +77,7 @@ def open_onnx(candidate: Candidate, threads: int | None) -> Opened:
 
     shape = next(iter(feeds[candidate.files[0]].values())).shape
     used = sessions[candidate.files[0]].get_providers()[0]
-    return Opened(run, shape, "onnxruntime", import_onnxruntime().__version__, CPU_PROVIDER, used)
+    return Opened(run, shape, "onnxruntime", import_engine("onnxruntime").__version__, CPU_PROVIDER, used)
 
 
 def open_torch(candidate: Candidate, threads: int | None) -> Opened:
@@ -113,7 +114,7 @@ def seeded(shape: list[Any], kind: str) -> NDArray[Any]:
 
 def wanted_provider(device: str) -> str:
     """Return what onnxruntime should take for the device: on `auto` the fastest that this build has."""
-    has_cuda = CUDA_PROVIDER in import_onnxruntime().get_available_providers()
+    has_cuda = CUDA_PROVIDER in import_engine("onnxruntime").get_available_providers()
     return CUDA_PROVIDER if device == "cuda" or (device == "auto" and has_cuda) else CPU_PROVIDER
 
 

@@ -20,7 +20,8 @@ from compress.coreml.convert import DEPLOYMENT_TARGET, KEPT_FP32, as_stored, wri
 from compress.coreml.evaluator import Arithmetic, Evaluator, NumericFault
 from compress.crops import Crops
 from compress.material import Material
-from runtime.backends.contract import INPUT_NAME, ModelInfo, Outputs
+from runtime.backends.backend import Backend
+from runtime.backends.contract import INPUT_NAME, Outputs
 from runtime.hand.hand_model import HandPair
 from runtime.hand.hands import Floats
 from runtime.runner import Runner
@@ -53,23 +54,6 @@ class PackageParity:
         if not self.fp16.present_hand_mm <= FP16_TOLERANCE_MM:
             found.append(f"fp16 moves a hand by {self.fp16.present_hand_mm:.3f} mm")
         return tuple(found)
-
-
-class EvaluatedPackage:
-    """A package as a backend of the runner: its program in its own arithmetic, on any machine."""
-
-    provider = "evaluator"
-
-    def __init__(self, path: Path, info: ModelInfo) -> None:
-        self.info = info
-        self._evaluator = Evaluator(path)
-
-    def run(self, image: Floats) -> Outputs:
-        """See Backend."""
-        return self._evaluator({INPUT_NAME: image}, "fp16")
-
-    def close(self) -> None:
-        """Nothing is held."""
 
 
 def check_package(network: ERNet, path: Path, precision: str, crops: Crops, hands: HandPair) -> PackageParity:
@@ -111,7 +95,13 @@ def make(artefact: Artefact, material: Material, made: tuple[Artefact, ...]) -> 
 
 def open_predictor(artefact: Artefact, material: Material) -> Predictor:
     """The package's program in its own arithmetic (fp16, unless it is an fp32 package) in the runner."""
-    return runner_predictor(Runner(EvaluatedPackage(artefact.path, material.info(artefact)), material.hands))
+    evaluator, path = Evaluator(artefact.path), artefact.path
+
+    def infer(image: Floats) -> Outputs:
+        return evaluator({INPUT_NAME: image}, "fp16")
+
+    backend = Backend("the evaluator", path, material.info(artefact), "evaluator", infer)
+    return runner_predictor(Runner(backend, material.hands))
 
 
 def embed(artefact: Artefact, facts: dict[str, Any]) -> dict[str, Any]:

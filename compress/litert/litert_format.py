@@ -18,7 +18,7 @@ from compress.material import Material
 from compress.onnx.graph import load_float
 from compress.onnx.precision_plan import choose_nodes
 from runtime.backends.contract import METADATA_KEY
-from runtime.backends.litert_engine import LiteRTBackend
+from runtime.backends.opening import open_backend
 from runtime.files import file_sha256
 from training.evaluation.predictions import Predictor, file_predictor
 
@@ -40,7 +40,7 @@ def make(artefact: Artefact, material: Material, made: tuple[Artefact, ...]) -> 
     left = leaves_gpu(path)
     note = ", ".join(f"{count} {name}" for name, count in left.items()) or "no operator"
     details = {"converter": converter, "leaves_gpu": left, "notes": [f"{note} is known to leave a phone's GPU"]}
-    return prove(replace(artefact, details=details), LiteRTBackend(path, "cpu", None).run, material)
+    return prove(replace(artefact, details=details), open_backend(path, "cpu").run, material)
 
 
 def open_predictor(artefact: Artefact, material: Material) -> Predictor:

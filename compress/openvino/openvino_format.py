@@ -16,8 +16,10 @@ from compress.check.parity import prove
 from compress.material import Material
 from compress.onnx.graph import load_float
 from compress.onnx.precision_plan import choose_nodes
+from runtime.backends.backend import import_engine
 from runtime.backends.contract import INPUT_NAME, METADATA_KEY
-from runtime.backends.openvino_engine import OpenVINOBackend, import_openvino, read_model
+from runtime.backends.opening import open_backend
+from runtime.backends.openvino_engine import read_model
 from runtime.errors import UserError, first_line
 from runtime.files import file_sha256
 from runtime.runner import graph_input
@@ -36,7 +38,7 @@ def make(artefact: Artefact, material: Material, made: tuple[Artefact, ...]) -> 
         artefact, model = quantize(artefact, model, source, material)
     del model.rt_info["framework"]  # the ONNX file's metadata
     _save(model, path, material.facts | {"precision": artefact.precision}, halve=artefact.precision == "fp16")
-    return prove(artefact, OpenVINOBackend(path, "cpu", None).run, material)
+    return prove(artefact, open_backend(path, "cpu").run, material)
 
 
 def open_predictor(artefact: Artefact, material: Material) -> Predictor:
@@ -95,4 +97,4 @@ def quantize(artefact: Artefact, model: Any, source: Path, material: Material) -
 def _save(model: Any, path: Path, facts: dict[str, Any], halve: bool = False) -> None:
     """Write `.xml` and `.bin`, the passport inside; halve: constants as fp16, computed with in fp32."""
     model.set_rt_info(json.dumps(facts), [METADATA_KEY])
-    import_openvino().save_model(model, path, compress_to_fp16=halve)
+    import_engine("openvino").save_model(model, path, compress_to_fp16=halve)

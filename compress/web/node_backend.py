@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.backends.backend import Backend
 from runtime.backends.contract import OUTPUT_SHAPES, ModelInfo, Outputs
 from runtime.errors import UserError
 from runtime.hand.hands import Floats
@@ -33,16 +34,14 @@ _OUTPUT_SIZES = [math.prod(shape) for shape in OUTPUT_SHAPES.values()]
 _HAND_SIZES = [math.prod(shape) for shape in _HAND_SHAPES]
 
 
-class NodeBackend:
+class NodeBackend(Backend):
     """One process of node; one image after the other. A UserError where there is no node."""
-
-    provider = "wasm"
 
     def __init__(self, folder: Path, info: ModelInfo) -> None:
         node = shutil.which("node")
         if node is None:
             raise UserError("node is missing, which runs the page's network to check it: install Node.js")
-        self.info = info
+        self.info, self.provider = info, "wasm"
         # Optimised from the start: V8 would get there while the first thousand images are slow.
         command = [node, "--no-liftoff", str(_SCRIPT), str(folder)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -50,7 +49,7 @@ class NodeBackend:
         self.page_hands: PageHands  # of the last image
 
     def run(self, image: NDArray[np.float32]) -> Outputs:
-        """See Backend; a RuntimeError with node's own words where the page's code fails."""
+        """As a Backend does, but for a RuntimeError with node's own words where the page's code fails."""
         process = self._process
         assert process.stdin is not None and process.stdout is not None and process.stderr is not None
         count = sum(_OUTPUT_SIZES) + 2 * sum(_HAND_SIZES)

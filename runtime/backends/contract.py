@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,19 +63,6 @@ class ModelInfo:
     hand_model_sha256: str
     dataset: str  # that its accuracy was measured on
     synthetic: bool  # whether that data set is synthetic
-
-
-class Backend(Protocol):
-    """One loaded model. `run` may be called from several threads."""
-
-    info: ModelInfo
-    provider: str  # what it really runs on, in the engine's own words
-
-    def run(self, image: NDArray[np.float32]) -> Outputs:
-        """NCHW, RGB, 0..1 -> the outputs of the graph contract. The caller uses both again: neither may be kept."""
-
-    def close(self) -> None:
-        """Let go of the engine's memory."""
 
 
 class _BadPassport(Exception):

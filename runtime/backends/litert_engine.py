@@ -1,4 +1,4 @@
-"""LiteRT models (TensorFlow Lite's of before) as a backend of the runner: a `.tflite`, on the CPU by XNNPACK."""
+"""LiteRT models (TensorFlow Lite's of before) in the runner: a `.tflite`, on the CPU by XNNPACK."""
 
 from __future__ import annotations
 
@@ -11,64 +11,37 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import UserError, first_line, unknown_name
+from ..errors import UserError
 from ..machine import usable_cores
+from .backend import Backend, import_engine, telling
 from .contract import INPUT_NAME, METADATA_KEY, OUTPUT_SHAPES, Outputs, check_signature, float32_tensor, parse_passport
 
 DEVICES = ("auto", "cpu")
+TAKES_THREADS = True
 _IDENTIFIER = b"TFL3"  # of these files, after four bytes
 
 
-class LiteRTBackend:
-    """A `.tflite` file with one signature, whose names are the graph contract's."""
+def open_model(path: Path, device: str, threads: int | None) -> Backend:
+    """Load a `.tflite` file with one signature, whose names are the graph contract's."""
+    litert, content = import_engine("ai-edge-litert", "ai_edge_litert.interpreter"), path.read_bytes()
+    if content[4:8] != _IDENTIFIER:
+        raise UserError(f"{path} is no LiteRT model: export it again")
+    with telling(f"LiteRT cannot load {path}"):
+        interpreter = litert.Interpreter(model_content=content, num_threads=threads or usable_cores())
+        interpreter.allocate_tensors()
+        signature = interpreter.get_signature_runner()
+    info = parse_passport(passport_in(content), str(path))
+    parts = signature.get_input_details(), signature.get_output_details()
+    takes, gives = ({name: _described(tensor) for name, tensor in part.items()} for part in parts)
+    check_signature(takes, gives, info.input_px, str(path))
+    lock = threading.Lock()  # an interpreter runs one image at a time
 
-    def __init__(self, path: Path, device: str, threads: int | None) -> None:
-        if device not in DEVICES:
-            raise unknown_name("device", device, DEVICES)
-        litert, content = import_litert(), path.read_bytes()
-        if content[4:8] != _IDENTIFIER:
-            raise UserError(f"{path} is no LiteRT model: export it again")
-        try:
-            interpreter = litert.Interpreter(model_content=content, num_threads=threads or usable_cores())
-            interpreter.allocate_tensors()
-            self._run: Any = interpreter.get_signature_runner()
-        except (ValueError, RuntimeError) as error:
-            raise UserError(f"LiteRT cannot load {path}: {first_line(error)}; export it again") from None
-        self.info = parse_passport(passport_in(content), str(path))
-        parts = self._run.get_input_details(), self._run.get_output_details()
-        takes, gives = ({name: _described(tensor) for name, tensor in part.items()} for part in parts)
-        check_signature(takes, gives, self.info.input_px, str(path))
-        self.version: str = version("ai-edge-litert")
-        self.provider = f"LiteRT {self.version}, CPU"
-        self._path = path
-        self._lock = threading.Lock()  # an interpreter runs one image at a time
-
-    def run(self, image: NDArray[np.float32]) -> Outputs:
-        """NCHW, RGB, 0..1 -> the outputs of the graph contract."""
-        with self._lock:
-            if self._run is None:
-                raise ValueError("the model is closed")
-            try:
-                found = self._run(**{INPUT_NAME: image})
-            except (ValueError, RuntimeError) as error:
-                raise UserError(f"LiteRT cannot run {self._path}: {first_line(error)}; export it again") from None
+    def infer(image: NDArray[np.float32]) -> Outputs:
+        with lock:
+            found = signature(**{INPUT_NAME: image})
         return {name: found[name] for name in OUTPUT_SHAPES}
 
-    def close(self) -> None:
-        """Let go of the model."""
-        with self._lock:
-            self._run = None
-
-
-def import_litert() -> Any:
-    """Import the interpreter's module, or raise a UserError that says what to install."""
-    try:
-        from ai_edge_litert import interpreter
-    except ImportError as error:
-        raise UserError(
-            f"ai-edge-litert cannot be imported ({first_line(error)}): pip install ai-edge-litert"
-        ) from None
-    return interpreter
+    return Backend("LiteRT", path, info, f"LiteRT {version('ai-edge-litert')}, CPU", infer)
 
 
 def passport_in(content: bytes) -> str | None:

@@ -2,43 +2,26 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
-from collections.abc import Callable
 from pathlib import Path
 
-from ..errors import UserError, first_line
+from ..errors import UserError, first_line, unknown_name
 from ..files import check_regular
-from .contract import Backend
+from .backend import Backend
 
 MAX_MODEL_BYTES = 2 * 2**30  # protobuf's own limit
 _MAX_PACKAGE_FILES = 100
 _MAX_THREADS = 256
 
-
-SUFFIXES = (".onnx", ".engine", ".mlpackage", ".xml", ".tflite")
-
-
-def _engine(suffix: str) -> Callable[[Path, str, int | None], Backend]:
-    """The backend of a suffix, imported only where a file asks for it: most devices have one engine."""
-    if suffix == ".engine":
-        from .tensorrt_engine import TensorRTBackend
-
-        return TensorRTBackend
-    if suffix == ".mlpackage":
-        from .coreml import CoreMLBackend
-
-        return CoreMLBackend
-    if suffix == ".xml":
-        from .openvino_engine import OpenVINOBackend
-
-        return OpenVINOBackend
-    if suffix == ".tflite":
-        from .litert_engine import LiteRTBackend
-
-        return LiteRTBackend
-    from .session import OnnxRuntimeBackend
-
-    return OnnxRuntimeBackend
+# Modules of this package, imported only where a file asks for one: most devices have one engine.
+ENGINES = {
+    ".onnx": "session",
+    ".engine": "tensorrt_engine",
+    ".mlpackage": "coreml",
+    ".xml": "openvino_engine",
+    ".tflite": "litert_engine",
+}
 
 
 def open_backend(path: Path, device: str = "auto", threads: int | None = None) -> Backend:
@@ -50,10 +33,16 @@ def open_backend(path: Path, device: str = "auto", threads: int | None = None) -
     if threads is not None and not (isinstance(threads, int) and 1 <= threads <= _MAX_THREADS):
         raise UserError(f"threads is {threads}: give a whole number from 1 to {_MAX_THREADS}")
     suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise UserError(f"{path} has no suffix that names an engine: give one of {', '.join(SUFFIXES)}")
+    if suffix not in ENGINES:
+        raise UserError(f"{path} has no suffix that names an engine: give one of {', '.join(ENGINES)}")
     check_model_file(path)
-    return _engine(suffix)(path, device, threads)
+    engine = importlib.import_module(f".{ENGINES[suffix]}", __package__)
+    if device not in engine.DEVICES:
+        raise unknown_name(f"device of {suffix} files", device, engine.DEVICES)
+    if threads is not None and not engine.TAKES_THREADS:
+        raise UserError(f"threads has no effect on {suffix} files: leave it out")
+    backend: Backend = engine.open_model(path, device, threads)
+    return backend
 
 
 def check_model_file(path: Path) -> None:

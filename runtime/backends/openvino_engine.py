@@ -1,4 +1,4 @@
-"""OpenVINO models as a backend of the runner: the `.xml` of an IR, with its weights beside it (`.bin`)."""
+"""OpenVINO models in the runner: the `.xml` of an IR, with its weights beside it (`.bin`)."""
 
 from __future__ import annotations
 
@@ -9,61 +9,39 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import UserError, first_line, unknown_name
+from ..errors import UserError
 from ..files import check_regular
 from ..machine import usable_cores
+from .backend import Backend, import_engine, telling
 from .contract import INPUT_NAME, METADATA_KEY, OUTPUT_SHAPES, Outputs, check_signature, float32_tensor, parse_passport
 
 DEVICES = {"auto": "f32", "cpu": "f32", "cpu-bf16": "bf16"}  # with the precision that the CPU computes in
+TAKES_THREADS = True
 MAX_WEIGHTS_BYTES = 2 * 2**30
 
 
-class OpenVINOBackend:
-    """An `.xml` with its `.bin`, or an `.onnx` file, which OpenVINO reads as well."""
+def open_model(path: Path, device: str, threads: int | None) -> Backend:
+    """Load an `.xml` with its `.bin`, or an `.onnx` file, which OpenVINO reads as well."""
+    options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": DEVICES[device], "PERFORMANCE_HINT": "LATENCY"}
+    options["ENABLE_CPU_PINNING"] = False
+    options["INFERENCE_NUM_THREADS"] = threads or usable_cores() or 0  # 0: its own choice
+    model = read_model(path)
+    info = parse_passport(passport_in(model), str(path))
+    takes, gives = ({n.get_any_name(): _described(n) for n in nodes} for nodes in (model.inputs, model.outputs))
+    check_signature(takes, gives, info.input_px, str(path))
+    ov = import_engine("openvino")
+    with telling(f"OpenVINO cannot load {path}"):
+        compiled = ov.Core().compile_model(model, "CPU", options)
+        request = compiled.create_infer_request()
+    lock = threading.Lock()  # a request runs one image at a time
 
-    def __init__(self, path: Path, device: str, threads: int | None) -> None:
-        if device not in DEVICES:
-            raise unknown_name("device", device, DEVICES)
-        options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": DEVICES[device], "PERFORMANCE_HINT": "LATENCY"}
-        options["ENABLE_CPU_PINNING"] = False
-        options["INFERENCE_NUM_THREADS"] = threads or usable_cores() or 0  # 0: its own choice
-        ov = import_openvino()
-        self.version: str = ov.__version__.partition("-")[0]
-        model = read_model(path)
-        self.info = parse_passport(passport_in(model), str(path))
-        takes, gives = ({n.get_any_name(): _described(n) for n in nodes} for nodes in (model.inputs, model.outputs))
-        check_signature(takes, gives, self.info.input_px, str(path))
-        try:
-            compiled = ov.Core().compile_model(model, "CPU", options)
-            self._request: Any = compiled.create_infer_request()
-        except Exception as error:  # RuntimeError of many kinds
-            raise UserError(f"OpenVINO cannot load {path}: {_told(error)}; export it again") from None
-        precision = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
-        self.provider = f"OpenVINO {self.version}, CPU, {precision}"
-        self._path = path
-        self._lock = threading.Lock()  # a request runs one image at a time
+    def infer(image: NDArray[np.float32]) -> Outputs:
+        with lock:
+            request.infer({INPUT_NAME: image}, share_inputs=True)
+            return {name: request.get_tensor(name).data.copy() for name in OUTPUT_SHAPES}
 
-    def run(self, image: NDArray[np.float32]) -> Outputs:
-        """NCHW, RGB, 0..1 -> the outputs of the graph contract."""
-        with self._lock:
-            try:
-                self._request.infer({INPUT_NAME: image}, share_inputs=True)
-                return {name: self._request.get_tensor(name).data.copy() for name in OUTPUT_SHAPES}
-            except Exception as error:
-                raise UserError(f"OpenVINO cannot run {self._path}: {_told(error)}; export it again") from None
-
-    def close(self) -> None:
-        """Let go of the model."""
-        self._request = None
-
-
-def import_openvino() -> Any:
-    """Import openvino, or raise a UserError that says what to install."""
-    try:
-        import openvino
-    except ImportError as error:
-        raise UserError(f"openvino cannot be imported ({first_line(error)}): pip install openvino") from None
-    return openvino
+    precision = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+    return Backend("OpenVINO", path, info, f"OpenVINO {ov.__version__.partition('-')[0]}, CPU, {precision}", infer)
 
 
 def read_model(path: Path) -> Any:
@@ -73,12 +51,10 @@ def read_model(path: Path) -> Any:
             if b"<net " not in file.read(256):  # any of OpenVINO's parsers would try it
                 raise UserError(f"{path} is no OpenVINO model: export it again")
         check_regular(path.with_suffix(".bin"), "the weights beside a model", MAX_WEIGHTS_BYTES)
-    core = import_openvino().Core()
+    core = import_engine("openvino").Core()
     core.set_property({"ENABLE_MMAP": False})
-    try:
+    with telling(f"OpenVINO cannot load {path}"):
         return core.read_model(path)
-    except Exception as error:
-        raise UserError(f"OpenVINO cannot load {path}: {_told(error)}; export it again") from None
 
 
 def passport_in(model: Any) -> str | None:
@@ -95,9 +71,3 @@ def _described(node: Any) -> str:
     if kind == "f32" and node.partial_shape.is_static:
         return float32_tensor(tuple(node.shape))
     return f"{kind} {node.partial_shape}"
-
-
-def _told(error: Exception) -> str:
-    """Return the last line with words in it: OpenVINO begins with places in its source."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1][:200] if lines else type(error).__name__

@@ -12,25 +12,19 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import UserError, first_line, unknown_name
+from ..errors import UserError
 from ..files import utf8_path
 from ..machine import usable_cores
+from .backend import Backend, import_engine, telling
 from .contract import INPUT_NAME, METADATA_KEY, OUTPUT_SHAPES, Outputs, check_signature, parse_passport
 
 CPU_PROVIDER = "CPUExecutionProvider"
 _LEVELS = {"all": "ORT_ENABLE_ALL", "basic": "ORT_ENABLE_BASIC", "none": "ORT_DISABLE_ALL"}
 _LOG_FATAL = 4
 _PROVIDERS = {"cuda": "CUDAExecutionProvider", "cpu": CPU_PROVIDER}  # the fastest first
+DEVICES = ("auto", *_PROVIDERS)
+TAKES_THREADS = True
 _FLOAT_TENSOR = "tensor(float)"
-
-
-def import_onnxruntime() -> Any:
-    """Import onnxruntime, or raise a UserError that says what to install."""
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise UserError(f"onnxruntime cannot be imported ({first_line(error)}): pip install onnxruntime") from None
-    return onnxruntime
 
 
 def open_session(
@@ -47,7 +41,7 @@ def open_session(
     threads: None for the physical cores that this process may use. optimised_path: where the optimised graph is
     written. profile_prefix: where `end_profiling` writes. Raises what onnxruntime raises, of no common class.
     """
-    ort = import_onnxruntime()
+    ort = import_engine("onnxruntime")
     options = ort.SessionOptions()
     options.log_severity_level = _LOG_FATAL
     options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, _LEVELS[optimise])
@@ -63,51 +57,35 @@ def open_session(
     return ort.InferenceSession(source, options, providers=list(providers))
 
 
-class OnnxRuntimeBackend:
-    """An `.onnx` file."""
+def open_model(path: Path, device: str, threads: int | None) -> Backend:
+    """Load an `.onnx` file."""
+    providers = _choose_providers(device, import_engine("onnxruntime").get_available_providers())
+    with telling(f"onnxruntime cannot load {path}"):
+        session = open_session(path, threads, providers=providers)
+        provider: str = session.get_providers()[0]
+    if device != "auto" and provider != providers[0]:  # onnxruntime falls back without an error
+        raise UserError(f"{device} is not usable here ({path} would run on {provider}): give --device cpu")
+    with telling(f"{path} holds names or metadata that are no text"):
+        passport = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+        takes, gives = _described(session.get_inputs()), _described(session.get_outputs())
+    info = parse_passport(passport, str(path))
+    check_signature(takes, gives, info.input_px, str(path))
+    names = list(OUTPUT_SHAPES)
 
-    def __init__(self, path: Path, device: str, threads: int | None) -> None:
-        providers = _choose_providers(device, import_onnxruntime().get_available_providers())
-        try:
-            session = open_session(path, threads, providers=providers)
-        except Exception as error:  # of no common class
-            raise UserError(f"onnxruntime cannot load {path}: {first_line(error)}; export it again") from None
-        self.provider: str = session.get_providers()[0]
-        if device != "auto" and self.provider != providers[0]:  # onnxruntime falls back without an error
-            raise UserError(f"{device} is not usable here ({path} would run on {self.provider}): give --device cpu")
-        try:
-            passport = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
-            takes, gives = _described(session.get_inputs()), _described(session.get_outputs())
-        except UnicodeDecodeError:
-            raise UserError(f"{path} holds names or metadata that are no text: export it again") from None
-        self.info = parse_passport(passport, str(path))
-        check_signature(takes, gives, self.info.input_px, str(path))
-        self._path = path
-        self._session: Any = session
+    def infer(image: NDArray[np.float32]) -> Outputs:
+        return dict(zip(names, session.run(names, {INPUT_NAME: image}), strict=True))
 
-    def run(self, image: NDArray[np.float32]) -> Outputs:
-        """NCHW, RGB, 0..1 -> the outputs of the graph contract."""
-        names = list(OUTPUT_SHAPES)
-        try:
-            return dict(zip(names, self._session.run(names, {INPUT_NAME: image}), strict=True))
-        except Exception as error:  # what a graph promises, it may still break
-            raise UserError(f"onnxruntime cannot run {self._path}: {first_line(error)}; export it again") from None
-
-    def close(self) -> None:
-        """Let go of the session."""
-        self._session = None
+    return Backend("onnxruntime", path, info, provider, infer)
 
 
 def _choose_providers(device: str, available: list[str]) -> list[str]:
     """Return the wanted provider first, the CPU's after it for what the first cannot run."""
     if device == "auto":
         return [name for name in _PROVIDERS.values() if name in available]
-    if device not in _PROVIDERS:
-        raise unknown_name("device", device, ["auto", *_PROVIDERS])
     wanted = _PROVIDERS[device]
     if wanted not in available:
         raise UserError(f"this onnxruntime has no {wanted}: install onnxruntime-gpu, or use the device cpu")
-    return list(dict.fromkeys([wanted, _PROVIDERS["cpu"]]))
+    return list(dict.fromkeys([wanted, CPU_PROVIDER]))
 
 
 def _described(nodes: Any) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""TensorRT engine files as a backend of the runner."""
+"""TensorRT engine files in the runner."""
 
 from __future__ import annotations
 
@@ -11,39 +11,39 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import UserError, unknown_name
-from .contract import INPUT_NAME, OUTPUT_SHAPES, check_signature, float32_tensor, input_shape
+from ..errors import UserError
+from .backend import Backend
+from .contract import INPUT_NAME, OUTPUT_SHAPES, Outputs, check_signature, float32_tensor, input_shape
 from .engine_passport import check_engine, read_engine_passport
 from .trt_api import DEVICE, collecting_logger, first_error, import_pycuda, import_tensorrt, machine_here
 
 DEVICES = ("auto", "cuda")
+TAKES_THREADS = False
 _ALIGNMENT = 64  # numbers: TensorRT wants every tensor's address at a multiple of 256 bytes
 
 
-class TensorRTBackend:
+def open_model(path: Path, device: str, threads: int | None) -> Backend:
+    """Load a `.engine` file with its passport."""
+    return TensorRTBackend(path)
+
+
+class TensorRTBackend(Backend):
     """A `.engine` file with its passport. Load only engines that you built: TensorRT trusts them as it trusts code.
 
     Memory and stream are made once: a frame is one copy in, one run, one copy out. pycuda's contexts belong to threads:
     every call makes the device's primary context current, so that threads may share a backend, one after the other.
     """
 
-    def __init__(self, path: Path, device: str, threads: int | None) -> None:
-        if device == "cpu":
-            raise UserError(f"{path} runs on a GPU alone: give the .onnx file of the same model for the device cpu")
-        if device not in DEVICES:
-            raise unknown_name("device", device, DEVICES)
-        if threads is not None:
-            raise UserError("threads has no effect on a TensorRT engine: leave it out")
-        passport, self.info = read_engine_passport(path)
+    def __init__(self, path: Path) -> None:
+        passport, info = read_engine_passport(path)
         self._cuda = cuda = import_pycuda()
         trt = import_tensorrt()
         plan = path.read_bytes()
         check_engine(passport, path, plan, machine_here(cuda, trt.__version__))
-        self._shape = input_shape(self.info.input_px)
+        gpu = cuda.Device(DEVICE)
+        super().__init__("TensorRT", path, info, f"TensorRT {trt.__version__} on {gpu.name()}", self._frame)
         self._lock = threading.Lock()
         self._arenas: list[_Arena] = []
-        gpu = cuda.Device(DEVICE)
-        self.provider = f"TensorRT {trt.__version__} on {gpu.name()}"
         self._device_context: Any = gpu.retain_primary_context()
         try:
             with self._current():
@@ -58,14 +58,13 @@ class TensorRTBackend:
         self._engine = self._runtime.deserialize_cuda_engine(plan)
         if self._engine is None:
             raise UserError(f"TensorRT cannot load {path}: {first_error(messages)}")
-        takes, gives = _signature(trt, self._engine)
-        check_signature(takes, gives, self.info.input_px, str(path))
+        check_signature(*_signature(trt, self._engine), self.info.input_px, str(path))
         self._context = self._engine.create_execution_context()
         if self._context is None:
             raise UserError(f"TensorRT has no memory for {path}: {first_error(messages)}")
         self.device_memory_bytes = int(self._engine.device_memory_size_v2)  # to run, without weights and tensors
         self._stream = self._cuda.Stream()
-        for shapes in ({INPUT_NAME: self._shape}, OUTPUT_SHAPES):
+        for shapes in ({INPUT_NAME: input_shape(self.info.input_px)}, OUTPUT_SHAPES):
             arena = _Arena(self._cuda, shapes)
             self._arenas.append(arena)
             for name, address in arena.addresses.items():
@@ -80,23 +79,20 @@ class TensorRTBackend:
         finally:
             self._device_context.pop()
 
-    def run(self, image: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-        """NCHW, RGB, 0..1 -> the outputs of the graph contract, copies that the caller may keep."""
-        with self._lock:
-            if self._device_context is None:
-                raise ValueError("the model is closed")
+    def _frame(self, image: NDArray[np.float32]) -> Outputs:
+        with self._lock, self._current():
             taken, given = self._arenas
-            with self._current():
-                np.copyto(taken.views[INPUT_NAME], image)
-                self._cuda.memcpy_htod_async(taken.device, taken.host, self._stream)
-                if not self._context.execute_async_v3(self._stream.handle):
-                    raise UserError("TensorRT could not run the engine: build it again on this device")
-                self._cuda.memcpy_dtoh_async(given.host, given.device, self._stream)
-                self._stream.synchronize()
-                return {name: view.copy() for name, view in given.views.items()}
+            np.copyto(taken.views[INPUT_NAME], image)
+            self._cuda.memcpy_htod_async(taken.device, taken.host, self._stream)
+            if not self._context.execute_async_v3(self._stream.handle):
+                raise RuntimeError("it could not be started")
+            self._cuda.memcpy_dtoh_async(given.host, given.device, self._stream)
+            self._stream.synchronize()
+            return {name: view.copy() for name, view in given.views.items()}
 
     def close(self) -> None:
         """Free everything, in the order of dependence; the primary context stays where others have it, too."""
+        super().close()
         with self._lock:
             if self._device_context is None:
                 return

@@ -14,7 +14,8 @@ from benchmarks.records.record import DOUBTFUL, FINISHED, NOT_RUN, read_records
 from benchmarks.run import main, thread_counts
 from compress.export import export
 from compress.request import ExportRequest
-from runtime.backends.openvino_engine import import_openvino, read_model
+from runtime.backends.backend import import_engine
+from runtime.backends.openvino_engine import read_model
 from runtime.errors import UserError
 from tests.fixtures.engine_files import install, write_engine
 from tests.fixtures.fake_gpu import FakeGpu
@@ -33,7 +34,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
         request = ExportRequest("er-nano", "w8", random_weights=True, test_images=32, max_drop_mm=50)
         assert export(replace(request, output_dir=folder / "exports"))["verdict"]["status"] == "passed"
     model = read_model(folder / "exports" / "er-nano_160_fp32.onnx")
-    import_openvino().save_model(model, folder / "exports" / "er-nano_160_fp32.xml", compress_to_fp16=False)
+    import_engine("openvino").save_model(model, folder / "exports" / "er-nano_160_fp32.xml", compress_to_fp16=False)
     return folder
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
+from runtime.backends.backend import Backend
 from runtime.backends.contract import OUTPUT_SHAPES
 from runtime.backends.opening import open_backend
 from runtime.backends.tensorrt_engine import TensorRTBackend
@@ -37,8 +38,8 @@ def image(value: float) -> np.ndarray:
     return np.full(SHAPE, value, np.float32)
 
 
-def opened(folder: Path) -> closing[TensorRTBackend]:
-    return closing(TensorRTBackend(write_engine(folder), "auto", None))
+def opened(folder: Path) -> closing[Backend]:
+    return closing(open_backend(write_engine(folder)))
 
 
 def all_freed(gpu: FakeGpu) -> bool:
@@ -48,7 +49,7 @@ def all_freed(gpu: FakeGpu) -> bool:
 
 def refused(path: Path, reason: str, gpu: FakeGpu, device: str = "auto", threads: int | None = None) -> None:
     try:
-        TensorRTBackend(path, device, threads)
+        open_backend(path, device, threads)
     except UserError as error:
         said = str(error)  # the error itself holds on to the engine by its traceback
     assert re.search(reason, said) and "\n" not in said
@@ -75,7 +76,7 @@ def test_frames_allocate_nothing_and_copy_once_each_way(tmp_path: Path, gpu: Fak
 
 
 def test_threads_share_a_backend(tmp_path: Path, gpu: FakeGpu) -> None:
-    def frames(backend: TensorRTBackend, value: int) -> bool:
+    def frames(backend: Backend, value: int) -> bool:
         runs = [backend.run(image(value)) for _ in range(50)]
         return gpu.depth == 0 and all(np.all(v == value + i) for run in runs for i, v in enumerate(run.values()))
 
@@ -86,7 +87,7 @@ def test_threads_share_a_backend(tmp_path: Path, gpu: FakeGpu) -> None:
 
 def test_options_without_effect_are_refused(tmp_path: Path, gpu: FakeGpu) -> None:
     path = write_engine(tmp_path)
-    refused(path, "give the .onnx file", gpu, device="cpu")
+    refused(path, "there are auto, cuda", gpu, device="cpu")
     refused(path, "did you mean cuda", gpu, device="cudaa")
     refused(path, "threads has no effect", gpu, threads=4)
 
@@ -129,7 +130,7 @@ def test_out_of_memory_frees_what_was_made(tmp_path: Path, gpu: FakeGpu) -> None
 def test_a_failed_run_is_an_error(tmp_path: Path, gpu: FakeGpu, monkeypatch: pytest.MonkeyPatch) -> None:
     with opened(tmp_path) as backend:
         monkeypatch.setattr(IExecutionContext, "execute_async_v3", lambda self, stream_handle: False)
-        with pytest.raises(UserError, match="could not run"):
+        with pytest.raises(UserError, match="cannot run .* could not be started"):
             backend.run(image(0))
     assert all_freed(gpu)
 
