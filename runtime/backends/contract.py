@@ -6,6 +6,7 @@ Hand axis everywhere: [right, left]. Camera axes: x right, y down, z away.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -13,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import UserError
+from ..errors import UserError, first_line
 
 Number = TypeVar("Number", int, float)
 Outputs = dict[str, NDArray[np.float32]]  # names and shapes: OUTPUT_SHAPES
@@ -65,10 +66,6 @@ class ModelInfo:
     synthetic: bool  # whether that data set is synthetic
 
 
-class _BadPassport(Exception):
-    """What is wrong with a passport."""
-
-
 def input_shape(input_px: int) -> tuple[int, int, int, int]:
     """Return the shape of the graph's input, NCHW."""
     return (1, 3, input_px, input_px)
@@ -100,22 +97,21 @@ def parse_passport(text: str | None, source: str) -> ModelInfo:
         raise UserError(f"{source} has no '{METADATA_KEY}' metadata, so it is not usable: {_HOW_TO_EXPORT}")
     try:
         if len(text) > _MAX_METADATA_CHARACTERS:
-            raise _BadPassport("it is too long")
-        return _model_info(_object(json.loads(text), "the passport"))
-    except (ValueError, RecursionError, _BadPassport) as bad:
-        problem = bad if isinstance(bad, _BadPassport) else "it is not JSON"
-        raise UserError(f"{source}: unusable '{METADATA_KEY}' metadata: {problem}; {_HOW_TO_EXPORT} again") from None
+            raise ValueError("it is too long")
+        return _model_info(json.loads(text))
+    except (ValueError, TypeError, KeyError, RecursionError) as problem:
+        what = f"unusable '{METADATA_KEY}' metadata: {first_line(problem)}"
+        raise UserError(f"{source}: {what}; {_HOW_TO_EXPORT} again") from None
 
 
 def _model_info(facts: dict[str, Any]) -> ModelInfo:
-    heatmap, hand_model = _object(facts.get("heatmap"), "heatmap"), _object(facts.get("hand_model"), "hand_model")
+    heatmap, hand_model, dataset = facts["heatmap"], facts["hand_model"], _text(facts, "dataset")
     sha256 = _text(hand_model, "sha256").lower()
-    if len(sha256) != 64 or set(sha256) - set("0123456789abcdef"):
-        raise _BadPassport("hand_model sha256 is not 64 hexadecimal digits")
-    dataset = _text(facts, "dataset")
+    if not re.fullmatch("[0-9a-f]{64}", sha256):
+        raise ValueError("hand_model sha256 is not 64 hexadecimal digits")
     synthetic = facts.get("synthetic", "synthetic" in dataset.lower())
     if not isinstance(synthetic, bool):
-        raise _BadPassport("synthetic is neither true nor false")
+        raise ValueError("synthetic is neither true nor false")
     depth, height, width = (_number(heatmap, key, int, 1, _MAX_MAP_CELLS) for key in ("depth", "height", "width"))
     return ModelInfo(
         variant=_text(facts, "variant"),
@@ -129,21 +125,15 @@ def _model_info(facts: dict[str, Any]) -> ModelInfo:
     )
 
 
-def _object(value: object, what: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise _BadPassport(f"{what} is not a JSON object")
-    return value
-
-
 def _text(facts: dict[str, Any], key: str) -> str:
-    value = facts.get(key)
+    value = facts[key]
     if not isinstance(value, str) or not 0 < len(value) <= _MAX_TEXT_CHARACTERS or not value.isprintable():
-        raise _BadPassport(f"{key} is not a short printable text")
+        raise ValueError(f"{key} is not a short printable text")
     return value
 
 
 def _number(facts: dict[str, Any], key: str, kind: type[Number], low: float, high: float) -> Number:
-    value = facts.get(key)
+    value = facts[key]
     if isinstance(value, bool) or not isinstance(value, (int, kind)) or not low <= value <= high:  # nor nan
-        raise _BadPassport(f"{key} is not {'an integer' if kind is int else 'a number'} from {low:g} to {high:g}")
+        raise ValueError(f"{key} is not {'an integer' if kind is int else 'a number'} from {low:g} to {high:g}")
     return kind(value)

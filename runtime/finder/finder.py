@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from ..backends.session import open_session
 from ..image.reading import Rgb, as_rgb_uint8
-from .palms import Boxes, Palms, anchor_centers, box_around, decode_palms, hand_boxes, join_palms, merge_palms
+from .palms import Boxes, Palms, anchor_centers, box_around, decode_palms, hand_boxes, merge_palms
 
 MODEL_PATH = Path(__file__).parents[1] / "assets" / "palm_detector.onnx"
 MAX_HANDS = 2
@@ -67,8 +67,7 @@ class Finder:
         normal = _shrink(image, NORMAL_PX)
         palms = merge_palms(self._look(normal, size_px))
         if np.count_nonzero(palms.scores >= threshold) < MAX_HANDS:
-            close = self._look(_shrink(normal, CLOSE_PX), size_px)
-            palms = merge_palms(join_palms(palms, close))
+            palms = merge_palms(palms, self._look(_shrink(normal, CLOSE_PX), size_px))
         if far and not (palms.scores >= threshold).any():
             palms = merge_palms(self._look(_shrink(image, FAR_PX), size_px))
             threshold = FAR_THRESHOLD

@@ -68,22 +68,18 @@ def decode_palms(offsets: Floats, logits: Floats, anchors: Floats, threshold: fl
     )
 
 
-def join_palms(one: Palms, other: Palms) -> Palms:
-    """All palms of two looks at one picture."""
-    names = ("corners", "keypoints", "scores")
-    return Palms(*(np.concatenate([getattr(one, name), getattr(other, name)]) for name in names))
-
-
-def merge_palms(palms: Palms) -> Palms:
+def merge_palms(*looks: Palms) -> Palms:
     """Make one palm of all that overlap: the mean of their places weighted by score, with the highest score."""
-    places = np.concatenate([palms.corners, palms.keypoints], axis=1)
-    left = np.argsort(-palms.scores, kind="stable")
+    corners = np.concatenate([look.corners for look in looks])
+    places = np.concatenate([corners, np.concatenate([look.keypoints for look in looks])], axis=1)
+    all_scores = np.concatenate([look.scores for look in looks])
+    left = np.argsort(-all_scores, kind="stable")
     merged, scores = [], []
     while left.size:
-        same = _overlaps(palms.corners[left[0]], palms.corners[left]) > MIN_OVERLAP
+        same = _overlaps(corners[left[0]], corners[left]) > MIN_OVERLAP
         same[0] = True  # a box without extent overlaps nothing
-        merged.append(np.average(places[left[same]], axis=0, weights=palms.scores[left[same]]))
-        scores.append(palms.scores[left[0]])
+        merged.append(np.average(places[left[same]], axis=0, weights=all_scores[left[same]]))
+        scores.append(all_scores[left[0]])
         left = left[~same]
     rows = np.array(merged, np.float32).reshape(-1, 2 + KEYPOINTS, 2)
     return Palms(rows[:, :2], rows[:, 2:], np.array(scores, np.float32))

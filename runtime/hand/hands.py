@@ -107,8 +107,13 @@ def join_hands(with_right: Hands, with_left: Hands, with_both: Hands | None = No
         right = replace(right, presence=max(right.presence, with_both.right.presence))
         left = replace(left, presence=max(left.presence, with_both.left.presence))
         looks.append(with_both)
-    stages_ms = {stage: sum(hands.stages_ms.get(stage, 0.0) for hands in looks) for stage in with_right.stages_ms}
-    return Hands(right, left, distance_in_picture(right, left), stages_ms, together=False)
+    return Hands(right, left, distance_in_picture(right, left), sum_ms(*looks), together=False)
+
+
+def sum_ms(*looks: Hands) -> dict[str, float]:
+    """What all looks took together, stage by stage."""
+    stages = dict.fromkeys(stage for hands in looks for stage in hands.stages_ms)
+    return {stage: sum(hands.stages_ms.get(stage, 0.0) for hands in looks) for stage in stages}
 
 
 def distance_in_picture(right: Hand, left: Hand) -> Floats:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..finder.palms import boxes_apart
-from ..hand.hands import Floats, Hands, join_hands
+from ..hand.hands import Floats, Hands, join_hands, sum_ms
 from ..hand.presence import PRESENT_FROM, in_one_place
 from ..image.reading import Rgb, Scratch, as_rgb_uint8
 from ..runner import Runner
@@ -71,7 +71,7 @@ class Tracker:
         its_turn = self._frame % SEARCH_EVERY == 0
         if hands is None or not hands.present:
             found = self._runner.look_at(image, self._runner.find_hands(image, far=its_turn))
-            hands = found if hands is None else replace(found, stages_ms=_sum_ms(found, hands))
+            hands = found if hands is None else replace(found, stages_ms=sum_ms(found, hands))
         elif len(hands.present) == 1 and its_turn:
             hands = self._search_second(image, hands)
         self._frame += 1
@@ -104,7 +104,7 @@ class Tracker:
             return replace(hands, stages_ms={"find": found.took_ms, **hands.stages_ms})
         both = self._runner.look_at(image, found)
         better = len(both.present) == 2 and any(in_one_place(hand, known) for hand in both.present)
-        return replace(both if better else hands, stages_ms=_sum_ms(both, hands))
+        return replace(both if better else hands, stages_ms=sum_ms(both, hands))
 
     def _move_boxes(self) -> None:
         """Boxes around what was seen lately; a box stays where it is as long as it fits."""
@@ -148,8 +148,3 @@ def _square(joints_px: Floats) -> Box:
 
 def _corners(joints_px: NDArray[np.floating[Any]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return joints_px.min(axis=0).astype(np.float64), joints_px.max(axis=0).astype(np.float64)
-
-
-def _sum_ms(first: Hands, second: Hands) -> dict[str, float]:
-    stages = {**first.stages_ms, **second.stages_ms}
-    return {stage: first.stages_ms.get(stage, 0.0) + second.stages_ms.get(stage, 0.0) for stage in stages}

@@ -81,7 +81,7 @@ def test_it_gives_what_core_ml_gives(package: Path, on_a_mac: dict[str, Any]) ->
 
 
 def test_what_does_not_fit(package: Path, on_a_mac: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UserError, match="unknown device of .* files 'cuda'"):
+    with pytest.raises(UserError, match=r"unknown device of .* files 'cuda'"):
         open_backend(package, "cuda")
     with pytest.raises(UserError, match="threads has no effect"):
         open_backend(package, threads=2)

@@ -65,7 +65,7 @@ def test_a_graph_that_asks_for_terabytes(tiny_model: Path, tmp_path: Path) -> No
 
 def test_what_keeps_no_contract(make_model: MakeModel) -> None:
     refused(make_model(metadata=False), rf"no '{METADATA_KEY}' metadata.*compress/export\.py")
-    refused(make_model(passport="{"), "not JSON")
+    refused(make_model(passport="{"), "unusable")
     refused(make_model(passport={"input_px": "64"}), "input_px")
     refused(make_model(input_name="input"), "takes 'input', not 'image'")
     refused(make_model(drop_output="presence"), "does not give presence")

@@ -130,7 +130,7 @@ def test_out_of_memory_frees_what_was_made(tmp_path: Path, gpu: FakeGpu) -> None
 def test_a_failed_run_is_an_error(tmp_path: Path, gpu: FakeGpu, monkeypatch: pytest.MonkeyPatch) -> None:
     with opened(tmp_path) as backend:
         monkeypatch.setattr(IExecutionContext, "execute_async_v3", lambda self, stream_handle: False)
-        with pytest.raises(UserError, match="cannot run .* could not be started"):
+        with pytest.raises(UserError, match=r"cannot run .* could not be started"):
             backend.run(image(0))
     assert all_freed(gpu)
 
