@@ -122,27 +122,27 @@ class HandPair(NamedTuple):
     right: HandModel
     left: HandModel
 
-    def skin(self, rotations: Float32Array, shape: Float32Array) -> tuple[Float32Array, Float32Array]:
-        """(2, 16, 3, 3), (2, 10) -> vertices (2, 778, 3) and joints (2, 21, 3), m, wrist-relative."""
-        return self._posed(lambda model: model.rig, rotations, shape)
-
-    def joints(self, rotations: Float32Array, shape: Float32Array) -> Float32Array:
-        """The joints that `skin` gives, without the time for vertices."""
-        return self._posed(lambda model: model.rig.of_tips, rotations, shape)[1]
-
-    def mesh(self, rotations: Float32Array, shape: Float32Array) -> Callable[[int], Float32Array]:
-        """Give the vertices (778, 3) of hand 0 or 1, as `skin` does, both posed when one is first asked for."""
-        skinned = cache(lambda: self.skin(rotations, shape)[0])
-        return lambda hand: skinned()[hand]
-
-    def _posed(
-        self, rig: Callable[[HandModel], Rig], rotations: Float32Array, shape: Float32Array
+    def skin(
+        self,
+        rotations: Float32Array,
+        shape: Float32Array,
+        rig: Callable[[HandModel], Rig] = lambda model: model.rig,
     ) -> tuple[Float32Array, Float32Array]:
+        """(2, 16, 3, 3), (2, 10) -> vertices (2, 778, 3) and joints (2, 21, 3), m, wrist-relative."""
         if _are_mirrored(*self):  # one call poses both
             return rig(self.right).skin(rotations * _MIRROR_TURNS, shape, _MIRROR_AXES)
         parts = [rig(model).skin(rotations[i], shape[i], _SAME_AXES) for i, model in enumerate(self)]
         vertices, joints = (np.stack(arrays) for arrays in zip(*parts, strict=True))
         return vertices, joints
+
+    def joints(self, rotations: Float32Array, shape: Float32Array) -> Float32Array:
+        """The joints that `skin` gives, without the time for vertices."""
+        return self.skin(rotations, shape, lambda model: model.rig.of_tips)[1]
+
+    def mesh(self, rotations: Float32Array, shape: Float32Array) -> Callable[[int], Float32Array]:
+        """Give the vertices (778, 3) of hand 0 or 1, as `skin` does, both posed when one is first asked for."""
+        skinned = cache(lambda: self.skin(rotations, shape)[0])
+        return lambda hand: skinned()[hand]
 
 
 @lru_cache(maxsize=4)

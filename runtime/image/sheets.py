@@ -34,12 +34,11 @@ class Tile:
     caption: Sequence[Line]
 
 
-def photo_tile(name: str, rgb: Rgb, hands: Hands, *more: str) -> Tile:
-    """A photograph with the hands found in it: its name, the score of each hand, and more lines."""
+def photo_tile(name: str, rgb: Rgb, hands: Hands) -> Tile:
+    """A photograph with the hands found in it: its name, and the score of each hand."""
     scores = [(f"{hand.side} {hand.presence:.2f}", _tint(hand)) for hand in (hands.right, hands.left)]
     found = scores if hands.present else [("no hands found", GRAY)]
-    caption = [[(name, WHITE)], found, *([(line, GRAY)] for line in more)]
-    return Tile(_small_overlay(rgb, hands), caption)
+    return Tile(_small_overlay(rgb, hands), [[(name, WHITE)], found])
 
 
 def write_sheets(folder: Path, title: str, tiles: Iterable[Tile]) -> list[Path]:

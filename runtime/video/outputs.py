@@ -51,28 +51,25 @@ class VideoFile:
         self._frames = max(self._frames, until)
 
     def close(self) -> None:
-        """Finish the file: without this it cannot be played."""
-        if self._writer is not None:
-            self._writer.release()
-
-    def check(self) -> None:
-        """A UserError where frames are missing from the finished file: OpenCV's writer tells nothing of a full disk."""
-        if self._writer is not None:
-            written: Any = cv2.VideoCapture(self._path)
-            count = written.get(cv2.CAP_PROP_FRAME_COUNT)
-            written.release()
-            if count < self._frames:
-                raise UserError(f"cannot write {self._shown_as}: frames are missing; is the disk full?")
+        """Finish the file: without this it cannot be played. A UserError where frames are missing from it."""
+        if self._writer is None:
+            return
+        self._writer.release()
+        written: Any = cv2.VideoCapture(self._path)  # the writer tells nothing of a full disk
+        count = written.get(cv2.CAP_PROP_FRAME_COUNT)
+        written.release()
+        if count < self._frames:
+            raise UserError(f"cannot write {self._shown_as}: frames are missing; is the disk full?")
 
 
 @contextlib.contextmanager
 def video_file(path: Path, fps: float) -> Iterator[VideoFile]:
     """A video that takes the place of `path` when the block ends well."""
-    with atomic_path(path, suffix=".part.mp4") as temporary:
-        video = VideoFile(temporary, path, fps)
-        with contextlib.closing(video):
-            yield video
-        video.check()
+    with (
+        atomic_path(path, suffix=".part.mp4") as temporary,
+        contextlib.closing(VideoFile(temporary, path, fps)) as video,
+    ):
+        yield video
 
 
 class Window:

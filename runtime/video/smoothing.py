@@ -109,8 +109,7 @@ class Smoother:
     def __init__(self, models: HandPair) -> None:
         self._models = models
         self._time_s: float | None = None
-        self._hands: dict[str, _HandFilter] = {}
-        self._distance: OneEuroFilter | None = None
+        self._filters: dict[tuple[str, str], OneEuroFilter] = {}  # by side, or "both", and what is filtered
 
     def __call__(self, hands: Hands, time_s: float) -> Hands:
         """The frame at `time_s` seconds; ValueError where that is not after the last one."""
@@ -118,16 +117,14 @@ class Smoother:
         if self._time_s is not None and not step_s > 0:
             raise ValueError(f"frames come in their order: {time_s} s is not after {self._time_s} s")
         if step_s > MAX_GAP_S:
-            self._hands, self._distance = {}, None
+            self._filters = {}
         self._time_s = time_s
         right, left = self._filtered(hands.right, step_s), self._filtered(hands.left, step_s)
-        distance = hands.relative_translation
-        if not (right.present and left.present and hands.together):
-            self._distance = None
-            distance = distance if hands.together else distance_in_picture(right, left)
+        distance = hands.relative_translation if hands.together else distance_in_picture(right, left)
+        if right.present and left.present and hands.together:
+            distance = self._smooth(("both", "distance"), POSITION, distance, step_s).astype(np.float32)
         else:
-            self._distance = self._distance or OneEuroFilter(POSITION)
-            distance = np.asarray(self._distance(distance, step_s), np.float32)
+            self._forget("both")
         rotations, shape = np.stack([right.rotations, left.rotations]), np.stack([right.shape, left.shape])
         joints, mesh = self._models.joints(rotations, shape), self._models.mesh(rotations, shape)
         right, left = (
@@ -137,30 +134,29 @@ class Smoother:
         return replace(hands, right=right, left=left, relative_translation=distance)
 
     def _filtered(self, hand: Hand, step_s: float) -> Hand:
-        if not hand.present:
-            self._hands.pop(hand.side, None)
-            return hand
-        return self._hands.setdefault(hand.side, _HandFilter())(hand, step_s)
-
-
-class _HandFilter:
-    """The filters of one hand."""
-
-    def __init__(self) -> None:
-        self._rotations = RotationFilter(ROTATION)
-        self._shape, self._size, self._place = map(OneEuroFilter, (SHAPE, SIZE, POSITION))
-
-    def __call__(self, hand: Hand, step_s: float) -> Hand:
         """The hand with its parameters filtered; its mesh is still the old one."""
+        side = hand.side
+        if not hand.present:
+            self._forget(side)
+            return hand
         px_per_m = max(float(hand.camera[0]), _MIN_PX_PER_M)
-        size = self._size(np.log([px_per_m]), step_s)
-        place = self._place(hand.camera[1:], step_s, unit=px_per_m)
+        size = self._smooth((side, "size"), SIZE, np.log([px_per_m]), step_s)
+        place = self._smooth((side, "place"), POSITION, hand.camera[1:], step_s, px_per_m)
         return replace(
             hand,
-            rotations=np.asarray(self._rotations(hand.rotations, step_s), np.float32),
-            shape=np.asarray(self._shape(hand.shape, step_s), np.float32),
+            rotations=self._smooth((side, "turns"), ROTATION, hand.rotations, step_s).astype(np.float32),
+            shape=self._smooth((side, "shape"), SHAPE, hand.shape, step_s).astype(np.float32),
             camera=np.asarray([np.exp(size[0]), *place], np.float32),
         )
+
+    def _smooth(
+        self, key: tuple[str, str], settings: OneEuro, values: Values, step_s: float, unit: float = 1.0
+    ) -> Values:
+        kind = RotationFilter if settings is ROTATION else OneEuroFilter
+        return self._filters.setdefault(key, kind(settings))(values, step_s, unit)
+
+    def _forget(self, side: str) -> None:
+        self._filters = {key: known for key, known in self._filters.items() if key[0] != side}
 
 
 def _with_mesh(hand: Hand, mesh: Callable[[], Floats], joints: Floats) -> Hand:

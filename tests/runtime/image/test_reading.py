@@ -73,7 +73,7 @@ def test_gray_alpha_and_16_bits_are_converted(tmp_path: Path, channels: int, dty
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
-@pytest.mark.parametrize("part", [0.001, 0.02, 0.5, 0.97])
+@pytest.mark.parametrize("part", [0.001, 0.02, 0.5, 0.97, 0.99985])
 def test_cut_short(tmp_path: Path, suffix: str, part: float) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (300, 200, 3), np.uint8)
     path = save(tmp_path / f"a{suffix}", noise)
@@ -82,16 +82,6 @@ def test_cut_short(tmp_path: Path, suffix: str, part: float) -> None:
     with pytest.raises(UserError, match="a" + suffix) as error:
         read_image(path)
     assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize("flags", [(), PROGRESSIVE])
-def test_a_jpeg_without_its_end_is_damaged(tmp_path: Path, flags: tuple[int, ...]) -> None:
-    path = save(tmp_path / "a.jpg", picture(), flags)
-    content = path.read_bytes()
-    for cut in (-2, -20):
-        path.write_bytes(content[:cut])
-        with pytest.raises(UserError, match="damaged"):
-            read_image(path)
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
