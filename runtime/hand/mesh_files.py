@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..files import write_bytes_atomic, write_text_atomic
 from .hands import COLOURS, Floats, Hand, Hands
@@ -42,13 +41,28 @@ def write_glb(path: Path, hands: Hands) -> Path:
     """Write the hands that are present as one file with a node each; return its path. ValueError where none is."""
     if not hands.present:
         raise ValueError("there is no hand to write")
-    buffer = _Buffer()
-    nodes, meshes, materials = [], [], []
+    content = bytearray()
+    nodes, meshes, materials, views, accessors = [], [], [], list[Any](), list[Any]()
     for index, (hand, shift_m) in enumerate(_placed(hands)):
         name = {"name": f"{hand.side} hand"}
         nodes.append({**name, "mesh": index, "translation": (shift_m * _TO_GLTF).tolist()})
-        meshes.append({**name, "primitives": [_primitive(hand, index, buffer)]})
+        first = len(accessors)
+        places = {"attributes": {"POSITION": first, "NORMAL": first + 1}, "indices": first + 2}
+        meshes.append({**name, "primitives": [{**places, "material": index}]})
         materials.append(_material(hand))
+        vertices, normals = (np.asarray(values * _TO_GLTF, "<f4") for values in (hand.vertices, hand.normals()))
+        bounds = {"min": vertices.min(axis=0).tolist(), "max": vertices.max(axis=0).tolist()}
+        triangles = np.asarray(hand.faces.reshape(-1), "<u2")
+        for values, kind, component, target, more in (
+            (vertices, "VEC3", _FLOAT, _ARRAY_BUFFER, bounds),
+            (normals, "VEC3", _FLOAT, _ARRAY_BUFFER, {}),
+            (triangles, "SCALAR", _UNSIGNED_SHORT, _ELEMENT_ARRAY_BUFFER, {}),
+        ):
+            about = {"bufferView": len(views), "componentType": component, "count": len(values), "type": kind}
+            accessors.append(about | more)
+            place = {"byteOffset": len(content), "byteLength": values.nbytes}
+            views.append({"buffer": 0, **place, "target": target})
+            content += values.tobytes() + bytes(-values.nbytes % 4)  # accessors start at multiples of 4
     document = {
         "asset": {"version": "2.0", "generator": "ER Edge"},
         "scene": 0,
@@ -56,12 +70,12 @@ def write_glb(path: Path, hands: Hands) -> Path:
         "nodes": nodes,
         "meshes": meshes,
         "materials": materials,
-        "accessors": buffer.accessors,
-        "bufferViews": buffer.views,
-        "buffers": [{"byteLength": len(buffer.content)}],
+        "accessors": accessors,
+        "bufferViews": views,
+        "buffers": [{"byteLength": len(content)}],
     }
     text = json.dumps(document, separators=(",", ":")).encode()
-    chunks = _chunk(_JSON_CHUNK, text, b" ") + _chunk(_BINARY_CHUNK, bytes(buffer.content), b"\0")
+    chunks = _chunk(_JSON_CHUNK, text, b" ") + _chunk(_BINARY_CHUNK, bytes(content), b"\0")
     write_bytes_atomic(path, struct.pack("<III", _MAGIC, _VERSION, 12 + len(chunks)) + chunks)
     return path
 
@@ -71,34 +85,6 @@ def _placed(hands: Hands) -> Iterator[tuple[Hand, Floats]]:
     for hand in hands.present:
         moved = hand.side == "left" and hands.right.present
         yield hand, hands.relative_translation if moved else np.zeros(3, np.float32)
-
-
-class _Buffer:
-    """The binary part, as it grows."""
-
-    def __init__(self) -> None:
-        self.content = bytearray()
-        self.views: list[dict[str, Any]] = []
-        self.accessors: list[dict[str, Any]] = []
-
-    def add(self, values: NDArray[Any], target: int, **more: Any) -> int:
-        """Append float32 vectors (N, 3) or uint16 indices (N,); return the number of their accessor."""
-        kind, component = ("VEC3", _FLOAT) if values.ndim == 2 else ("SCALAR", _UNSIGNED_SHORT)
-        place = {"byteOffset": len(self.content), "byteLength": values.nbytes}
-        self.content += values.tobytes() + bytes(-values.nbytes % 4)  # accessors start at multiples of 4
-        number = len(self.views)
-        self.views.append({"buffer": 0, **place, "target": target})
-        about = {"bufferView": number, "componentType": component, "count": len(values), "type": kind}
-        self.accessors.append(about | more)
-        return number
-
-
-def _primitive(hand: Hand, material: int, buffer: _Buffer) -> dict[str, Any]:
-    vertices, normals = (np.asarray(values * _TO_GLTF, "<f4") for values in (hand.vertices, hand.normals()))
-    bounds = {"min": vertices.min(axis=0).tolist(), "max": vertices.max(axis=0).tolist()}
-    position, normal = buffer.add(vertices, _ARRAY_BUFFER, **bounds), buffer.add(normals, _ARRAY_BUFFER)
-    indices = buffer.add(np.asarray(hand.faces.reshape(-1), "<u2"), _ELEMENT_ARRAY_BUFFER)
-    return {"attributes": {"POSITION": position, "NORMAL": normal}, "indices": indices, "material": material}
 
 
 def _material(hand: Hand) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """How small and quick the runtime is, in a fresh process, held against generous bounds. `pytest -s` shows the figures.
 
-The network is tiny: what is measured is Python, the libraries and the runtime itself. An er-xs int8 file adds 18 MB and
-0.1 s of loading.
+The network is tiny: what is measured is Python, the libraries and the runtime itself.
 """
 
 from __future__ import annotations

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+pytest.importorskip("torch", reason="the runtime is tested without it, too")
+
 from compress.onnx.to_onnx import write_onnx
 from compress.passport import embed
 from runtime.runner import Runner, load
