@@ -94,9 +94,8 @@ def test_what_does_not_fit(package: Path, on_a_mac: dict[str, Any], monkeypatch:
 
 
 def test_what_core_ml_refuses(package: Path, on_a_mac: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    backend = open_backend(package)
     with pytest.raises(UserError, match="Core ML cannot run"):
-        backend.run(IMAGE[:, :2])
+        open_backend(package).run(IMAGE[:, :2])
     monkeypatch.setattr(ct.models, "MLModel", lambda *_args, **_options: 1 / 0)
     with pytest.raises(UserError, match="Core ML cannot load"):
         open_backend(package)
@@ -109,17 +108,3 @@ def test_packages_of_others(tmp_path: Path, request: pytest.FixtureRequest) -> N
     for path, reason in ((picture, "export it without --image-input"), (small, r"'image' is .*64.*, not .*128")):
         with pytest.raises(UserError, match=reason):
             open_backend(path)
-
-
-def test_folders_that_are_none(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="there is no model"):
-        open_backend(tmp_path / "none.mlpackage")
-    folder = tmp_path / "folder.mlpackage"
-    folder.mkdir()
-    with pytest.raises(UserError, match="no Manifest"):
-        open_backend(folder)
-    for number in range(101):
-        (folder / f"{number}").touch()
-    (folder / "0").rename(folder / "Manifest.json")
-    with pytest.raises(UserError, match="larger than any package"):
-        open_backend(folder)

@@ -30,21 +30,12 @@ def test_a_passport_reads_as_it_was_written(tmp_path: Path) -> None:
     assert command == "python -m compress.tensorrt 'my exports/er-s_64_fp16.onnx' --workspace-mib 1024"
 
 
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        ({"tensorrt": "10.13.0"}, "tensorrt 10.3.0, here it is 10.13.0"),
-        ({"cuda": "13.0"}, "cuda 12.6, here it is 13.0"),
-        ({"compute_capability": "11.0"}, "compute capability 8.7, here it is 11.0"),
-        ({"l4t": "36.4.3"}, "l4t none, here it is 36.4.3"),
-        ({"architecture": "sparc"}, "architecture .*, here it is sparc"),
-    ],
-)
-def test_another_machine_is_refused_with_the_command(tmp_path: Path, change: dict[str, str], reason: str) -> None:
+@pytest.mark.parametrize("field", ["tensorrt", "cuda", "compute_capability", "l4t", "architecture"])
+def test_another_machine_is_refused_with_the_command(tmp_path: Path, field: str) -> None:
     path = write_engine(tmp_path, workspace_mib=None)
     passport, _ = read_engine_passport(path)
-    with pytest.raises(UserError, match=f"was built for {reason}") as error:
-        check_engine(passport, path, path.read_bytes(), replace(HERE, **change))
+    with pytest.raises(UserError, match=f"was built for {field.replace('_', ' ')} .*, here it is 9.9") as error:
+        check_engine(passport, path, path.read_bytes(), replace(HERE, **{field: "9.9"}))
     source = shlex.quote(str(tmp_path / "er-s_64_fp16.onnx"))
     assert str(error.value).endswith(f"python -m compress.tensorrt {source}")
 

@@ -49,6 +49,12 @@ def test_paths(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
     refused(tmp_path / "model.bin", "suffix")
     refused(Path("a\0.onnx"), "model")
     refused(empty / "x.onnx", "model")
+    package = tmp_path / "folder.mlpackage"
+    package.mkdir()
+    refused(package, "no Manifest")
+    for name in ("Manifest.json", *map(str, range(100))):
+        (package / name).touch()
+    refused(package, "larger than any package")
     monkeypatch.setattr("runtime.backends.opening.MAX_MODEL_BYTES", 100)
     refused(tiny_model, "a model file at most 0")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,7 +27,7 @@ from runtime.runner import Runner
 from runtime.video import loop
 from runtime.video.capture import CaptureSource, SourceLost
 from runtime.video.inputs import parse_input
-from runtime.video.loop import FoundFrame, Frame, run_video
+from runtime.video.loop import Frame, run_video
 from runtime.video.outputs import Window, video_file
 
 ROOT = Path(__file__).parents[3]
@@ -80,12 +81,15 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def slow(hands: Hands, seconds: float) -> Callable[[Any], Hands]:
-    def find(frame: Frame) -> Hands:
-        time.sleep(seconds)
-        return hands
+def slow(hands: Hands, seconds: float) -> Callable[[Frame], Hands]:
+    return lambda frame: time.sleep(seconds) or hands  # type: ignore[func-returns-value]
 
-    return find
+
+def failing(error: BaseException) -> Callable[..., Any]:
+    def fail(*_: object) -> Any:
+        raise error
+
+    return fail
 
 
 def test_no_frame_of_a_file_is_lost(hands: Hands) -> None:
@@ -112,13 +116,9 @@ def test_of_a_camera_the_latest_frame_is_taken(hands: Hands) -> None:
 
 @pytest.mark.parametrize("live", [False, True])
 def test_ctrl_c_ends_it_cleanly(hands: Hands, live: bool) -> None:
-    def show(found: FoundFrame) -> bool:
-        if found.frame.number > 3:
-            raise KeyboardInterrupt
-        return True
-
     source, before = Frames(10_000, live=live, every_s=0.001), threading.active_count()
-    summary = run_video(source, slow(hands, 0), show)
+    interrupt = failing(KeyboardInterrupt())
+    summary = run_video(source, slow(hands, 0), lambda found: found.frame.number <= 3 or interrupt())
     assert isinstance(summary.ended_by, KeyboardInterrupt) and summary.frames <= 4
     assert source.closed and threading.active_count() == before
 
@@ -136,9 +136,7 @@ def test_a_camera_that_hangs(hands: Hands, monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize("where", ["read", "find", "show"])
 def test_errors_of_every_part_come_out(hands: Hands, where: str) -> None:
-    def fail(*_: object) -> Any:
-        raise UserError(f"broken in {where}")
-
+    fail = failing(UserError(f"broken in {where}"))
     source = Frames(5, then=fail if where == "read" else lambda: None)
     find = fail if where == "find" else slow(hands, 0)
     show = fail if where == "show" else lambda found: True
@@ -148,10 +146,7 @@ def test_errors_of_every_part_come_out(hands: Hands, where: str) -> None:
 
 
 def test_a_camera_that_is_gone_leaves_a_whole_video(runner: Runner, hands: Hands, tmp_path: Path) -> None:
-    def lose() -> None:
-        raise SourceLost("gone")
-
-    source = Frames(5, live=True, every_s=0.1, then=lose)
+    source = Frames(5, live=True, every_s=0.1, then=failing(SourceLost("gone")))
     facts, ended_by = process_video(runner, source, slow(hands, 0), tmp_path / "camera0_overlay.mp4")
     assert isinstance(ended_by, SourceLost) and facts["frames"] == 5
     # It plays at the pace of the clock: 10 frames a second fill a video of 30.
@@ -231,10 +226,7 @@ def test_names_of_any_language_in_any_locale(
 ) -> None:
     for name, value in (("LC_ALL", "C"), ("PYTHONUTF8", "0"), ("PYTHONCOERCECLOCALE", "0")):
         monkeypatch.setenv(name, value)
-    path = tmp_path / "手.mp4"
-    path.write_bytes(clip.read_bytes())
-    model = tmp_path / "手.onnx"
-    model.write_bytes(tiny_model.read_bytes())
+    path, model = (shutil.copy(file, tmp_path / f"手{file.suffix}") for file in (clip, tiny_model))
     process = run_demo([str(path), "--whole-image", "--model", str(model), "--output-dir", str(tmp_path)])
     _, errors = process.communicate(timeout=30)
     assert (process.returncode, errors) == (0, "")
@@ -269,12 +261,9 @@ def test_written_videos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_windows_that_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    def without(*_: object) -> None:
-        raise cv2.error("The function is not implemented")
-
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
-    monkeypatch.setattr(cv2, "namedWindow", without)
+    monkeypatch.setattr(cv2, "namedWindow", failing(cv2.error("The function is not implemented")))
     for display, reason in (("", "no screen"), (":0", "without windows")):
         monkeypatch.setenv("DISPLAY", display)
         with pytest.raises(UserError, match=reason):
