@@ -33,7 +33,6 @@ _JPEG, _JPEG_SCAN, _JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_WITHOUT_LENGTH = frozenset((0x00, 0x01, *range(0xD0, 0xD8)))
 
-
 # An array of a larger image is made anew each time: one such picture must not keep its memory for good.
 MAX_KEPT_BYTES = 64 * 2**20
 
@@ -61,10 +60,6 @@ class Scratch(threading.local):
         return array
 
 
-class _BadImage(Exception):
-    """What is wrong with an image file."""
-
-
 def quiet_opencv() -> None:
     """Keep OpenCV from printing: what is wrong stands in the error."""
     if hasattr(cv2, "setLogLevel"):
@@ -76,14 +71,12 @@ def quiet_opencv() -> None:
 def read_image(path: str | os.PathLike[str]) -> Rgb:
     """Read a file (PNG, JPEG, BMP or WebP); JPEG's EXIF orientation is applied."""
     content = read_regular(Path(path), f"an image file ({_FORMATS})", MAX_FILE_BYTES)
-    try:
-        _check_size(*_header_size(content))
-        decoded = _decoded(content)
-        if decoded is None:
-            raise _BadImage("it is damaged, or of a kind that OpenCV does not decode: save it again as PNG or JPEG")
-        _check_size(decoded.shape[1], decoded.shape[0])
-    except _BadImage as problem:
-        raise UserError(f"cannot use the image {path}: {problem}") from None
+    what = f"cannot use the image {path}"
+    _check_size(*_header_size(content, what), what)
+    decoded = _decoded(content)
+    if decoded is None:
+        raise UserError(f"{what}: it is damaged, or of a kind that OpenCV does not decode: save it as PNG or JPEG")
+    _check_size(decoded.shape[1], decoded.shape[0], what)
     return cast(Rgb, cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB))
 
 
@@ -113,10 +106,7 @@ def as_rgb_uint8(image: NDArray[Any], scratch: Scratch | None = None) -> Rgb:
     if image.ndim != 3 or image.shape[2] not in (1, 3, 4):
         raise UserError(f"an image has shape (H, W, 3), not {image.shape}")
     height, width = image.shape[:2]
-    try:
-        _check_size(width, height)
-    except _BadImage as problem:
-        raise UserError(f"cannot use the image: {problem}") from None
+    _check_size(width, height, "cannot use the image")
     if image.dtype == np.uint8 and image.shape[2] == 3 and image.flags.c_contiguous:
         return image
     rgb: Rgb = (scratch or Scratch()).array("rgb", (height, width, 3), np.uint8)
@@ -127,7 +117,7 @@ def as_rgb_uint8(image: NDArray[Any], scratch: Scratch | None = None) -> Rgb:
     return rgb
 
 
-def _header_size(content: bytes) -> tuple[int, int]:
+def _header_size(content: bytes, what: str) -> tuple[int, int]:
     """Return the (width, height) that a file's header states."""
     try:
         if content.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -140,18 +130,18 @@ def _header_size(content: bytes) -> tuple[int, int]:
         elif content.startswith(b"RIFF") and content[8:12] == b"WEBP":
             width, height = _webp_sides(content)
         else:
-            raise _BadImage(f"it is not a {_FORMATS} file")
+            raise UserError(f"{what}: it is not a {_FORMATS} file")
     except (struct.error, IndexError, ValueError):
-        raise _BadImage("it is damaged or cut short; copy or save it again") from None
+        raise UserError(f"{what}: it is damaged or cut short; copy or save it again") from None
     return abs(width), abs(height)  # a BMP's negative height says that the rows go down
 
 
-def _check_size(width: int, height: int) -> None:
+def _check_size(width: int, height: int, what: str) -> None:
     if min(width, height) < MIN_SIDE_PX:
-        raise _BadImage(f"its {width} x {height} px are too few, each side needs {MIN_SIDE_PX}")
+        raise UserError(f"{what}: its {width} x {height} px are too few, each side needs {MIN_SIDE_PX}")
     if max(width, height) > MAX_SIDE_PX or width * height > MAX_PIXELS:
         most = f"{MAX_SIDE_PX} px a side and {MAX_PIXELS // 1_000_000} megapixels"
-        raise _BadImage(f"its {width} x {height} px are too many (at most {most}): shrink it")
+        raise UserError(f"{what}: its {width} x {height} px are too many (at most {most}): shrink it")
 
 
 def _jpeg_sides(content: bytes) -> tuple[int, int]:

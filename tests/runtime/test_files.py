@@ -25,15 +25,12 @@ def test_writes_and_replaces(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~umask
 
 
-FAILURES = [OSError(code, os.strerror(code)) for code in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EIO)]
-
-
-@pytest.mark.parametrize("failure", [RuntimeError("broken"), *FAILURES], ids=str)
+@pytest.mark.parametrize("failure", [RuntimeError("broken"), OSError(errno.ENOSPC, "broken")], ids=repr)
 def test_a_failed_block_keeps_the_old_file(tmp_path: Path, failure: Exception) -> None:
     path = tmp_path / "a.bin"
     write_bytes_atomic(path, b"old")
     expected = UserError if isinstance(failure, OSError) else RuntimeError
-    with pytest.raises(expected, match=getattr(failure, "strerror", "broken")) as error, atomic_path(path) as temporary:
+    with pytest.raises(expected, match="broken") as error, atomic_path(path) as temporary:
         temporary.write_bytes(b"half")
         raise failure
     assert "\n" not in str(error.value)

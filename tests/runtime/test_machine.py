@@ -26,12 +26,9 @@ def write(root: Path, name: str, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def test_two_threads_of_a_core_count_once(root: Path) -> None:
+def test_two_threads_of_a_core_count_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert usable_cores(root) == 4
     assert processor_name(root) == "CPU, 8 threads (A)" and cpu_flags(root) == {"avx2", "fma"}
-
-
-def test_affinity_counts(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {1, 5, 6})
     assert usable_cores(root) == 2
 

@@ -37,6 +37,10 @@ def at(image: np.ndarray, point: np.ndarray) -> np.ndarray:
     return image[int(point[1]), int(point[0])]
 
 
+def without(hands: Hands, *sides: str) -> Hands:
+    return replace(hands, **{side: replace(getattr(hands, side), present=False) for side in sides})
+
+
 def palm(hands: Hands, side: str) -> np.ndarray:
     """The middle of the wrist and the knuckles, px."""
     return np.asarray(getattr(hands, side).joints_image[[0, 5, 9, 17]].mean(axis=0))
@@ -60,13 +64,11 @@ def test_hands_have_their_colours_where_they_are(hands: Hands) -> None:
 
 
 def test_the_outline_is_where_the_vertices_are(hands: Hands) -> None:
-    drawn = draw_hands(background(), replace(hands, left=replace(hands.left, present=False)))
+    drawn = draw_hands(background(), without(hands, "left"))
     rows, columns = np.nonzero((drawn != GRAY).any(axis=2))
     points = hands.right.project(hands.right.vertices)
-    assert columns.min() == pytest.approx(points[:, 0].min(), abs=1)
-    assert columns.max() + 1 == pytest.approx(points[:, 0].max(), abs=1)
-    assert rows.min() == pytest.approx(points[:, 1].min(), abs=1)
-    assert rows.max() + 1 == pytest.approx(points[:, 1].max(), abs=1)
+    assert [columns.min(), rows.min()] == pytest.approx(points.min(axis=0), abs=1)
+    assert [columns.max() + 1, rows.max() + 1] == pytest.approx(points.max(axis=0), abs=1)
 
 
 @pytest.mark.parametrize(("left_behind_by_m", "seen"), [(0.2, orange), (-0.2, blue)])
@@ -80,9 +82,8 @@ def test_the_nearer_hand_hides_the_other(
 
 
 def test_absent_hands_are_not_drawn(hands: Hands) -> None:
-    none = replace(hands, right=replace(hands.right, present=False), left=replace(hands.left, present=False))
-    assert_array_equal(draw_hands(background(), none, skeleton=True), GRAY)
-    alone = draw_hands(background(), replace(none, left=hands.left), skeleton=True)
+    assert_array_equal(draw_hands(background(), without(hands, "right", "left"), skeleton=True), GRAY)
+    alone = draw_hands(background(), without(hands, "right"), skeleton=True)
     assert blue(alone).any() and not orange(alone).any()
 
 
@@ -94,7 +95,7 @@ def test_sides_are_named_inside_the_image(hands: Hands, place: tuple[int, int] |
         camera = np.array([right.camera[0], *place], np.float32)
         right = replace(right, camera=camera)
         right = replace(right, joints_image=right.project(right.joints))
-    alone = replace(hands, right=right, left=replace(hands.left, present=False))
+    alone = without(replace(hands, right=right), "left")
     rows, columns = np.nonzero((draw_hands(background(), alone, skeleton=True, opacity=0) < 20).all(axis=2))
     assert len(rows) > 20 and rows.min() > 0 and rows.max() < 319 and 20 < np.ptp(columns) < 60
     assert columns.min() > 0 and columns.max() < 399
