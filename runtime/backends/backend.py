@@ -30,8 +30,10 @@ class Backend:
         """NCHW, RGB, 0..1 -> the outputs of the graph contract. The caller uses both again: neither may be kept."""
         if self._infer is None:
             raise ValueError("the model is closed")
-        with telling(self._cannot_run):  # what a graph promises, it may still break
+        try:
             return self._infer(image)
+        except Exception as error:  # what a graph promises, it may still break
+            raise _told(self._cannot_run, error) from None
 
     def close(self) -> None:
         """Let go of the engine's memory."""
@@ -43,13 +45,15 @@ def telling(what: str) -> Iterator[None]:
     """Turn an engine's errors, which have no class in common, into a UserError."""
     try:
         yield
-    except UserError:
-        raise
     except Exception as error:
-        # OpenVINO begins with places in its source, and ends with what is wrong.
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        told = lines[-1][:200] if lines and "Exception from" in lines[0] else first_line(error)
-        raise UserError(f"{what}: {told}; export it again") from None
+        raise _told(what, error) from None
+
+
+def _told(what: str, error: Exception) -> UserError:
+    # OpenVINO begins with places in its source, and ends with what is wrong.
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    reason = lines[-1][:200] if lines and "Exception from" in lines[0] else first_line(error)
+    return UserError(f"{what}: {reason}; export it again")
 
 
 def import_engine(package: str, module: str = "") -> Any:
