@@ -45,6 +45,8 @@ def telling(what: str) -> Iterator[None]:
     """Turn an engine's errors, which have no class in common, into a UserError."""
     try:
         yield
+    except UserError:
+        raise
     except Exception as error:
         raise _told(what, error) from None
 
