@@ -7,7 +7,6 @@ FreiHAND and MediaPipe).
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 FINGER_NAMES = ("thumb", "index", "middle", "ring", "pinky")
 JOINT_NAMES = ("wrist", *(f"{finger}_{level}" for finger in FINGER_NAMES for level in (1, 2, 3, 4)))
@@ -19,15 +18,9 @@ MIDDLE_MCP = JOINT_NAMES.index("middle_1")
 BONES = tuple((WRIST if (child - 1) % 4 == 0 else child - 1, child) for child in range(1, JOINT_COUNT))
 
 
-def _index_map(*entries: int) -> NDArray[np.int64]:
-    indices = np.array(entries, dtype=np.int64)
-    indices.setflags(write=False)
-    return indices
-
-
 # joints = mano[..., MANO_TO_JOINTS, :], mano being the 16 skeleton joints (wrist, index, middle, pinky, ring, thumb)
 # followed by the 5 fingertips (index, middle, pinky, ring, thumb).
-MANO_TO_JOINTS = _index_map(0, 13, 14, 15, 20, 1, 2, 3, 16, 4, 5, 6, 17, 10, 11, 12, 19, 7, 8, 9, 18)
+MANO_TO_JOINTS = np.array([0, 13, 14, 15, 20, 1, 2, 3, 16, 4, 5, 6, 17, 10, 11, 12, 19, 7, 8, 9, 18])
 
 # joints = interhand[..., INTERHAND_TO_JOINTS, :], interhand being the 21 joints of one hand, tip first, wrist last.
-INTERHAND_TO_JOINTS = _index_map(20, 3, 2, 1, 0, 7, 6, 5, 4, 11, 10, 9, 8, 15, 14, 13, 12, 19, 18, 17, 16)
+INTERHAND_TO_JOINTS = np.array([20, 3, 2, 1, 0, 7, 6, 5, 4, 11, 10, 9, 8, 15, 14, 13, 12, 19, 18, 17, 16])

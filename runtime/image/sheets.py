@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..hand.hands import COLOURS, Hand, Hands
+from ..hand.hands import COLOURS, Hands
 from .draw import WHITE, Colour, draw_hands, text_size_px, write_picture, write_text
 from .reading import Rgb
 
@@ -36,7 +36,10 @@ class Tile:
 
 def photo_tile(name: str, rgb: Rgb, hands: Hands) -> Tile:
     """A photograph with the hands found in it: its name, and the score of each hand."""
-    scores = [(f"{hand.side} {hand.presence:.2f}", _tint(hand)) for hand in (hands.right, hands.left)]
+    scores = [
+        (f"{hand.side} {hand.presence:.2f}", COLOURS[hand.side] if hand.present else GRAY)
+        for hand in (hands.right, hands.left)
+    ]
     found = scores if hands.present else [("no hands found", GRAY)]
     return Tile(_small_overlay(rgb, hands), [[(name, WHITE)], found])
 
@@ -87,10 +90,6 @@ def _row(tiles: Sequence[Tile], columns: int, width: int) -> Rgb:
 
 def _ground(height: int, width: int) -> Rgb:
     return np.full((height, width, 3), GROUND, np.uint8)
-
-
-def _tint(hand: Hand) -> Colour:
-    return COLOURS[hand.side] if hand.present else GRAY
 
 
 def _small_overlay(rgb: Rgb, hands: Hands) -> Rgb:

@@ -68,20 +68,14 @@ class CaptureSource:
             capture = None
         if capture is None or not capture.isOpened():
             raise UserError(f"cannot open {self.name}: {_ADVICE.get(self._input.kind, _LIVE_ADVICE)}")
-        given, will_do = self._set_mode(capture)
-        if not will_do:  # raw pictures are too many bytes for USB 2, where JPEGs are not
-            capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG"))
-            given, will_do = self._set_mode(capture)
-        if not will_do:
-            raise UserError(f"{self.name} offers {' '.join(f'{x:g}' for x in given)} instead: give a mode that it has")
-        return capture
-
-    def _set_mode(self, capture: Any) -> tuple[list[float], bool]:
-        """Ask for the mode; what is given instead of its figures, and whether that will do."""
-        for key, value in self._mode.items():
-            capture.set(key, value)
-        given = [capture.get(key) for key in self._mode]
-        return given, np.allclose(given, list(self._mode.values()), rtol=0.02)
+        given: list[float] = []
+        for jpeg in ({}, {cv2.CAP_PROP_FOURCC: cv2.VideoWriter.fourcc(*"MJPG")}):  # raw is too many bytes for USB 2
+            for key, value in {**jpeg, **self._mode}.items():
+                capture.set(key, value)
+            given = [capture.get(key) for key in self._mode]
+            if np.allclose(given, list(self._mode.values()), rtol=0.02):
+                return capture
+        raise UserError(f"{self.name} offers {' '.join(f'{x:g}' for x in given)} instead: give a mode that it has")
 
     def read(self) -> tuple[float, Rgb] | None:
         """The next frame's time, s since the first one, rising, and its pixels (H, W, 3) RGB; None after a file's last.

@@ -12,7 +12,6 @@ Filtered are rotations, shape, camera and the hands' distance; mesh and joints a
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -21,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..hand.hand_model import HandPair
-from ..hand.hands import Floats, Hand, Hands, distance_in_picture
+from ..hand.hands import Hand, Hands, distance_in_picture
 from ..hand.rotations import axis_angle_from_matrix, matrix_from_axis_angle
 
 Values = NDArray[np.floating[Any]]
@@ -128,7 +127,9 @@ class Smoother:
         rotations, shape = np.stack([right.rotations, left.rotations]), np.stack([right.shape, left.shape])
         joints, mesh = self._models.joints(rotations, shape), self._models.mesh(rotations, shape)
         right, left = (
-            _with_mesh(hand, partial(mesh, i), joints[i]) if hand.present else hand
+            replace(hand, mesh=partial(mesh, i), joints=joints[i], joints_image=hand.project(joints[i]))
+            if hand.present
+            else hand
             for i, hand in enumerate((right, left))
         )
         return replace(hands, right=right, left=left, relative_translation=distance)
@@ -157,11 +158,6 @@ class Smoother:
 
     def _forget(self, side: str) -> None:
         self._filters = {key: known for key, known in self._filters.items() if key[0] != side}
-
-
-def _with_mesh(hand: Hand, mesh: Callable[[], Floats], joints: Floats) -> Hand:
-    posed = replace(hand, mesh=mesh, joints=joints)
-    return replace(posed, joints_image=posed.project(joints))
 
 
 def _weight(cutoff_hz: Any, step_s: float) -> Any:
