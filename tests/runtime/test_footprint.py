@@ -1,4 +1,4 @@
-"""How small and quick the runtime is, in a fresh process, held against generous bounds. `pytest -s` shows the figures.
+"""How little memory the runtime takes, in a fresh process. `pytest -s` shows the figures.
 
 The network is tiny: what is measured is Python, the libraries and the runtime itself.
 """
@@ -14,32 +14,23 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-# Four times what an idle x86 machine of 2026 takes, as other programs run beside the tests, and memory + 30 MB.
 MOST = {
-    "import_s": 0.5,
-    "load_s": 0.5,
-    "resident_mb": 120.0,  # after 100 frames; 86 on that machine
+    "resident_mb": 120.0,  # after 100 frames; 86 on an x86 machine of 2026
     "growth_mb": 2.0,  # over FRAMES more
     "allocated_bytes": 480 * 640 * 3,  # at once, by Python in a later frame: less than the picture
 }
 FRAMES = 1500
 PROGRAM = """
-import json, re, sys, time, tracemalloc
+import json, re, sys, tracemalloc
 from pathlib import Path
+import numpy
+from runtime import load
 
 def resident_mb():
-    status = Path("/proc/self/status").read_text()
-    return int(re.search(r"VmRSS:\\s+(\\d+) kB", status)[1]) * 1024 / 1e6
+    return int(re.search(r"VmRSS:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024 / 1e6
 
-model, frames = sys.argv[1], int(sys.argv[2])
-start = time.perf_counter()
-from runtime import load
-import numpy, cv2, onnxruntime
-imported = time.perf_counter()
-runner = load(model, threads=1)
-loaded = time.perf_counter()
-rgb = numpy.add.outer(numpy.arange(480) * 7, numpy.arange(640) * 13).astype(numpy.uint8)
-rgb = numpy.ascontiguousarray(numpy.dstack([rgb, rgb.T.reshape(480, 640), rgb[::-1]]))
+runner = load(sys.argv[1], threads=1)
+rgb = numpy.random.default_rng(0).integers(0, 256, (480, 640, 3), numpy.uint8)
 
 def run(count):
     for number in range(count):  # a tracked box wanders
@@ -47,7 +38,7 @@ def run(count):
 
 run(100)
 settled_mb = resident_mb()
-run(frames)
+run(int(sys.argv[2]))
 grown_mb = resident_mb() - settled_mb
 tracemalloc.start()
 run(5)
@@ -55,14 +46,13 @@ tracemalloc.reset_peak()
 before = tracemalloc.get_traced_memory()[0]
 run(20)
 peak = tracemalloc.get_traced_memory()[1] - before
-figures = (imported - start, loaded - imported, settled_mb, grown_mb, peak)
-print(json.dumps(dict(zip(("import_s", "load_s", "resident_mb", "growth_mb", "allocated_bytes"), figures))))
+print(json.dumps({"resident_mb": settled_mb, "growth_mb": grown_mb, "allocated_bytes": peak}))
 """
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux alone says how much memory is resident")
-def test_the_runtime_is_small_and_quick(tiny_model: Path) -> None:
+def test_the_runtime_is_small(tiny_model: Path) -> None:
     words = [sys.executable, "-c", PROGRAM, str(tiny_model), str(FRAMES)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(words, capture_output=True, text=True, check=False, env=environment)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from runtime.backends.contract import OUTPUT_SHAPES, OUTPUT_UNITS, Heatmap, parse_passport
+from runtime.backends.contract import Heatmap, parse_passport
 from runtime.errors import UserError
 
 GOOD: dict[str, Any] = {
@@ -47,8 +47,3 @@ def test_a_bad_passport(text: str | None) -> None:
         parse_passport(text, "m.onnx")
     assert "\n" not in str(error.value)
     assert len(str(error.value)) < 250
-
-
-def test_the_table_is_json() -> None:
-    assert json.loads(json.dumps(OUTPUT_UNITS)) == OUTPUT_UNITS
-    assert list(OUTPUT_UNITS) == list(OUTPUT_SHAPES)
