@@ -82,7 +82,7 @@ test-runtime-matrix: $(STAMP)
 	$(BIN)/python -m tests.runtime_matrix
 
 fuzz: $(STAMP)
-	$(BIN)/python -m tests.fuzz_runtime --inputs 10000
+	FUZZ_INPUTS=10000 $(BIN)/python -m pytest -q -s tests/runtime/test_fuzz.py
 
 # Exports are made once, two at a time on a thread each, the longest first; their own times are not used. Ten minutes on two
 # idle cores.

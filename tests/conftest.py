@@ -28,7 +28,7 @@ IMAGES = 48  # of each split of the small synthetic set
 
 MakeModel = Callable[..., Path]
 
-# The same inputs in every run; new ones are tried by tests/fuzz_runtime.py.
+# The same inputs in every run; new ones are tried by tests/runtime/test_fuzz.py on demand.
 hypothesis.settings.register_profile("same", derandomize=True)
 hypothesis.settings.load_profile("same")
 

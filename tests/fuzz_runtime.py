@@ -1,9 +1,6 @@
 """Everything that the runtime takes from outside, fuzzed: it ends in a result or in one of the runtime's own errors.
 
-Each target runs in a process of its own with a limit on memory and on the time of one input, so that a crash, a hang
-and a wild allocation are seen too.
-
-python -m tests.fuzz_runtime --inputs 10000
+tests/runtime/test_fuzz.py runs the targets, with a limit on the time of one input, so that a hang is seen too.
 """
 
 from __future__ import annotations
@@ -13,13 +10,10 @@ import faulthandler
 import io
 import json
 import math
-import sys
 import tempfile
-import time
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Sequence
-from multiprocessing import get_context
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,18 +25,17 @@ from hypothesis.extra.numpy import arrays
 
 from runtime.backends.contract import OUTPUT_SHAPES, Heatmap, input_shape, parse_passport
 from runtime.backends.opening import open_backend
-from runtime.errors import CommandParser, UserError, run_command
+from runtime.errors import UserError
 from runtime.hand.decode import decode
 from runtime.hand.hand_model import EMBEDDED_MODEL, load_hand_models, skin
 from runtime.hand.hands import Hands
 from runtime.hand.mesh_files import write_glb
 from runtime.image.crop import Crop
 from runtime.image.draw import draw_hands
-from runtime.image.reading import quiet_opencv, read_image
+from runtime.image.reading import read_image
 from runtime.runner import load
 from tests.conftest import resting_outputs, tiny_passport, write_tiny_model
 
-MOST_MEMORY_BYTES = 6 * 2**30  # of address space: libraries and thread stacks reserve much that they never use
 MOST_SECONDS = 20  # for one input
 LONGEST_MESSAGE = 1500
 
@@ -263,40 +256,3 @@ def fuzz(target: Target, inputs: int, folder: Path, start: int | None = None) ->
     test = settings(options, suppress_health_check=list(HealthCheck))(given(target.inputs)(attempt))
     (test if start is None else seed(start)(test))()
     return ends
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; `arguments` without the program's name."""
-    parser = CommandParser(__doc__ or "")
-    parser.add_argument("--inputs", type=int, default=10_000, metavar="N", help="per target (10000)")
-    parser.add_argument("--seed", type=int, default=int(time.time()), metavar="N", help="default: the clock")
-    parser.add_argument("--target", nargs="+", choices=list(TARGETS), default=list(TARGETS))
-    options = parser.parse_args(arguments)
-    print(f"seed {options.seed}", flush=True)
-    failed = []
-    for name in options.target:  # in a fresh process each, whose end says whether all went well
-        process = get_context("spawn").Process(target=run, args=(name, options.inputs, options.seed))
-        process.start()
-        process.join()
-        failed += [name] if process.exitcode else []
-    print(f"FAILED: {', '.join(failed)}" if failed else "all ended well")
-    return len(failed)
-
-
-def run(name: str, inputs: int, start: int) -> None:
-    """Fuzz one target within a limit on memory, by which a wild allocation is seen."""
-    faulthandler.enable()
-    cv2.setNumThreads(1)
-    quiet_opencv()
-    if sys.platform.startswith("linux"):
-        import resource  # Windows has none
-
-        resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY_BYTES, MOST_MEMORY_BYTES))
-    began = time.monotonic()
-    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
-        ends = fuzz(TARGETS[name], inputs, Path(folder), start)
-    print(f"{name}: {dict(ends)}, {time.monotonic() - began:.0f} s", flush=True)
-
-
-if __name__ == "__main__":
-    run_command(main)
