@@ -22,11 +22,6 @@ TAKES_THREADS = False
 _ALIGNMENT = 64  # numbers: TensorRT wants every tensor's address at a multiple of 256 bytes
 
 
-def open_model(path: Path, device: str, threads: int | None) -> Backend:
-    """Load a `.engine` file with its passport."""
-    return TensorRTBackend(path)
-
-
 class TensorRTBackend(Backend):
     """A `.engine` file with its passport. Load only engines that you built: TensorRT trusts them as it trusts code.
 
@@ -34,7 +29,7 @@ class TensorRTBackend(Backend):
     every call makes the device's primary context current, so that threads may share a backend, one after the other.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, device: str, threads: int | None) -> None:
         passport, info = read_engine_passport(path)
         self._cuda = cuda = import_pycuda()
         trt = import_tensorrt()
@@ -135,3 +130,6 @@ def _signature(trt: Any, engine: Any) -> tuple[dict[str, str], dict[str, str]]:
         sort = takes if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT else gives
         sort[name] = shape if on_device and is_float else "of another type or place"
     return takes, gives
+
+
+open_model = TensorRTBackend

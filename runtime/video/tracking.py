@@ -53,12 +53,8 @@ class Tracker:
         self._frame = 0
         self._size = (0, 0)
         self._seen: dict[str, tuple[int, Floats]] = {}  # side -> frame, joints (21, 2) px
-        self._boxes: dict[str, Box] = {}
-
-    @property
-    def boxes(self) -> dict[str, Box]:
-        """Where the next frame is looked at first: `both`, or `right` and `left`; empty where the hands are lost."""
-        return dict(self._boxes)
+        # Where the next frame is looked at first: `both`, or `right` and `left`; empty where the hands are lost.
+        self.boxes: dict[str, Box] = {}
 
     def __call__(self, rgb: NDArray[Any]) -> Hands:
         """Find the hands of the next frame, (H, W, 3) uint8 RGB. Errors are the runner's."""
@@ -81,7 +77,7 @@ class Tracker:
 
     def _look_where_they_were(self, image: Rgb) -> Hands | None:
         """What is in the boxes; None where there are none."""
-        seen = {key: self._kept(self._runner(image, box)) for key, box in self._boxes.items()}
+        seen = {key: self._kept(self._runner(image, box)) for key, box in self.boxes.items()}
         if len(seen) < 2:
             return next(iter(seen.values()), None)
         hands = join_hands(seen["right"], seen["left"])
@@ -111,12 +107,12 @@ class Tracker:
         recent = {side: joints for side, (frame, joints) in self._seen.items() if self._frame - frame <= HOLD_FRAMES}
         wanted = {side: box for side, joints in recent.items() if (box := box_around(joints, *self._size)) is not None}
         if len(wanted) == 2 and not boxes_apart(
-            np.stack([_square(joints) for joints in recent.values()]), TOGETHER_SHARE if len(self._boxes) == 2 else 1
+            np.stack([_square(joints) for joints in recent.values()]), TOGETHER_SHARE if len(self.boxes) == 2 else 1
         ):
             both = box_around(np.concatenate(list(recent.values())), *self._size)
             wanted = wanted if both is None else {"both": both}
-        kept = {key: box for key, box in self._boxes.items() if key in wanted and near(box, wanted[key])}
-        self._boxes = wanted | kept
+        kept = {key: box for key, box in self.boxes.items() if key in wanted and near(box, wanted[key])}
+        self.boxes = wanted | kept
 
 
 def box_around(joints_px: NDArray[np.floating[Any]], width: int, height: int) -> Box | None:
