@@ -21,8 +21,9 @@ from compress.coreml.evaluator import Arithmetic, Evaluator, NumericFault
 from compress.crops import Crops
 from compress.material import Material
 from runtime.backends.backend import Backend
-from runtime.backends.contract import INPUT_NAME
+from runtime.backends.contract import INPUT_NAME, Outputs
 from runtime.hand.hand_model import HandPair
+from runtime.hand.hands import Floats
 from runtime.runner import Runner
 from training.evaluation.predictions import Predictor, runner_predictor
 from training.network import ERNet
@@ -94,11 +95,9 @@ def make(artefact: Artefact, material: Material, made: tuple[Artefact, ...]) -> 
 
 def open_predictor(artefact: Artefact, material: Material) -> Predictor:
     """The package's program in its own arithmetic (fp16, unless it is an fp32 package) in the runner."""
-    path, evaluator = artefact.path, Evaluator(artefact.path)
-    infer = lambda image: evaluator({INPUT_NAME: image}, "fp16")  # noqa: E731
-    return runner_predictor(
-        Runner(Backend("evaluator", path, material.info(artefact), "evaluator", infer), material.hands)
-    )
+    path, infer = artefact.path, partial(_run, Evaluator(artefact.path), "fp16")
+    backend = Backend("evaluator", path, material.info(artefact), "evaluator", infer)
+    return runner_predictor(Runner(backend, material.hands))
 
 
 def embed(artefact: Artefact, facts: dict[str, Any]) -> dict[str, Any]:
