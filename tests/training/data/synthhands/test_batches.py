@@ -14,27 +14,24 @@ from training.data.samples import Sample
 from training.data.synthhands import batches
 from training.data.synthhands.batches import CHUNK, Pool, draw_batch, finish, jpeg_like, make_chunk
 from training.data.synthhands.frame import Studio
+from training.data.synthhands.kernels import CPU
 from training.data.synthhands.table import V2
 
 COUNT, CROP_PX = 48, 100
 
 
-def here(array: Any) -> Any:
-    return array
-
-
 @pytest.fixture(scope="module")
 def pool(studio: Studio) -> Pool:
-    pool = Pool(here, {"scenes": 2 * CHUNK, "canvases": 3, "textures": 2})
+    pool = Pool(CPU, {"scenes": 2 * CHUNK, "canvases": 3, "textures": 2})
     for first_frame in (0, 8, 16):  # the first one is written over
-        pool.add(*make_chunk(studio, 3, first_frame))
+        pool.add(make_chunk(studio, 3, first_frame))
     return pool
 
 
 @pytest.fixture(scope="module")
 def drawn(studio: Studio, pool: Pool) -> tuple[Any, dict[str, Any]]:
     rng = np.random.default_rng(0)
-    picture, labels = draw_batch(V2, pool, studio.renderer, COUNT, CROP_PX, AugmentSpec(), rng, here)
+    picture, labels = draw_batch(V2, pool, studio.renderer, COUNT, CROP_PX, AugmentSpec(), rng)
     how = (torch.from_numpy(np.asarray(labels.pop(name))) for name in ("flip", "share", "quality"))
     return finish(torch.from_numpy(picture), CROP_PX, *how).numpy(), labels
 
@@ -70,11 +67,10 @@ def test_labels_fit_together(drawn: tuple[Any, dict[str, Any]]) -> None:
 def test_points_lie_on_the_hands(studio: Studio, pool: Pool, drawn: tuple[Any, dict[str, Any]]) -> None:
     """Where a joint is said to be in view, the picture without hands differs from the one with them."""
     image, labels = drawn
-    without = Pool(here, {"scenes": 2 * CHUNK, "canvases": 3, "textures": 2})
+    without = Pool(CPU, {"scenes": 2 * CHUNK, "canvases": 3, "textures": 2})
     without.made, without._rings = pool.made, dict(pool._rings)
-    picture, other = draw_batch(
-        V2, _hidden(without), studio.renderer, COUNT, CROP_PX, AugmentSpec(), np.random.default_rng(0), here
-    )
+    rng = np.random.default_rng(0)
+    picture, other = draw_batch(V2, _hidden(without), studio.renderer, COUNT, CROP_PX, AugmentSpec(), rng)
     how = (torch.from_numpy(np.asarray(other[name])) for name in ("flip", "share", "quality"))
     empty = finish(torch.from_numpy(picture), CROP_PX, *how).numpy()
     changed = np.abs(image - empty).max(axis=1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import json
 import os
@@ -151,10 +150,8 @@ def test_a_killed_run_is_taken_up_again(root: Path, tmp_path: Path) -> None:
     time.sleep(0.5)
     assert content(tmp_path).keys() == made.keys()
     shard_path(tmp_path, schedule.Shard("val", 1)).unlink(missing_ok=True)
-    (tmp_path / "shards" / "val" / ".000001.json.0a1b.part").write_bytes(b"")
     ensure_synthetic("val", 2 * ONE, root=tmp_path, workers=1, progress=False)
     found = content(tmp_path)
-    assert not [name for name in found if name.endswith(".part")]
     assert {name: found[name] for name in pictures(root)} == pictures(root)
     assert annotation(tmp_path, "data")["images"][: 2 * ONE] == annotation(root, "data")["images"]
 
@@ -176,18 +173,6 @@ def test_two_processes_at_once(root: Path, tmp_path: Path) -> None:
     runs = [subprocess.Popen(command(tmp_path, 2, 1), cwd=PROJECT, stderr=subprocess.DEVNULL) for _ in range(2)]
     assert [run.wait(timeout=180) for run in runs] == [0, 0]
     assert content(tmp_path) == content(root)
-
-
-def test_without_locks_others_files_are_left_alone(copy: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the file system has no locks, whoever else makes the set may be writing."""
-    monkeypatch.setattr(generate, "locked", lambda _: contextlib.nullcontext(False))
-    shard_path(copy, schedule.Shard("val", 1)).unlink()
-    theirs = copy / "shards" / "val" / ".000001.json.0a1b.part"
-    theirs.write_bytes(b"half")
-    ensure_synthetic("val", 2 * ONE, root=copy, workers=1, progress=False)
-    assert theirs.read_bytes() == b"half"
-    theirs.unlink()
-    assert content(copy) == content(root)
 
 
 @pytest.mark.parametrize("text", ["{", '{"name": "another"}'])

@@ -8,13 +8,14 @@ import numpy as np
 
 from training.data.synthhands.arrays import Float32s, Floats
 from training.data.synthhands.drawing.canvas import CANVAS_PX, SKIN_TONES
-from training.data.synthhands.drawing.layout import AT, CURVE, FIELDS, LOOK_SIZE, SHAPE_SIZE, SHAPES
+from training.data.synthhands.drawing.layout import COLUMNS, CURVE, FIELDS, LOOK_SIZE, SHAPE_SIZE, SHAPES
 from training.data.synthhands.table import Range, Table
 
 _TONES = np.array(SKIN_TONES)
 _NAIL = np.array([0.80, 0.56, 0.50])
 _METALS = np.array([(0.80, 0.60, 0.28), (0.72, 0.72, 0.72), (0.06, 0.06, 0.07)])
 NOISE_PX, _NOISE_SEED = 512, 7
+TRAITS = ("adorned", "bodies", "covered")  # of a picture, drawn without clumps
 
 
 def noise_bank() -> Float32s:
@@ -30,13 +31,13 @@ def sample_looks(
     Args:
         sizes: (B, 2) width and height of what is drawn, px.
         sleeves: (B, 2) m, as in Scene.
-        traits: (B,) places 0..1 of what is drawn without clumps: "adorned", "bodies" and "covered".
+        traits: of each of TRAITS (B,) places 0..1.
     """
     count = len(sizes)
     looks = np.zeros((count, LOOK_SIZE), np.float32)
 
     def put(name: str, values: Any) -> None:
-        looks[:, AT[name] : AT[name] + FIELDS[name]] = np.reshape(values, (-1, FIELDS[name]))
+        looks[:, COLUMNS[name]] = np.reshape(values, (-1, FIELDS[name]))
 
     def uniform(between: Range, *shape: int) -> Floats:
         return rng.uniform(*between, (count, *shape))

@@ -35,7 +35,7 @@ def test_kernels_compile_for_an_h100(monkeypatch: pytest.MonkeyPatch) -> None:
         raster.find_normals: (mesh, array("f", 3), array("f", 3), array("f", 3)),
         raster.rasterise: (mesh, array("b", 2), array("f", 3), array("k", 3)),
         raster.cast_shadows: (mesh, array("b", 2), array("f", 3), array("f", 3), array("f", 3)),
-        paint.paint: (mesh, drawn, palette, array("f", 4), array("b", 3)),
+        paint.paint: (mesh, drawn, palette, array("f", 4)),
         develop.develop: (array("f", 4), array("f", 2), array("f", 2), array("b", 4)),
     }
     for body, arrays in takes.items():

@@ -51,7 +51,7 @@ def test_thumbs_hold_folded_fingers_or_lie_across_the_palm(rig: Rig) -> None:
 def test_forward_kinematics_equals_the_hand_model(rig: Rig) -> None:
     model = load_hand_models()[0]
     rng = np.random.default_rng(1)
-    _, rotations = poses.sample_pose(rig, rng)
+    rotations = poses.sample_pose(rig, rng)
     rotations[0] = poses.rotations_from_angles(rig, np.full((16, 3), 25.0))[4]
     expected = skin(model, rotations, np.zeros(10))[1][JOINTS_TO_MANO][:16]
     found = poses.posed_points(rig, rotations, rig.joints[:16], np.arange(16))
@@ -60,13 +60,10 @@ def test_forward_kinematics_equals_the_hand_model(rig: Rig) -> None:
 
 def test_sampled_poses_do_not_press_fingers_into_each_other(rig: Rig) -> None:
     rng = np.random.default_rng(2)
-    seen = set()
     for _ in range(200):
-        name, rotations = poses.sample_pose(rig, rng, signs=0.2)
-        seen.add(name)
+        rotations = poses.sample_pose(rig, rng, signs=0.2)
         assert poses.self_overlap_mm(rig, rotations) <= poses.SELF_OVERLAP_MM
         np.testing.assert_allclose(rotations @ np.swapaxes(rotations, 1, 2), np.tile(np.eye(3), (16, 1, 1)), atol=1e-9)
-    assert seen == {*poses.MODES, poses.SIGN, poses.SIGNED_FIST}
 
 
 def test_self_overlap_sees_crossed_fingers(rig: Rig) -> None:
