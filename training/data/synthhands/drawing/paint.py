@@ -45,7 +45,7 @@ _ZERO, _HALF, _ONE = f32(0.0), f32(0.5), f32(1.0)
 
 
 class Drawn(NamedTuple):
-    """What the kernels before found; a picture axis first."""
+    """What the kernels before found, a picture axis first, and what pictures are painted with."""
 
     seen: Float32s  # (B, V, 3) camera axes
     pixels: Float32s  # (B, V, 3) x, y in samples, inverse depth
@@ -53,11 +53,6 @@ class Drawn(NamedTuple):
     nearest: Ints  # (B, SAMPLES H, SAMPLES W) keys
     depths: Float32s  # (B, S, S) of the first light
     to_light: Float32s  # (B, 3, 4)
-
-
-class Palette(NamedTuple):
-    """What pictures are painted with."""
-
     looks: Float32s  # (B, LOOK_SIZE)
     textures: Float32s  # (N, 2, H, W) skin darkening: back of the hand, palm
     canvases: Bytes  # (N, H, W, 3) sRGB
@@ -78,9 +73,9 @@ class Surface(NamedTuple):
 
 
 @kernel
-def paint(first: int, step: int, count: int, mesh: Mesh, drawn: Drawn, palette: Palette, image: Float32s) -> None:
+def paint(first: int, step: int, count: int, mesh: Mesh, drawn: Drawn, image: Float32s) -> None:
     """Fill `image` (B, H, W, 3): each surface within a pixel is shaded once."""
-    looks, nearest = palette.looks, drawn.nearest
+    looks, nearest = drawn.looks, drawn.nearest
     height, width = image.shape[1], image.shape[2]
     for i in range(first, count, step):
         b, row, column = pixel_of(i, height, width)
@@ -93,7 +88,7 @@ def paint(first: int, step: int, count: int, mesh: Mesh, drawn: Drawn, palette: 
             else:
                 hit += 1
         if hit < _TOTAL:
-            _paint_background(b, row, column, palette, image)
+            _paint_background(b, row, column, drawn, image)
         keep = f32(_TOTAL - hit) / f32(_TOTAL)
         for c in range(3):
             image[b, row, column, c] = image[b, row, column, c] * keep if hit < _TOTAL else _ZERO
@@ -111,26 +106,17 @@ def paint(first: int, step: int, count: int, mesh: Mesh, drawn: Drawn, palette: 
                 if other == sample or (mesh.parts[face_of(beside)] == part and near):
                     done |= 1 << other
                     alike += 1
-            _shade(b, row, column, y, x, f32(alike) / f32(_TOTAL), mesh, drawn, palette, image)
+            _shade(b, row, column, y, x, f32(alike) / f32(_TOTAL), mesh, drawn, image)
         if looks[b, AT.cover + 2] != _ZERO or looks[b, AT.cover + 3] != _ZERO:
-            _paint_cover(b, row, column, palette, image)
+            _paint_cover(b, row, column, drawn, image)
 
 
 @part_of_kernel
 def _shade(
-    b: int,
-    row: int,
-    column: int,
-    y: int,
-    x: int,
-    share: float,
-    mesh: Mesh,
-    drawn: Drawn,
-    palette: Palette,
-    image: Float32s,
+    b: int, row: int, column: int, y: int, x: int, share: float, mesh: Mesh, drawn: Drawn, image: Float32s
 ) -> None:
     """Add the share of a pixel that looks like its sample at (y, x)."""
-    pixels, look = drawn.pixels, palette.looks[b]
+    pixels, look = drawn.pixels, drawn.looks[b]
     key = drawn.nearest[b, y, x]
     face, depth = face_of(key), depth_of(key)
     p, q, r = mesh.faces[face, 0], mesh.faces[face, 1], mesh.faces[face, 2]
@@ -143,7 +129,7 @@ def _shade(
     at = (p, q, r, _ONE - w1 - w2, w1, w2)
 
     part = mesh.parts[face]
-    surface = _surface(part, at, look, mesh.material, palette.textures)
+    surface = _surface(part, at, look, mesh.material, drawn.textures)
     nx, ny, nz = _mix(drawn.normals[b], at, 0), _mix(drawn.normals[b], at, 1), _mix(drawn.normals[b], at, 2)
     scale = _ONE / math.sqrt(nx * nx + ny * ny + nz * nz + f32(1e-12))
     nx, ny, nz = nx * scale, ny * scale, nz * scale
@@ -270,10 +256,10 @@ def lit_share(depths: Float32s, to: Float32s, x: float, y: float, z: float) -> f
 
 
 @part_of_kernel
-def _paint_background(b: int, row: int, column: int, palette: Palette, image: Float32s) -> None:
-    look = palette.looks[b]
+def _paint_background(b: int, row: int, column: int, drawn: Drawn, image: Float32s) -> None:
+    look = drawn.looks[b]
     x, y = f32(column) + _HALF, f32(row) + _HALF
-    _paint_canvas(b, row, column, x, y, palette, image)
+    _paint_canvas(b, row, column, x, y, drawn, image)
     for k in range(SHAPES):
         at = AT.shapes + k * SHAPE_SIZE
         if look[at + 6] <= _ZERO:
@@ -287,19 +273,19 @@ def _paint_background(b: int, row: int, column: int, palette: Palette, image: Fl
 
 
 @part_of_kernel
-def _paint_cover(b: int, row: int, column: int, palette: Palette, image: Float32s) -> None:
-    look = palette.looks[b]
+def _paint_cover(b: int, row: int, column: int, drawn: Drawn, image: Float32s) -> None:
+    look = drawn.looks[b]
     x, y = f32(column) + _HALF, f32(row) + _HALF
     dx, dy = x - look[AT.cover], y - look[AT.cover + 1]
     u, v = look[AT.cover + 2] * dx + look[AT.cover + 3] * dy, look[AT.cover + 4] * dx + look[AT.cover + 5] * dy
     if (u * u + v * v if look[AT.cover + 6] > _ZERO else max(abs(u), abs(v))) < _ONE:
-        _paint_canvas(b, row, column, x + look[AT.cover + 7], y, palette, image)
+        _paint_canvas(b, row, column, x + look[AT.cover + 7], y, drawn, image)
 
 
 @part_of_kernel
-def _paint_canvas(b: int, row: int, column: int, x: float, y: float, palette: Palette, image: Float32s) -> None:
+def _paint_canvas(b: int, row: int, column: int, x: float, y: float, drawn: Drawn, image: Float32s) -> None:
     """Take a pixel from the picture's background, which is mirrored at its edges."""
-    look, canvases, levels = palette.looks[b], palette.canvases, palette.levels
+    look, canvases, levels = drawn.looks[b], drawn.canvases, drawn.levels
     number = int(look[AT.canvas])
     u = look[AT.canvas_at] * x + look[AT.canvas_at + 1] * y + look[AT.canvas_at + 2] - _HALF
     v = look[AT.canvas_at + 3] * x + look[AT.canvas_at + 4] * y + look[AT.canvas_at + 5] - _HALF

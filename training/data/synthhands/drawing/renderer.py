@@ -11,7 +11,7 @@ from training.data.synthhands.arrays import Bytes, Float32s, Floats
 from training.data.synthhands.drawing.develop import develop
 from training.data.synthhands.drawing.layout import COLUMNS
 from training.data.synthhands.drawing.looks import noise_bank
-from training.data.synthhands.drawing.paint import SAMPLES, Drawn, Palette, paint
+from training.data.synthhands.drawing.paint import SAMPLES, Drawn, paint
 from training.data.synthhands.drawing.raster import (
     FAR,
     NOTHING,
@@ -67,6 +67,10 @@ class Renderer:
             nearest=self._array("nearest", (count, SAMPLES * height, SAMPLES * width), np.int64),
             depths=self._array("depths", (count, SHADOW_PX, SHADOW_PX), np.float32),
             to_light=upload(shadow_transforms(spheres[:, seen.casts], lights)),
+            looks=upload(looks),
+            textures=textures,
+            canvases=canvases,
+            levels=self._levels,
         )
         drawn.nearest[:] = NOTHING
         drawn.depths[:] = float(FAR)
@@ -76,9 +80,8 @@ class Renderer:
         launch(cast_shadows, count * faces, mesh, shown, drawn.seen, drawn.to_light, drawn.depths)
         launch(rasterise, count * faces, mesh, shown, drawn.pixels, drawn.nearest)
         light = self._array("light", (count, height, width, 3), np.float32)
-        palette = Palette(upload(looks), textures, canvases, self._levels)
-        launch(paint, count * height * width, mesh, drawn, palette, light)
-        return self.develop(light, palette.looks), light, drawn.nearest
+        launch(paint, count * height * width, mesh, drawn, light)
+        return self.develop(light, drawn.looks), light, drawn.nearest
 
     def develop(self, light: Any, looks: Any) -> Any:
         """Bytes of linear light, as the looks' cameras take it."""
