@@ -40,7 +40,7 @@ ENOUGH = {"scenes": 256, "canvases": 32, "textures": 2}  # to begin with
 TAKEN = 24  # chunks at most, before a batch
 WAIT_S = 120
 
-_OF_CAMERA = ("rotation", "position_m", "focal_px", "principal_px", "size_px")
+_OF_VIEW = ("rotation", "position_m", "focal_px", "principal_px", "size_px", "box")
 _ON_DEVICE = ("coarse", "canvases", "textures")  # what kernels read
 
 Arrays = dict[str, Any]
@@ -62,15 +62,14 @@ def make_chunk(studio: frames.Studio, capture: int, first_frame: int) -> Chunk:
 
 
 def _scene_row(frame: frames.Frame, studio: frames.Studio) -> Arrays:
-    scene, cameras = frame.scene, [view.camera for view in frame.views]
+    scene = frame.scene
     coarse, shown = coarse_vertices(scene, studio.models)
     row: Arrays = {"coarse": coarse, "shown": shown, "spheres": frames.spheres_of(scene), "sleeves": scene.sleeves_m}
     row |= {"joints": np.zeros((2, 21, 3)), "pose": np.zeros((2, 16, 3, 3)), "shape": np.zeros((2, 10))}
     for hand in scene.hands:
         row["joints"][hand.side], row["shape"][hand.side] = hand.joints, hand.shape
         row["pose"][hand.side] = rotations_of(studio.models[hand.side], hand.pose)
-    row |= {name: np.stack([getattr(camera, name) for camera in cameras]) for name in _OF_CAMERA}
-    row["box"] = np.stack([view.box for view in frame.views])
+    row |= {name: np.stack([getattr(view, name) for view in frame.views]) for name in _OF_VIEW}
     return {name: np.asarray(value, np.uint8 if name == "shown" else np.float32) for name, value in row.items()}
 
 
@@ -120,7 +119,7 @@ def draw_batch(
     "quality" of JPEG.
     """
     rows, views = rng.integers(pool.filled("scenes"), size=count), rng.integers(VIEWS, size=count)
-    scene = {name: pool[name][rows, views] for name in (*_OF_CAMERA, "box")}
+    scene = {name: pool[name][rows, views] for name in _OF_VIEW}
     scene |= {name: pool[name][rows] for name in ("shown", "spheres", "sleeves", "joints", "pose", "shape")}
     share = np.where(rng.random(count) < table.coarse, rng.uniform(*table.resolution, count), 1.0)
     drawn_px = np.maximum(np.round(share * crop_px), 8)

@@ -104,18 +104,13 @@ def _with_strangers(studio: Studio, canvas: Bytes, frame: Frame, rng: np.random.
     other = make_frame(studio, frame.capture, (frame.frame + schedule.CAPTURE_FRAMES // 2) % schedule.CAPTURE_FRAMES, 1)
     scale, offset = rng.uniform(0.6, 1.1), CANVAS_PX * rng.uniform(0.2, 0.8, (1, 2))
     size = np.full((1, 2), float(CANVAS_PX))
-    looks = sample_looks(studio.table, size, other.scene.sleeves_m[None], no_traits(1), rng)
+    looks = sample_looks(studio.table, size, other.scene.sleeves_m[None], {}, rng)
     looks[:, COLUMNS["canvas_at"]] = 1, 0, 0, 0, 1, 0
     looks[:, COLUMNS["canvas_gain"]] = 1
-    seen = replace(see(studio, other.scene, other.views[0].camera, scale), offset=offset)
+    seen = replace(see(studio, other.scene, other.views[0], scale), offset=offset)
     return np.array(
         studio.renderer.draw(seen, looks, texture_of(studio, other.subject), canvas, (CANVAS_PX, CANVAS_PX))[0]
     )
-
-
-def no_traits(count: int) -> dict[str, Floats]:
-    """Nothing that is there in a share of pictures only."""
-    return {name: np.ones(count) for name in TRAITS}
 
 
 def see(studio: Studio, scene: Scene, camera: Camera, scale: float | Floats = 1.0) -> Seen:
@@ -142,11 +137,11 @@ def draw_frame(studio: Studio, frame: Frame) -> Iterator[Picture]:
         rng = schedule.random_stream(table, Stream.LOOK, frame.capture, frame.frame, number)
         of_view = frame.frame * len(frame.views) + number
         traits = {name: np.array([place(Trait[name.upper()], frame.capture, of_view)]) for name in TRAITS}
-        full_px = view.camera.size_px
+        full_px = view.size_px
         share = rng.uniform(*table.resolution) if rng.random() < table.coarse else 1.0
         size = np.maximum(np.round(share * np.array(full_px)), 1)
         looks = sample_looks(table, size[None], frame.scene.sleeves_m[None], traits, rng)
-        seen = see(studio, frame.scene, view.camera, size / full_px)
+        seen = see(studio, frame.scene, view, size / full_px)
         picture = studio.renderer.draw(seen, looks, texture, canvas, tuple(size.astype(int).tolist()))[0]
         bgr = cv2.cvtColor(picture[0], cv2.COLOR_RGB2BGR)
         if share < 1:

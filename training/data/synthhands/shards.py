@@ -1,8 +1,8 @@
 """A shard on disk: the pictures of a few frames, and one JSON file, written last, that says all of it is there.
 
-Labels are as InterHand2.6M's annotation files write them.
-The JSON file begins with its own checksum and holds the pictures' sizes: a shard that a killed run, a full disk or a
-loss of power cut short does not count as finished, and is made again.
+Labels are as InterHand2.6M's annotation files write them. The JSON file begins with its own checksum and holds the
+pictures' sizes: a shard that a killed run, a full disk or a loss of power cut short does not count as finished, and is
+made again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from runtime.files import write_bytes_atomic
 from runtime.hand.joints import INTERHAND_TO_JOINTS, JOINT_COUNT
 from training.data.synthhands.arrays import Floats
 from training.data.synthhands.frame import Frame, Picture, build_studio, draw_frame, make_frame
-from training.data.synthhands.scene.cameras import Camera
 from training.data.synthhands.scene.scene import SIDES, Scene
 from training.data.synthhands.schedule import CAPTURE_FRAMES, SUBJECT_FRAMES, Shard
 from training.data.synthhands.table import Table
@@ -56,8 +55,10 @@ def make_shard(root: Path, table: Table, photographs: tuple[Path, ...], shard: S
             content["images"].append(image)
             content["annotations"].append(annotation)
             content["image_bytes"].append(len(picture.jpeg))
-            for key, value in _camera_values(picture.view.camera).items():
-                content["camera"][key][picture.view.camera.name] = value
+            view = picture.view
+            lens, place = {"focal": view.focal_px, "princpt": view.principal_px}, view.position_m * 1000
+            for key, value in {"campos": place, "camrot": view.rotation, **lens}.items():
+                content["camera"][key][view.name] = value.tolist()
         content["joint_3d"][str(number)] = _joint_record(frame.scene)
         content["MANO_NeuralAnnot"][str(number)] = _mano_record(frame.scene)
     body = compact(content)
@@ -90,25 +91,25 @@ def _seal(body: bytes) -> bytes:
 def _image_record(frame: Frame, picture: Picture, image_id: int) -> tuple[dict[str, Any], dict[str, Any]]:
     """One entry of `images` and one of `annotations` of the data file."""
     world, valid = _world_coordinates_mm(frame.scene)
-    camera, sequence = picture.view.camera, _sequence(frame.scene)
-    pixels = camera.project(world / 1000)
-    inside = ((pixels >= 0) & (pixels < camera.size_px)).all(axis=1, keepdims=True) & valid
+    view, sequence = picture.view, _sequence(frame.scene)
+    pixels = view.project(world / 1000)
+    inside = ((pixels >= 0) & (pixels < view.size_px)).all(axis=1, keepdims=True) & valid
     image = {
         "id": image_id,
-        "file_name": f"Capture{frame.capture}/{sequence}/cam{camera.name}/image{frame.frame}.jpg",
-        "width": camera.size_px[0],
-        "height": camera.size_px[1],
+        "file_name": f"Capture{frame.capture}/{sequence}/cam{view.name}/image{frame.frame}.jpg",
+        "width": view.size_px[0],
+        "height": view.size_px[1],
         "capture": frame.capture,
         "subject": frame.capture * _GROUPS + frame.subject.group,
         "seq_name": sequence,
-        "camera": camera.name,
+        "camera": view.name,
         "frame_idx": frame.frame,
         "category": picture.category,
     }
     annotation = {
         "id": image_id,
         "image_id": image_id,
-        "bbox": [round(float(v), 3) for v in picture.view.box],
+        "bbox": [round(float(v), 3) for v in view.box],
         "joint_valid": inside.astype(int).tolist(),
         "hand_type": frame.scene.hand_type,
         "hand_type_valid": 1,
@@ -135,13 +136,6 @@ def _mano_record(scene: Scene) -> dict[str, Any]:
         values = {"pose": hand.pose, "shape": hand.shape, "trans": hand.translation}
         record[SIDES[hand.side]] = {key: value.tolist() for key, value in values.items()}
     return record
-
-
-def _camera_values(camera: Camera) -> dict[str, list[Any]]:
-    """What the camera file says of one camera."""
-    values = {"campos": camera.position_m * 1000, "camrot": camera.rotation}
-    values |= {"focal": camera.focal_px, "princpt": camera.principal_px}
-    return {key: value.tolist() for key, value in values.items()}
 
 
 def _sequence(scene: Scene) -> str:

@@ -51,8 +51,9 @@ class Camera:
 
 
 @dataclass(frozen=True)
-class View:
-    camera: Camera
+class View(Camera):
+    """What a camera is kept for."""
+
     box: Floats  # (4,) x, y, width, height: as annotated
     hidden: float  # share of the hands' joints that something is in front of
     shows: set[str]  # of table.CATEGORIES: what the camera makes the picture an example of
@@ -89,10 +90,8 @@ def _sample_view(
         name, azimuth, elevation = "from anywhere", rng.uniform(-180, 180), np.rad2deg(np.arcsin(rng.uniform(-0.7, 1)))
     else:
         name, azimuth, elevation = "front", _limited(rng, 0, 30, 75), _limited(rng, 14, 20, 55)
-    turned = place(Trait.TURN, capture, number) < table.turned
-    near = place(Trait.DISTANCE, capture, number) < table.near
-    cut = place(Trait.CUT, capture, number) < table.cut
-    loose = place(Trait.LOOSE, capture, number) < table.loose
+    shares = {Trait.TURN: table.turned, Trait.DISTANCE: table.near, Trait.CUT: table.cut, Trait.LOOSE: table.loose}
+    turned, near, cut, loose = (place(trait, capture, number) < share for trait, share in shares.items())
     roll = rng.uniform(-180, 180) if turned else _limited(rng, 0, 11, 30)
 
     joints = scene.joints
@@ -127,11 +126,11 @@ def _sample_view(
     if not scene.hands:
         side = rng.uniform(0.25, 0.9) * SHORT_PX
         corner = rng.uniform(0.2, 0.8, 2) * size - side / 2
-        return View(camera, np.array([*corner, side, side]), 0.0, shows)
+        return View(**vars(camera), box=np.array([*corner, side, side]), hidden=0.0, shows=shows)
     hidden = _hidden(scene, camera, cut)
     if hidden is None:
         return None
-    return View(camera, _box(camera, joints, cut, loose, rng), hidden, shows)
+    return View(**vars(camera), box=_box(camera, joints, cut, loose, rng), hidden=hidden, shows=shows)
 
 
 def _looking(position: Floats, aim: Floats, roll: float) -> Floats:

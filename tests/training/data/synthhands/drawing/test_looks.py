@@ -13,12 +13,12 @@ from training.data.synthhands.drawing.layout import COLUMNS, LOOK_SIZE
 from training.data.synthhands.drawing.looks import sample_looks
 from training.data.synthhands.drawing.raster import NOTHING
 from training.data.synthhands.drawing.skin_texture import skin_texture
-from training.data.synthhands.frame import Frame, Studio, make_frame, no_traits, see, texture_of
+from training.data.synthhands.frame import Frame, Studio, make_frame, see, texture_of
 from training.data.synthhands.table import V1, V2, Table
 
 
 def looks_of(count: int, **places: float) -> np.ndarray:
-    traits = no_traits(count) | {name: np.full(count, place) for name, place in places.items()}
+    traits = {name: np.full(count, place) for name, place in places.items()}
     return sample_looks(V2, np.full((count, 2), 64.0), np.full((count, 2), 10.0), traits, np.random.default_rng(0))
 
 
@@ -91,8 +91,8 @@ def test_pixels_of_a_hand_are_around_its_joints(studio: Studio, table: Table) ->
     frame = next(frame for frame in made if frame.scene.kind == "one hand")
     hand, canvas = frame.scene.hands[0], np.zeros((1, CANVAS_PX, CANVAS_PX, 3), np.uint8)
     for view in frame.views:
-        camera, seen = view.camera, see(studio, frame.scene, view.camera)
-        looks = sample_looks(table, np.array([camera.size_px]), np.ones((1, 2)), no_traits(1), np.random.default_rng(0))
+        camera, seen = view, see(studio, frame.scene, view)
+        looks = sample_looks(table, np.array([camera.size_px]), np.ones((1, 2)), {}, np.random.default_rng(0))
         keys = studio.renderer.draw(seen, looks, texture_of(studio, frame.subject), canvas, camera.size_px)[2][
             0, ::2, ::2
         ]

@@ -34,17 +34,14 @@ def test_thumbs_hold_folded_fingers_or_lie_across_the_palm(rig: Rig) -> None:
     rng, held, across = np.random.default_rng(3), 0, 0
     for _ in range(200):
         angles = poses.sample_angles(poses.SIGN, rig, rng)
-        rotations = poses.rotations_from_angles(rig, angles)
-        folded = [FINGER_JOINTS[name] for name in poses.FINGERS if angles[FINGER_JOINTS[name][0], 0] > 50]
-        bones = [chain[1] for chain in folded] or [0]
-        spots = (
-            [(rig.joints[bone] + rig.joints[bone + 1]) / 2 - [0, -0.019, 0] for bone in bones]
-            if folded
-            else [0.6 * rig.joints[10] + 0.4 * rig.joints[0] + [0, -0.024, 0]]
-        )
-        places = poses.posed_points(rig, rotations, np.stack([rig.joints[20], *spots]), np.array([15, *bones]))
-        near = np.linalg.norm(places[1:] - places[0], axis=1).min() < (0.015 if folded else 0.04)
-        held, across = held + (near and bool(folded)), across + (near and not folded)
+        bones = [chain[1] for name, chain in FINGER_JOINTS.items() if name != "thumb" and angles[chain[0], 0] > 50]
+        spots = [(rig.joints[bone] + rig.joints[bone + 1]) / 2 + [0, 0.019, 0] for bone in bones]
+        spots = spots or [0.6 * rig.joints[10] + 0.4 * rig.joints[0] - [0, 0.024, 0]]
+        points, of = np.stack([rig.joints[20], *spots]), np.array([15, *(bones or [0])])
+        places = poses.posed_points(rig, poses.rotations_from_angles(rig, angles), points, of)
+        near = np.linalg.norm(places[1:] - places[0], axis=1).min()
+        held += bool(bones) and near < 0.015
+        across += not bones and near < 0.04
     assert held > 40 and across > 3
 
 
