@@ -23,7 +23,7 @@ from runtime.image.crop import BOX_SCALE
 from training.data.augment import AugmentSpec
 from training.data.synthhands import frame as frames
 from training.data.synthhands.arrays import Floats
-from training.data.synthhands.drawing.layout import COLUMNS
+from training.data.synthhands.drawing.layout import put
 from training.data.synthhands.drawing.looks import TRAITS, sample_looks
 from training.data.synthhands.drawing.meshes import coarse_vertices
 from training.data.synthhands.drawing.renderer import Renderer, Seen
@@ -141,21 +141,18 @@ def draw_batch(
     sizes = np.repeat(np.minimum(drawn_px + 1, side_px)[:, None], 2, axis=1)  # one more, for enlarging
     looks = sample_looks(table, sizes, scene["sleeves"], traits, rng)
 
-    def put(name: str, values: Any) -> None:
-        looks[:, COLUMNS[name]] = values
-
     back = np.linalg.inv(to_crop) / drawn_px[:, None, None]
     start = -(np.linalg.inv(to_crop) @ at[..., None])
     edge = np.concatenate([back, start], axis=2).reshape(count, 6)
-    put("edge", np.concatenate([edge, scene["size_px"]], axis=1))
+    put(looks, "edge", np.concatenate([edge, scene["size_px"]], axis=1))
     gain = rng.uniform(1 - spec.gain, 1 + spec.gain, (count, 1)) * rng.uniform(0.93, 1.07, (count, 3))
-    put("shown_gain", gain)
-    put("shown_offset", rng.uniform(-spec.brightness, spec.brightness, (count, 1)))
+    put(looks, "shown_gain", gain)
+    put(looks, "shown_offset", rng.uniform(-spec.brightness, spec.brightness, count))
     canvas = rng.integers(pool.filled("canvases"), size=count)
     empty = ~scene["shown"][:, :2].any(axis=1)
     plain = np.flatnonzero(~pool["strange"][: pool.filled("canvases")])
-    put("canvas", (np.where(empty, plain[canvas % len(plain)], canvas) if len(plain) else canvas)[:, None])
-    put("texture", rng.integers(pool.filled("textures"), size=(count, 1)))
+    put(looks, "canvas", np.where(empty, plain[canvas % len(plain)], canvas) if len(plain) else canvas)
+    put(looks, "texture", rng.integers(pool.filled("textures"), size=count))
 
     linear = to_crop * drawn_px[:, None, None] * scene["focal_px"][:, None]
     offset = ((to_crop @ scene["principal_px"][..., None])[..., 0] + at) * drawn_px[:, None]
@@ -170,22 +167,20 @@ def draw_batch(
 def _labels(scene: Arrays, turn: Floats, to_crop: Floats, at: Floats, flip: Any) -> Arrays:
     """What training.data.samples.load_sample says of one picture, of many."""
     present = scene["shown"][:, :2].astype(bool)
-    rotation = scene["rotation"]
-    joints = (scene["joints"] - scene["position_m"][:, None, None]) @ rotation.transpose(0, 2, 1)[:, None]
+    joints = (scene["joints"] - scene["position_m"][:, None, None]) @ scene["rotation"].transpose(0, 2, 1)[:, None]
     depth = np.where(present[..., None], joints[..., 2], 1)[..., None]
     pixels = joints[..., :2] / depth * scene["focal_px"][:, None, None] + scene["principal_px"][:, None, None]
     inside = ((pixels >= 0) & (pixels < scene["size_px"][:, None, None])).all(axis=-1) & present[..., None]
     points = pixels @ to_crop.transpose(0, 2, 1)[:, None] + at[:, None, None]
     joints = joints @ turn.transpose(0, 2, 1)[:, None]
     pose = scene["pose"].copy()
-    pose[:, :, 0] = (turn @ rotation)[:, None] @ pose[:, :, 0]
+    pose[:, :, 0] = (turn @ scene["rotation"])[:, None] @ pose[:, :, 0]
 
     def sided(values: Any) -> Any:  # the left hand of a mirrored picture is its right one
         return np.where(flip.reshape(-1, *[1] * (values.ndim - 1)), values[:, ::-1], values)
 
     sign = np.where(flip[:, None], [-1, 1, 1], 1)
-    joints = sided(joints) * sign[:, None, None]
-    points = sided(points)
+    joints, points = sided(joints) * sign[:, None, None], sided(points)
     points[..., 0] = np.where(flip[:, None, None], 1 - points[..., 0], points[..., 0])
     there, inside = sided(present), sided(inside)
     both = there.all(axis=1)

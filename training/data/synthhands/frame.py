@@ -14,7 +14,7 @@ from runtime.hand.hand_model import HandPair, load_hand_models
 from training.data.synthhands import schedule
 from training.data.synthhands.arrays import Bytes, Float32s, Floats
 from training.data.synthhands.drawing.canvas import CANVAS_PX, draw_canvas
-from training.data.synthhands.drawing.layout import COLUMNS
+from training.data.synthhands.drawing.layout import put
 from training.data.synthhands.drawing.looks import TRAITS, sample_looks
 from training.data.synthhands.drawing.meshes import build_mesh, coarse_vertices
 from training.data.synthhands.drawing.renderer import Renderer, Seen
@@ -105,8 +105,8 @@ def _with_strangers(studio: Studio, canvas: Bytes, frame: Frame, rng: np.random.
     scale, offset = rng.uniform(0.6, 1.1), CANVAS_PX * rng.uniform(0.2, 0.8, (1, 2))
     size = np.full((1, 2), float(CANVAS_PX))
     looks = sample_looks(studio.table, size, other.scene.sleeves_m[None], {}, rng)
-    looks[:, COLUMNS["canvas_at"]] = 1, 0, 0, 0, 1, 0
-    looks[:, COLUMNS["canvas_gain"]] = 1
+    put(looks, "canvas_at", (1, 0, 0, 0, 1, 0))
+    put(looks, "canvas_gain", (1, 1, 1))
     seen = replace(see(studio, other.scene, other.views[0], scale), offset=offset)
     return np.array(
         studio.renderer.draw(seen, looks, texture_of(studio, other.subject), canvas, (CANVAS_PX, CANVAS_PX))[0]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from training.data.synthhands.arrays import Float32s, Floats
+from training.data.synthhands.drawing import layout
 from training.data.synthhands.drawing.canvas import CANVAS_PX, SKIN_TONES
-from training.data.synthhands.drawing.layout import COLUMNS, CURVE, FIELDS, LOOK_SIZE, SHAPE_SIZE, SHAPES
+from training.data.synthhands.drawing.layout import CURVE, LOOK_SIZE, SHAPE_SIZE, SHAPES
 from training.data.synthhands.table import Range, Table
 
 _TONES = np.array(SKIN_TONES)
@@ -36,9 +38,7 @@ def sample_looks(
     count = len(sizes)
     looks = np.zeros((count, LOOK_SIZE), np.float32)
     adorned, bodies, covered = (traits.get(name, np.ones(count)) for name in TRAITS)
-
-    def put(name: str, values: Any) -> None:
-        looks[:, COLUMNS[name]] = np.reshape(values, (-1, FIELDS[name]))
+    put = partial(layout.put, looks)
 
     def uniform(between: Range, *shape: int) -> Floats:
         return rng.uniform(*between, (count, *shape))
