@@ -68,10 +68,8 @@ def test_shared_edges_leave_no_holes() -> None:
     x, y = np.meshgrid(np.linspace(0, 30, 16), np.linspace(0, 30, 16))
     jitter = np.pad(np.random.default_rng(5).uniform(-0.6, 0.6, (14, 14, 2)), ((1, 1), (1, 1), (0, 0)))
     pixels = np.concatenate([np.stack([x, y], axis=-1) + jitter, np.ones((16, 16, 1))], axis=2, dtype=np.float32)
-    corner = (np.arange(15)[:, None] * 16 + np.arange(15)).reshape(-1)
-    faces = np.concatenate(
-        [np.stack([corner, corner + 16, corner + 1], axis=1), np.stack([corner + 1, corner + 16, corner + 17], axis=1)]
-    )
+    corner = (np.arange(15)[:, None] * 16 + np.arange(15)).reshape(-1, 1)
+    faces = np.concatenate([corner + np.array(ways) for ways in ((0, 16, 1), (1, 16, 17))])
     for turned, covered in ((faces, True), (faces[:, ::-1], False)):  # the latter are seen from behind
         keys = np.full((1, 30, 30), raster.NOTHING)
         mesh = mesh_of(turned, 256)
