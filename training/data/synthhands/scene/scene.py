@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -68,7 +68,7 @@ class PlacedHand:
     arm: Arm
     thing: Floats | None = None  # vertices of what it holds
 
-    @property
+    @cached_property
     def spheres(self) -> Floats:
         """(N, 4) centres and radii: what hides, and takes light away. Joints, then the arm's stations."""
         centres, radii = (self.joints, self.arm.centres), (JOINT_RADII_M, self.arm.radii_m)
