@@ -6,6 +6,7 @@ looks and augmentation of its own. What is in the pool depends on how fast the w
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
 import queue
@@ -18,19 +19,17 @@ from typing import Any
 import numpy as np
 
 from runtime.errors import UserError
-from runtime.hand.rotations import matrix_from_axis_angle
 from runtime.image.crop import BOX_SCALE
 from training.data.augment import AugmentSpec
 from training.data.synthhands import frame as frames
 from training.data.synthhands.arrays import Floats
-from training.data.synthhands.drawing.layout import AT, FIELDS
-from training.data.synthhands.drawing.looks import noise_bank, sample_looks
+from training.data.synthhands.drawing.layout import put
+from training.data.synthhands.drawing.looks import TRAITS, sample_looks
 from training.data.synthhands.drawing.meshes import coarse_vertices
-from training.data.synthhands.drawing.paint import Palette
-from training.data.synthhands.drawing.raster import Mesh
-from training.data.synthhands.drawing.renderer import LEVELS, Renderer, Seen, view_rows
+from training.data.synthhands.drawing.renderer import Renderer, Seen
 from training.data.synthhands.generate import start_worker
-from training.data.synthhands.kernels import Launch, launch_on_cpu
+from training.data.synthhands.kernels import Device
+from training.data.synthhands.scene.scene import rotations_of
 from training.data.synthhands.schedule import CAPTURE_FRAMES, SPLIT_CAPTURES, SUBJECT_FRAMES
 from training.data.synthhands.table import Table
 
@@ -41,75 +40,66 @@ ENOUGH = {"scenes": 256, "canvases": 32, "textures": 2}  # to begin with
 TAKEN = 24  # chunks at most, before a batch
 WAIT_S = 120
 
+_OF_VIEW = ("rotation", "position_m", "focal_px", "principal_px", "size_px", "box")
+_ON_DEVICE = ("coarse", "canvases", "textures")  # what kernels read
+
 Arrays = dict[str, Any]
+Chunk = dict[str, Arrays]  # by what POOL holds
 
 
-def make_chunk(studio: frames.Studio, capture: int, first_frame: int) -> tuple[Arrays, Arrays]:
+def make_chunk(studio: frames.Studio, capture: int, first_frame: int) -> Chunk:
     """CHUNK scenes as arrays, and what goes with some of them: a background each, and a new person's skin."""
     made = [frames.make_frame(studio, capture, first_frame + k, VIEWS) for k in range(CHUNK)]
     rows = [_scene_row(frame, studio) for frame in made]
-    scenes = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
-    canvases, behind = zip(*(frames.canvas_of(studio, frame) for frame in made[:2]), strict=True)
-    looks = {"canvases": np.concatenate(canvases), "strange": np.array(behind)}
+    canvases, strange = zip(*(frames.canvas_of(studio, frame) for frame in made[:2]), strict=True)
+    chunk = {
+        "scenes": {name: np.stack([row[name] for row in rows]) for name in rows[0]},
+        "canvases": {"canvases": np.concatenate(canvases), "strange": np.array(strange)},
+    }
     if first_frame % (2 * SUBJECT_FRAMES) < CHUNK:
-        looks["textures"] = frames.texture_of(studio, made[0])
-    return scenes, looks
+        chunk["textures"] = {"textures": frames.texture_of(studio, made[0].subject)}
+    return chunk
 
 
 def _scene_row(frame: frames.Frame, studio: frames.Studio) -> Arrays:
-    scene, cameras = frame.scene, [view.camera for view in frame.views]
+    scene = frame.scene
     coarse, shown = coarse_vertices(scene, studio.models)
     row: Arrays = {"coarse": coarse, "shown": shown, "spheres": frames.spheres_of(scene), "sleeves": scene.sleeves_m}
     row |= {"joints": np.zeros((2, 21, 3)), "pose": np.zeros((2, 16, 3, 3)), "shape": np.zeros((2, 10))}
     for hand in scene.hands:
-        full = hand.pose.copy()
-        full[3:] += studio.models[hand.side].hands_mean
         row["joints"][hand.side], row["shape"][hand.side] = hand.joints, hand.shape
-        row["pose"][hand.side] = matrix_from_axis_angle(full.reshape(16, 3))
-    row |= {name: np.stack([getattr(c, name) for c in cameras]) for name in ("rotation", "position_m")}
-    for name in ("focal_px", "principal_px", "size_px"):
-        row[name] = np.stack([getattr(camera.pinhole, name) for camera in cameras])
-    row["box"] = np.stack([view.box for view in frame.views])
+        row["pose"][hand.side] = rotations_of(studio.models[hand.side], hand.pose)
+    row |= {name: np.stack([getattr(view, name) for view in frame.views]) for name in _OF_VIEW}
     return {name: np.asarray(value, np.uint8 if name == "shown" else np.float32) for name, value in row.items()}
 
 
-_PER_VIEW = ("rotation", "position_m", "focal_px", "principal_px", "size_px", "box")
-
-
-def _work(out: Any, table: Table, photographs: tuple[Path, ...], capture: int, step: int) -> None:
+def _work(out: Any, table: Table, photographs: tuple[Path, ...], first: int, step: int) -> None:
     start_worker()
     os.nice(5)  # the training process comes first
     studio = frames.build_studio(table, photographs)
-    while True:
+    for number in itertools.count(first, step):
         for first_frame in range(0, CAPTURE_FRAMES, CHUNK):
-            out.put(make_chunk(studio, capture, first_frame))
-        capture = (capture + step) % len(SPLIT_CAPTURES["train"])
+            out.put(make_chunk(studio, number % len(SPLIT_CAPTURES["train"]), first_frame))
 
 
 class Pool:
-    """Rings of the newest arrays: what kernels read on the device, the rest in memory. `upload` brings one there."""
+    """Rings of the newest arrays: what kernels read on the device, the rest in memory."""
 
-    ON_DEVICE = ("coarse", "canvases", "textures")
-
-    def __init__(self, upload: Any, sizes: dict[str, int]) -> None:
-        self._upload, self._sizes = upload, sizes
+    def __init__(self, device: Device, sizes: dict[str, int]) -> None:
+        self._device, self._sizes = device, sizes
         self._rings: Arrays = {}
         self.made = dict.fromkeys(sizes, 0)
 
-    def add(self, scenes: Arrays, looks: Arrays) -> None:
+    def add(self, chunk: Chunk) -> None:
         """Put a chunk in, over the oldest."""
-        canvases = {name: looks[name] for name in ("canvases", "strange")}
-        parts = [("scenes", scenes), ("canvases", canvases)]
-        parts += [("textures", {"textures": looks["textures"]})] if "textures" in looks else []
-        for kind, arrays in parts:
+        for kind, arrays in chunk.items():
             count = len(next(iter(arrays.values())))
             rows = (self.made[kind] + np.arange(count)) % self._sizes[kind]
             for name, array in arrays.items():
-                on_device = name in self.ON_DEVICE
+                bring = self._device.upload if name in _ON_DEVICE else np.asarray
                 if name not in self._rings:
-                    whole = np.zeros((self._sizes[kind], *array.shape[1:]), array.dtype)
-                    self._rings[name] = self._upload(whole) if on_device else whole
-                self._rings[name][rows] = self._upload(array) if on_device else array
+                    self._rings[name] = bring(np.zeros((self._sizes[kind], *array.shape[1:]), array.dtype))
+                self._rings[name][rows] = bring(array)
             self.made[kind] += count
 
     def filled(self, kind: str) -> int:
@@ -121,16 +111,15 @@ class Pool:
 
 
 def draw_batch(
-    table: Table, pool: Pool, renderer: Renderer, count: int, crop_px: int, spec: AugmentSpec, rng: np.random.Generator,
-    upload: Any,
-) -> tuple[Any, Arrays]:  # fmt: skip
+    table: Table, pool: Pool, renderer: Renderer, count: int, crop_px: int, spec: AugmentSpec, rng: np.random.Generator
+) -> tuple[Any, Arrays]:
     """Pictures (B, S, S, 3) bytes on the device, not yet enlarged or mirrored; and labels and what is left to do.
 
     Labels have the keys of training.data.samples.Sample; beside them "flip", "share" of the square that is drawn, and
     "quality" of JPEG.
     """
     rows, views = rng.integers(pool.filled("scenes"), size=count), rng.integers(VIEWS, size=count)
-    scene = {name: pool[name][rows, views] for name in _PER_VIEW}
+    scene = {name: pool[name][rows, views] for name in _OF_VIEW}
     scene |= {name: pool[name][rows] for name in ("shown", "spheres", "sleeves", "joints", "pose", "shape")}
     share = np.where(rng.random(count) < table.coarse, rng.uniform(*table.resolution, count), 1.0)
     drawn_px = np.maximum(np.round(share * crop_px), 8)
@@ -147,37 +136,30 @@ def draw_batch(
     to_crop = turn[:, :2, :2] * (scale / side)[:, None, None]  # picture px -> 0..1 of the crop
     at = 0.5 + rng.uniform(-spec.shift, spec.shift, (count, 2)) - (to_crop @ center[..., None])[..., 0]
 
-    traits = {name: rng.random(count) for name in ("adorned", "bodies", "covered")}
+    traits = {name: rng.random(count) for name in TRAITS}
     side_px = -(-crop_px // 8) * 8  # JPEG works in blocks
     sizes = np.repeat(np.minimum(drawn_px + 1, side_px)[:, None], 2, axis=1)  # one more, for enlarging
     looks = sample_looks(table, sizes, scene["sleeves"], traits, rng)
 
-    def put(name: str, values: Any) -> None:
-        looks[:, AT[name] : AT[name] + FIELDS[name]] = values
-
     back = np.linalg.inv(to_crop) / drawn_px[:, None, None]
     start = -(np.linalg.inv(to_crop) @ at[..., None])
     edge = np.concatenate([back, start], axis=2).reshape(count, 6)
-    put("edge", np.concatenate([edge, scene["size_px"]], axis=1))
+    put(looks, "edge", np.concatenate([edge, scene["size_px"]], axis=1))
     gain = rng.uniform(1 - spec.gain, 1 + spec.gain, (count, 1)) * rng.uniform(0.93, 1.07, (count, 3))
-    put("shown_gain", gain)
-    put("shown_offset", rng.uniform(-spec.brightness, spec.brightness, (count, 1)))
+    put(looks, "shown_gain", gain)
+    put(looks, "shown_offset", rng.uniform(-spec.brightness, spec.brightness, count))
     canvas = rng.integers(pool.filled("canvases"), size=count)
     empty = ~scene["shown"][:, :2].any(axis=1)
     plain = np.flatnonzero(~pool["strange"][: pool.filled("canvases")])
-    canvas = np.where(empty & (len(plain) > 0), plain[canvas % max(len(plain), 1)] if len(plain) else canvas, canvas)
-    put("canvas", canvas[:, None])
-    put("texture", rng.integers(pool.filled("textures"), size=(count, 1)))
+    put(looks, "canvas", np.where(empty, plain[canvas % len(plain)], canvas) if len(plain) else canvas)
+    put(looks, "texture", rng.integers(pool.filled("textures"), size=count))
 
     linear = to_crop * drawn_px[:, None, None] * scene["focal_px"][:, None]
     offset = ((to_crop @ scene["principal_px"][..., None])[..., 0] + at) * drawn_px[:, None]
-    rotations, positions = scene["rotation"], scene["position_m"]
-    spheres, to_light = frames.light_geometry(scene["spheres"], rotations, positions, looks)
-    device_rows = upload(rows)
-    geometry = (upload(a) for a in (scene["shown"], spheres, view_rows(rotations, positions, linear, offset), to_light))
-    seen = Seen(pool["coarse"][device_rows], *geometry)
-    palette = Palette(upload(looks), pool["textures"], pool["canvases"], upload(LEVELS))
-    picture = renderer.draw(seen, palette, (side_px, side_px))[0]
+    camera = scene["rotation"], scene["position_m"]
+    coarse = pool["coarse"][renderer.device.upload(rows)]
+    seen = Seen(coarse, scene["shown"], scene["spheres"], frames.CASTS, *camera, linear, offset)
+    picture = renderer.draw(seen, looks, pool["textures"], pool["canvases"], (side_px, side_px))[0]
     labels = _labels(scene, turn, to_crop, at, rng.random(count) < spec.flip)
     return picture, labels | {"share": drawn_px / side_px, "quality": rng.integers(*table.jpeg, count)}
 
@@ -185,22 +167,20 @@ def draw_batch(
 def _labels(scene: Arrays, turn: Floats, to_crop: Floats, at: Floats, flip: Any) -> Arrays:
     """What training.data.samples.load_sample says of one picture, of many."""
     present = scene["shown"][:, :2].astype(bool)
-    rotation = scene["rotation"]
-    joints = (scene["joints"] - scene["position_m"][:, None, None]) @ rotation.transpose(0, 2, 1)[:, None]
+    joints = (scene["joints"] - scene["position_m"][:, None, None]) @ scene["rotation"].transpose(0, 2, 1)[:, None]
     depth = np.where(present[..., None], joints[..., 2], 1)[..., None]
     pixels = joints[..., :2] / depth * scene["focal_px"][:, None, None] + scene["principal_px"][:, None, None]
     inside = ((pixels >= 0) & (pixels < scene["size_px"][:, None, None])).all(axis=-1) & present[..., None]
     points = pixels @ to_crop.transpose(0, 2, 1)[:, None] + at[:, None, None]
     joints = joints @ turn.transpose(0, 2, 1)[:, None]
     pose = scene["pose"].copy()
-    pose[:, :, 0] = (turn @ rotation)[:, None] @ pose[:, :, 0]
+    pose[:, :, 0] = (turn @ scene["rotation"])[:, None] @ pose[:, :, 0]
 
     def sided(values: Any) -> Any:  # the left hand of a mirrored picture is its right one
         return np.where(flip.reshape(-1, *[1] * (values.ndim - 1)), values[:, ::-1], values)
 
     sign = np.where(flip[:, None], [-1, 1, 1], 1)
-    joints = sided(joints) * sign[:, None, None]
-    points = sided(points)
+    joints, points = sided(joints) * sign[:, None, None], sided(points)
     points[..., 0] = np.where(flip[:, None, None], 1 - points[..., 0], points[..., 0])
     there, inside = sided(present), sided(inside)
     both = there.all(axis=1)
@@ -228,28 +208,22 @@ class DrawnBatches:
     def __init__(
         self, table: Table, photographs: tuple[Path, ...], workers: int, seed: int, share: int, shares: int, device: Any
     ) -> None:
-        studio = frames.build_studio(table)
         self._table, self._device, self._rng = table, device, np.random.default_rng([seed, share])
+        renderer, pool = frames.build_studio(table).renderer, ENOUGH
         if device.type == "cuda":
-            launch, empty, self._upload = _on_gpu(device)
-        else:
-            launch, empty, self._upload = launch_on_cpu, np.empty, np.asarray
-        mesh = Mesh(*map(self._upload, studio.mesh))
-        self._renderer = Renderer(mesh, self._upload(noise_bank()), launch, empty)
-        self._pool = Pool(self._upload, POOL if device.type == "cuda" else ENOUGH)
+            from training.data.synthhands.gpu import gpu  # numba.cuda is an extra
+
+            renderer, pool = Renderer(renderer.mesh, gpu(device)), POOL
+        self._renderer, self._pool = renderer, Pool(renderer.device, pool)
         context = multiprocessing.get_context("spawn")
         self._queue = context.Queue(maxsize=4 * workers)
-        common = (self._queue, table, photographs)
-        first = seed * 9973 + share * workers
-        captures = [(first + number) % len(SPLIT_CAPTURES["train"]) for number in range(workers)]
-        self._workers = [
-            context.Process(target=_work, args=(*common, capture, workers * shares), daemon=True)
-            for capture in captures
-        ]
+        first, common = seed * 9973 + share * workers, (self._queue, table, photographs)
+        every = ((*common, first + number, workers * shares) for number in range(workers))
+        self._workers = [context.Process(target=_work, args=arguments, daemon=True) for arguments in every]
         for worker in self._workers:
             worker.start()
         # A chunk is larger than a pipe holds: whoever asks only now and then finds it empty.
-        self._here: queue.Queue[tuple[Arrays, Arrays]] = queue.Queue(maxsize=2 * TAKEN)
+        self._here: queue.Queue[Chunk] = queue.Queue(maxsize=2 * TAKEN)
         threading.Thread(target=self._receive, daemon=True).start()
 
     def _receive(self) -> None:
@@ -264,7 +238,7 @@ class DrawnBatches:
         taken = 0
         while (lacking := any(self._pool.made[kind] < least for kind, least in ENOUGH.items())) or taken < TAKEN:
             try:
-                self._pool.add(*self._here.get(block=lacking, timeout=WAIT_S))
+                self._pool.add(self._here.get(block=lacking, timeout=WAIT_S))
                 taken += 1
             except queue.Empty:
                 if lacking:
@@ -278,9 +252,7 @@ class DrawnBatches:
 
         for _ in range(steps):
             self._fill()
-            picture, labels = draw_batch(
-                self._table, self._pool, self._renderer, count, crop_px, spec, self._rng, self._upload
-            )
+            picture, labels = draw_batch(self._table, self._pool, self._renderer, count, crop_px, spec, self._rng)
             as_tensor = partial(torch.as_tensor, device=self._device)
             how = (as_tensor(labels.pop(name)) for name in ("flip", "share", "quality"))
             image = finish(as_tensor(picture), crop_px, *how)
@@ -290,27 +262,6 @@ class DrawnBatches:
         """End the workers."""
         for worker in self._workers:
             worker.terminate()
-
-
-def _on_gpu(device: Any) -> tuple[Launch, Any, Any]:
-    """How kernels are launched there, how arrays are made, and how they come there."""
-    import torch
-    from numba import cuda
-
-    if not cuda.is_available():
-        raise UserError("numba finds no CUDA to draw with: pip install -e '.[gpu]', or give --data a set on the disk")
-    from training.data.synthhands.gpu import launch_on_gpu
-
-    cuda.select_device(device.index or 0)
-    dtypes = {np.float32: torch.float32, np.int64: torch.int64, np.uint8: torch.uint8}
-
-    def empty(shape: tuple[int, ...], dtype: Any) -> Any:
-        return torch.empty(shape, dtype=dtypes[dtype], device=device)
-
-    def upload(array: Any) -> Any:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(device, non_blocking=True)
-
-    return launch_on_gpu, empty, upload
 
 
 def finish(picture: Any, crop_px: int, flip: Any, share: Any, quality: Any) -> Any:

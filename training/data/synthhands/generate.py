@@ -9,12 +9,14 @@ import multiprocessing
 import os
 import signal
 import threading
+from collections import defaultdict
 from collections.abc import Generator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import cv2
 from tqdm import tqdm
@@ -64,8 +66,9 @@ def ensure_synthetic(
     try:
         if not _is_complete(root, studio, shards):
             root.mkdir(parents=True, exist_ok=True)
-            with locked(root / ".lock") as alone:
-                _complete(root, studio, shards, workers or usable_cores() or os.cpu_count() or 1, progress, alone)
+            with locked(root / ".lock"):
+                if not _is_complete(root, studio, shards):  # by whoever had the lock before
+                    _complete(root, studio, shards, workers or usable_cores() or os.cpu_count() or 1, progress)
     except OSError as error:
         raise cache_error(root, error) from error
     return root
@@ -103,36 +106,27 @@ def _is_complete(root: Path, studio: Studio, shards: list[Shard]) -> bool:
     earlier = found == {key: value for key, value in wanted.items() if key != "renderer"}
     if found != wanted and not earlier:  # another generator's or hand model's pictures are not mixed in
         raise UserError(f"{root} holds another data set or version: delete it or choose another folder")
-    complete = _has_all(root, shards)
-    if earlier and not complete:
-        raise UserError(
-            f"{root} holds fewer images, drawn by an earlier version of this program: ask for fewer or delete it"
-        )
-    return complete
-
-
-def _has_all(root: Path, shards: list[Shard]) -> bool:
-    content: dict[str, Any] | None = None
+    last = ""
     for shard in shards:
         if (content := read_shard(root, shard)) is None:
-            return False
-    paths = [annotation_path(root, shards[0].split, part) for part in ANNOTATION_PARTS]
-    if content is None or not all(path.is_file() for path in paths):
-        return False
-    return content["images"][-1]["file_name"].encode() in paths[0].read_bytes()
+            break
+        last = content["images"][-1]["file_name"]
+    else:
+        lists = [annotation_path(root, shards[0].split, part) for part in ANNOTATION_PARTS]
+        if all(path.is_file() for path in lists) and last.encode() in lists[0].read_bytes():
+            return True
+    if earlier:
+        raise UserError(f"{root} holds fewer images, drawn by an earlier version: ask for fewer or delete it")
+    return False
 
 
-def _complete(root: Path, studio: Studio, shards: list[Shard], workers: int, progress: bool, alone: bool) -> None:
-    """Makes what is missing. `alone`: the caller holds the lock; if not, others may be making the same files."""
-    if _is_complete(root, studio, shards):  # by whoever had the lock before
-        return
-    for unfinished in root.rglob(".*.part") if alone else ():  # of a killed run
-        unfinished.unlink()
+def _complete(root: Path, studio: Studio, shards: list[Shard], workers: int, progress: bool) -> None:
+    """Makes what is missing."""
     missing = [shard for shard in shards if read_shard(root, shard) is None]
     write_bytes_atomic(root / DATASET_FILE, json.dumps(_identity(studio), indent=2).encode() + b"\n")
-    here = workers == 1 or len(missing) <= 1
-    made = (make_shard(root, studio.table, studio.photographs, s) for s in missing)
-    if not here:
+    if workers == 1 or len(missing) <= 1:
+        made = (make_shard(root, studio.table, studio.photographs, shard) for shard in missing)
+    else:
         made = _in_processes(root, studio, missing, workers)
     total, name = len(missing) * SHARD_IMAGES, f"SynthHands {shards[0].split}"
     with contextlib.closing(made), tqdm(total=total, unit="img", desc=name, disable=not progress) as bar:
@@ -142,24 +136,18 @@ def _complete(root: Path, studio: Studio, shards: list[Shard], workers: int, pro
 
 
 def _in_processes(root: Path, studio: Studio, shards: list[Shard], workers: int) -> Generator[int, None, None]:
-    next(
-        draw_frame(studio, make_frame(studio, SPLIT_CAPTURES["train"][0], 0))
-    )  # compiles the kernels once: workers load them from numba's cache
-    before = dict(os.environ)
-    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))  # for the workers: they are the parallelism
+    # Compiles the kernels once: workers load them from numba's cache.
+    next(draw_frame(studio, make_frame(studio, SPLIT_CAPTURES["train"][0], 0)))
+    # The workers are the parallelism; their libraries count threads when they are loaded.
+    one_thread = mock.patch.dict(os.environ, dict.fromkeys(_THREAD_VARIABLES, "1"))
     context = multiprocessing.get_context("spawn")
     try:
-        with ProcessPoolExecutor(min(workers, len(shards)), context, start_worker) as pool:
+        with one_thread, ProcessPoolExecutor(min(workers, len(shards)), context, start_worker) as pool:
             # In order, and what has not begun is dropped at an interruption: a finished beginning is left.
             yield from pool.map(partial(make_shard, root, studio.table, studio.photographs), shards)
     except BrokenProcessPool:
-        raise UserError(
-            "a worker process died (out of memory?): run again with fewer --workers; what is done is kept"
-        ) from None
-    finally:
-        for name in _THREAD_VARIABLES:
-            os.environ.pop(name)
-            os.environ.update({name: before[name]} if name in before else {})
+        problem = "a worker process died (out of memory?): run again with fewer --workers; what is done is kept"
+        raise UserError(problem) from None
 
 
 def start_worker() -> None:
@@ -178,17 +166,17 @@ def _follow(parent: Any) -> None:
 def _assemble(root: Path, split: str) -> None:
     """The official annotation files, from the unbroken row of shards there is."""
     data: dict[str, Any] = {"images": [], "annotations": []}
-    by_capture: dict[str, dict[str, Any]] = {part: {} for part in ANNOTATION_PARTS[1:]}
+    by_capture: dict[str, Any] = {part: defaultdict(dict) for part in ANNOTATION_PARTS[1:]}
     index = 0
     while (content := read_shard(root, Shard(split, index))) is not None:
         data["images"] += content["images"]
         data["annotations"] += content["annotations"]
         capture = str(content["capture"])
         for part in ("joint_3d", "MANO_NeuralAnnot"):
-            by_capture[part].setdefault(capture, {}).update(content[part])
-        cameras = by_capture["camera"].setdefault(capture, {})
+            by_capture[part][capture] |= content[part]
+        cameras = by_capture["camera"][capture]
         for key, values in content["camera"].items():
-            cameras.setdefault(key, {}).update(values)
+            cameras[key] = cameras.get(key, {}) | values
         index += 1
     annotation_path(root, split, "data").parent.mkdir(parents=True, exist_ok=True)
     # The list of images comes last: whoever finds it finds the rest.

@@ -5,10 +5,12 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+import numpy as np
 from numba import cuda
 from numba.extending import overload
 
-from training.data.synthhands.kernels import lower
+from runtime.errors import UserError
+from training.data.synthhands.kernels import Device, lower
 
 BLOCK = 128  # threads
 
@@ -19,6 +21,21 @@ def _lower(array: Any, index: Any, value: Any) -> Any:
         cuda.atomic.min(array, index, value)
 
     return atomic
+
+
+def gpu(device: Any) -> Device:
+    """A GPU whose arrays are torch's, which calls it `device`."""
+    import torch  # the simulator runs without it
+
+    if not cuda.is_available():
+        raise UserError("numba finds no CUDA to draw with: pip install -e '.[gpu]', or give --data a set on the disk")
+    cuda.select_device(device.index or 0)
+    dtypes = {np.float32: torch.float32, np.int64: torch.int64, np.uint8: torch.uint8}
+    return Device(
+        launch_on_gpu,
+        empty=lambda shape, dtype: torch.empty(shape, dtype=dtypes[dtype], device=device),
+        upload=lambda array: torch.from_numpy(np.ascontiguousarray(array)).to(device, non_blocking=True),
+    )
 
 
 def launch_on_gpu(body: Any, count: int, *arrays: Any) -> None:

@@ -11,6 +11,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +37,9 @@ def _keeps() -> bool:
 
 _KEEPS = _keeps()
 
+import numpy as np  # noqa: E402
 from numba import njit  # noqa: E402 (after its folder is set)
-from numba.extending import overload  # noqa: E402
-
-Launch = Callable[..., None]
+from numba.extending import register_jitable  # noqa: E402
 
 geometry = njit(cache=_KEEPS)
 # Without reference counts kernels are twice as fast.
@@ -47,21 +47,20 @@ kernel = njit(cache=_KEEPS, _nrt=False, error_model="numpy")
 part_of_kernel = njit(cache=_KEEPS, _nrt=False, error_model="numpy", forceinline=True)
 
 
+@register_jitable
 def lower(array: Any, index: Any, value: Any) -> None:
     """Keep the smaller of array[index] and the value; on a GPU whoever else does so."""
     if value < array[index]:
         array[index] = value
 
 
-@overload(lower, target="generic")
-def _lower(array: Any, index: Any, value: Any) -> Any:
-    def plain(array: Any, index: Any, value: Any) -> None:
-        if value < array[index]:
-            array[index] = value
+@dataclass(frozen=True)
+class Device:
+    """Where kernels run."""
 
-    return plain
+    launch: Callable[..., None]  # a kernel over so many items, and its arrays
+    empty: Callable[..., Any]  # an array of a shape and a dtype
+    upload: Callable[[Any], Any]  # numpy's array -> the device's
 
 
-def launch_on_cpu(body: Any, count: int, *arrays: Any) -> None:
-    """Run a kernel over `count` items of numpy arrays."""
-    body(0, 1, count, *arrays)
+CPU = Device(lambda body, count, *arrays: body(0, 1, count, *arrays), np.empty, np.asarray)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 Range = tuple[float, float]
 
@@ -75,37 +76,27 @@ class Table:
 
 
 V2 = Table(version=2)
+# Shares of what the set did not show at first.
+_NOT_SHOWN: dict[str, Any] = dict.fromkeys(
+    (
+        *("empty", "apart", "signs", "free", "fingertips", "ringed", "watched", "holding", "covered", "painted"),
+        *("own_view", "above", "turned", "near", "cut", "loose", "sharp", "bodies", "strangers", "coarse"),
+    ),
+    0.0,
+)
 # Two touching hands or one, from the front, in front of something blurred: what the set showed first.
 V1 = Table(
     version=1,
     revision=0,
-    empty=0.0,
-    apart=0.0,
-    signs=0.0,
-    free=0.0,
-    fingertips=0.0,
-    ringed=0.0,
-    watched=0.0,
-    holding=0.0,
-    covered=0.0,
+    **_NOT_SHOWN,
     worn=(0.8, 1.7),
     palm=(0.08, 0.08),
     nails=(0.55, 0.55),
-    painted=0.0,
-    own_view=0.0,
-    above=0.0,
     anywhere=0.05,
-    turned=0.0,
-    near=0.0,
     far_m=(1.30, 1.60),
     far_focal=(2.34, 2.64),
     fill=(0.99, 0.99),
-    cut=0.0,
-    loose=0.0,
-    sharp=0.0,
     busy=0.35,
-    bodies=0.0,
-    strangers=0.0,
     lamps=(0.65, 1.0),
     ambient=(0.14, 0.45),
     warmth=0.07,
@@ -119,7 +110,6 @@ V1 = Table(
     motion_px=(2.0, 8.0),
     blurred=0.4,
     blur_px=(0.35, 0.9),
-    coarse=0.0,
     jpeg=(80, 95),
 )
 TABLES = {"synthetic": V2, "synthetic-v1": V1}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any
 
 import cv2
@@ -14,29 +15,29 @@ from training.data.samples import Sample
 from training.data.synthhands import batches
 from training.data.synthhands.batches import CHUNK, Pool, draw_batch, finish, jpeg_like, make_chunk
 from training.data.synthhands.frame import Studio
+from training.data.synthhands.kernels import CPU
 from training.data.synthhands.table import V2
 
 COUNT, CROP_PX = 48, 100
 
 
-def here(array: Any) -> Any:
-    return array
-
-
 @pytest.fixture(scope="module")
 def pool(studio: Studio) -> Pool:
-    pool = Pool(here, {"scenes": 2 * CHUNK, "canvases": 3, "textures": 2})
+    pool = Pool(CPU, {"scenes": 2 * CHUNK, "canvases": 3, "textures": 2})
     for first_frame in (0, 8, 16):  # the first one is written over
-        pool.add(*make_chunk(studio, 3, first_frame))
+        pool.add(make_chunk(studio, 3, first_frame))
     return pool
+
+
+def draw(studio: Studio, pool: Pool) -> tuple[Any, dict[str, Any]]:
+    picture, labels = draw_batch(V2, pool, studio.renderer, COUNT, CROP_PX, AugmentSpec(), np.random.default_rng(0))
+    how = (torch.from_numpy(np.asarray(labels.pop(name))) for name in ("flip", "share", "quality"))
+    return finish(torch.from_numpy(picture), CROP_PX, *how).numpy(), labels
 
 
 @pytest.fixture(scope="module")
 def drawn(studio: Studio, pool: Pool) -> tuple[Any, dict[str, Any]]:
-    rng = np.random.default_rng(0)
-    picture, labels = draw_batch(V2, pool, studio.renderer, COUNT, CROP_PX, AugmentSpec(), rng, here)
-    how = (torch.from_numpy(np.asarray(labels.pop(name))) for name in ("flip", "share", "quality"))
-    return finish(torch.from_numpy(picture), CROP_PX, *how).numpy(), labels
+    return draw(studio, pool)
 
 
 def test_a_pool_keeps_the_newest(pool: Pool) -> None:
@@ -70,24 +71,15 @@ def test_labels_fit_together(drawn: tuple[Any, dict[str, Any]]) -> None:
 def test_points_lie_on_the_hands(studio: Studio, pool: Pool, drawn: tuple[Any, dict[str, Any]]) -> None:
     """Where a joint is said to be in view, the picture without hands differs from the one with them."""
     image, labels = drawn
-    without = Pool(here, {"scenes": 2 * CHUNK, "canvases": 3, "textures": 2})
-    without.made, without._rings = pool.made, dict(pool._rings)
-    picture, other = draw_batch(
-        V2, _hidden(without), studio.renderer, COUNT, CROP_PX, AugmentSpec(), np.random.default_rng(0), here
-    )
-    how = (torch.from_numpy(np.asarray(other[name])) for name in ("flip", "share", "quality"))
-    empty = finish(torch.from_numpy(picture), CROP_PX, *how).numpy()
+    without = copy(pool)  # every chance is the same, but what is seen lies nowhere
+    without._rings = {**pool._rings, "coarse": np.full_like(pool["coarse"], np.nan)}
+    empty, _ = draw(studio, without)
     changed = np.abs(image - empty).max(axis=1)
-    at = [(b, int(y), int(x)) for b, h, j in zip(*np.nonzero(labels["joint_valid"]), strict=True)
-          for x, y in [labels["points"][b, h, j] * CROP_PX] if 0 <= x < CROP_PX and 0 <= y < CROP_PX]  # fmt: skip
+    batch, side, joint = np.nonzero(labels["joint_valid"])
+    at = np.column_stack([batch, labels["points"][batch, side, joint] * CROP_PX])
+    at = at[((at[:, 1:] >= 0) & (at[:, 1:] < CROP_PX)).all(axis=1)].astype(int)
     assert len(at) > 500
-    assert np.mean([changed[b, max(y - 2, 0) : y + 3, max(x - 2, 0) : x + 3].max() > 0.03 for b, y, x in at]) > 0.8
-
-
-def _hidden(pool: Pool) -> Pool:
-    """The same, but what is seen of it lies far behind the camera; it keeps the labels and every chance."""
-    pool._rings["coarse"] = np.full_like(pool["coarse"], np.nan)
-    return pool
+    assert np.mean([changed[b, max(y - 2, 0) : y + 3, max(x - 2, 0) : x + 3].max() > 0.03 for b, x, y in at]) > 0.8
 
 
 def test_workers_make_what_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,10 +65,8 @@ def _cut_photograph(photograph: Bytes, rng: np.random.Generator) -> Bytes:
     side = int(min(height, width) * rng.uniform(0.35, 1.0))
     top, left = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
     part = photograph[top : top + side, left : left + side]
-    shrinks = side > CANVAS_PX
-    return np.asarray(
-        cv2.resize(part, (CANVAS_PX, CANVAS_PX), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    )
+    how = cv2.INTER_AREA if side > CANVAS_PX else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(part, (CANVAS_PX, CANVAS_PX), interpolation=how))
 
 
 def _draw(rng: np.random.Generator, busy: bool) -> Bytes:
@@ -92,10 +90,8 @@ def _draw(rng: np.random.Generator, busy: bool) -> Bytes:
     # Light that is never even, and the texture of what it falls on.
     light = 1 + rng.uniform(0.1, 0.5) * _clouds(rng, (2, 3))
     grain = rng.uniform(0.0, 0.14) * _clouds(rng, (24, 80, 200)) if rng.random() < 0.7 else 0
-    shaded = cv2.multiply(
-        canvas, cv2.merge([np.clip(light + grain, 0.25, 1.8).astype(np.float32)] * 3), dtype=cv2.CV_8U
-    )
-    return np.asarray(shaded, np.uint8)
+    shade = np.clip(light + grain, 0.25, 1.8).astype(np.float32)
+    return np.asarray(cv2.multiply(canvas, cv2.merge([shade] * 3), dtype=cv2.CV_8U), np.uint8)
 
 
 def _cast_shadow(canvas: Bytes, before: Bytes, rng: np.random.Generator) -> None:
@@ -175,8 +171,8 @@ def _cloth_piece(canvas: Bytes, rng: np.random.Generator) -> None:
     if rng.random() < 0.5:
         _cloth(patch, rng)
     outline = np.zeros(canvas.shape[:2], np.uint8)
-    _oval(outline, rng.uniform(0, 1, 2) * CANVAS_PX, np.array([_scale(rng, 0.1, 0.7), _scale(rng, 0.05, 0.3)]),
-          rng.uniform(0, 180), np.ones(1))  # fmt: skip
+    centre, half = rng.uniform(0, 1, 2) * CANVAS_PX, np.array([_scale(rng, 0.1, 0.7), _scale(rng, 0.05, 0.3)])
+    _oval(outline, centre, half, rng.uniform(0, 180), np.ones(1))
     canvas[outline > 127] = patch[outline > 127]
 
 

@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+from collections import namedtuple
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+
+from training.data.synthhands.arrays import Float32s
+
 SHAPES, SHAPE_SIZE = 3, 12  # skin-coloured shapes behind the hands: centre, matrix, softness, colour, shading
 CURVE = 256  # steps of the tone curve
 
@@ -45,8 +53,13 @@ FIELDS = {
     "curve": CURVE,  # square root of the light -> level shown
 }
 
-AT: dict[str, int] = {}
-LOOK_SIZE = 0
-for _name, _width in FIELDS.items():
-    AT[_name] = LOOK_SIZE
-    LOOK_SIZE += _width
+_ENDS = list(accumulate(FIELDS.values()))
+LOOK_SIZE = _ENDS[-1]
+COLUMNS = {name: slice(end - FIELDS[name], end) for name, end in zip(FIELDS, _ENDS, strict=True)}
+# Where each field begins, as kernels take it: numbers that numba knows when it compiles.
+AT: Any = namedtuple("AT", FIELDS)(**{name: columns.start for name, columns in COLUMNS.items()})
+
+
+def put(looks: Float32s, name: str, values: Any) -> None:
+    """Write a field of looks (B, LOOK_SIZE): values of B pictures, or the same for all."""
+    looks[:, COLUMNS[name]] = np.reshape(values, (-1, FIELDS[name]))

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from training.data.synthhands.arrays import Float32s, Floats
+from training.data.synthhands.drawing import layout
 from training.data.synthhands.drawing.canvas import CANVAS_PX, SKIN_TONES
-from training.data.synthhands.drawing.layout import AT, CURVE, FIELDS, LOOK_SIZE, SHAPE_SIZE, SHAPES
+from training.data.synthhands.drawing.layout import CURVE, LOOK_SIZE, SHAPE_SIZE, SHAPES
 from training.data.synthhands.table import Range, Table
 
 _TONES = np.array(SKIN_TONES)
 _NAIL = np.array([0.80, 0.56, 0.50])
 _METALS = np.array([(0.80, 0.60, 0.28), (0.72, 0.72, 0.72), (0.06, 0.06, 0.07)])
 NOISE_PX, _NOISE_SEED = 512, 7
+TRAITS = ("adorned", "bodies", "covered")  # of a picture, drawn without clumps
 
 
 def noise_bank() -> Float32s:
@@ -23,34 +26,33 @@ def noise_bank() -> Float32s:
 
 
 def sample_looks(
-    table: Table, sizes: Floats, sleeves: Floats, traits: dict[str, Any], rng: np.random.Generator
+    table: Table, sizes: Floats, sleeves: Floats, traits: dict[str, Floats], rng: np.random.Generator
 ) -> Float32s:
     """(B, LOOK_SIZE): everything but the backgrounds' and textures' numbers, which are 0.
 
     Args:
         sizes: (B, 2) width and height of what is drawn, px.
         sleeves: (B, 2) m, as in Scene.
-        traits: (B,) places 0..1 of what is drawn without clumps: "adorned", "bodies" and "covered".
+        traits: (B,) places 0..1 of TRAITS; none that is not given.
     """
     count = len(sizes)
     looks = np.zeros((count, LOOK_SIZE), np.float32)
-
-    def put(name: str, values: Any) -> None:
-        looks[:, AT[name] : AT[name] + FIELDS[name]] = np.reshape(values, (-1, FIELDS[name]))
+    adorned, bodies, covered = (traits.get(name, np.ones(count)) for name in TRAITS)
+    put = partial(layout.put, looks)
 
     def uniform(between: Range, *shape: int) -> Floats:
         return rng.uniform(*between, (count, *shape))
 
     put("size", sizes)
-    skin = _sample_people(table, put, uniform, sleeves, traits["adorned"], rng)
+    skin = _sample_people(table, put, uniform, sleeves, adorned, rng)
     _sample_lights(table, put, uniform, rng)
     put("canvas_gain", uniform((0.45, 1.25), 1) * (1 + rng.normal(0, 0.05, (count, 3))))
     put("canvas_at", _canvas_places(sizes, rng))
-    put("shapes", _sample_shapes(table, sizes, skin, traits["bodies"], rng))
+    put("shapes", _sample_shapes(table, sizes, skin, bodies, rng))
     cover = np.zeros((count, 8))
     cover[:, :2], cover[:, 2:6] = uniform((0.1, 0.9), 2) * sizes, _oval_matrices(sizes, (0.03, 0.13), rng)
     cover[:, 6], cover[:, 7] = rng.random(count) < 0.5, uniform((0.3, 0.7)) * CANVAS_PX
-    put("cover", cover * (traits["covered"] < table.covered)[:, None])
+    put("cover", cover * (covered < table.covered)[:, None])
     _sample_camera(table, put, uniform, rng)
     edge = np.zeros((count, 8))  # all of what is drawn is the picture
     edge[:, 0], edge[:, 4], edge[:, 6:] = 1, 1, sizes

@@ -14,7 +14,7 @@ import scipy.sparse
 
 from runtime.hand.hand_model import HandModel, HandPair, mirror, skin
 from training.data.synthhands.arrays import Float32s, Floats, Ints
-from training.data.synthhands.drawing.paint import ARM, ARM_PART, HAND, MATERIAL_SIZE, THING
+from training.data.synthhands.drawing.paint import ARM, ARM_PART, HAND, MATERIAL_SIZE, TEXTURE_X, THING
 from training.data.synthhands.drawing.raster import Mesh
 from training.data.synthhands.kernels import geometry
 from training.data.synthhands.scene.body import ARM_STATIONS_M
@@ -43,36 +43,32 @@ _KNUCKLE_REACH_M, _TIP_REACH_M = 0.009, 0.010
 
 def build_mesh(models: HandPair) -> Mesh:
     """Both hands with their arms, and a thing for each; coarse vertices as `coarse_vertices` gives them."""
-    matrices, faces, parts, owners, materials, size = [], [], [], [], [], 0
-    for side, model in enumerate(models):
-        loop = wrist_loop(model)
-        hand_faces = model.faces.astype(np.int64)
-        coarse_faces = np.concatenate([hand_faces, _arm_faces(loop, len(model.v_template))])
-        coarse_parts = np.full(len(coarse_faces), ARM_PART + side, np.uint8)
-        coarse_parts[: len(hand_faces)] = HAND + side
-        matrix, fine = loop_subdivision(len(model.v_template) + len(loop) * len(ARM_STATIONS_M), coarse_faces)
-        matrices.append(matrix)
-        faces.append(fine + size)
-        parts.append(np.tile(coarse_parts, 4))
-        owners.append(np.full(len(fine), side, np.uint8))
-        materials.append(_material(model, matrix, fine, loop))
-        size += matrix.shape[0]
-    for side in range(2):
-        matrices.append(scipy.sparse.identity(THING_VERTICES, format="csr"))
-        faces.append(thing_faces() + size)
-        parts.append(np.full(len(faces[-1]), THING + side, np.uint8))
-        owners.append(np.full(len(faces[-1]), 2 + side, np.uint8))
-        material = np.zeros((THING_VERTICES, MATERIAL_SIZE), np.float32)
-        material[:, 0] = np.linspace(0, 0.1, THING_VERTICES)
-        materials.append(material)
-        size += THING_VERTICES
+    pieces = [*map(_hand, range(2), models), *map(_thing, range(2))]
+    matrices, faces, parts, materials = zip(*pieces, strict=True)
+    starts = np.cumsum([0, *map(len, materials[:-1])])
     return join_mesh(
         scipy.sparse.block_diag(matrices, format="csr"),
-        np.concatenate(faces),
+        np.concatenate([own + start for own, start in zip(faces, starts, strict=True)]),
         np.concatenate(parts),
-        np.concatenate(owners),
+        np.repeat(np.arange(OWNERS, dtype=np.uint8), list(map(len, faces))),
         np.concatenate(materials),
     )
+
+
+def _hand(side: int, model: HandModel) -> tuple[Any, Ints, Any, Float32s]:
+    """Subdivision, faces, their parts and material of a hand with its arm."""
+    loop, size = wrist_loop(model), len(model.v_template)
+    coarse = np.concatenate([model.faces.astype(np.int64), _arm_faces(loop, size)])
+    parts = np.repeat([HAND + side, ARM_PART + side], [len(model.faces), len(coarse) - len(model.faces)])
+    matrix, faces = loop_subdivision(size + len(loop) * len(ARM_STATIONS_M), coarse)
+    return matrix, faces, np.tile(parts.astype(np.uint8), 4), _material(model, matrix, faces, loop)
+
+
+def _thing(side: int) -> tuple[Any, Ints, Any, Float32s]:
+    faces, material = thing_faces(), np.zeros((THING_VERTICES, MATERIAL_SIZE), np.float32)
+    material[:, TEXTURE_X] = np.linspace(0, 0.1, THING_VERTICES)  # for its stripes
+    same = scipy.sparse.identity(THING_VERTICES, format="csr")
+    return same, faces, np.full(len(faces), THING + side, np.uint8), material
 
 
 def join_mesh(subdivision: Any, faces: Ints, parts: Any, owners: Any, material: Float32s) -> Mesh:
@@ -96,22 +92,16 @@ def join_mesh(subdivision: Any, faces: Ints, parts: Any, owners: Any, material: 
 
 def coarse_vertices(scene: Scene, models: HandPair) -> tuple[Float32s, Any]:
     """(C, 3) of a scene, world, m: hands with arms, then things; and which owners (OWNERS,) are there."""
-    blocks: list[Floats] = []
+    sizes = [len(model.v_template) + len(wrist_loop(model)) * len(ARM_STATIONS_M) for model in models]
+    blocks = [np.zeros((size, 3)) for size in (*sizes, THING_VERTICES, THING_VERTICES)]
     shown = np.zeros(OWNERS, np.uint8)
-    by_side = {hand.side: hand for hand in scene.hands}
-    for side, model in enumerate(models):
-        loop = wrist_loop(model)
-        block = np.zeros((len(model.v_template) + len(loop) * len(ARM_STATIONS_M), 3))
-        if (hand := by_side.get(side)) is not None:
-            shown[side] = 1
-            girth = hand.arm.girth * np.where(scene.sleeves_m[side] < ARM_STATIONS_M, _SLEEVE_GIRTH, 1.0)
-            rings = _arm_rings(hand.vertices[loop], hand.arm.centres, hand.arm.tangents, girth)
-            block = np.concatenate([hand.vertices, rings.reshape(-1, 3)])
-        blocks.append(block)
-    for side in range(2):
-        thing = by_side[side].thing if side in by_side else None
-        shown[2 + side] = thing is not None
-        blocks.append(np.zeros((THING_VERTICES, 3)) if thing is None else thing)
+    for hand in scene.hands:
+        girth = hand.arm.girth * np.where(scene.sleeves_m[hand.side] < ARM_STATIONS_M, _SLEEVE_GIRTH, 1.0)
+        wrist = hand.vertices[wrist_loop(models[hand.side])]
+        rings = _arm_rings(wrist, hand.arm.centres, hand.arm.tangents, girth)
+        blocks[hand.side], shown[hand.side] = np.concatenate([hand.vertices, rings.reshape(-1, 3)]), 1
+        if hand.thing is not None:
+            blocks[2 + hand.side], shown[2 + hand.side] = hand.thing, 1
     return np.concatenate(blocks).astype(np.float32), shown
 
 

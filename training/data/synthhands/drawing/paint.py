@@ -10,7 +10,16 @@ from typing import NamedTuple
 
 from training.data.synthhands.arrays import Bytes, Float32s, Ints
 from training.data.synthhands.drawing.layout import AT, SHAPE_SIZE, SHAPES
-from training.data.synthhands.drawing.raster import NOTHING, Mesh, depth_of, f32, face_of, pixel_of, rounded_down
+from training.data.synthhands.drawing.raster import (
+    NOTHING,
+    Mesh,
+    between,
+    depth_of,
+    f32,
+    face_of,
+    pixel_of,
+    rounded_down,
+)
 from training.data.synthhands.kernels import kernel, part_of_kernel
 
 SAMPLES = 2  # per pixel and axis
@@ -18,7 +27,7 @@ _TOTAL = SAMPLES * SAMPLES
 # Columns of a mesh's material, interpolated over a triangle.
 TEXTURE_X, TEXTURE_Z, PALM, KNUCKLE, FINGERTIP, NAIL, ARM, FINGER, ALONG = range(9)
 MATERIAL_SIZE = 9
-# Parts of faces, also the values of a label image (0 is background); right and left.
+# Parts of faces; right and left.
 HAND, ARM_PART, THING = 1, 3, 5
 
 _SAME_SURFACE_M = f32(0.004)
@@ -34,18 +43,9 @@ TEXTURE_ORIGIN_M, TEXTURE_PX_PER_M = (-0.235, -0.105), 1000.0
 _ORIGIN_X, _ORIGIN_Z, _PX_PER_M = f32(TEXTURE_ORIGIN_M[0]), f32(TEXTURE_ORIGIN_M[1]), f32(TEXTURE_PX_PER_M)
 _ZERO, _HALF, _ONE = f32(0.0), f32(0.5), f32(1.0)
 
-# numba takes globals that are plain numbers.
-_SIZE, _LIGHTS, _COLOURS, _AMBIENT, _GLOSS = AT["size"], AT["lights"], AT["colours"], AT["ambient"], AT["gloss"]
-_SPECULAR, _SKIN, _DARKNESS, _REDNESS, _NAIL = AT["specular"], AT["skin"], AT["darkness"], AT["redness"], AT["nail"]
-_TEXTURE, _SLEEVE, _SLEEVE_FROM, _STRIPES = AT["texture"], AT["sleeve"], AT["sleeve_from"], AT["stripes"]
-_PALM, _NAIL_EDGE = AT["palm"], AT["nail_edge"]
-_RING, _WATCH, _METAL, _STRAP, _THING = AT["ring"], AT["watch"], AT["metal"], AT["strap"], AT["thing"]
-_CANVAS, _CANVAS_AT, _CANVAS_GAIN = AT["canvas"], AT["canvas_at"], AT["canvas_gain"]
-_SHAPES, _COVER = AT["shapes"], AT["cover"]
-
 
 class Drawn(NamedTuple):
-    """What the kernels before found; a picture axis first."""
+    """What the kernels before found, a picture axis first, and what pictures are painted with."""
 
     seen: Float32s  # (B, V, 3) camera axes
     pixels: Float32s  # (B, V, 3) x, y in samples, inverse depth
@@ -53,11 +53,6 @@ class Drawn(NamedTuple):
     nearest: Ints  # (B, SAMPLES H, SAMPLES W) keys
     depths: Float32s  # (B, S, S) of the first light
     to_light: Float32s  # (B, 3, 4)
-
-
-class Palette(NamedTuple):
-    """What pictures are painted with."""
-
     looks: Float32s  # (B, LOOK_SIZE)
     textures: Float32s  # (N, 2, H, W) skin darkening: back of the hand, palm
     canvases: Bytes  # (N, H, W, 3) sRGB
@@ -78,15 +73,13 @@ class Surface(NamedTuple):
 
 
 @kernel
-def paint(
-    first: int, step: int, count: int, mesh: Mesh, drawn: Drawn, palette: Palette, image: Float32s, labels: Bytes
-) -> None:
-    """Fill `image` (B, H, W, 3) and `labels` (B, H, W), the parts seen: each surface within a pixel is shaded once."""
-    looks, nearest = palette.looks, drawn.nearest
-    height, width = labels.shape[1], labels.shape[2]
+def paint(first: int, step: int, count: int, mesh: Mesh, drawn: Drawn, image: Float32s) -> None:
+    """Fill `image` (B, H, W, 3): each surface within a pixel is shaded once."""
+    looks, nearest = drawn.looks, drawn.nearest
+    height, width = image.shape[1], image.shape[2]
     for i in range(first, count, step):
         b, row, column = pixel_of(i, height, width)
-        if row >= looks[b, _SIZE + 1] or column >= looks[b, _SIZE]:
+        if row >= looks[b, AT.size + 1] or column >= looks[b, AT.size]:
             continue
         done, hit = 0, 0  # done: samples, as bits
         for sample in range(_TOTAL):
@@ -95,12 +88,10 @@ def paint(
             else:
                 hit += 1
         if hit < _TOTAL:
-            _paint_background(b, row, column, palette, image)
+            _paint_background(b, row, column, drawn, image)
         keep = f32(_TOTAL - hit) / f32(_TOTAL)
         for c in range(3):
             image[b, row, column, c] = image[b, row, column, c] * keep if hit < _TOTAL else _ZERO
-        middle = nearest[b, row * SAMPLES + SAMPLES // 2, column * SAMPLES + SAMPLES // 2]
-        labels[b, row, column] = 0 if middle == NOTHING else mesh.parts[face_of(middle)]
         for sample in range(_TOTAL):
             if done >> sample & 1:
                 continue
@@ -115,26 +106,17 @@ def paint(
                 if other == sample or (mesh.parts[face_of(beside)] == part and near):
                     done |= 1 << other
                     alike += 1
-            _shade(b, row, column, y, x, f32(alike) / f32(_TOTAL), mesh, drawn, palette, image)
-        if looks[b, _COVER + 2] != _ZERO or looks[b, _COVER + 3] != _ZERO:
-            _paint_cover(b, row, column, palette, image, labels)
+            _shade(b, row, column, y, x, f32(alike) / f32(_TOTAL), mesh, drawn, image)
+        if looks[b, AT.cover + 2] != _ZERO or looks[b, AT.cover + 3] != _ZERO:
+            _paint_cover(b, row, column, drawn, image)
 
 
 @part_of_kernel
 def _shade(
-    b: int,
-    row: int,
-    column: int,
-    y: int,
-    x: int,
-    share: float,
-    mesh: Mesh,
-    drawn: Drawn,
-    palette: Palette,
-    image: Float32s,
+    b: int, row: int, column: int, y: int, x: int, share: float, mesh: Mesh, drawn: Drawn, image: Float32s
 ) -> None:
     """Add the share of a pixel that looks like its sample at (y, x)."""
-    pixels, look = drawn.pixels, palette.looks[b]
+    pixels, look = drawn.pixels, drawn.looks[b]
     key = drawn.nearest[b, y, x]
     face, depth = face_of(key), depth_of(key)
     p, q, r = mesh.faces[face, 0], mesh.faces[face, 1], mesh.faces[face, 2]
@@ -147,7 +129,7 @@ def _shade(
     at = (p, q, r, _ONE - w1 - w2, w1, w2)
 
     part = mesh.parts[face]
-    surface = _surface(part, at, look, mesh.material, palette.textures)
+    surface = _surface(part, at, look, mesh.material, drawn.textures)
     nx, ny, nz = _mix(drawn.normals[b], at, 0), _mix(drawn.normals[b], at, 1), _mix(drawn.normals[b], at, 2)
     scale = _ONE / math.sqrt(nx * nx + ny * ny + nz * nz + f32(1e-12))
     nx, ny, nz = nx * scale, ny * scale, nz * scale
@@ -158,12 +140,12 @@ def _shade(
     lit = lit_share(drawn.depths[b], drawn.to_light[b], px + off * nx, py + off * ny, pz + off * nz)
     distance = _ONE / math.sqrt(px * px + py * py + pz * pz)
     for c in range(3):
-        light, shine = look[_AMBIENT + c] * hemisphere, _ZERO
+        light, shine = look[AT.ambient + c] * hemisphere, _ZERO
         for k in range(3):
-            strength = look[_COLOURS + 3 * k + c]
+            strength = look[AT.colours + 3 * k + c]
             if strength <= _ZERO:
                 continue
-            lx, ly, lz = look[_LIGHTS + 3 * k], look[_LIGHTS + 3 * k + 1], look[_LIGHTS + 3 * k + 2]
+            lx, ly, lz = look[AT.lights + 3 * k], look[AT.lights + 3 * k + 1], look[AT.lights + 3 * k + 2]
             facing = nx * lx + ny * ly + nz * lz
             reached = lit if k == 0 else _ONE
             leak = _RED_IN_SHADOW if c == 0 else _ZERO
@@ -173,7 +155,7 @@ def _shade(
                 hx, hy, hz = lx - px * distance, ly - py * distance, lz - pz * distance
                 along = (nx * hx + ny * hy + nz * hz) / math.sqrt(hx * hx + hy * hy + hz * hz + f32(1e-12))
                 if along > _HALF:
-                    shine += surface.specular * math.exp(look[_GLOSS] * (along - _ONE)) * reached * strength
+                    shine += surface.specular * math.exp(look[AT.gloss] * (along - _ONE)) * reached * strength
         image[b, row, column, c] += share * (_albedo(c, surface, look) * light + shine)
 
 
@@ -189,49 +171,53 @@ def _surface(
 ) -> Surface:
     """What covers a place: a thing, a sleeve, a watch, a ring or skin."""
     side, along_arm, z = (part - 1) % 2, _mix(material, at, ARM), _mix(material, at, TEXTURE_Z)
-    specular, tint = look[_SPECULAR], _ONE
+    specular, tint = look[AT.specular], _ONE
     if part >= THING:
-        tint += look[_STRIPES] * math.sin(look[_STRIPES + 1] * _mix(material, at, TEXTURE_X))
-        return Surface(_THING, tint, specular * f32(2.0), _ZERO, _ZERO, _ZERO, _ZERO, _ZERO)
+        tint += look[AT.stripes] * math.sin(look[AT.stripes + 1] * _mix(material, at, TEXTURE_X))
+        return _painted(AT.thing, tint, specular * f32(2.0))
     palm = _mix(material, at, PALM)
     if part >= ARM_PART:
-        beyond = along_arm - look[_SLEEVE_FROM + side]
+        beyond = along_arm - look[AT.sleeve_from + side]
         if beyond > _ZERO:
             tint -= f32(0.35) * max(_ZERO, _ONE - beyond / _HEM_M)
-            tint *= _ONE + look[_STRIPES] * math.sin(look[_STRIPES + 1] * along_arm)
-            return Surface(_SLEEVE, tint, _ZERO, _ZERO, _ZERO, _ZERO, _ZERO, _ZERO)
-        if look[_WATCH] == side:
-            away = abs(along_arm - look[_WATCH + 1]) / look[_WATCH + 2]
+            tint *= _ONE + look[AT.stripes] * math.sin(look[AT.stripes + 1] * along_arm)
+            return _painted(AT.sleeve, tint, _ZERO)
+        if look[AT.watch] == side:
+            away = abs(along_arm - look[AT.watch + 1]) / look[AT.watch + 2]
             dial = away * away * f32(0.5) + z * z / f32(0.017 * 0.017)
             if palm < f32(0.4) and dial < _ONE:
-                dark = f32(0.35) if dial < f32(0.72) else _ONE
-                return Surface(_METAL, dark, f32(0.3), _ZERO, _ZERO, _ZERO, _ZERO, _ZERO)
+                return _painted(AT.metal, f32(0.35) if dial < f32(0.72) else _ONE, f32(0.3))
             if away < _ONE:
-                return Surface(_STRAP, _ONE - f32(0.4) * away * away, specular, _ZERO, _ZERO, _ZERO, _ZERO, _ZERO)
-    elif look[_RING] == side and abs(_mix(material, at, FINGER) - look[_RING + 1]) < f32(0.1):
-        away = abs(_mix(material, at, ALONG) - look[_RING + 2]) / look[_RING + 3]
+                return _painted(AT.strap, _ONE - f32(0.4) * away * away, specular)
+    elif look[AT.ring] == side and abs(_mix(material, at, FINGER) - look[AT.ring + 1]) < f32(0.1):
+        away = abs(_mix(material, at, ALONG) - look[AT.ring + 2]) / look[AT.ring + 3]
         if away < _ONE:
-            tint = f32(0.55) + f32(0.45) * math.sqrt(_ONE - away * away)
-            return Surface(_METAL, tint, f32(0.5), _ZERO, _ZERO, _ZERO, _ZERO, _ZERO)
+            return _painted(AT.metal, f32(0.55) + f32(0.45) * math.sqrt(_ONE - away * away), f32(0.5))
     field = _mix(material, at, NAIL)
     nail = min(max(field * f32(4.0) - f32(0.2), _ZERO), _ONE)
-    crease = _skin_texture(textures, int(look[_TEXTURE]), _mix(material, at, TEXTURE_X), z, palm)
-    crease += look[_NAIL_EDGE + 1] * max(_ZERO, _ONE - abs(field + f32(0.1)) * f32(5.0))
+    crease = _skin_texture(textures, int(look[AT.texture]), _mix(material, at, TEXTURE_X), z, palm)
+    crease += look[AT.nail_edge + 1] * max(_ZERO, _ONE - abs(field + f32(0.1)) * f32(5.0))
     knuckle, tip = _mix(material, at, KNUCKLE), _mix(material, at, FINGERTIP)
-    return Surface(_SKIN, _ONE, specular * (_ONE + look[_NAIL_EDGE + 2] * nail), crease, nail, palm, knuckle, tip)
+    return Surface(AT.skin, _ONE, specular * (_ONE + look[AT.nail_edge + 2] * nail), crease, nail, palm, knuckle, tip)
+
+
+@part_of_kernel
+def _painted(colour: int, tint: float, specular: float) -> Surface:
+    """What has one colour of the look's, and nothing of skin."""
+    return Surface(colour, tint, specular, _ZERO, _ZERO, _ZERO, _ZERO, _ZERO)
 
 
 @part_of_kernel
 def _albedo(c: int, surface: Surface, look: Float32s) -> float:
     """Of one colour: palms lighter and pinker, knuckles and fingertips redder, creases darker."""
-    if surface.colour != _SKIN:
+    if surface.colour != AT.skin:
         return look[surface.colour + c] * surface.tint
-    dark = look[_DARKNESS] * math.sqrt(look[_DARKNESS])
-    bare = look[_SKIN + c] * (_ONE + surface.palm * (look[_PALM + c] + f32(0.75) * dark))
-    bare *= _ONE + look[_REDNESS] * surface.knuckle * _KNUCKLE_TINT[c]
-    bare *= _ONE + look[_REDNESS] * surface.fingertip * _TIP_TINT[c]
+    dark = look[AT.darkness] * math.sqrt(look[AT.darkness])
+    bare = look[AT.skin + c] * (_ONE + surface.palm * (look[AT.palm + c] + f32(0.75) * dark))
+    bare *= _ONE + look[AT.redness] * surface.knuckle * _KNUCKLE_TINT[c]
+    bare *= _ONE + look[AT.redness] * surface.fingertip * _TIP_TINT[c]
     bare = min(bare, f32(0.92)) * (_ONE - _CREASE[c] * surface.crease * (_ONE - surface.nail))
-    return bare + look[_NAIL_EDGE] * surface.nail * (look[_NAIL + c] - bare)
+    return bare + look[AT.nail_edge] * surface.nail * (look[AT.nail + c] - bare)
 
 
 @part_of_kernel
@@ -245,9 +231,9 @@ def _skin_texture(textures: Float32s, number: int, x_m: float, z_m: float, palm:
     for layer in range(2):
         share = palm if layer == 1 else _ONE - palm
         if share > _ZERO:
-            top = textures[number, layer, j, i] * (_ONE - fu) + textures[number, layer, j, i + 1] * fu
-            bottom = textures[number, layer, j + 1, i] * (_ONE - fu) + textures[number, layer, j + 1, i + 1] * fu
-            total += share * (top * (_ONE - fv) + bottom * fv)
+            top = between(textures[number, layer, j, i], textures[number, layer, j, i + 1], fu)
+            bottom = between(textures[number, layer, j + 1, i], textures[number, layer, j + 1, i + 1], fu)
+            total += share * between(top, bottom, fv)
     return total
 
 
@@ -270,12 +256,12 @@ def lit_share(depths: Float32s, to: Float32s, x: float, y: float, z: float) -> f
 
 
 @part_of_kernel
-def _paint_background(b: int, row: int, column: int, palette: Palette, image: Float32s) -> None:
-    look = palette.looks[b]
+def _paint_background(b: int, row: int, column: int, drawn: Drawn, image: Float32s) -> None:
+    look = drawn.looks[b]
     x, y = f32(column) + _HALF, f32(row) + _HALF
-    _paint_canvas(b, row, column, x, y, palette, image)
+    _paint_canvas(b, row, column, x, y, drawn, image)
     for k in range(SHAPES):
-        at = _SHAPES + k * SHAPE_SIZE
+        at = AT.shapes + k * SHAPE_SIZE
         if look[at + 6] <= _ZERO:
             continue
         dx, dy = x - look[at], y - look[at + 1]
@@ -287,32 +273,30 @@ def _paint_background(b: int, row: int, column: int, palette: Palette, image: Fl
 
 
 @part_of_kernel
-def _paint_cover(b: int, row: int, column: int, palette: Palette, image: Float32s, labels: Bytes) -> None:
-    look = palette.looks[b]
+def _paint_cover(b: int, row: int, column: int, drawn: Drawn, image: Float32s) -> None:
+    look = drawn.looks[b]
     x, y = f32(column) + _HALF, f32(row) + _HALF
-    dx, dy = x - look[_COVER], y - look[_COVER + 1]
-    u, v = look[_COVER + 2] * dx + look[_COVER + 3] * dy, look[_COVER + 4] * dx + look[_COVER + 5] * dy
-    if (u * u + v * v if look[_COVER + 6] > _ZERO else max(abs(u), abs(v))) < _ONE:
-        labels[b, row, column] = 0
-        _paint_canvas(b, row, column, x + look[_COVER + 7], y, palette, image)
+    dx, dy = x - look[AT.cover], y - look[AT.cover + 1]
+    u, v = look[AT.cover + 2] * dx + look[AT.cover + 3] * dy, look[AT.cover + 4] * dx + look[AT.cover + 5] * dy
+    if (u * u + v * v if look[AT.cover + 6] > _ZERO else max(abs(u), abs(v))) < _ONE:
+        _paint_canvas(b, row, column, x + look[AT.cover + 7], y, drawn, image)
 
 
 @part_of_kernel
-def _paint_canvas(b: int, row: int, column: int, x: float, y: float, palette: Palette, image: Float32s) -> None:
+def _paint_canvas(b: int, row: int, column: int, x: float, y: float, drawn: Drawn, image: Float32s) -> None:
     """Take a pixel from the picture's background, which is mirrored at its edges."""
-    look, canvases, levels = palette.looks[b], palette.canvases, palette.levels
-    number = int(look[_CANVAS])
-    u = look[_CANVAS_AT] * x + look[_CANVAS_AT + 1] * y + look[_CANVAS_AT + 2] - _HALF
-    v = look[_CANVAS_AT + 3] * x + look[_CANVAS_AT + 4] * y + look[_CANVAS_AT + 5] - _HALF
+    look, canvases, levels = drawn.looks[b], drawn.canvases, drawn.levels
+    number = int(look[AT.canvas])
+    u = look[AT.canvas_at] * x + look[AT.canvas_at + 1] * y + look[AT.canvas_at + 2] - _HALF
+    v = look[AT.canvas_at + 3] * x + look[AT.canvas_at + 4] * y + look[AT.canvas_at + 5] - _HALF
     i, j = rounded_down(u), rounded_down(v)
     fu, fv = u - f32(i), v - f32(j)
     left, right = _mirrored(i, canvases.shape[2]), _mirrored(i + 1, canvases.shape[2])
     top, bottom = _mirrored(j, canvases.shape[1]), _mirrored(j + 1, canvases.shape[1])
     for c in range(3):
-        above = levels[canvases[number, top, left, c]] * (_ONE - fu) + levels[canvases[number, top, right, c]] * fu
-        below = levels[canvases[number, bottom, left, c]] * (_ONE - fu)
-        below += levels[canvases[number, bottom, right, c]] * fu
-        image[b, row, column, c] = (above * (_ONE - fv) + below * fv) * look[_CANVAS_GAIN + c]
+        above = between(levels[canvases[number, top, left, c]], levels[canvases[number, top, right, c]], fu)
+        below = between(levels[canvases[number, bottom, left, c]], levels[canvases[number, bottom, right, c]], fu)
+        image[b, row, column, c] = between(above, below, fv) * look[AT.canvas_gain + c]
 
 
 @part_of_kernel

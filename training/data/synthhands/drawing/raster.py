@@ -184,6 +184,12 @@ def _span(start: float, a: float, b: float, size: int) -> tuple[int, int]:
 
 
 @part_of_kernel
+def between(a: float, b: float, share: float) -> float:
+    """From a to b."""
+    return a * (_ONE - share) + b * share
+
+
+@part_of_kernel
 def rounded_down(x: float) -> int:
     """The whole number below; math.floor gives one on a CPU only."""
     return int(math.floor(x))  # noqa: RUF046

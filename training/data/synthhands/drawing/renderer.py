@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from training.data.synthhands.arrays import Float32s, Floats
+from training.data.synthhands.arrays import Bytes, Float32s, Floats
 from training.data.synthhands.drawing.develop import develop
-from training.data.synthhands.drawing.paint import SAMPLES, Drawn, Palette, paint
+from training.data.synthhands.drawing.layout import COLUMNS
+from training.data.synthhands.drawing.looks import noise_bank
+from training.data.synthhands.drawing.paint import SAMPLES, Drawn, paint
 from training.data.synthhands.drawing.raster import (
     FAR,
     NOTHING,
@@ -20,80 +21,85 @@ from training.data.synthhands.drawing.raster import (
     place_vertices,
     rasterise,
 )
-from training.data.synthhands.kernels import Launch, launch_on_cpu
+from training.data.synthhands.kernels import CPU, Device
 
 SHADOW_PX = 256
 _SHADOW_MARGIN_PX = 4
-LEVELS = (np.linspace(0, 1, 256) ** 2.2).astype(np.float32)  # of bytes, in linear light
+_LEVELS = (np.linspace(0, 1, 256) ** 2.2).astype(np.float32)  # of bytes, in linear light
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What is drawn of B pictures, but their looks. Arrays of the renderer's device."""
+    """What is drawn of B pictures, but their looks. Drawn pixels are `linear` @ (x, y) / depth + `offset`."""
 
-    coarse: Any  # (B, C, 3) float32, world, m
-    shown: Any  # (B, OWNERS) uint8
-    spheres: Any  # (B, N, 4) float32, camera axes and radius, m: what takes light away; radius 0: none
-    views: Any  # (B, VIEW_SIZE) float32
-    to_light: Any  # (B, 3, 4) float32
+    coarse: Any  # (B, C, 3) float32, world, m; an array of the renderer's device
+    shown: Bytes  # (B, OWNERS)
+    spheres: Float32s  # (B, N, 4) world and radius, m: what takes light away; radius 0: none
+    casts: Any  # (N,) bool: those that hold what casts the shadow
+    rotation: Any  # (B, 3, 3) world -> camera
+    position_m: Any  # (B, 3)
+    linear: Floats  # (B, 2, 2)
+    offset: Floats  # (B, 2)
 
 
 class Renderer:
-    """Draws a mesh with kernels that are launched by `launch`, on arrays that `empty` makes of a shape and a dtype.
+    """Draws a mesh on a device. Memory is kept from batch to batch: the next call overwrites what is returned."""
 
-    Memory is kept from batch to batch: what is returned is overwritten by the next call.
-    """
-
-    def __init__(
-        self, mesh: Mesh, noise: Any, launch: Launch = launch_on_cpu, empty: Callable[..., Any] = np.empty
-    ) -> None:
-        self._mesh, self._noise, self._launch, self._empty = mesh, noise, launch, empty
+    def __init__(self, mesh: Mesh, device: Device = CPU) -> None:
+        self.mesh, self.device = Mesh(*map(device.upload, mesh)), device
+        self._noise, self._levels = device.upload(noise_bank()), device.upload(_LEVELS)
         self._kept: dict[str, Any] = {}
 
-    def draw(self, seen: Seen, palette: Palette, size_px: tuple[int, int]) -> tuple[Any, Any, Any]:
-        """The pictures (B, H, W, 3) bytes, their light (B, H, W, 3), linear RGB, and the parts seen (B, H, W)."""
-        count, mesh, launch = len(seen.coarse), self._mesh, self._launch
+    def draw(
+        self, seen: Seen, looks: Float32s, textures: Any, canvases: Any, size_px: tuple[int, int]
+    ) -> tuple[Any, Any, Any]:
+        """The pictures (B, H, W, 3) bytes, their light (B, H, W, 3), linear RGB, and the keys of what is nearest."""
+        count, mesh, launch, upload = len(seen.coarse), self.mesh, self.device.launch, self.device.upload
         width, height = size_px
         vertices, faces = len(mesh.material), len(mesh.faces)
+        spheres = np.array(seen.spheres, np.float32)
+        spheres[..., :3] = (seen.spheres[..., :3] - seen.position_m[:, None]) @ seen.rotation.transpose(0, 2, 1)
+        lights = looks[:, COLUMNS["lights"]][:, :3].astype(np.float64)
         drawn = Drawn(
             seen=self._array("seen", (count, vertices, 3), np.float32),
             pixels=self._array("pixels", (count, vertices, 3), np.float32),
             normals=self._array("normals", (count, vertices, 4), np.float32),
             nearest=self._array("nearest", (count, SAMPLES * height, SAMPLES * width), np.int64),
             depths=self._array("depths", (count, SHADOW_PX, SHADOW_PX), np.float32),
-            to_light=seen.to_light,
+            to_light=upload(shadow_transforms(spheres[:, seen.casts], lights)),
+            looks=upload(looks),
+            textures=textures,
+            canvases=canvases,
+            levels=self._levels,
         )
         drawn.nearest[:] = NOTHING
         drawn.depths[:] = float(FAR)
-        launch(place_vertices, count * vertices, mesh, seen.coarse, seen.views, drawn.seen, drawn.pixels)
-        launch(find_normals, count * vertices, mesh, drawn.seen, seen.spheres, drawn.normals)
-        launch(cast_shadows, count * faces, mesh, seen.shown, drawn.seen, drawn.to_light, drawn.depths)
-        launch(rasterise, count * faces, mesh, seen.shown, drawn.pixels, drawn.nearest)
+        shown = upload(seen.shown)
+        launch(place_vertices, count * vertices, mesh, seen.coarse, upload(_views(seen)), drawn.seen, drawn.pixels)
+        launch(find_normals, count * vertices, mesh, drawn.seen, upload(spheres), drawn.normals)
+        launch(cast_shadows, count * faces, mesh, shown, drawn.seen, drawn.to_light, drawn.depths)
+        launch(rasterise, count * faces, mesh, shown, drawn.pixels, drawn.nearest)
         light = self._array("light", (count, height, width, 3), np.float32)
-        labels = self._array("labels", (count, height, width), np.uint8)
-        launch(paint, count * height * width, mesh, drawn, palette, light, labels)
-        return self.develop(light, palette.looks), light, labels
+        launch(paint, count * height * width, mesh, drawn, light)
+        return self.develop(light, drawn.looks), light, drawn.nearest
 
     def develop(self, light: Any, looks: Any) -> Any:
         """Bytes of linear light, as the looks' cameras take it."""
         picture = self._array("picture", light.shape, np.uint8)
-        self._launch(develop, light.shape[0] * light.shape[1] * light.shape[2], light, looks, self._noise, picture)
+        pixels = light.shape[0] * light.shape[1] * light.shape[2]
+        self.device.launch(develop, pixels, light, looks, self._noise, picture)
         return picture
 
     def _array(self, name: str, shape: tuple[int, ...], dtype: Any) -> Any:
         if name not in self._kept or tuple(self._kept[name].shape) != tuple(shape):
-            self._kept[name] = self._empty(tuple(shape), dtype=dtype)
+            self._kept[name] = self.device.empty(tuple(shape), dtype=dtype)
         return self._kept[name]
 
 
-def view_rows(rotation: Floats, position: Floats, linear: Floats, offset: Floats) -> Float32s:
-    """(B, VIEW_SIZE) of cameras: rotation (B, 3, 3) and position (B, 3); and of where they draw.
-
-    Drawn pixels are `linear` (B, 2, 2) @ (x, y) / depth + `offset` (B, 2); samples are finer.
-    """
-    count = len(rotation)
-    parts = [rotation, position, linear * SAMPLES, offset * SAMPLES]
-    return np.concatenate([np.reshape(part, (count, -1)) for part in parts], axis=1, dtype=np.float32)
+def _views(seen: Seen) -> Float32s:
+    """(B, VIEW_SIZE): cameras, and where they draw; samples are finer than pixels."""
+    parts = (seen.rotation, seen.position_m, seen.linear * SAMPLES, seen.offset * SAMPLES)
+    return np.concatenate([np.reshape(part, (len(seen.shown), -1)) for part in parts], axis=1, dtype=np.float32)
 
 
 def shadow_transforms(spheres: Float32s, lights: Floats) -> Float32s:

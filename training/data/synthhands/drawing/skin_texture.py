@@ -19,7 +19,6 @@ from training.data.synthhands.table import Range
 SIZE_M = (0.60, 0.235)
 _FRACTION_BITS = 4  # of line ends, for cv2
 
-BACK, PALM = 0, 1
 # The joints that crease: all but the thumb's base, with their level in the finger.
 _CREASED = [(level, chain[level]) for name, chain in FINGER_JOINTS.items() for level in range(name == "thumb", 3)]
 
@@ -29,13 +28,10 @@ def skin_texture(rig: Rig, worn: Range, rng: np.random.Generator) -> Float32s:
     shape = round(SIZE_M[1] * TEXTURE_PX_PER_M), round(SIZE_M[0] * TEXTURE_PX_PER_M)
     wear = rng.uniform(*worn)
     layers = []
-    for side in (BACK, PALM):
+    for draw_side in ((_knuckle_wrinkles,), (_finger_creases, _palm_lines)):  # the back, the palm
         lines = np.zeros(shape, np.uint8)
-        if side == PALM:
-            _finger_creases(lines, rig, rng)
-            _palm_lines(lines, rig, rng)
-        else:
-            _knuckle_wrinkles(lines, rig, rng)
+        for draw in draw_side:
+            draw(lines, rig, rng)
         drawn = cv2.GaussianBlur(lines, (0, 0), 0.75).astype(np.float32) * np.float32(wear / 255)
         layers.append(drawn + _mottling(shape, rng))
     return np.stack(layers).astype(np.float32)
@@ -53,12 +49,10 @@ def _mottling(shape: tuple[int, int], rng: np.random.Generator) -> Float32s:
 
 def _finger_creases(lines: NDArray[np.uint8], rig: Rig, rng: np.random.Generator) -> None:
     for level, joint in _CREASED:
-        centre, along, across = _frame(rig, joint)
-        half = _half_width_m(rig, joint)
+        centre, along, across, half = _frame(rig, joint)
         # The crease at a finger's root lies at the web, well beyond the knuckle.
         shift = 0.55 * float(np.linalg.norm(rig.joints[child_of(joint)] - rig.joints[joint])) if level == 0 else 0.0
-        doubled = (0.0, 0.0022) if level == 1 else (0.0,)
-        for gap in doubled:
+        for gap in (0.0, 0.0022) if level == 1 else (0.0,):
             at = centre + along * (shift + gap + rng.normal(0, 0.0004))
             bow = along * rng.normal(0.0006, 0.0005)
             strength = int(np.clip(rng.normal(105, 22), 50, 170) * (1 if gap == 0 else 0.6))
@@ -101,27 +95,23 @@ def _palm_lines(lines: NDArray[np.uint8], rig: Rig, rng: np.random.Generator) ->
 
 def _knuckle_wrinkles(lines: NDArray[np.uint8], rig: Rig, rng: np.random.Generator) -> None:
     for level, joint in _CREASED:
-        centre, along, across = _frame(rig, joint)
-        half = _half_width_m(rig, joint) * (0.75, 0.85, 0.6)[level]
-        count, strength = ((3, 40), (6, 105), (3, 65))[level]
+        centre, along, across, half = _frame(rig, joint)
+        count, strength, share, spread_m = ((3, 40, 0.75, 0.0045), (6, 105, 0.85, 0.0028), (3, 65, 0.6, 0.0018))[level]
         for _ in range(count):
-            offset = rng.normal(0, (0.0045, 0.0028, 0.0018)[level])
+            offset = rng.normal(0, spread_m)
             at = centre + along * offset
             # Wrinkles of the back bow away from the joint on both sides.
             bow = along * (0.5 * offset)
-            wide = half * rng.uniform(0.55, 1.0)
+            wide = half * share * rng.uniform(0.55, 1.0)
             path = _curve([at - across * wide, at + bow, at + across * wide])
             _stroke(lines, path, int(np.clip(rng.normal(strength, 15), 10, 130)))
 
 
-def _frame(rig: Rig, joint: int) -> tuple[Floats, Floats, Floats]:
-    """A joint's place in the flat texture plane (x, z), m, and unit vectors along and across its bone."""
+def _frame(rig: Rig, joint: int) -> tuple[Floats, Floats, Floats, float]:
+    """A joint's place in the flat texture plane (x, z), m, unit vectors along and across its bone, its half width."""
     along = unit((rig.joints[child_of(joint)] - rig.joints[joint])[[0, 2]])
-    return rig.joints[joint][[0, 2]], along, np.array([-along[1], along[0]])
-
-
-def _half_width_m(rig: Rig, joint: int) -> float:
-    return 1.25 * float(rig.sphere_radii[rig.sphere_bones == joint].max())
+    half = 1.25 * float(rig.sphere_radii[rig.sphere_bones == joint].max())
+    return rig.joints[joint][[0, 2]], along, np.array([-along[1], along[0]]), half
 
 
 def _curve(points: list[Floats]) -> list[Floats]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from training.data.synthhands.arrays import Floats
-from training.data.synthhands.scene.posable import Rig, unit
+from training.data.synthhands.scene.posable import Rig, across, unit
 
 _FOREARM = unit(np.array([-0.55, 0.65, 0.45]))
 # Unit vectors knuckles -> wrist that a hand has on average: right, left.
@@ -62,20 +62,16 @@ def hand_turn(rig: Rig, wrist_axis: Floats, pronation_deg: float) -> Floats:
     mirror the axis before and the result after.
     """
     middle = np.array([1.0, 0.0, 0.0])
-    neutral = unit(middle - (middle @ wrist_axis) * wrist_axis)
-    across = np.cross(wrist_axis, neutral)
+    neutral = across(middle, wrist_axis)
     angle = np.deg2rad(pronation_deg)
-    palm = np.cos(angle) * neutral + np.sin(angle) * across
-    rest = np.stack([rig.wrist_axis, rig.palm_normal, np.cross(rig.wrist_axis, rig.palm_normal)], axis=1)
-    return np.stack([wrist_axis, palm, np.cross(wrist_axis, palm)], axis=1) @ rest.T
+    palm = np.cos(angle) * neutral + np.sin(angle) * np.cross(wrist_axis, neutral)
+    return np.stack([wrist_axis, palm, np.cross(wrist_axis, palm)], axis=1) @ rig.axes.T
 
 
 def tilted(direction: Floats, spread_deg: float, limit_deg: float, rng: np.random.Generator) -> Floats:
     """A unit vector at a random angle, at most `limit_deg`, from `direction`."""
     angle = np.deg2rad(min(abs(rng.normal(0, spread_deg)), limit_deg))
-    sideways = rng.normal(size=3)
-    sideways = unit(sideways - (sideways @ direction) * direction)
-    return np.cos(angle) * direction + np.sin(angle) * sideways
+    return np.cos(angle) * direction + np.sin(angle) * across(rng.normal(size=3), direction)
 
 
 def _smooth_step(x: Floats) -> Floats:

@@ -8,13 +8,14 @@ picture.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 
 from training.data.synthhands.arrays import Floats
 from training.data.synthhands.scene.contact import hidden_share
 from training.data.synthhands.scene.posable import unit
-from training.data.synthhands.scene.scene import JOINT_RADII_M, Scene
+from training.data.synthhands.scene.scene import Scene
 from training.data.synthhands.schedule import Trait, place
 from training.data.synthhands.table import Table
 
@@ -29,33 +30,30 @@ _TRIES = 24
 
 
 @dataclass(frozen=True)
-class Pinhole:
-    """A camera without distortion."""
-
-    focal_px: Floats  # (2,)
-    principal_px: Floats  # (2,)
-    size_px: tuple[int, int]  # width, height
-
-    def project(self, points: Floats) -> Floats:
-        """Camera-space points (..., 3) -> pixels (..., 2)."""
-        return points[..., :2] / points[..., 2:] * self.focal_px + self.principal_px
-
-
-@dataclass(frozen=True)
 class Camera:
+    """One whose lens does not distort."""
+
     name: str
     position_m: Floats  # (3,) world
     rotation: Floats  # (3, 3) world -> camera
-    pinhole: Pinhole
+    focal_px: Floats  # (2,)
+    principal_px: Floats  # (2,)
+    size_px: tuple[int, int]  # width, height
 
     def see(self, points: Floats) -> Floats:
         """World points (..., 3), m -> camera space."""
         return (points - self.position_m) @ self.rotation.T
 
+    def project(self, points: Floats) -> Floats:
+        """World points (..., 3), m -> pixels (..., 2)."""
+        seen = self.see(points)
+        return seen[..., :2] / seen[..., 2:] * self.focal_px + self.principal_px
+
 
 @dataclass(frozen=True)
-class View:
-    camera: Camera
+class View(Camera):
+    """What a camera is kept for."""
+
     box: Floats  # (4,) x, y, width, height: as annotated
     hidden: float  # share of the hands' joints that something is in front of
     shows: set[str]  # of table.CATEGORIES: what the camera makes the picture an example of
@@ -72,7 +70,7 @@ def choose_views(
     for number in range(frame * count, (frame + 1) * count):
         wanted = 3 if scene.kind not in ("hands apart", "one hand", "no hand") and number % 2 else 1
         found = (_sample_view(table, scene, capture, number, attempt, rng) for attempt in range(_TRIES))
-        kept = [view for _, view in zip(range(wanted), (v for v in found if v is not None), strict=False)]
+        kept = list(islice((view for view in found if view is not None), wanted))
         if not kept:
             return None
         views.append(max(kept, key=lambda view: view.hidden))
@@ -92,10 +90,8 @@ def _sample_view(
         name, azimuth, elevation = "from anywhere", rng.uniform(-180, 180), np.rad2deg(np.arcsin(rng.uniform(-0.7, 1)))
     else:
         name, azimuth, elevation = "front", _limited(rng, 0, 30, 75), _limited(rng, 14, 20, 55)
-    turned = place(Trait.TURN, capture, number) < table.turned
-    near = place(Trait.DISTANCE, capture, number) < table.near
-    cut = place(Trait.CUT, capture, number) < table.cut
-    loose = place(Trait.LOOSE, capture, number) < table.loose
+    shares = {Trait.TURN: table.turned, Trait.DISTANCE: table.near, Trait.CUT: table.cut, Trait.LOOSE: table.loose}
+    turned, near, cut, loose = (place(trait, capture, number) < share for trait, share in shares.items())
     roll = rng.uniform(-180, 180) if turned else _limited(rng, 0, 11, 30)
 
     joints = scene.joints
@@ -123,35 +119,25 @@ def _sample_view(
     # The camera looks past the hands, so that they are seen as a lens shows what is beside its axis.
     aim = centre - distance / focal * (beside @ rotation[:2])
     rotation = _looking(position, aim, np.deg2rad(roll))
-    pinhole = Pinhole(
-        focal_px=(focal * np.array([1.0, rng.uniform(0.995, 1.005)])).round(3),
-        principal_px=(np.array(size) / 2 + rng.normal(0, 5, 2)).round(3),
-        size_px=size,
-    )
-    camera = Camera(str(400_000 + number), position, rotation, pinhole)
+    focal_px = (focal * np.array([1.0, rng.uniform(0.995, 1.005)])).round(3)
+    principal_px = (np.array(size) / 2 + rng.normal(0, 5, 2)).round(3)
+    camera = Camera(str(400_000 + number), position, rotation, focal_px, principal_px, size)
     shows = {name, *(["turned"] * turned), *(["cut by the edge"] * cut)}
     if not scene.hands:
         side = rng.uniform(0.25, 0.9) * SHORT_PX
         corner = rng.uniform(0.2, 0.8, 2) * size - side / 2
-        return View(camera, np.array([*corner, side, side]), 0.0, shows)
+        return View(**vars(camera), box=np.array([*corner, side, side]), hidden=0.0, shows=shows)
     hidden = _hidden(scene, camera, cut)
     if hidden is None:
         return None
-    return View(camera, _box(camera, joints, cut, loose, rng), hidden, shows)
+    return View(**vars(camera), box=_box(camera, joints, cut, loose, rng), hidden=hidden, shows=shows)
 
 
 def _looking(position: Floats, aim: Floats, roll: float) -> Floats:
     """The rotation (3, 3) world -> camera of one that looks at a point, turned about its axis."""
     ahead = unit(aim - position)
-    side = unit(np.array([-ahead[2], 0.0, ahead[0]]) if ahead[1] ** 2 < 0.9999 else np.array([-1.0, 0.0, 0.0]))
-    right = -side
-    down = np.array(
-        [
-            ahead[1] * right[2] - ahead[2] * right[1],
-            ahead[2] * right[0] - ahead[0] * right[2],
-            ahead[0] * right[1] - ahead[1] * right[0],
-        ]
-    )
+    right = unit(np.array([ahead[2], 0.0, -ahead[0]]) if ahead[1] ** 2 < 0.9999 else np.array([1.0, 0.0, 0.0]))
+    down = np.array([ahead[1] * right[2], ahead[2] * right[0] - ahead[0] * right[2], -ahead[1] * right[0]])
     cos, sin = np.cos(roll), np.sin(roll)
     return np.stack([cos * right + sin * down, cos * down - sin * right, ahead])
 
@@ -162,9 +148,9 @@ def _limited(rng: np.random.Generator, mean: float, spread: float, limit: float)
 
 def _hidden(scene: Scene, camera: Camera, cut: bool) -> float | None:
     """The share of the hands' joints that is hidden; None where the view is not worth keeping."""
-    size, hidden = np.array(camera.pinhole.size_px), []
+    size, hidden = np.array(camera.size_px), []
     for hand in scene.hands:
-        pixels = camera.pinhole.project(camera.see(hand.joints))
+        pixels = camera.project(hand.joints)
         border = 0.0 if cut else _BORDER_PX
         inside = ((pixels >= border) & (pixels <= size - border)).all(axis=1).mean()
         if inside < (_MIN_INSIDE if cut else 1):
@@ -176,24 +162,21 @@ def _hidden(scene: Scene, camera: Camera, cut: bool) -> float | None:
             return None
         end = camera.see(arm[-1])
         if end[2] > 0.1:
-            radius_px = hand.arm.radii_m[-1] / end[2] * camera.pinhole.focal_px[0]
-            pixel = camera.pinhole.project(end)
+            radius_px = hand.arm.radii_m[-1] / end[2] * camera.focal_px[0]
+            pixel = camera.project(arm[-1])
             if (pixel > -radius_px).all() and (pixel < size + radius_px).all():
                 return None
-        others = [other for other in scene.hands if other is not hand]
-        centres = np.concatenate([*(np.concatenate([o.joints, o.arm.centres]) for o in others), arm[1:]])
-        radii = np.concatenate(
-            [*(np.concatenate([JOINT_RADII_M, o.arm.radii_m]) for o in others), hand.arm.radii_m[1:]]
-        )
-        hidden.append(hidden_share(hand.joints, camera.position_m, centres, radii))
+        spheres = [other.spheres for other in scene.hands if other is not hand]
+        spheres.append(hand.spheres[len(hand.joints) + 1 :])  # its arm, but for what lies within the wrist
+        hidden.append(hidden_share(hand.joints, camera.position_m, np.concatenate(spheres)))
     return float(np.mean(hidden)) if max(hidden) <= 1 - MIN_VISIBLE else None
 
 
 def _box(camera: Camera, joints: Floats, cut: bool, loose: bool, rng: np.random.Generator) -> Floats:
     """The joints' box; of what is in the picture, where its edge cuts; wrong by a fifth or so, where it is loose."""
-    pixels = camera.pinhole.project(camera.see(joints))
+    pixels = camera.project(joints)
     if cut:
-        pixels = np.clip(pixels, 0, camera.pinhole.size_px)
+        pixels = np.clip(pixels, 0, camera.size_px)
     low, high = pixels.min(axis=0), pixels.max(axis=0)
     centre, extent = (low + high) / 2, (high - low) * BOX_GROWTH
     if loose:

@@ -68,17 +68,17 @@ def mesh_gap(first: Floats, second: Floats, normals: Floats) -> float:
 
 
 @geometry
-def hidden_share(points: Floats, camera: Floats, centres: Floats, radii: Floats) -> float:
-    """Share of points (N, 3) that spheres stand in front of, seen from the camera (3,)."""
+def hidden_share(points: Floats, camera: Floats, spheres: Floats) -> float:
+    """Share of points (N, 3) that spheres (S, 4), the radius last, stand in front of, seen from the camera (3,)."""
     hidden = 0
     for i in range(points.shape[0]):
         x, y, z = points[i, 0] - camera[0], points[i, 1] - camera[1], points[i, 2] - camera[2]
         length = np.sqrt(x * x + y * y + z * z)
         x, y, z = x / length, y / length, z / length
-        for j in range(centres.shape[0]):
-            u, v, w = centres[j, 0] - camera[0], centres[j, 1] - camera[1], centres[j, 2] - camera[2]
+        for j in range(spheres.shape[0]):
+            u, v, w = spheres[j, 0] - camera[0], spheres[j, 1] - camera[1], spheres[j, 2] - camera[2]
             along = u * x + v * y + w * z
-            if along < length and u * u + v * v + w * w - along * along < radii[j] * radii[j]:
+            if along < length and u * u + v * v + w * w - along * along < spheres[j, 3] * spheres[j, 3]:
                 hidden += 1
                 break
     return hidden / points.shape[0]

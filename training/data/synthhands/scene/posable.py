@@ -49,8 +49,7 @@ class Rig:
     sphere_centres: Floats  # (S, 3)
     sphere_radii: Floats  # (S,)
     sphere_bones: Ints  # (S,) the joint whose bone carries the sphere
-    wrist_axis: Floats  # (3,) unit, knuckles -> wrist
-    palm_normal: Floats  # (3,) unit, out of the palm, across wrist_axis
+    axes: Floats  # (3, 3) columns: unit, knuckles -> wrist; out of the palm; across both
 
 
 def build_rig(model: HandModel, shape: Floats) -> Rig:
@@ -58,16 +57,10 @@ def build_rig(model: HandModel, shape: Floats) -> Rig:
     vertices, joints = (array.astype(np.float64) for array in skin(model, np.tile(np.eye(3), (16, 1, 1)), shape))
     mano = joints[JOINTS_TO_MANO]
     centres, radii, bones = _spheres(mano, vertices)
-    wrist_axis = unit(mano[0] - mano[list(KNUCKLES)].mean(axis=0))
-    return Rig(
-        joints=mano,
-        bend_axes=_bend_axes(mano),
-        sphere_centres=centres,
-        sphere_radii=radii,
-        sphere_bones=bones,
-        wrist_axis=wrist_axis,
-        palm_normal=unit(FINGER_PAD - (FINGER_PAD @ wrist_axis) * wrist_axis),
-    )
+    wrist = wrist_direction(joints)
+    palm = across(FINGER_PAD, wrist)
+    axes = np.stack([wrist, palm, np.cross(wrist, palm)], axis=1)
+    return Rig(mano, _bend_axes(mano), centres, radii, bones, axes)
 
 
 def child_of(joint: int) -> int:
@@ -77,12 +70,8 @@ def child_of(joint: int) -> int:
 
 @cache
 def wrist_loop(model: HandModel) -> Ints:
-    """The vertices around a hand's wrist."""
-    return boundary_loop(model.faces)
-
-
-def boundary_loop(faces: Ints) -> Ints:
-    """The vertices of a mesh's one boundary, in the direction of the boundary faces' edges."""
+    """The vertices around a hand's wrist, its mesh's one boundary, in the direction of the faces' edges."""
+    faces = model.faces
     edges = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]).astype(np.int64)
     size = int(faces.max()) + 1
     open_edges = edges[~np.isin(edges[:, 0] * size + edges[:, 1], edges[:, 1] * size + edges[:, 0])]
@@ -98,8 +87,7 @@ def _bend_axes(mano: Floats) -> Floats:
     for name, chain in FINGER_JOINTS.items():
         for joint in chain:
             bone = unit(mano[child_of(joint)] - mano[joint])
-            pad = THUMB_PAD if name == "thumb" else FINGER_PAD
-            pad = unit(pad - (pad @ bone) * bone)
+            pad = across(THUMB_PAD if name == "thumb" else FINGER_PAD, bone)
             axes[joint] = np.cross(bone, pad), -pad, bone
     return axes
 
@@ -129,6 +117,17 @@ def vertex_normals(vertices: Floats, faces: NDArray[np.integer[Any]]) -> Floats:
     return normals / np.maximum(length, 1e-20)
 
 
+def wrist_direction(joints: Floats) -> Floats:
+    """Unit vector from the mean of the four knuckles to the wrist; joints (21, 3) in the project's order."""
+    mano = joints[JOINTS_TO_MANO]
+    return unit(mano[0] - mano[list(KNUCKLES)].mean(axis=0))
+
+
 def unit(vector: Floats) -> Floats:
     """The vector at length 1."""
     return vector / np.sqrt((vector * vector).sum())
+
+
+def across(vector: Floats, axis: Floats) -> Floats:
+    """The unit vector at right angles to a unit axis that is nearest to a vector."""
+    return unit(vector - (vector @ axis) * axis)

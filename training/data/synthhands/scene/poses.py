@@ -68,8 +68,8 @@ _SIGNED_THUMBS = {
 }
 
 
-def sample_pose(rig: Rig, rng: np.random.Generator, signs: float = 0.0) -> tuple[str, Floats]:
-    """A mode's name and rotations (16, 3, 3) of the right hand; the wrist's is the identity. signs: their share."""
+def sample_pose(rig: Rig, rng: np.random.Generator, signs: float = 0.0) -> Floats:
+    """Rotations (16, 3, 3) of the right hand; the wrist's is the identity. signs: their share."""
     names = list(MODES)
     weights = np.array([mode.weight for mode in MODES.values()])
     for _ in range(_POSE_TRIES):
@@ -80,8 +80,8 @@ def sample_pose(rig: Rig, rng: np.random.Generator, signs: float = 0.0) -> tuple
             name = names[int(rng.choice(len(names), p=weights / weights.sum()))]
         rotations = rotations_from_angles(rig, sample_angles(name, rig, rng))
         if self_overlap_mm(rig, rotations) <= SELF_OVERLAP_MM:
-            return name, rotations
-    return "open", rotations_from_angles(rig, np.zeros((16, 3)))
+            return rotations
+    return rotations_from_angles(rig, np.zeros((16, 3)))
 
 
 def sample_angles(name: str, rig: Rig, rng: np.random.Generator) -> Floats:
@@ -89,7 +89,7 @@ def sample_angles(name: str, rig: Rig, rng: np.random.Generator) -> Floats:
     angles = _fingers("fist" if name == SIGNED_FIST else name, rng)
     if name != "pinch":
         shares = _SIGNED_THUMBS.get(name)
-        thumb = name if shares is None else str(rng.choice(list(shares), p=list(shares.values())))
+        thumb = name if shares is None else _one_of(shares, rng)
         if thumb == OPPOSED:
             return _opposed(angles, rig, rng)
         angles[list(FINGER_JOINTS["thumb"])] = _thumb(MODES[thumb], rng)
@@ -182,7 +182,7 @@ def _fingers(name: str, rng: np.random.Generator) -> Floats:
     spread, curl = rng.normal(0, 7), rng.normal(0, 0.5)
     straight = _straight_fingers(name, rng)
     for order, finger in enumerate(FINGERS):
-        mode = _one_of(_SIGN_FINGERS, rng) if name == SIGN else MODES[name]
+        mode = MODES[_one_of(_SIGN_FINGERS, rng) if name == SIGN else name]
         now = _STRAIGHT if finger in straight else mode
         # Neighbouring fingers bend together: half of the deviation is shared.
         own = rng.normal(0, 0.85, 2)
@@ -197,8 +197,8 @@ def _fingers(name: str, rng: np.random.Generator) -> Floats:
     return angles
 
 
-def _one_of(shares: dict[str, float], rng: np.random.Generator) -> Mode:
-    return MODES[str(rng.choice(list(shares), p=list(shares.values())))]
+def _one_of(shares: dict[str, float], rng: np.random.Generator) -> str:
+    return str(rng.choice(list(shares), p=list(shares.values())))
 
 
 def _straight_fingers(name: str, rng: np.random.Generator) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -14,13 +14,12 @@ from training.data.synthhands.arrays import Floats
 from training.data.synthhands.scene.body import FOREARM_DIRECTIONS, Arm, hand_turn, sample_arm, tilted
 from training.data.synthhands.scene.contact import mesh_gap, slide_to_gap, smallest_gap
 from training.data.synthhands.scene.posable import (
-    JOINTS_TO_MANO,
-    KNUCKLES,
     MIRROR,
     Rig,
     build_rig,
     unit,
     vertex_normals,
+    wrist_direction,
     wrist_loop,
 )
 from training.data.synthhands.scene.poses import mirrored, posed_spheres, sample_pose
@@ -30,8 +29,7 @@ from training.data.synthhands.table import Table
 
 SIDES = ("right", "left")
 GAP_MM = (-3.0, 8.0)
-MAX_PENETRATION_MM = 4.5
-JOINT_RADII_M = np.array([0.024] + [0.009] * 20)  # of what hides, and takes light away
+JOINT_RADII_M = np.array([0.024] + [0.009] * 20)
 SHAPE_LIMIT = 2.0
 SHAPE_DIFFERENCE = 0.1  # between one person's hands, standard deviation
 
@@ -46,11 +44,12 @@ _PAIR_TRIES = 400
 _ARM_CLEARANCE_M = 0.002
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Subject:
-    """A person: hand shapes and their rig."""
+    """The person seen in `SUBJECT_FRAMES` frames on end: hand shapes and their rig."""
 
-    number: int
+    capture: int
+    group: int  # of frames
     shapes: tuple[Floats, Floats]  # (10,) right, left
     rig: Rig
     models: HandPair
@@ -61,7 +60,6 @@ class PlacedHand:
     """A hand in the world: its label, and the geometry that follows from it. Metres."""
 
     side: int
-    mode: str
     pose: Floats  # (48,) axis-angle, relative to hands_mean
     shape: Floats  # (10,)
     translation: Floats  # (3,)
@@ -69,6 +67,12 @@ class PlacedHand:
     joints: Floats  # (21, 3) the project's order
     arm: Arm
     thing: Floats | None = None  # vertices of what it holds
+
+    @cached_property
+    def spheres(self) -> Floats:
+        """(N, 4) centres and radii: what hides, and takes light away. Joints, then the arm's stations."""
+        centres, radii = (self.joints, self.arm.centres), (JOINT_RADII_M, self.arm.radii_m)
+        return np.concatenate([np.concatenate(centres), np.concatenate(radii)[:, None]], axis=1)
 
     def posed(self, model: HandModel, pose: Floats, translation: Floats) -> PlacedHand:
         """The same hand with another pose (48,) and translation (3,); its arm follows."""
@@ -121,13 +125,12 @@ _ALIKE = 0.4  # of free hands: held up, and of pairs both the same way
 
 @lru_cache(maxsize=4)
 def build_subject(models: HandPair, table: Table, capture: int, group: int) -> Subject:
-    """The person seen in a capture's frames `group` x SUBJECT_FRAMES and on."""
+    """The person seen in a capture's frames `group` * SUBJECT_FRAMES and on."""
     rng = schedule.random_stream(table, schedule.Stream.SUBJECT, capture, group)
     right = np.clip(rng.normal(size=10), -SHAPE_LIMIT, SHAPE_LIMIT)
     left = np.clip(right + rng.normal(0, SHAPE_DIFFERENCE, 10), -SHAPE_LIMIT, SHAPE_LIMIT)
     shapes = right.round(SHAPE_DIGITS), left.round(SHAPE_DIGITS)
-    number = capture * (schedule.CAPTURE_FRAMES // schedule.SUBJECT_FRAMES) + group
-    return Subject(number, shapes, build_rig(models[0], shapes[0]), models)
+    return Subject(capture, group, shapes, build_rig(models[0], shapes[0]), models)
 
 
 def sample_scene(table: Table, subject: Subject, capture: int, frame: int, rng: np.random.Generator) -> Scene:
@@ -140,13 +143,13 @@ def sample_scene(table: Table, subject: Subject, capture: int, frame: int, rng: 
         kind, hands = _sample_pair(subject, table, apart, rng)
     elif hand_type != schedule.NONE:
         side = SIDES.index(hand_type)
-        mode, rotations = sample_pose(subject.rig, rng, table.signs)
+        rotations = sample_pose(subject.rig, rng, table.signs)
         home, direction = FOREARM_DIRECTIONS[side], tilted(FOREARM_DIRECTIONS[side], *_TILT_DEG, rng)
         pronation = rng.uniform(-PRONATION_LIMIT_DEG, PRONATION_LIMIT_DEG)
         if table.free and rng.random() < table.free:
             home, direction, pronation = _free_directions(rng)[side]
         rotations = _oriented(subject, side, rotations, direction, pronation)
-        kind, hands = "one hand", (_place(subject, side, mode, rotations, np.zeros(3), home, rng),)
+        kind, hands = "one hand", (_place(subject, side, rotations, np.zeros(3), home, rng),)
     if hands:
         hands = _centred(subject, hands, rng)
     # Touching hands hold nothing: it would be in the other hand's way.
@@ -158,12 +161,6 @@ def sample_scene(table: Table, subject: Subject, capture: int, frame: int, rng: 
     sleeved = rng.random() < table.sleeved
     sleeves = rng.uniform(0.012, 0.15) + rng.normal(0, 0.006, 2) if sleeved else np.full(2, NO_SLEEVE_M)
     return Scene(hand_type, kind, hands, sleeves)
-
-
-def wrist_direction(joints: Floats) -> Floats:
-    """Unit vector from the mean of the four knuckles to the wrist; joints (21, 3) in the project's order."""
-    mano = joints[JOINTS_TO_MANO]
-    return unit(mano[0] - mano[list(KNUCKLES)].mean(axis=0))
 
 
 Pair = tuple[str, tuple[PlacedHand, ...]]
@@ -196,9 +193,9 @@ def _try_pair(subject: Subject, table: Table, apart: bool, rng: np.random.Genera
     if table.fingertips and rng.random() < table.fingertips:
         name, kind = "fingertips", _FINGERTIPS
     free = _free_directions(rng) if apart and table.free and rng.random() < table.free else None
-    modes, rotations, spheres = [], [], []
+    rotations, spheres = [], []
     for side in range(2):
-        mode, fingers = sample_pose(subject.rig, rng, table.signs)
+        fingers = sample_pose(subject.rig, rng, table.signs)
         home = unit(FOREARM_DIRECTIONS[side] + kind.inwards * rng.random() * np.array([2 * side - 1, -0.3, 0]))
         turn = rng.normal(kind.pronation_deg[0] * (kind.left_palm if side else 1), kind.pronation_deg[1])
         turn = float(np.clip(turn, -PRONATION_LIMIT_DEG, PRONATION_LIMIT_DEG))
@@ -206,7 +203,6 @@ def _try_pair(subject: Subject, table: Table, apart: bool, rng: np.random.Genera
         if free is not None:
             _, direction, turn = free[side]
         full = _oriented(subject, side, fingers, direction, turn)
-        modes.append(mode)
         rotations.append(full)
         centres = posed_spheres(subject.rig, mirrored(full) if side else full)
         spheres.append(centres @ MIRROR if side else centres)
@@ -222,25 +218,26 @@ def _try_pair(subject: Subject, table: Table, apart: bool, rng: np.random.Genera
         return None
     shift = start + slide * direction
     homes = FOREARM_DIRECTIONS if free is None else [home for home, _, _ in free]
-    right = _place(subject, 0, modes[0], rotations[0], np.zeros(3), homes[0], rng)
-    left = _place(subject, 1, modes[1], rotations[1], shift, homes[1], rng)
-    if apart:
-        return (
-            ("hands apart", (right, left)) if _arms_clear(right, left, np.zeros(3), subject, spheres, shift) else None
-        )
-    # The spheres are rough: the meshes have the last word on the gap.
+    right = _place(subject, 0, rotations[0], np.zeros(3), homes[0], rng)
+    left = _place(subject, 1, rotations[1], shift, homes[1], rng)
+    # The spheres are rough: the meshes of hands that touch have the last word on the gap.
+    moved = np.zeros(3) if apart else _brought_to_gap(right, left, direction, gap_mm, subject.models)
+    if moved is None or not _arms_clear(right, left, moved, subject, spheres, shift):
+        return None
+    return ("hands apart", (right, left)) if apart else (name, (right, _moved(subject, left, moved)))
+
+
+def _brought_to_gap(
+    right: PlacedHand, left: PlacedHand, direction: Floats, gap_mm: float, models: HandPair
+) -> Floats | None:
+    """By how much (3,) m the left hand is moved for the gap; None where that takes too long."""
     moved = 0.0
     for _ in range(_GAP_REFINEMENTS):
-        gap_now_mm = signed_gap_mm(right.vertices, left.vertices + moved * direction, subject.models)
+        gap_now_mm = signed_gap_mm(right.vertices, left.vertices + moved * direction, models)
         if abs(gap_now_mm - gap_mm) <= _GAP_TOLERANCE_MM:
-            break
+            return moved * direction
         moved += (gap_mm - gap_now_mm) / 1000
-    else:
-        return None
-    if gap_now_mm < -MAX_PENETRATION_MM or not _arms_clear(right, left, moved * direction, subject, spheres, shift):
-        return None
-    left = _moved(subject, left, moved * direction)
-    return name, (right, left)
+    return None
 
 
 def _oriented(subject: Subject, side: int, fingers: Floats, direction: Floats, pronation_deg: float) -> Floats:
@@ -251,13 +248,7 @@ def _oriented(subject: Subject, side: int, fingers: Floats, direction: Floats, p
 
 
 def _place(
-    subject: Subject,
-    side: int,
-    mode: str,
-    rotations: Floats,
-    translation: Floats,
-    home: Floats,
-    rng: np.random.Generator,
+    subject: Subject, side: int, rotations: Floats, translation: Floats, home: Floats, rng: np.random.Generator
 ) -> PlacedHand:
     """A hand in the world, whose arm comes from `home` (3,)."""
     model = subject.models[side]
@@ -267,15 +258,20 @@ def _place(
     vertices, joints = pose_hand(model, pose, subject.shapes[side], translation)
     wrist = vertices[wrist_loop(model)].mean(axis=0)
     arm = sample_arm(home, wrist, wrist_direction(joints), rng)
-    return PlacedHand(side, mode, pose, subject.shapes[side], translation, vertices, joints, arm)
+    return PlacedHand(side, pose, subject.shapes[side], translation, vertices, joints, arm)
 
 
 def pose_hand(model: HandModel, pose: Floats, shape: Floats, translation: Floats) -> tuple[Floats, Floats]:
     """World vertices (778, 3) and joints (21, 3) of MANO parameters as on disk."""
-    full = pose.astype(np.float64)
-    full[3:] += model.hands_mean
-    vertices, joints = skin(model, matrix_from_axis_angle(full.reshape(16, 3)), shape)
+    vertices, joints = skin(model, rotations_of(model, pose), shape)
     return vertices.astype(np.float64) + translation, joints.astype(np.float64) + translation
+
+
+def rotations_of(model: HandModel, pose: Floats) -> Floats:
+    """(16, 3, 3) of a pose (48,) as on disk."""
+    full = pose.copy()
+    full[3:] += model.hands_mean
+    return np.asarray(matrix_from_axis_angle(full.reshape(16, 3)))
 
 
 def _moved(subject: Subject, hand: PlacedHand, offset: Floats) -> PlacedHand:

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 
 from training.data.synthhands.arrays import Floats, Ints
-from training.data.synthhands.scene.posable import JOINTS_TO_MANO, unit
+from training.data.synthhands.scene.posable import JOINTS_TO_MANO, across, unit
 
 _GRID = {"box": 0.88, "stick": 0.414, "ball": 0.4}  # where the edges' neighbours lie, of a cube from -1 to 1
 _CELLS = [cell for cell in itertools.product(range(4), repeat=3) if not {0, 3}.isdisjoint(cell)]
@@ -32,9 +32,8 @@ def sample_thing(joints: Floats, rng: np.random.Generator) -> Floats:
     mano = joints[JOINTS_TO_MANO]
     tips = mano[[16, 17]].mean(axis=0)
     reach = tips - mano[20]
-    across = mano[1] - mano[7]  # pinky's knuckle -> index's
     thick = unit(reach)
-    long = unit(across - (across @ thick) * thick)
+    long = across(mano[1] - mano[7], thick)  # pinky's knuckle -> index's
     spin = rng.uniform(-0.7, 0.7)
     third = np.cross(thick, long)
     long, third = np.cos(spin) * long + np.sin(spin) * third, np.cos(spin) * third - np.sin(spin) * long

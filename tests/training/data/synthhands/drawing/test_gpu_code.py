@@ -29,13 +29,13 @@ def test_kernels_compile_for_an_h100(monkeypatch: pytest.MonkeyPatch) -> None:
         return types.NamedTuple([array(a, int(n)) for a, n in zip(letters, dimensions, strict=True)], kind)
 
     mesh = named(raster.Mesh, "iifibbbiif", "1112111112")
-    drawn, palette = named(paint.Drawn, "fffkff", "333333"), named(paint.Palette, "ffbf", "2441")
+    drawn = named(paint.Drawn, "fffkffffbf", "3333332441")
     takes = {
         raster.place_vertices: (mesh, array("f", 3), array("f", 2), array("f", 3), array("f", 3)),
         raster.find_normals: (mesh, array("f", 3), array("f", 3), array("f", 3)),
         raster.rasterise: (mesh, array("b", 2), array("f", 3), array("k", 3)),
         raster.cast_shadows: (mesh, array("b", 2), array("f", 3), array("f", 3), array("f", 3)),
-        paint.paint: (mesh, drawn, palette, array("f", 4), array("b", 3)),
+        paint.paint: (mesh, drawn, array("f", 4)),
         develop.develop: (array("f", 4), array("f", 2), array("f", 2), array("b", 4)),
     }
     for body, arrays in takes.items():

@@ -49,4 +49,4 @@ def test_mesh_gap_of_two_balls(gap_mm: float) -> None:
 
 def test_what_stands_before_a_point_hides_it() -> None:
     points = np.array([(0.0, 0, 1), (0.2, 0, 1), (0, 0, 0.3)])
-    assert hidden_share(points, np.zeros(3), np.array([[0, 0, 0.5]]), np.array([0.05])) == pytest.approx(1 / 3)
+    assert hidden_share(points, np.zeros(3), np.array([[0, 0, 0.5, 0.05]])) == pytest.approx(1 / 3)

@@ -34,24 +34,21 @@ def test_thumbs_hold_folded_fingers_or_lie_across_the_palm(rig: Rig) -> None:
     rng, held, across = np.random.default_rng(3), 0, 0
     for _ in range(200):
         angles = poses.sample_angles(poses.SIGN, rig, rng)
-        rotations = poses.rotations_from_angles(rig, angles)
-        folded = [FINGER_JOINTS[name] for name in poses.FINGERS if angles[FINGER_JOINTS[name][0], 0] > 50]
-        bones = [chain[1] for chain in folded] or [0]
-        spots = (
-            [(rig.joints[bone] + rig.joints[bone + 1]) / 2 - [0, -0.019, 0] for bone in bones]
-            if folded
-            else [0.6 * rig.joints[10] + 0.4 * rig.joints[0] + [0, -0.024, 0]]
-        )
-        places = poses.posed_points(rig, rotations, np.stack([rig.joints[20], *spots]), np.array([15, *bones]))
-        near = np.linalg.norm(places[1:] - places[0], axis=1).min() < (0.015 if folded else 0.04)
-        held, across = held + (near and bool(folded)), across + (near and not folded)
+        bones = [chain[1] for name, chain in FINGER_JOINTS.items() if name != "thumb" and angles[chain[0], 0] > 50]
+        spots = [(rig.joints[bone] + rig.joints[bone + 1]) / 2 + [0, 0.019, 0] for bone in bones]
+        spots = spots or [0.6 * rig.joints[10] + 0.4 * rig.joints[0] - [0, 0.024, 0]]
+        points, of = np.stack([rig.joints[20], *spots]), np.array([15, *(bones or [0])])
+        places = poses.posed_points(rig, poses.rotations_from_angles(rig, angles), points, of)
+        near = np.linalg.norm(places[1:] - places[0], axis=1).min()
+        held += bool(bones) and near < 0.015
+        across += not bones and near < 0.04
     assert held > 40 and across > 3
 
 
 def test_forward_kinematics_equals_the_hand_model(rig: Rig) -> None:
     model = load_hand_models()[0]
     rng = np.random.default_rng(1)
-    _, rotations = poses.sample_pose(rig, rng)
+    rotations = poses.sample_pose(rig, rng)
     rotations[0] = poses.rotations_from_angles(rig, np.full((16, 3), 25.0))[4]
     expected = skin(model, rotations, np.zeros(10))[1][JOINTS_TO_MANO][:16]
     found = poses.posed_points(rig, rotations, rig.joints[:16], np.arange(16))
@@ -60,13 +57,10 @@ def test_forward_kinematics_equals_the_hand_model(rig: Rig) -> None:
 
 def test_sampled_poses_do_not_press_fingers_into_each_other(rig: Rig) -> None:
     rng = np.random.default_rng(2)
-    seen = set()
     for _ in range(200):
-        name, rotations = poses.sample_pose(rig, rng, signs=0.2)
-        seen.add(name)
+        rotations = poses.sample_pose(rig, rng, signs=0.2)
         assert poses.self_overlap_mm(rig, rotations) <= poses.SELF_OVERLAP_MM
         np.testing.assert_allclose(rotations @ np.swapaxes(rotations, 1, 2), np.tile(np.eye(3), (16, 1, 1)), atol=1e-9)
-    assert seen == {*poses.MODES, poses.SIGN, poses.SIGNED_FIST}
 
 
 def test_self_overlap_sees_crossed_fingers(rig: Rig) -> None:
