@@ -52,7 +52,7 @@ def variants_table() -> str:
     for record in shown:
         seen = on_photographs(record)
         share = f"{seen['boxed']['pck']:.2f}" if seen else ""
-        network = f"`{record.variant}`", f"{record.artifact.params_m or 0:.2f}", *_texts(record, "gmac")
+        network = f"`{record.variant}`", f"{record.artifact.params_m or 0:.2f}", f"{record.artifact.gmac or 0:.3f}"
         file = f"`{file_name(record)}`", *_texts(record, "size_mb", "mpjpe_mm", "delta_vs_fp32_mm")
         rows.append((*network, *file, share, noted_ms(record), *_texts(record, "times_faster")))
     heads = ("variant", "parameters M", "GMAC", "file", "MB", "MPJPE mm (synthetic)", "lost to fp32 mm", "photographs")
