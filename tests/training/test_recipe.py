@@ -38,6 +38,16 @@ def test_shipped_recipes(path: Path) -> None:
     assert get_variant(recipe.distill.teacher).params_budget_m > get_variant(recipe.variant).params_budget_m
 
 
+def test_what_is_gone_is_left_out_with_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Recipes of before: terms, stored outputs and a table that are none any more."""
+    path = tmp_path / "recipe.toml"
+    distill = "[distill]\nteacher = 'er-s'\njoints = 10.0\npresence = 0.5\ndraws = 2\n"
+    path.write_text(f"# 両手\n{GOOD}{distill}[qat]\nsteps = 3\n", encoding="utf-8")
+    recipe = read_recipe(path)
+    assert recipe.distill is not None and recipe.distill.weights == {"joints": 10.0}
+    assert "left out, as they are gone: draws, presence, qat" in capsys.readouterr().err
+
+
 def test_stages() -> None:
     recipe = Recipe("er-xs", (Stage(128, 8, 10), Stage(224, 4, 5)), images=1)
     assert (recipe.steps, recipe.samples) == (15, 100)
