@@ -103,11 +103,18 @@ def print_result(entry: dict[str, Any], output_dir: Path, hand_model: Path | Non
         print(*(f"  {line}" for line in describe(facts)), sep="\n", end="\n" if describe(facts) else "")
     if entry["verdict"]["status"] == PASSED:
         print(f"run {entry['advice']}")
-        last = [name for name, facts in entry["files"].items() if facts["latency_ms"]["median"] is not None][-1]
         hand = "" if hand_model is None else f" --hand-model {hand_model}"
-        print(f"next: python runtime/demo.py IMAGE --model {output_dir / last}.onnx{hand}")
+        print(f"next: python runtime/demo.py IMAGE --model {output_dir / fastest_file(entry)}{hand}")
     else:
         print(f"nothing was written to {output_dir}")
+
+
+def fastest_file(entry: dict[str, Any]) -> str:
+    """The file of an export that took the least time here, of all its formats."""
+    timed = {f"{name}.onnx": facts["latency_ms"]["median"] for name, facts in entry["files"].items()}
+    made = [facts for facts in entry["formats"].values() if facts["status"] == PASSED and "file" in facts]
+    timed |= {facts["file"]: facts.get("latency_ms", {}).get("median") for facts in made}
+    return min((file for file, median_ms in timed.items() if median_ms is not None), key=lambda file: timed[file])
 
 
 def describe(facts: dict[str, Any]) -> list[str]:

@@ -140,7 +140,8 @@ def photographs_text() -> str:
     shares = ", ".join(f"{seen['found']['pck']:.2f} (`{variant}`)" for variant, seen in found)
     empty = min((seen["none_right"] for _, seen in found), default=0.0)
     return textwrap.fill(
-        f"Measured on {facts['with_hands']} whole pictures with {facts['hands']} hands, kept aside: the int8 files put "
+        f"Measured on {facts['with_hands']} whole pictures with {facts['hands']} hands, never trained on, though the "
+        "runner's constants were chosen with them in view: the int8 files put "
         f"{shares} of the joints within a fifth of the hand's size. Of {facts['without_hands']} pictures without hands "
         f"{'all' if empty == 1 else f'at least {empty:.0%}'} stay empty.",
         120,
